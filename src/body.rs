@@ -1,0 +1,160 @@
+//! A JSON object kept as it was written: what markers and status files are read into. It gives no
+//! field a meaning.
+//!
+//! Values stay raw text: unknown fields survive unharmed, numbers keep their spelling, and nesting
+//! costs no stack, however deep. Python's `NaN` and `Infinity` are read too, since the original
+//! implementation, whose files these also are, reads and writes them.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The fields of a file in their order, each as its raw text, so that nothing is lost or reshaped.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    fields: Vec<(String, Box<RawValue>)>,
+}
+
+impl Body {
+    /// The object these bytes spell, or `None` where they spell none.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Body> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        serde_json::from_str(text).or_else(|_| serde_json::from_str(&quote_non_finite(text))).ok()
+    }
+
+    /// Whether there is no field at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Whether Python would take the field for true.
+    pub(crate) fn is_truthy(&self, name: &str) -> bool {
+        self.get(name).is_some_and(is_truthy)
+    }
+
+    /// A field that Python would take for true: a string's content, or the text of anything else.
+    pub(crate) fn truthy_text(&self, name: &str) -> Option<String> {
+        self.get(name).filter(|raw| is_truthy(raw)).map(as_text)
+    }
+
+    fn spelled(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(key, raw)| (key.as_str(), raw.get()))
+    }
+
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        self.fields.iter().find(|(key, _)| key == name).map(|(_, raw)| &**raw)
+    }
+
+    pub(crate) fn string(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    pub(crate) fn number<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+}
+
+impl PartialEq for Body {
+    /// The same fields in the same order, spelled the same.
+    fn eq(&self, other: &Body) -> bool {
+        self.spelled().eq(other.spelled())
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (key, raw) in &self.fields {
+            map.serialize_entry(key, raw)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Body;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+                let mut seen = HashMap::new();
+                let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
+                while let Some((key, raw)) = map.next_entry::<String, Box<RawValue>>()? {
+                    // The last of several values wins and the first one's place is kept, as in Python.
+                    match seen.get(&key) {
+                        Some(&at) => {
+                            let (_, kept): &mut (String, Box<RawValue>) = &mut fields[at];
+                            *kept = raw;
+                        }
+                        None => {
+                            seen.insert(key.clone(), fields.len());
+                            fields.push((key, raw));
+                        }
+                    }
+                }
+                Ok(Body { fields })
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Python's truth of a JSON value: what `if body.get("epoch")` sees.
+fn is_truthy(raw: &RawValue) -> bool {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => text != "\"\"",
+        Some(b'{' | b'[') => {
+            text[1..text.len() - 1].bytes().any(|byte| !byte.is_ascii_whitespace())
+        }
+        Some(b't') => true,
+        Some(b'f' | b'n') | None => false,
+        Some(_) => text.parse::<f64>().is_ok_and(|number| number != 0.0),
+    }
+}
+
+/// A string's content; for anything else its JSON text, which no epoch is spelled like.
+fn as_text(raw: &RawValue) -> String {
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
+}
+
+/// Python's JSON knows `NaN`, `Infinity` and `-Infinity`, and strict JSON does not. A marker is not
+/// without content for holding one: outside strings they are read as strings of the same spelling.
+fn quote_non_finite(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some(next) = rest.chars().next() {
+        let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| rest.starts_with(word));
+        let taken = match (in_string, next, word) {
+            (false, _, Some(word)) => {
+                quoted.push('"');
+                quoted.push_str(word);
+                quoted.push('"');
+                rest = &rest[word.len()..];
+                continue;
+            }
+            (true, '\\', _) => rest.chars().take(2).map(char::len_utf8).sum(),
+            (_, '"', _) => {
+                in_string = !in_string;
+                1
+            }
+            _ => next.len_utf8(),
+        };
+        quoted.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    quoted
+}

@@ -1,0 +1,182 @@
+//! Which boot this is, and how long it has lasted: the identity (F1) and the clock (F2) by which a
+//! request is judged. Reading either never fails; what cannot be known is said to be unknown.
+//!
+//! The epoch is `<boot id>:<start time of pid 1>`. The first part changes when the machine boots, the
+//! second when the container is made anew. Where neither can be read the epoch is unknown, and an
+//! unknown epoch never makes a request stale: a drain that cannot be dated is still a drain.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// The identity of this boot and container; may be unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epoch(String);
+
+impl Epoch {
+    /// The epoch of the machine and container this process runs in.
+    #[must_use]
+    pub fn current() -> Epoch {
+        let read = |path| std::fs::read_to_string(path).ok();
+        Epoch::from_texts(
+            read("/proc/sys/kernel/random/boot_id").as_deref(),
+            read("/proc/1/stat").as_deref(),
+        )
+    }
+
+    /// The epoch that these two texts spell: the boot id, and `/proc/1/stat`. `None` is a file that
+    /// could not be read.
+    ///
+    /// ```
+    /// use tidegate::epoch::Epoch;
+    /// assert_eq!(Epoch::from_texts(Some("7dab\n"), None).as_str(), "7dab:");
+    /// assert!(Epoch::from_texts(None, None).is_unknown());
+    /// ```
+    #[must_use]
+    pub fn from_texts(boot_id: Option<&str>, pid_1_stat: Option<&str>) -> Epoch {
+        let boot_id = boot_id.map(str::trim).unwrap_or_default();
+        let started = pid_1_stat.and_then(start_time).unwrap_or_default();
+        if boot_id.is_empty() && started.is_empty() {
+            return Epoch::default();
+        }
+        Epoch(format!("{boot_id}:{started}"))
+    }
+
+    /// Whether nothing is known of this boot.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As it stands in a marker; empty when unknown.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Field 22 of a `/proc/<pid>/stat` text: when the process started, in clock ticks since boot. The
+/// command's name may hold spaces and parentheses, so fields are counted from the last `)`.
+pub(crate) fn start_time(stat: &str) -> Option<&str> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)
+}
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time since boot, suspend included: it neither jumps nor stops.
+    pub uptime: Duration,
+    /// What the wall clock says.
+    pub wall: DateTime<Utc>,
+}
+
+/// Where a gateway reads the time.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Clock {
+    #[default]
+    System,
+    #[cfg_attr(not(feature = "test-util"), allow(dead_code))]
+    Manual(ManualClock),
+}
+
+impl Clock {
+    pub(crate) fn now(&self) -> Now {
+        match self {
+            Clock::System => Now { uptime: uptime(), wall: Utc::now() },
+            Clock::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// Whether waiting in real time brings this clock forward.
+    pub(crate) fn runs_by_itself(&self) -> bool {
+        matches!(self, Clock::System)
+    }
+}
+
+fn uptime() -> Duration {
+    // CLOCK_BOOTTIME counts suspend; macOS' CLOCK_MONOTONIC does too.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+    let now = rustix::time::clock_gettime(BOOT_CLOCK);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// A clock that moves only when told to, for tests of code that embeds a gateway
+/// (feature `test-util`). Clones are the same clock.
+///
+/// Advancing it fires nothing by itself: call
+/// [`Gateway::reconcile_now`](crate::Gateway::reconcile_now) to have leases and deadlines judged by
+/// the new time.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
+pub struct ManualClock {
+    uptime_ms: Arc<AtomicU64>,
+    /// Guards the wall clock, which tests set apart from the uptime.
+    wall: Arc<Mutex<DateTime<Utc>>>,
+}
+
+#[cfg_attr(not(feature = "test-util"), allow(dead_code))]
+impl ManualClock {
+    /// A clock that stands at this uptime and wall time.
+    #[must_use]
+    pub fn at(now: Now) -> ManualClock {
+        let uptime_ms = u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX);
+        ManualClock {
+            uptime_ms: Arc::new(AtomicU64::new(uptime_ms)),
+            wall: Arc::new(Mutex::new(now.wall)),
+        }
+    }
+
+    /// Moves both clocks forward, to the millisecond.
+    pub fn advance(&self, by: Duration) {
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        // Relaxed: a test advances the clock and then calls the gateway, on one thread.
+        self.uptime_ms.fetch_add(by_ms, Ordering::Relaxed);
+        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        *wall += by;
+    }
+
+    /// Sets the wall clock alone, as an operator or NTP would.
+    pub fn set_wall(&self, to: DateTime<Utc>) {
+        *self.wall.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    /// What both clocks say.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        // Relaxed: see `advance`.
+        let uptime = Duration::from_millis(self.uptime_ms.load(Ordering::Relaxed));
+        Now { uptime, wall: *self.wall.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_clock_runs() {
+        let first = uptime();
+        assert!(first > Duration::ZERO && uptime() >= first);
+    }
+
+    #[test]
+    fn this_process_has_a_start_time() {
+        let stat = std::fs::read_to_string("/proc/self/stat").expect("procfs");
+        assert!(start_time(&stat).expect("field 22").parse::<u64>().is_ok());
+    }
+}

@@ -1,0 +1,84 @@
+//! What can go wrong at the edges, as values: each names the path and says what to do. The pure core
+//! has errors of its own, beside its functions.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::machine::Phase;
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another gateway is alive on this home (F17).
+    #[error(
+        "{} is in use by another gateway{}; stop that one first, or give this one a home of its own",
+        home.display(),
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    HomeInUse {
+        /// The home.
+        home: PathBuf,
+        /// The other gateway's process, as it wrote it down; in another container it is a pid there.
+        pid: Option<u32>,
+    },
+    /// The home cannot be used.
+    #[error("cannot use {} as a home: {source}; it must be a directory this process can write to", path.display())]
+    Home {
+        /// What could not be opened or written.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start the gateway's own thread: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a request was not begun or cancelled, or a status not read. Nothing was lost: what stood on
+/// disk before still stands.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The request could not be written.
+    #[error("cannot write the drain request {}: {source}; no drain was begun", path.display())]
+    NotWritten {
+        /// The request's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The request could not be removed.
+    #[error("cannot remove the drain request {}: {source}; the drain stays on", path.display())]
+    NotRemoved {
+        /// The request's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The request is in place, or gone, but may not survive a power loss.
+    #[error("cannot make the change of {} durable: {source}; repeat it", path.display())]
+    NotDurable {
+        /// The directory that could not be synced.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Whether a gateway is alive, or what it says, could not be read.
+    #[error("cannot read {}: {source}; nothing is known of the gateway", path.display())]
+    Unreadable {
+        /// What could not be read.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The gateway is going down: there is nothing left to drain or to release (TG-S1).
+    #[error("the gateway is {phase}; a drain can only be asked of its successor, through the file")]
+    GoingDown {
+        /// Its phase.
+        phase: Phase,
+    },
+}

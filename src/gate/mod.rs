@@ -1,0 +1,149 @@
+//! The only door: every turn is admitted here, in one atomic step that checks and claims, and counted
+//! until it is dropped. It decides nothing (the rules are [`word`]'s) and never reads a file or a clock.
+//!
+//! # Invariants
+//!
+//! * **TG-S2 no_new_turn_while_draining**: check and claim are one compare-and-swap of one word, so
+//!   there is no instant between them at which a close could pass (incidents I-54, U19).
+//! * **TG-S6 in_flight_untouched**: no order to the gate changes the count.
+//! * The gate is closed at the instant `Gate::perform` swaps the word: with one word there is no
+//!   "closing" in between to be confirmed.
+//!
+//! [`tokio_util::task::TaskTracker`](https://docs.rs/tokio-util) counts tasks and waits for them too,
+//! and will do where work is never to be refused, or never again once it was: its `close` refuses
+//! nothing and a check before a spawn is two steps.
+
+#[cfg(all(test, tidegate_loom))]
+mod loom_tests;
+mod turn;
+mod wait;
+pub mod word;
+
+use std::fmt;
+
+use crate::machine::{Effect, Phase};
+use crate::sync::{Arc, AtomicU64, Bell, Ordering};
+use word::{Arrival, Denied, InFlight, Word};
+
+pub use turn::Turn;
+pub use wait::Wait;
+pub(crate) use wait::WaitList;
+pub use word::Origin;
+
+/// The answer to a turn that may not start. `Display` is what to tell the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub struct Refused {
+    /// What the gate was closed by: [`Phase::ExternallyDraining`] passes, [`Phase::ShuttingDown`] does
+    /// not. [`Phase::Running`] where the gate was merely full.
+    pub phase: Phase,
+    /// The close it was refused by, or a later one.
+    pub generation: u64,
+    /// The rule that refused it.
+    pub denied: Denied,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.denied {
+            Denied::Draining => {
+                "the gateway is draining for maintenance and starts no new work; please try again shortly"
+            }
+            Denied::Quiesced => "the gateway is quiesced for maintenance and starts no work until it is released",
+            Denied::ShuttingDown => "the gateway is shutting down and starts no new work",
+            Denied::Full => "the gateway has as much work in flight as it can count; please try again later",
+        })
+    }
+}
+
+/// The shell around one [`Word`].
+#[derive(Debug)]
+pub(crate) struct Gate {
+    word: AtomicU64,
+    /// Of the latest close. Only ever written under the transition lock, before the word is.
+    generation: AtomicU64,
+    /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
+    bell: Arc<Bell>,
+}
+
+impl Gate {
+    /// A gate that is closed until the first order (F6).
+    pub(crate) fn new(bell: Arc<Bell>) -> Gate {
+        Gate { word: AtomicU64::new(Word::starting().bits()), generation: AtomicU64::new(0), bell }
+    }
+
+    /// The gate's state now.
+    pub(crate) fn word(&self) -> Word {
+        // Acquire pairs with the Release in `release`: who reads "idle" here sees everything that the
+        // turns did. Weaker, a controller could act on an idle gate and still race with the last
+        // turn's writes. Shown by loom: `idle_shows_what_the_turns_did`.
+        Word::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn in_flight(&self) -> InFlight {
+        self.word().in_flight()
+    }
+
+    /// Admits and counts, or refuses: one step.
+    // Property: TG-S2 no_new_turn_while_draining.
+    fn claim(&self, arrival: Arrival) -> Result<(), Refused> {
+        // Success Acquire pairs with the Release in `perform`: a turn admitted by a reopened gate sees
+        // what was done before the reopening. It need not release: nothing is published by coming in,
+        // and a read-modify-write carries on the release sequence of every turn that left before, so
+        // `word` still sees those. Failure Acquire pairs with the same Release: a refusal reads the
+        // generation of the close that refused it. Shown by loom: `a_closed_gate_admits_no_user_turn`.
+        self.word
+            .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
+                Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
+            })
+            .map(|_| ())
+            .map_err(|bits| self.refusal(Word::from_bits(bits), arrival))
+    }
+
+    #[cold]
+    fn refusal(&self, word: Word, arrival: Arrival) -> Refused {
+        // The word was refused, so the rule names one; `Full` is the reading that promises least.
+        let denied = word.admit(arrival).err().unwrap_or(Denied::Full);
+        let phase = match denied {
+            Denied::Draining | Denied::Quiesced => Phase::ExternallyDraining,
+            Denied::ShuttingDown => Phase::ShuttingDown,
+            Denied::Full => Phase::Running,
+        };
+        // Relaxed: ordered by the Acquire that read the word.
+        Refused { phase, generation: self.generation.load(Ordering::Relaxed), denied }
+    }
+
+    /// Counts a turn out. Never blocks: at most it rings a bell.
+    fn release(&self, origin: Origin) {
+        // Release pairs with the Acquire in `word`: see there. Not Acquire: the turn that leaves reads
+        // nothing of the others. The closure always gives a word, so the update always happens.
+        let update = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, |bits| {
+            Some(Word::from_bits(bits).release(origin).bits())
+        });
+        if update.is_ok_and(|before| Word::from_bits(before).release(origin).is_idle()) {
+            self.bell.ring();
+        }
+    }
+
+    /// Does what the machine ordered; gives the word before and after. A shut gate refuses to reopen
+    /// or to amend, whoever says so: then both are the word as it stands.
+    ///
+    /// Called under the transition lock, so that orders come in the order of the steps.
+    pub(crate) fn perform(&self, effect: Effect, generation: u64) -> (Word, Word) {
+        // Relaxed: published by the Release below, read by refusals that acquired the word.
+        self.generation.store(generation, Ordering::Relaxed);
+        // Success Release pairs with the Acquire in `claim`. Success Acquire pairs with the Release in
+        // `release`: an order that seals an idle gate reports it idle, so it must see what the turns
+        // did. Shown by loom: `a_closed_gate_admits_no_user_turn`, `idle_shows_what_the_turns_did`.
+        let update = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
+            Word::from_bits(bits).perform(effect).map(Word::bits)
+        });
+        match update {
+            Ok(before) => {
+                let before = Word::from_bits(before);
+                (before, before.perform(effect).unwrap_or(before))
+            }
+            Err(refused) => (Word::from_bits(refused), Word::from_bits(refused)),
+        }
+    }
+}

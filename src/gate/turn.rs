@@ -1,0 +1,81 @@
+//! A turn in flight, as a value: it exists exactly as long as it is counted. It does not know what
+//! the work is, and cannot be made but by being admitted.
+
+use std::fmt;
+
+use super::word::{Arrival, Origin};
+use super::{Gate, Refused};
+use crate::sync::Arc;
+
+/// A witness that a turn was admitted, and its place in the count. Drop it when the reply has been
+/// *delivered*, not when it has been computed: the gateway is idle from then on (F11, I-14).
+///
+/// Dropping it never blocks, panics or does I/O. One that is leaked (`mem::forget`, a reference
+/// cycle) stays in flight for ever: a drain then never gets idle, and a shutdown waits for its
+/// deadline. Moving it to another thread or task is fine.
+///
+/// It cannot be forged (E0451):
+///
+/// ```compile_fail,E0451
+/// let forged = tidegate::Turn { gate: todo!(), origin: tidegate::Origin::User };
+/// ```
+///
+/// nor doubled; what a turn needs in order to end is its [`child`](Turn::child) (E0599):
+///
+/// ```compile_fail,E0599
+/// # let gateway = tidegate::Gateway::in_memory().start().unwrap();
+/// let turn = gateway.admit(tidegate::Origin::User).unwrap();
+/// let twice = turn.clone();
+/// ```
+#[must_use = "a turn that is dropped at once is over at once"]
+pub struct Turn {
+    gate: Arc<Gate>,
+    origin: Origin,
+}
+
+impl Turn {
+    pub(crate) fn admit(gate: &Arc<Gate>, arrival: Arrival) -> Result<Turn, Refused> {
+        gate.claim(arrival)?;
+        Ok(Turn { gate: Arc::clone(gate), origin: arrival.origin() })
+    }
+
+    /// Work that this turn needs in order to end: a tool call, a sub-agent, the delivery of its reply.
+    /// Passes a closed gate while this turn lives (TG-L5, I-43), and is counted with its origin.
+    ///
+    /// ```
+    /// use tidegate::{Gateway, Origin};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// let turn = gateway.admit(Origin::User)?;
+    /// gateway.begin_drain(&Default::default())?;
+    /// let tool_call = turn.child()?;
+    /// assert_eq!(gateway.in_flight().user, 2);
+    /// # drop(tool_call);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] once the gateway has stopped without waiting for this turn (TG-S3, F14), or where
+    /// the count is full.
+    pub fn child(&self) -> Result<Turn, Refused> {
+        Turn::admit(&self.gate, Arrival::ChildOf(self.origin))
+    }
+
+    /// Who it is for.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.gate.release(self.origin);
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Waiting for the gate without a runtime: one list of wakers, and a future that looks, registers and
+//! looks again. It knows nothing of what is waited for.
+//!
+//! No wake-up is lost: whoever changes something wakes the list *after* the change, and a waiter looks
+//! once more *after* it has registered. So either the wake-up finds it registered, or its second look
+//! finds the change (TG-L2; shown by loom: `the_last_turn_out_wakes_the_waiter`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::sync::{Arc, Mutex, ThreadWaker, park};
+
+/// Everybody who waits for something about one gateway.
+#[derive(Debug)]
+pub(crate) struct WaitList {
+    /// Guards the wakers; held for map operations only, never while one is woken.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next_place: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl WaitList {
+    pub(crate) fn new() -> WaitList {
+        WaitList { waiting: Mutex::new(Waiting::default()) }
+    }
+
+    fn register(&self, place: &mut Option<u64>, waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        let place = *place.get_or_insert_with(|| {
+            waiting.next_place += 1;
+            waiting.next_place
+        });
+        waiting.wakers.insert(place, waker.clone());
+    }
+
+    fn leave(&self, place: u64) {
+        // The waker is dropped after the lock: dropping it may run a stranger's code.
+        let waker = self.waiting.lock().wakers.remove(&place);
+        drop(waker);
+    }
+
+    /// Wakes everybody; each looks for itself whether it is its turn.
+    pub(crate) fn wake_all(&self) {
+        let wakers = std::mem::take(&mut self.waiting.lock().wakers);
+        for waker in wakers.into_values() {
+            waker.wake();
+        }
+    }
+}
+
+/// Something to wait for: `.await` it on any runtime, or block a thread with [`wait`](Wait::wait) or
+/// [`wait_timeout`](Wait::wait_timeout).
+///
+/// A pending wait keeps its gateway alive. Nothing is lost by dropping one: what it waited for
+/// happens all the same.
+///
+/// # Cancel safety
+///
+/// Dropping it, or losing a `select!`, takes nothing with it: a turn is admitted only by the poll
+/// that returns it.
+#[must_use = "nobody waits until it is awaited or `wait` is called"]
+pub struct Wait<T> {
+    list: Arc<WaitList>,
+    look: Box<dyn FnMut() -> Option<T> + Send>,
+    place: Option<u64>,
+}
+
+impl<T> Wait<T> {
+    pub(crate) fn new(
+        list: Arc<WaitList>,
+        look: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> Wait<T> {
+        Wait { list, look: Box::new(look), place: None }
+    }
+
+    /// Blocks this thread until it has happened.
+    pub fn wait(mut self) -> T {
+        let waker = ThreadWaker::here();
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(value) = Pin::new(&mut self).poll(&mut context) {
+                return value;
+            }
+            park();
+        }
+    }
+
+    /// Blocks this thread until it has happened, for `timeout` at most. `None` means not yet; the wait
+    /// can be taken up again.
+    #[cfg(not(tidegate_loom))]
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<T> {
+        let began = std::time::Instant::now();
+        let waker = ThreadWaker::here();
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(value) = Pin::new(&mut *self).poll(&mut context) {
+                return Some(value);
+            }
+            match timeout.checked_sub(began.elapsed()) {
+                Some(left) if !left.is_zero() => std::thread::park_timeout(left),
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl<T> Future for Wait<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        if let Some(value) = (this.look)() {
+            return Poll::Ready(value);
+        }
+        this.list.register(&mut this.place, cx.waker());
+        match (this.look)() {
+            Some(value) => Poll::Ready(value),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.list.leave(place);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Wait<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("place", &self.place).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+//! The handle that an author embeds: it owns the machine, the gate, the threads and the home's lock,
+//! and carries events to the one and effects to the other. It decides nothing.
+//!
+//! # How it holds together
+//!
+//! One lock, the *transition lock*, spans an event's step, its effect on the gate and what it changes
+//! in the status, so that effects come in the order of the steps; admission never takes it. No file is
+//! touched and no waker called while it is held. The publisher has a lock of its own, taken *before*
+//! the transition lock and held while the status is written: who has it writes the newest state there
+//! is, so a status never goes back.
+//!
+//! # Invariants
+//!
+//! * **TG-S1 shutdown_wins**, twice: the machine has no such edge, and the gate's word refuses the order.
+//! * **TG-S5 ack_means_closed**: [`Receipt::draining`] is read under the transition lock after the
+//!   request's own observation was applied.
+//! * **TG-S8 status_is_faithful**: one writer, whole snapshots, repeated until written.
+
+mod builder;
+mod changes;
+mod shared;
+mod witness;
+
+use std::time::Duration;
+
+use crate::error::ControlError;
+use crate::gate::word::{Arrival, InFlight};
+use crate::gate::{Origin, Refused, Turn, Wait};
+use crate::machine::{Event, Phase, ShutdownCause};
+use crate::request::{DrainRequest, Holder};
+use crate::status::Status;
+use crate::sync::Arc;
+use crate::watcher::Rounds;
+use shared::Shared;
+
+pub use builder::Builder;
+pub use changes::{Change, Changes};
+pub use witness::{Ended, Ending, Idle, NotQuiesced, Quiesced, Receipt};
+
+/// How long the last drop waits for the last status to be written.
+const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A gateway that can be drained, released and shut down.
+///
+/// Cheap to clone; clones are the same gateway. When the last one is dropped, with no
+/// [`Wait`] pending, the loop that drove it has ended: the gate is shut and sealed, turns still in
+/// flight are no longer waited for, the last status is written and the home's lock is given back.
+/// [`shut_down`](Gateway::shut_down) first to wait for them.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Ended, Gateway, Origin, machine::ShutdownCause};
+///
+/// let home = tempfile::tempdir()?;
+/// let gateway = Gateway::builder(home.path()).kind("my-gateway").start()?;
+/// let turn = gateway.admit(Origin::User)?;
+/// drop(turn); // once the reply is delivered
+/// let ended = gateway.shut_down(ShutdownCause::Operator, Duration::from_secs(30)).wait();
+/// assert_eq!(ended, Ended::Clean);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    handle: Arc<Handle>,
+}
+
+/// What all clones share. Its drop is the last drop.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    keeper: Rounds,
+    /// Absent when the author drives the gateway by hand.
+    watcher: Option<Rounds>,
+}
+
+impl Gateway {
+    /// A gateway on this home directory, with one watcher looking at it every second (R9).
+    pub fn builder(home: impl Into<std::path::PathBuf>) -> Builder {
+        Builder::on_files(home.into())
+    }
+
+    /// A gateway without files: requests are made with [`begin_drain`](Gateway::begin_drain) only.
+    #[must_use]
+    pub fn in_memory() -> Builder {
+        Builder::in_memory()
+    }
+
+    /// Lets a turn in and counts it, or refuses: one atomic step, no lock, no wait (R10, TG-S2).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] while draining or shutting down, for a user's turn; for internal work only once
+    /// the gate is sealed.
+    pub fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
+        Turn::admit(&self.handle.shared.gate, Arrival::New(origin))
+    }
+
+    /// Waits at a closed gate instead of being refused: for work that can be parked.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] only where the gate will not open again: the gateway is shutting down.
+    pub fn admit_when_open(&self, origin: Origin) -> Wait<Result<Turn, Refused>> {
+        let gateway = self.clone();
+        self.wait_until(move || match gateway.admit(origin) {
+            Err(refused) if !refused.phase.is_shut() => None,
+            answer => Some(answer),
+        })
+    }
+
+    /// Turns in flight, by origin.
+    #[must_use]
+    pub fn in_flight(&self) -> InFlight {
+        self.handle.shared.gate.in_flight()
+    }
+
+    /// Where the gateway stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.handle.shared.state.lock().lifecycle.phase()
+    }
+
+    /// What the status file says, or is about to.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.handle.shared.status()
+    }
+
+    /// The changes of phase from now on.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes::from_now(self.clone())
+    }
+
+    /// Waits until the gate is closed and nothing is in flight. Internal work may undo that the next
+    /// instant: to act on it, ask for [`quiesced`](Gateway::quiesced).
+    pub fn idle(&self) -> Wait<Idle> {
+        let gateway = self.clone();
+        self.wait_until(move || gateway.handle.shared.look_idle())
+    }
+
+    /// Waits until the drain in force has sealed the gate at an idle instant. Nothing at all is
+    /// admitted from then until its holder releases it or [`Quiesced::until`] has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`NotQuiesced`], at once or as soon as it is known, where this will not come.
+    pub fn quiesced(&self) -> Wait<Result<Quiesced, NotQuiesced>> {
+        let gateway = self.clone();
+        self.wait_until(move || gateway.handle.shared.look_quiesced())
+    }
+
+    /// Begins the shutdown. On return the gate is closed to user turns for good (TG-S1); it is sealed
+    /// when the last turn ends, or when `grace` is over (TG-L4), on a thread of the gateway's own.
+    /// Supersedes a drain. A `grace` of zero is the immediate shutdown that "force" means (R12).
+    ///
+    /// Asking again keeps the first cause and the earlier of the two deadlines. Dropping the
+    /// [`Ending`] changes nothing; waiting for it also waits, briefly, for the last status.
+    pub fn shut_down(&self, cause: ShutdownCause, grace: Duration) -> Ending {
+        self.handle.shared.shut_down(cause, grace);
+        let gateway = self.clone();
+        self.wait_until(move || gateway.handle.shared.look_ended())
+    }
+
+    /// Asks for a drain: the same as writing the request's file and reconciling at once. On return the
+    /// gate is closed for it, unless the receipt says otherwise.
+    ///
+    /// ```
+    /// use tidegate::{Gateway, Origin, request::{DrainRequest, Holder}};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// let receipt = gateway.begin_drain(&DrainRequest::by("migration"))?;
+    /// assert!(receipt.draining);
+    /// assert!(gateway.admit(Origin::User).is_err());
+    /// assert!(gateway.cancel_drain(&Holder::Shared)?);
+    /// assert!(gateway.admit(Origin::User).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::GoingDown`] once a shutdown has begun; the file's errors.
+    pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Receipt, ControlError> {
+        self.handle.shared.begin_drain(ask)
+    }
+
+    /// Takes the holder's request away and reconciles at once: the gate is open on return unless
+    /// something else keeps it closed. Says whether there was a request (R3).
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NotRemoved`]: the drain stays on.
+    pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
+        self.handle.shared.cancel_drain(holder)
+    }
+
+    /// Looks at the home, applies what it sees, fires what is due and publishes: one round of the
+    /// watcher and the keeper, on this thread. For gateways that are driven by hand
+    /// ([`Builder::manual`]); harmless at any other time.
+    pub fn reconcile_now(&self) {
+        self.handle.shared.watch_round();
+        self.handle.shared.keep_round();
+    }
+
+    fn wait_until<T>(&self, look: impl FnMut() -> Option<T> + Send + 'static) -> Wait<T> {
+        Wait::new(Arc::clone(&self.handle.shared.waiters), look)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Twice: a running gateway first shuts, and one that shuts then stops. Once stopped, a no-op.
+        self.shared.happened(Event::LoopEnded);
+        self.shared.happened(Event::LoopEnded);
+        self.shared.retire();
+        match &mut self.watcher {
+            Some(watcher) => watcher.join(LAST_STATUS_PATIENCE),
+            None => self.shared.publish(),
+        }
+        self.keeper.join(LAST_STATUS_PATIENCE);
+    }
+}

@@ -1,0 +1,126 @@
+//! How a gateway comes up: lock, `starting`, first look, then the gate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::epoch::{Clock, Epoch, start_time};
+use crate::error::StartError;
+use crate::home::{Home, fresh_id};
+use crate::status::Identity;
+use crate::sync::Arc;
+use crate::watcher::Rounds;
+
+use super::shared::{Place, Shared, Threads};
+use super::{Gateway, Handle};
+
+/// How often the watcher looks, unless told otherwise (R9).
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A gateway about to start. See [`Gateway::builder`].
+#[derive(Debug)]
+#[must_use = "a gateway runs once it is started"]
+pub struct Builder {
+    home: Option<Home>,
+    kind: String,
+    interval: Duration,
+    manual: bool,
+    clock: Clock,
+}
+
+impl Builder {
+    pub(super) fn on_files(home: PathBuf) -> Builder {
+        Builder { home: Some(Home::at(home)), ..Builder::in_memory() }
+    }
+
+    pub(super) fn in_memory() -> Builder {
+        Builder {
+            home: None,
+            kind: "tidegate".to_owned(),
+            interval: DEFAULT_INTERVAL,
+            manual: false,
+            clock: Clock::System,
+        }
+    }
+
+    /// What the status file calls this gateway.
+    pub fn kind(mut self, kind: impl Into<String>) -> Builder {
+        self.kind = kind.into();
+        self
+    }
+
+    /// How often the watcher looks at the home; one second by default.
+    pub fn interval(mut self, interval: Duration) -> Builder {
+        self.interval = interval;
+        self
+    }
+
+    /// No watcher: the author calls [`Gateway::reconcile_now`]. Deadlines and waits still have a
+    /// thread of their own.
+    pub fn manual(mut self) -> Builder {
+        self.manual = true;
+        self
+    }
+
+    /// Reads the time from this clock instead of the system's.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: crate::epoch::ManualClock) -> Builder {
+        self.clock = Clock::Manual(clock);
+        self
+    }
+
+    /// Takes the home's lock, looks at the home once, opens the gate unless a drain is asked for, and
+    /// only then returns the handle by which anything can be admitted (F6, U2, U35).
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::HomeInUse`] where another gateway is alive on this home (F17);
+    /// [`StartError::Home`], [`StartError::Thread`].
+    pub fn start(self) -> Result<Gateway, StartError> {
+        let identity = identity(self.kind);
+        let (place, lock) = match self.home {
+            Some(home) => {
+                let lock = home.lock(&identity.incarnation)?;
+                (Place::Files(home), Some(lock))
+            }
+            None => (Place::memory(), None),
+        };
+        let thread = |source| StartError::Thread { source };
+        let mut keeper = Rounds::prepare("tidegate-keeper").map_err(thread)?;
+        let mut watcher = (!self.manual)
+            .then(|| Rounds::prepare("tidegate-watcher"))
+            .transpose()
+            .map_err(thread)?;
+
+        let threads =
+            Threads { keeper: keeper.bell(), watcher: watcher.as_ref().map(Rounds::bell) };
+        let shared = Shared::start(
+            place,
+            lock,
+            identity,
+            Epoch::current(),
+            self.clock,
+            self.interval,
+            threads,
+        );
+        let shared = Arc::new(shared);
+
+        let kept = Arc::clone(&shared);
+        keeper.begin(move || kept.keep_round());
+        if let Some(watcher) = &mut watcher {
+            let watched = Arc::clone(&shared);
+            watcher.begin(move || watched.watch_round());
+        }
+        Ok(Gateway { handle: Arc::new(Handle { shared, keeper, watcher }) })
+    }
+}
+
+fn identity(kind: String) -> Identity {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    Identity {
+        pid: std::process::id(),
+        kind,
+        argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        start_time: start_time(&stat).and_then(|ticks| ticks.parse().ok()),
+        incarnation: fresh_id(),
+    }
+}

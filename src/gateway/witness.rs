@@ -1,0 +1,97 @@
+//! What the gateway hands out as evidence: values that only it can make, each true when it was made.
+
+use std::time::Duration;
+
+use crate::gate::Wait;
+use crate::machine::Phase;
+use crate::request::Request;
+
+/// The gate was closed and nothing was in flight. A reading: internal work may have come in since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Idle {
+    /// The close after which it became idle.
+    pub generation: u64,
+}
+
+/// The gate is sealed: nothing at all is admitted until its holder releases it, or
+/// [`until`](Quiesced::until) has passed (TG-S4).
+///
+/// Only the gateway can make one (E0451):
+///
+/// ```compile_fail,E0451
+/// let forged = tidegate::Quiesced { generation: 1, request_id: None, until: None };
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quiesced {
+    pub(super) generation: u64,
+    pub(super) request_id: Option<String>,
+    pub(super) until: Option<Duration>,
+}
+
+impl Quiesced {
+    /// The close after which it was sealed.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The request it was sealed for: act only on one that names your own.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// The time since boot before which the gate does not reopen unless the holder releases it.
+    /// `None` promises nothing about time.
+    #[must_use]
+    pub fn until(&self) -> Option<Duration> {
+        self.until
+    }
+}
+
+/// Why [`quiesced`](crate::Gateway::quiesced) cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotQuiesced {
+    /// Nobody asks for a drain, or it was released while waiting.
+    #[error("the gateway is not draining; begin a drain first")]
+    NotDraining,
+    /// The drain in force lets internal work through to the end, so it can only ever be idle.
+    #[error("the drain in force does not hold internal work; begin it with hold_internal")]
+    NotHeld,
+    /// A shutdown has begun.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}
+
+/// How a shutdown ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "work may have been cut off"]
+pub enum Ended {
+    /// The gate was sealed and empty: nothing was cut off (F14).
+    Clean,
+    /// The deadline passed, or the last handle was dropped, with work in flight.
+    TimedOut {
+        /// How many turns were left behind.
+        in_flight: u64,
+    },
+}
+
+/// A shutdown on its way. See [`Gateway::shut_down`](crate::Gateway::shut_down).
+pub type Ending = Wait<Ended>;
+
+/// What became of a request to drain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The request as it was written.
+    pub request: Request,
+    /// Whether the gate is closed *for this request* (TG-S5). `false` where it was overtaken: removed
+    /// or replaced by somebody else, or by a shutdown, before it was applied.
+    pub draining: bool,
+    /// Where the gateway stands.
+    pub phase: Phase,
+    /// The close that was made for it, or that it joined.
+    pub generation: u64,
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(not(unix))]
+compile_error!(
+    "tidegate needs a Unix: its home lock is flock(2) and its marker file is opened without following links"
+);
+
+mod body;
+pub mod epoch;
+mod error;
+pub mod gate;
+#[cfg(not(tidegate_loom))]
+mod gateway;
+#[cfg(not(tidegate_loom))]
+pub mod home;
+pub mod lifecycle;
+pub mod machine;
+#[cfg(not(tidegate_loom))]
+pub mod marker;
+pub mod reconcile;
+pub mod request;
+pub mod status;
+mod sync;
+#[cfg(not(tidegate_loom))]
+mod watcher;
+
+pub use body::Body;
+pub use error::{ControlError, StartError};
+pub use gate::{Origin, Refused, Turn, Wait};
+#[cfg(not(tidegate_loom))]
+pub use gateway::{
+    Builder, Change, Changes, Ended, Ending, Gateway, Idle, NotQuiesced, Quiesced, Receipt,
+};

@@ -1,0 +1,344 @@
+//! The lifecycle as types: a transition consumes the phase it leaves, so a forbidden move has no
+//! method to call. It owns no rule of its own; the edges are [`machine`]'s.
+//!
+//! Use it where the phase is known to the code, as in a loop that drives one gateway by hand, and
+//! [`AnyLifecycle`] where it is only known at run time, as inside [`crate::Gateway`].
+//!
+//! ```
+//! use tidegate::gate::word::Word;
+//! use tidegate::lifecycle::Lifecycle;
+//! use tidegate::machine::{ShutdownCause, Terms};
+//!
+//! let (draining, close) = Lifecycle::running().drain(Terms::default());
+//! let (running, reopen) = draining.release();
+//! let (going_down, shut) = running.shut_down(ShutdownCause::Operator);
+//! let (stopped, _seal) = going_down.finish();
+//! assert_eq!(stopped.machine().generation(), 2);
+//! # let word = Word::starting();
+//! # assert!(word.perform(close).and_then(|w| w.perform(reopen)).and_then(|w| w.perform(shut)).is_some());
+//! ```
+//!
+//! # What does not compile
+//!
+//! A running gateway has nothing to release (E0599):
+//!
+//! ```compile_fail,E0599
+//! tidegate::lifecycle::Lifecycle::running().release();
+//! ```
+//!
+//! A drain cannot be begun twice; new terms [amend](Lifecycle::amend) it (E0599):
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{lifecycle::Lifecycle, machine::Terms};
+//! let (draining, _) = Lifecycle::running().drain(Terms::default());
+//! draining.drain(Terms::default());
+//! ```
+//!
+//! The phase that was left is gone (E0382):
+//!
+//! ```compile_fail,E0382
+//! use tidegate::{lifecycle::Lifecycle, machine::Terms};
+//! let running = Lifecycle::running();
+//! let draining = running.drain(Terms::default());
+//! running.shut_down(tidegate::machine::ShutdownCause::Operator);
+//! ```
+//!
+//! Out of a shutdown there is only [`finish`](Lifecycle::finish): no release (E0599),
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{lifecycle::Lifecycle, machine::ShutdownCause};
+//! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
+//! going_down.release();
+//! ```
+//!
+//! no drain (E0599),
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{lifecycle::Lifecycle, machine::{ShutdownCause, Terms}};
+//! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
+//! going_down.drain(Terms::default());
+//! ```
+//!
+//! no second shutdown (E0599), and nothing at all after the end (E0599):
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{lifecycle::Lifecycle, machine::ShutdownCause};
+//! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
+//! going_down.shut_down(ShutdownCause::Operator);
+//! ```
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{lifecycle::Lifecycle, machine::ShutdownCause};
+//! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
+//! let (stopped, _) = going_down.finish();
+//! stopped.finish();
+//! ```
+//!
+//! Only a running lifecycle admits a user turn: not a draining one (E0599),
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{gate::word::Word, lifecycle::Lifecycle, machine::Terms};
+//! let (draining, _) = Lifecycle::running().drain(Terms::default());
+//! draining.admit_user(Word::starting());
+//! ```
+//!
+//! not one that is shutting down (E0599):
+//!
+//! ```compile_fail,E0599
+//! use tidegate::{gate::word::Word, lifecycle::Lifecycle, machine::ShutdownCause};
+//! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
+//! going_down.admit_user(Word::starting());
+//! ```
+//!
+//! A phase cannot be made up (E0451: the fields are private):
+//!
+//! ```compile_fail,E0451
+//! use tidegate::lifecycle::{Lifecycle, Running};
+//! let forged: Lifecycle<Running> = Lifecycle { machine: todo!(), phase: todo!() };
+//! ```
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::gate::word::{Arrival, Denied, Origin, Word};
+use crate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Step, StepError, Terms};
+
+/// The gate is open.
+#[derive(Debug)]
+pub enum Running {}
+/// A request asks for a drain.
+#[derive(Debug)]
+pub enum ExternallyDraining {}
+/// The process is going down.
+#[derive(Debug)]
+pub enum ShuttingDown {}
+/// The end.
+#[derive(Debug)]
+pub enum Stopped {}
+
+/// A lifecycle known to be in phase `P`.
+///
+/// Neither `Clone` nor `Copy`: there is one, and a transition takes it.
+#[must_use = "a lifecycle that is dropped can go nowhere any more"]
+pub struct Lifecycle<P> {
+    machine: Machine,
+    phase: PhantomData<fn() -> P>,
+}
+
+impl<P> Lifecycle<P> {
+    const fn at(machine: Machine) -> Lifecycle<P> {
+        Lifecycle { machine, phase: PhantomData }
+    }
+
+    const fn after(step: Step) -> (Lifecycle<P>, Effect) {
+        (Lifecycle::at(step.next), step.effect)
+    }
+
+    /// The machine behind the type, for reading.
+    #[must_use]
+    pub const fn machine(&self) -> Machine {
+        self.machine
+    }
+}
+
+impl<P> fmt::Debug for Lifecycle<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.machine.fmt(f)
+    }
+}
+
+impl Lifecycle<Running> {
+    /// A new life, of a home that asks for nothing.
+    pub const fn running() -> Lifecycle<Running> {
+        Lifecycle::at(Machine::running())
+    }
+
+    /// Begins a drain.
+    pub const fn drain(self, terms: Terms) -> (Lifecycle<ExternallyDraining>, Effect) {
+        Lifecycle::after(self.machine.close(terms))
+    }
+
+    /// Begins the shutdown.
+    pub const fn shut_down(self, cause: ShutdownCause) -> (Lifecycle<ShuttingDown>, Effect) {
+        Lifecycle::after(self.machine.shut(cause))
+    }
+
+    /// What admitting a new user turn makes of the gate's word. Only a running lifecycle has this
+    /// method; that the *word* says the same under every interleaving is TG-S2.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] where the word is closed or full all the same.
+    pub const fn admit_user(&self, word: Word) -> Result<Word, Denied> {
+        word.admit(Arrival::New(Origin::User))
+    }
+}
+
+impl Lifecycle<ExternallyDraining> {
+    /// Ends the drain and runs again.
+    pub const fn release(self) -> (Lifecycle<Running>, Effect) {
+        Lifecycle::after(self.machine.reopen())
+    }
+
+    /// Goes on draining, on other terms.
+    pub const fn amend(self, terms: Terms) -> (Lifecycle<ExternallyDraining>, Effect) {
+        Lifecycle::after(self.machine.amend(terms))
+    }
+
+    /// Begins the shutdown, which supersedes the drain (R12).
+    pub const fn shut_down(self, cause: ShutdownCause) -> (Lifecycle<ShuttingDown>, Effect) {
+        Lifecycle::after(self.machine.shut(cause))
+    }
+}
+
+impl Lifecycle<ShuttingDown> {
+    /// Ends the shutdown: everything is done, or the deadline has passed.
+    pub const fn finish(self) -> (Lifecycle<Stopped>, Effect) {
+        Lifecycle::after(self.machine.finish())
+    }
+}
+
+/// A lifecycle whose phase is only known at run time.
+#[derive(Debug)]
+pub enum AnyLifecycle {
+    /// See [`Phase::Running`].
+    Running(Lifecycle<Running>),
+    /// See [`Phase::ExternallyDraining`].
+    ExternallyDraining(Lifecycle<ExternallyDraining>),
+    /// See [`Phase::ShuttingDown`].
+    ShuttingDown(Lifecycle<ShuttingDown>),
+    /// See [`Phase::Stopped`].
+    Stopped(Lifecycle<Stopped>),
+}
+
+impl AnyLifecycle {
+    /// The first step of an incarnation: see [`Machine::start`].
+    #[must_use]
+    pub const fn start(wanted: Option<Terms>) -> (AnyLifecycle, Effect) {
+        match wanted {
+            Some(terms) => {
+                let (draining, effect) = Lifecycle::running().drain(terms);
+                (AnyLifecycle::ExternallyDraining(draining), effect)
+            }
+            None => (AnyLifecycle::Running(Lifecycle::running()), Machine::start(None).effect),
+        }
+    }
+
+    /// The machine behind it, for reading.
+    #[must_use]
+    pub const fn machine(&self) -> Machine {
+        match self {
+            AnyLifecycle::Running(lifecycle) => lifecycle.machine,
+            AnyLifecycle::ExternallyDraining(lifecycle) => lifecycle.machine,
+            AnyLifecycle::ShuttingDown(lifecycle) => lifecycle.machine,
+            AnyLifecycle::Stopped(lifecycle) => lifecycle.machine,
+        }
+    }
+
+    /// Where the gateway stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.machine().phase()
+    }
+
+    /// Lets the machine decide on `event` and takes the edge it names through the typed transition.
+    /// Returns what the gate must do.
+    ///
+    /// # Errors
+    ///
+    /// As [`machine::step`]; the lifecycle stays where it was.
+    pub fn apply(&mut self, event: Event) -> Result<Effect, StepError> {
+        let machine = self.machine();
+        let Step { next, effect } = machine::step(machine, event)?;
+        let here = std::mem::replace(self, AnyLifecycle::Stopped(Lifecycle::at(machine)));
+        let cause = next.cause().unwrap_or(ShutdownCause::LoopEnded);
+        let (there, effect) = match (here, effect) {
+            (AnyLifecycle::Running(running), Effect::CloseGate { .. }) => {
+                running.drain(next.terms()).into_any()
+            }
+            (AnyLifecycle::Running(running), Effect::ShutGate) => {
+                running.shut_down(cause).into_any()
+            }
+            (AnyLifecycle::ExternallyDraining(draining), Effect::ReopenGate) => {
+                draining.release().into_any()
+            }
+            (AnyLifecycle::ExternallyDraining(draining), Effect::AmendDrain { .. }) => {
+                draining.amend(next.terms()).into_any()
+            }
+            (AnyLifecycle::ExternallyDraining(draining), Effect::ShutGate) => {
+                draining.shut_down(cause).into_any()
+            }
+            (AnyLifecycle::ShuttingDown(going_down), Effect::SealGate) => {
+                going_down.finish().into_any()
+            }
+            // The table names no such edge (`apply_is_step` walks every cell); were it to, the types
+            // have no move for it, and staying put is the answer that admits nothing new.
+            (here, _) => {
+                *self = here;
+                return Err(StepError::Invalid { from: machine.phase(), event });
+            }
+        };
+        *self = there;
+        Ok(effect)
+    }
+}
+
+trait IntoAny {
+    fn into_any(self) -> (AnyLifecycle, Effect);
+}
+
+macro_rules! into_any {
+    ($($phase:ident),*) => {$(
+        impl IntoAny for (Lifecycle<$phase>, Effect) {
+            fn into_any(self) -> (AnyLifecycle, Effect) {
+                (AnyLifecycle::$phase(self.0), self.1)
+            }
+        }
+    )*};
+}
+into_any!(Running, ExternallyDraining, ShuttingDown, Stopped);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any(phase: Phase) -> AnyLifecycle {
+        let machine = machine::example_of(phase);
+        match phase {
+            Phase::Running => AnyLifecycle::Running(Lifecycle::at(machine)),
+            Phase::ExternallyDraining => AnyLifecycle::ExternallyDraining(Lifecycle::at(machine)),
+            Phase::ShuttingDown => AnyLifecycle::ShuttingDown(Lifecycle::at(machine)),
+            Phase::Stopped => AnyLifecycle::Stopped(Lifecycle::at(machine)),
+        }
+    }
+
+    #[test]
+    fn apply_is_step() {
+        let held = Event::DrainWanted(Terms { hold_internal: true, suppress_notification: true });
+        for phase in Phase::ALL {
+            for event in Event::KINDS.into_iter().chain([held]) {
+                let mut lifecycle = any(phase);
+                let before = lifecycle.machine();
+                let typed = lifecycle.apply(event);
+                let table = machine::step(before, event);
+                assert_eq!(typed, table.map(|step| step.effect), "{phase} {event:?}");
+                assert_eq!(
+                    lifecycle.machine(),
+                    table.map_or(before, |step| step.next),
+                    "{phase} {event:?}"
+                );
+                assert_eq!(any(lifecycle.phase()).phase(), lifecycle.phase());
+            }
+        }
+    }
+
+    #[test]
+    fn a_life_starts_as_the_machine_says() {
+        for wanted in
+            [None, Some(Terms::default()), Some(Terms { hold_internal: true, ..Terms::default() })]
+        {
+            let (lifecycle, effect) = AnyLifecycle::start(wanted);
+            assert_eq!(Step { next: lifecycle.machine(), effect }, Machine::start(wanted));
+        }
+    }
+}

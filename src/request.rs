@@ -1,0 +1,396 @@
+//! What a drain request says, and whether it still stands; it never touches the file it came from.
+//!
+//! Presence means drain, so reading a request never fails (R5): whatever the bytes are, the result is
+//! a [`Request`], at worst one without content. The format is the original contract's, read the way
+//! its Python reader reads it (truthiness included), with fields added and none renamed.
+//!
+//! # Invariants
+//!
+//! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content stands.
+//! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out,
+//!   does not [stand](Standing::Live).
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::body::Body;
+use crate::epoch::{Epoch, Now};
+use crate::machine::Terms;
+
+/// The name a request is signed with when its sender gives none (R2).
+pub const DEFAULT_PRINCIPAL: &str = "drain-control";
+
+/// How long a request lives unless it says otherwise: one hour. Whoever drains for longer renews.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
+
+/// Who asked for a drain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Holder {
+    /// Everybody who uses the one shared marker `.drain_request.json` of the original contract: one
+    /// holder, whoever wrote it last.
+    Shared,
+}
+
+/// What a sender asks for; [`DrainRequest::stamp`] makes it a [`Request`].
+///
+/// ```
+/// use tidegate::request::DrainRequest;
+/// let ask = DrainRequest::by("image-updater").suppress_notification(true);
+/// # let _ = ask;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainRequest {
+    principal: String,
+    suppress_notification: bool,
+    hold_internal: bool,
+    lease: Duration,
+}
+
+impl Default for DrainRequest {
+    fn default() -> DrainRequest {
+        DrainRequest::by(DEFAULT_PRINCIPAL)
+    }
+}
+
+impl DrainRequest {
+    /// A request signed by `principal`, with the default lease.
+    pub fn by(principal: impl Into<String>) -> DrainRequest {
+        DrainRequest {
+            principal: principal.into(),
+            suppress_notification: false,
+            hold_internal: false,
+            lease: DEFAULT_LEASE,
+        }
+    }
+
+    /// Asks the gateway not to tell users about the drain.
+    #[must_use]
+    pub fn suppress_notification(mut self, suppress: bool) -> DrainRequest {
+        self.suppress_notification = suppress;
+        self
+    }
+
+    /// Asks for the gate to be sealed at idle, so that [`Quiesced`](crate::Quiesced) can be promised.
+    #[must_use]
+    pub fn hold_internal(mut self, hold: bool) -> DrainRequest {
+        self.hold_internal = hold;
+        self
+    }
+
+    /// How long the request lives unless begun again. Written to the file in whole milliseconds.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> DrainRequest {
+        self.lease = lease;
+        self
+    }
+
+    /// The request as it will stand in the file, dated `now`.
+    #[must_use]
+    pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
+        #[derive(Serialize)]
+        struct OnDisk<'a> {
+            action: &'a str,
+            requested_at: String,
+            principal: &'a str,
+            epoch: &'a str,
+            suppress_notification: bool,
+            request_id: &'a str,
+            lease_s: f64,
+            requested_uptime_ms: u64,
+            hold_internal: bool,
+        }
+        let on_disk = OnDisk {
+            action: "drain",
+            requested_at: iso(now.wall),
+            principal: &self.principal,
+            epoch: epoch.as_str(),
+            suppress_notification: self.suppress_notification,
+            request_id,
+            lease_s: whole_milliseconds(self.lease).as_secs_f64(),
+            requested_uptime_ms: millis(now.uptime),
+            hold_internal: self.hold_internal,
+        };
+        // Strings, numbers and booleans always serialize; an empty text would still mean drain.
+        Request::parse(&serde_json::to_vec(&on_disk).unwrap_or_default())
+    }
+}
+
+/// A time as the original writes it: microseconds, and the offset spelled out.
+pub(crate) fn iso(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, false)
+}
+
+fn whole_milliseconds(duration: Duration) -> Duration {
+    Duration::from_millis(millis(duration))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a marker says, unknown fields included.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    body: Body,
+    epoch: Option<String>,
+    terms: Terms,
+    principal: Option<String>,
+    request_id: Option<String>,
+    requested_at: Option<DateTime<Utc>>,
+    requested_uptime: Option<Duration>,
+    lease: Option<Duration>,
+}
+
+/// Whether a request still asks for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// It asks for a drain now.
+    Live,
+    /// It was made in another boot or container (F1).
+    StaleEpoch,
+    /// Its lease has run out (F2).
+    Expired,
+}
+
+/// What is left of a request's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseLeft {
+    /// It has none that can be judged: it lives until it is removed.
+    Unleased,
+    /// This much; zero once it has run out.
+    For(Duration),
+}
+
+impl Request {
+    /// What these bytes say. Never fails: bytes that are no JSON object are a request without
+    /// content, which still drains (R4, R5).
+    ///
+    /// Costs time and memory linear in the bytes and no stack, however deep they nest.
+    #[must_use]
+    // Property: TG-S10 fail_safe.
+    pub fn parse(bytes: &[u8]) -> Request {
+        let body = Body::parse(bytes).unwrap_or_default();
+        Request {
+            epoch: body.truthy_text("epoch"),
+            terms: Terms {
+                hold_internal: body.is_truthy("hold_internal"),
+                suppress_notification: body.is_truthy("suppress_notification"),
+            },
+            principal: body.string("principal"),
+            request_id: body.string("request_id"),
+            requested_at: body
+                .string("requested_at")
+                .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
+                .map(|time| time.with_timezone(&Utc)),
+            requested_uptime: body.number("requested_uptime_ms").map(Duration::from_millis),
+            lease: lease_of(&body),
+            body,
+        }
+    }
+
+    /// Whether the bytes said nothing that could be read. Such a request drains all the same.
+    #[must_use]
+    pub fn is_contentless(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// Every field as it stands in the file, in its order; duplicates as Python reads them.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+
+    /// Its own name, when its writer gave it one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    /// When it was made, by its writer's wall clock.
+    #[must_use]
+    pub fn requested_at(&self) -> Option<DateTime<Utc>> {
+        self.requested_at
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Whether it still asks for anything, for a reader of this epoch at this time.
+    #[must_use]
+    // Property: TG-S13 stale_never_closes.
+    pub fn standing(&self, epoch: &Epoch, now: Now) -> Standing {
+        if self.states_other_epoch(epoch) {
+            Standing::StaleEpoch
+        } else if self.lease_left(epoch, now) == LeaseLeft::For(Duration::ZERO) {
+            Standing::Expired
+        } else {
+            Standing::Live
+        }
+    }
+
+    /// What is left of its lease: on the boot clock where it was made in this epoch, on the wall
+    /// clock where that cannot be told.
+    #[must_use]
+    pub fn lease_left(&self, epoch: &Epoch, now: Now) -> LeaseLeft {
+        let Some(lease) = self.lease else {
+            return LeaseLeft::Unleased;
+        };
+        if let Some(end) = self.lease_ends_at_uptime(epoch) {
+            return LeaseLeft::For(end.saturating_sub(now.uptime));
+        }
+        let Some(made) = self.requested_at else {
+            return LeaseLeft::Unleased;
+        };
+        let age = now.wall.signed_duration_since(made);
+        // A stamp in the future by this wall clock makes the lease longer by as much, never endless.
+        let left = match age.to_std() {
+            Ok(age) => lease.saturating_sub(age),
+            Err(_) => lease.saturating_add((-age).to_std().unwrap_or(Duration::ZERO)),
+        };
+        LeaseLeft::For(left)
+    }
+
+    /// The time since boot at which its lease ends, where it can be told by the boot clock.
+    #[must_use]
+    pub fn lease_ends_at_uptime(&self, epoch: &Epoch) -> Option<Duration> {
+        let same_boot = !epoch.is_unknown() && self.epoch.as_deref() == Some(epoch.as_str());
+        let made = self.requested_uptime.filter(|_| same_boot)?;
+        Some(made.saturating_add(self.lease?))
+    }
+
+    /// An unknown epoch, on either side, is no other epoch.
+    fn states_other_epoch(&self, epoch: &Epoch) -> bool {
+        !epoch.is_unknown() && self.epoch.as_deref().is_some_and(|stated| stated != epoch.as_str())
+    }
+
+    /// The file's text: as the original writes it, two spaces an indent.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.body).unwrap_or_default()
+    }
+}
+
+/// Seconds, whole or not. What is no number of seconds is no lease: the request then lives until it
+/// is removed, which is what presence means.
+fn lease_of(body: &Body) -> Option<Duration> {
+    let seconds = body.number::<f64>("lease_s").filter(|seconds| *seconds >= 0.0)?;
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now_at(seconds: u64) -> Now {
+        let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
+        let uptime = Duration::from_secs(seconds);
+        Now { uptime, wall: wall + uptime }
+    }
+
+    fn epoch() -> Epoch {
+        Epoch::from_texts(Some("boot"), None)
+    }
+
+    #[test]
+    fn a_lease_runs_out_on_the_boot_clock_whatever_the_wall_says() {
+        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+            "r",
+            &epoch(),
+            now_at(100),
+        );
+        for (uptime, standing) in [(159, Standing::Live), (160, Standing::Expired)] {
+            for wall in [0, 100, 1_000_000] {
+                let now = Now { wall: now_at(wall).wall, ..now_at(uptime) };
+                assert_eq!(
+                    request.standing(&epoch(), now),
+                    standing,
+                    "uptime {uptime} wall {wall}"
+                );
+            }
+        }
+        assert_eq!(
+            request.lease_left(&epoch(), now_at(150)),
+            LeaseLeft::For(Duration::from_secs(10))
+        );
+        assert_eq!(request.lease_ends_at_uptime(&epoch()), Some(Duration::from_secs(160)));
+    }
+
+    #[test]
+    fn where_the_epoch_is_unknown_the_wall_clock_judges() {
+        let unknown = Epoch::default();
+        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+            "r",
+            &unknown,
+            now_at(100),
+        );
+        let rebooted = Now { uptime: Duration::from_secs(1), ..now_at(159) };
+        assert_eq!(request.standing(&unknown, rebooted), Standing::Live);
+        assert_eq!(
+            request.standing(&unknown, Now { wall: now_at(160).wall, ..rebooted }),
+            Standing::Expired
+        );
+    }
+
+    #[test]
+    fn a_lease_that_is_no_number_is_none() {
+        for lease in ["\"60\"", "-1", "null", "[]", "NaN", "{}"] {
+            let text = format!(
+                "{{\"lease_s\": {lease}, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}}"
+            );
+            let request = Request::parse(text.as_bytes());
+            assert_eq!(request.lease_left(&epoch(), now_at(0)), LeaseLeft::Unleased, "{lease}");
+            assert!(!request.is_contentless());
+        }
+        let endless = Request::parse(
+            b"{\"lease_s\": 1e300, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}",
+        );
+        assert_eq!(endless.standing(&epoch(), now_at(0)), Standing::Live);
+        let undated = Request::parse(b"{\"lease_s\": 1}");
+        assert_eq!(undated.lease_left(&epoch(), now_at(0)), LeaseLeft::Unleased);
+    }
+
+    #[test]
+    fn what_is_stamped_is_what_is_read() {
+        let ask = DrainRequest::by("zoë\n\u{0}").suppress_notification(true).hold_internal(true);
+        let stamped = ask.stamp("id-1", &epoch(), now_at(5));
+        let read = Request::parse(stamped.to_json().as_bytes());
+        assert_eq!(read.principal(), Some("zoë\n\u{0}"));
+        assert_eq!(read.request_id(), Some("id-1"));
+        assert_eq!(read.terms(), Terms { hold_internal: true, suppress_notification: true });
+        assert_eq!(read.requested_at(), Some(now_at(5).wall));
+        assert_eq!(read.to_json(), stamped.to_json());
+    }
+
+    #[test]
+    fn unknown_fields_are_kept_as_they_stand() {
+        let text = format!(
+            "{{\"x\":1e999,\"deep\":{}1{},\"lone\":\"\\ud800\"}}",
+            "[".repeat(5000),
+            "]".repeat(5000)
+        );
+        let request = Request::parse(text.as_bytes());
+        assert!(!request.is_contentless());
+        assert_eq!(serde_json::to_string(request.body()).expect("serializes"), text);
+    }
+
+    #[test]
+    fn python_s_other_numbers_do_not_empty_a_marker() {
+        let request = Request::parse(
+            b"{\"epoch\": \"other\", \"a\": [NaN, -Infinity], \"b\": \"NaN \\\" Infinity\"}",
+        );
+        assert_eq!(request.standing(&epoch(), now_at(0)), Standing::StaleEpoch);
+        assert_eq!(request.body().string("b").as_deref(), Some("NaN \" Infinity"));
+    }
+}

@@ -1,0 +1,153 @@
+//! The gateway's own threads: when to look, when to wake, and that nothing that goes wrong in one
+//! round ends them. They decide nothing; a round is a closure of the gateway's.
+//!
+//! There are two, because one of them may be stuck in a system call of a stalled disk for as long as
+//! the disk likes. The **watcher** looks at the home and writes the status. The **keeper** touches no
+//! file: it fires deadlines and wakes those who wait, so a shutdown ends (TG-L4) and a waiter is woken
+//! (TG-L2) whatever the disk does (I-12).
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::sync::{Arc, Bell, Mutex};
+
+/// What a round says about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When the bell rings, and after this long at the latest.
+    Within(Duration),
+    /// When the bell rings.
+    AtTheBell,
+    /// Never: the thread's work is done.
+    Done,
+}
+
+/// How long a thread waits after a round that panicked, so that a round that always panics does not
+/// take a processor.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
+
+/// A thread that makes rounds until it is done.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
+    /// and it makes the handle `Sync`.
+    ended: Mutex<mpsc::Receiver<()>>,
+    hand_over: Option<mpsc::Sender<Round>>,
+}
+
+type Round = Box<dyn FnMut() -> Next + Send>;
+
+impl Rounds {
+    /// Starts the thread, which does nothing until [`begin`](Rounds::begin): the bell must exist
+    /// before what it is built into does.
+    pub(crate) fn prepare(name: &str) -> io::Result<Rounds> {
+        let (hand_over, rounds) = mpsc::channel::<Round>();
+        let (bells, bell) = mpsc::channel::<Arc<Bell>>();
+        let (ending, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ending: mpsc::Sender<()> = ending;
+            if let (Ok(bell), Ok(round)) = (bell.recv(), rounds.recv()) {
+                make_rounds(&bell, round);
+            }
+        })?;
+        let bell = Arc::new(Bell::for_thread(thread.thread().clone()));
+        // The thread cannot have ended: it waits for this.
+        let _ = bells.send(Arc::clone(&bell));
+        Ok(Rounds { bell, thread: Some(thread), ended: Mutex::new(ended), hand_over: Some(hand_over) })
+    }
+
+    /// The bell that brings the next round forward.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
+    /// Makes the first round at once.
+    pub(crate) fn begin(&mut self, round: impl FnMut() -> Next + Send + 'static) {
+        if let Some(hand_over) = self.hand_over.take() {
+            let _ = hand_over.send(Box::new(round));
+        }
+    }
+
+    /// Waits for the thread to end, once it has been told to: for `patience` at most, and not at all
+    /// where the caller *is* that thread, as when a waker drops the last handle.
+    pub(crate) fn join(&mut self, patience: Duration) {
+        // A thread that was never begun ends when its channel closes.
+        self.hand_over = None;
+        let Some(thread) = self.thread.take() else { return };
+        if thread.thread().id() == thread::current().id() {
+            return;
+        }
+        if self.ended.lock().recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected) {
+            let _ = thread.join();
+        } else {
+            tracing::warn!(thread = thread.thread().name(), "left behind, stuck in a system call");
+        }
+    }
+}
+
+fn make_rounds(bell: &Bell, mut round: Round) {
+    loop {
+        // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
+        let next = catch_unwind(AssertUnwindSafe(&mut round)).unwrap_or_else(|_| {
+            tracing::error!("a round panicked; the next one is made all the same");
+            Next::Within(AFTER_A_PANIC)
+        });
+        match next {
+            Next::Within(patience) => bell.wait(Some(patience)),
+            Next::AtTheBell => bell.wait(None),
+            Next::Done => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_round_that_panics_is_followed_by_the_next() {
+        let (made, rounds) = mpsc::channel();
+        let mut count = 0;
+        let mut thread = Rounds::prepare("panicking").expect("a thread");
+        thread.begin(move || {
+            count += 1;
+            made.send(count).expect("the test listens");
+            assert!(count != 1, "the first round panics on purpose");
+            Next::Done
+        });
+        assert_eq!(rounds.recv_timeout(LONG), Ok(1));
+        thread.bell().ring();
+        assert_eq!(rounds.recv_timeout(LONG), Ok(2));
+        thread.join(LONG);
+    }
+
+    #[test]
+    fn the_bell_brings_the_next_round_forward_and_is_never_missed() {
+        let (made, rounds) = mpsc::channel();
+        let mut count = 0;
+        let mut thread = Rounds::prepare("rung").expect("a thread");
+        thread.begin(move || {
+            count += 1;
+            made.send(()).expect("the test listens");
+            if count == 1000 { Next::Done } else { Next::AtTheBell }
+        });
+        for _ in 1..1000 {
+            rounds.recv_timeout(LONG).expect("a round for each ring");
+            thread.bell().ring();
+        }
+        rounds.recv_timeout(LONG).expect("the last round");
+        thread.join(LONG);
+    }
+
+    #[test]
+    fn a_thread_that_never_began_ends_when_joined() {
+        Rounds::prepare("idle").expect("a thread").join(LONG);
+    }
+}
