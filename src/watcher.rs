@@ -58,7 +58,12 @@ impl Rounds {
         let bell = Arc::new(Bell::for_thread(thread.thread().clone()));
         // The thread cannot have ended: it waits for this.
         let _ = bells.send(Arc::clone(&bell));
-        Ok(Rounds { bell, thread: Some(thread), ended: Mutex::new(ended), hand_over: Some(hand_over) })
+        Ok(Rounds {
+            bell,
+            thread: Some(thread),
+            ended: Mutex::new(ended),
+            hand_over: Some(hand_over),
+        })
     }
 
     /// The bell that brings the next round forward.

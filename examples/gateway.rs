@@ -1,0 +1,104 @@
+//! A small real chat gateway on loopback TCP: each line is a turn, and the reply is part of it.
+//!
+//! ```text
+//! cargo run --example gateway -- --home DIR [--listen 127.0.0.1:0] [--grace-s 30]
+//! ```
+//!
+//! `sleep 800` takes 800 ms, `internal …` is the gateway's own work, anything else is echoed; a turn
+//! that is refused gets the refusal's own words. It prints its address as one line of JSON, drains
+//! and is released through its home, and on SIGTERM or SIGINT shuts down, giving turns in flight
+//! their grace.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tidegate::machine::ShutdownCause;
+use tidegate::{Ended, Gateway, Origin};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments = Arguments::from_env()?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let gateway = Gateway::builder(&arguments.home).kind("example-gateway").start()?;
+
+    let listener = TcpListener::bind(&arguments.listen)?;
+    let address = listener.local_addr()?.to_string();
+    println!("{}", serde_json::json!({ "address": address, "pid": std::process::id() }));
+
+    let door = gateway.clone();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let door = door.clone();
+            std::thread::spawn(move || converse(&door, connection));
+        }
+    });
+
+    let cause = match signals.forever().next() {
+        Some(SIGINT) => ShutdownCause::Sigint,
+        _ => ShutdownCause::Sigterm,
+    };
+    let ended = gateway.shut_down(cause, arguments.grace).wait();
+    match ended {
+        Ended::Clean => println!("{}", serde_json::json!({ "ended": "clean" })),
+        Ended::TimedOut { in_flight } => {
+            println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
+        }
+    }
+    Ok(if ended == Ended::Clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One user's connection, for as long as it lasts.
+fn converse(gateway: &Gateway, connection: TcpStream) -> std::io::Result<()> {
+    let mut replies = connection.try_clone()?;
+    for line in BufReader::new(connection).lines() {
+        let line = line?;
+        let origin = if line.starts_with("internal") { Origin::Internal } else { Origin::User };
+        // The turn lives until its reply has been written: only then may a drain call it over.
+        match gateway.admit(origin) {
+            Ok(_turn) => writeln!(replies, "{}", answer(&line))?,
+            Err(refused) => writeln!(replies, "refused: {refused}")?,
+        }
+    }
+    Ok(())
+}
+
+fn answer(line: &str) -> String {
+    match line.strip_prefix("sleep ").and_then(|ms| ms.trim().parse().ok()) {
+        Some(ms) => {
+            std::thread::sleep(Duration::from_millis(ms));
+            format!("slept {ms} ms")
+        }
+        None => format!("echo: {line}"),
+    }
+}
+
+struct Arguments {
+    home: PathBuf,
+    listen: String,
+    grace: Duration,
+}
+
+impl Arguments {
+    fn from_env() -> Result<Arguments, Box<dyn Error>> {
+        const USAGE: &str = "usage: gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS]";
+        let mut home = None;
+        let mut listen = "127.0.0.1:0".to_owned();
+        let mut grace = Duration::from_secs(30);
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or(USAGE)?;
+            match name.as_str() {
+                "--home" => home = Some(PathBuf::from(value)),
+                "--listen" => listen = value,
+                "--grace-s" => grace = Duration::try_from_secs_f64(value.parse()?)?,
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace })
+    }
+}

@@ -1,0 +1,89 @@
+//! The guards of the design, one switch each. A switch alters which shipped function a model *calls*,
+//! and with what; it never alters or re-implements one.
+
+use std::fmt;
+
+/// One guard. Switching it off must bring back what it is there to prevent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Guard {
+    /// Admission checks and claims in one step. Off: a turn checks, and claims later (I-54, U19).
+    AtomicAdmission,
+    /// One lock spans a step and its effect. Off: the effect follows later (I-48).
+    TransitionLock,
+    /// A shutdown sets a bit of its own in the gate. Off: it closes the gate as a drain does.
+    StickyShutdown,
+    /// A look applies only if none was applied since it began. Off: whenever it likes (U5).
+    ObservationOrder,
+    /// A look that could not see changes nothing. Off: it counts as "no request" (U3).
+    ReadErrorPolicy,
+    /// The first look comes before the first admission. Off: the gate opens at once (U2, U35).
+    ReconcileBeforeAdmit,
+    /// The status is derived from machine and gate. Off: who releases a drain writes "running" (U16).
+    SingleStatusWriter,
+    /// Internal work is counted. Off: it runs beside the count (I-3, I-4, I-5).
+    CountedClasses,
+    /// Internal work enters by the gate. Off: by a door of its own, which counts it and asks nobody
+    /// (I-23, I-26).
+    OneDoor,
+}
+
+impl Guard {
+    /// All of them.
+    pub const ALL: [Guard; 9] = [
+        Guard::AtomicAdmission,
+        Guard::TransitionLock,
+        Guard::StickyShutdown,
+        Guard::ObservationOrder,
+        Guard::ReadErrorPolicy,
+        Guard::ReconcileBeforeAdmit,
+        Guard::SingleStatusWriter,
+        Guard::CountedClasses,
+        Guard::OneDoor,
+    ];
+
+    const fn bit(self) -> u16 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Guard::AtomicAdmission => "atomic_admission",
+            Guard::TransitionLock => "transition_lock",
+            Guard::StickyShutdown => "sticky_shutdown",
+            Guard::ObservationOrder => "observation_order",
+            Guard::ReadErrorPolicy => "read_error_policy",
+            Guard::ReconcileBeforeAdmit => "reconcile_before_admit",
+            Guard::SingleStatusWriter => "single_status_writer",
+            Guard::CountedClasses => "counted_classes",
+            Guard::OneDoor => "one_door",
+        })
+    }
+}
+
+/// Which guards are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Design {
+    off: u16,
+}
+
+impl Design {
+    /// The design that ships: every guard on.
+    #[must_use]
+    pub const fn tidegate() -> Design {
+        Design { off: 0 }
+    }
+
+    /// The same without these guards.
+    #[must_use]
+    pub fn without(self, guards: &[Guard]) -> Design {
+        Design { off: guards.iter().fold(self.off, |off, guard| off | guard.bit()) }
+    }
+
+    /// Whether the guard is on.
+    #[must_use]
+    pub const fn has(self, guard: Guard) -> bool {
+        self.off & guard.bit() == 0
+    }
+}

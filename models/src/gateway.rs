@@ -1,0 +1,723 @@
+//! The gateway as a model: one marker, watchers whose look and whose applying of it are two steps,
+//! user turns, internal work and children, shutdown at any point, loop end, crash, reboot and restart.
+//! It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::write` and `marker::remove` |
+//! | `WatcherLooks` | `Ledger::begin` and `marker::observe`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
+//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `judge`, `Ledger::accept`, `Verdict::event`, `AnyLifecycle::apply`, `Word::perform` |
+//! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
+//! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
+//! | `SignalArrives` | `Shared::shut_down` |
+//! | `KeeperSeesEmptyGate`, `DeadlinePasses` | the two branches of `Shared::settle` |
+//! | `LoopEnds` | half of the last drop: one `Event::LoopEnded` |
+//! | `StatusIsPublished` | `status::condition`, in `Shared::publish` |
+//! | `ProcessStarts` | `Shared::start`: `first_wanted`, `AnyLifecycle::start`, `Word::perform` |
+//!
+//! What it leaves out: time (a lease is looked at in `request`'s tests, its running out is
+//! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
+//! the gate), more than one marker.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use stateright::{Model, Property};
+use tidegate::epoch::{Epoch, Now};
+use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
+use tidegate::lifecycle::AnyLifecycle;
+use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause};
+use tidegate::reconcile::{Ledger, Sighting, Ticket, Verdict, first_wanted, judge};
+use tidegate::request::Request;
+use tidegate::status::condition;
+
+use crate::design::{Design, Guard};
+
+const WATCHERS: usize = 2;
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct GatewayModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How often a controller may begin a drain.
+    pub begins: u8,
+    /// How often the process may start again after it died or stopped.
+    pub restarts: u8,
+    /// User turns at once.
+    pub users: u8,
+}
+
+impl GatewayModel {
+    /// Enough of everything for every finding of the ablations, and small enough for a unit test.
+    #[must_use]
+    pub const fn small(design: Design) -> GatewayModel {
+        GatewayModel { design, begins: 2, restarts: 1, users: 1 }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> GatewayModel {
+        GatewayModel { design, begins: 3, restarts: 1, users: 2 }
+    }
+}
+
+/// What lies at the marker's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Marker {
+    /// Nothing.
+    Absent,
+    /// A request of this boot.
+    Live,
+    /// A request of this boot that holds internal work.
+    LiveHold,
+    /// Bytes that say nothing.
+    Corrupt,
+    /// A request of another boot.
+    Stale,
+}
+
+/// What a look found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// What lay there.
+    Marker(Marker),
+    /// Nothing could be told.
+    Error,
+}
+
+/// Where a watcher is in its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Watcher {
+    /// Between rounds.
+    Resting,
+    /// It has looked, and not applied it yet.
+    Looked {
+        /// Taken when it looked.
+        ticket: Ticket,
+        /// What it saw.
+        seen: Seen,
+        /// Ghost: whether that is still what lies there.
+        current: bool,
+    },
+    /// Without the transition lock: the machine has stepped, the gate has not.
+    Stepped {
+        /// What the gate is yet to do.
+        effect: Effect,
+        /// Ghost: whether it is for the request that lies there now.
+        current: bool,
+    },
+}
+
+/// A living process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    machine: Machine,
+    word: Word,
+    ledger: Ledger,
+    watchers: [Watcher; WATCHERS],
+    /// User turns that have checked the gate and not claimed yet: only without atomic admission.
+    checked: u8,
+    /// Live user turns.
+    users: u8,
+    /// Live children of user turns.
+    children: u8,
+    /// Live internal turns.
+    internals: u8,
+    /// Ghost: a shutdown has begun, and its closing of the gate has returned.
+    shut: bool,
+    /// The phase and readiness last published since the shutdown began.
+    published: Option<(Phase, bool)>,
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    marker: Marker,
+    process: Option<Process>,
+    begins_left: u8,
+    restarts_left: u8,
+    /// Ghost: the request that lies there has been seen and closed for, and still lies there.
+    confirmed: bool,
+    /// Ghost: a user turn has started while `confirmed`.
+    started_while_draining: bool,
+    /// Ghost: something was admitted that the rule for closed gates does not let pass.
+    passed_unduly: bool,
+}
+
+/// What can happen next: the actor, and what he does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Writes a request over whatever lies there.
+    ControllerBegins {
+        /// Whether it holds internal work.
+        hold: bool,
+    },
+    /// Removes whatever lies there.
+    ControllerCancels,
+    /// The request's bytes are ruined where they lie.
+    MarkerIsCorrupted,
+    /// A watcher takes a ticket and looks; the read may fail.
+    WatcherLooks {
+        /// Which.
+        watcher: usize,
+        /// Whether the read fails.
+        fails: bool,
+    },
+    /// A watcher applies what it saw.
+    WatcherApplies {
+        /// Which.
+        watcher: usize,
+    },
+    /// Without the transition lock: a watcher performs the effect of the step it made earlier.
+    WatcherPerforms {
+        /// Which.
+        watcher: usize,
+    },
+    /// A user turn is admitted.
+    UserArrives,
+    /// Without atomic admission: a user turn finds the gate open.
+    UserChecks,
+    /// Without atomic admission: a user turn that found it open is counted.
+    UserClaims,
+    /// A user turn ends.
+    UserTurnEnds,
+    /// The gateway's own work is admitted.
+    InternalArrives,
+    /// The gateway's own work ends.
+    InternalTurnEnds,
+    /// A live user turn starts work it needs.
+    ChildArrives,
+    /// That work ends.
+    ChildEnds,
+    /// SIGTERM.
+    SignalArrives,
+    /// The grace of a shutdown is over.
+    DeadlinePasses,
+    /// The keeper finds the shut gate sealed and empty.
+    KeeperSeesEmptyGate,
+    /// The author's loop ends.
+    LoopEnds,
+    /// The status is derived and written.
+    StatusIsPublished,
+    /// kill -9.
+    ProcessDies,
+    /// The machine reboots: the process is gone, and requests of this boot are of another.
+    MachineReboots,
+    /// The process starts; its first look may fail.
+    ProcessStarts {
+        /// Whether the first look fails.
+        fails: bool,
+    },
+}
+
+/// What the shipped reader makes of each thing that can be seen.
+fn verdict_of(seen: Seen) -> Verdict {
+    static TABLE: LazyLock<[Verdict; 6]> = LazyLock::new(|| {
+        let epoch = Epoch::from_texts(Some("this-boot"), None);
+        let now = Now { uptime: Duration::from_secs(60), wall: Default::default() };
+        let present = |text: &str| Sighting::Present(Request::parse(text.as_bytes()));
+        [
+            Sighting::Absent,
+            present(r#"{"action":"drain","epoch":"this-boot:"}"#),
+            present(r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#),
+            present("{\"action\":\"dra"),
+            present(r#"{"action":"drain","epoch":"another-boot:"}"#),
+            Sighting::Unreadable("EIO".to_owned()),
+        ]
+        .map(|sighting| judge(&sighting, &epoch, now))
+    });
+    match seen {
+        Seen::Marker(marker) => TABLE[marker as usize],
+        Seen::Error => TABLE[5],
+    }
+}
+
+impl Process {
+    /// From the first look to an open or closed gate.
+    fn start(design: Design, seen: Seen) -> Process {
+        let wanted = if design.has(Guard::ReconcileBeforeAdmit) {
+            first_wanted(verdict_of(seen))
+        } else {
+            None
+        };
+        let (lifecycle, effect) = AnyLifecycle::start(wanted);
+        let word = Word::starting();
+        Process {
+            machine: lifecycle.machine(),
+            word: word.perform(effect).unwrap_or(word),
+            ledger: Ledger::default(),
+            watchers: [Watcher::Resting; WATCHERS],
+            checked: 0,
+            users: 0,
+            children: 0,
+            internals: 0,
+            shut: false,
+            published: None,
+        }
+    }
+
+    fn perform(&mut self, design: Design, effect: Effect) {
+        let effect = match effect {
+            // Without the sticky bit a shutdown is one more drain that holds everything.
+            Effect::ShutGate if !design.has(Guard::StickyShutdown) => {
+                Effect::CloseGate { hold_internal: true }
+            }
+            effect => effect,
+        };
+        self.word = self.word.perform(effect).unwrap_or(self.word);
+    }
+
+    /// Steps and performs at once: what the transition lock makes one step.
+    fn happened(&mut self, design: Design, event: Event) -> bool {
+        let Ok(step) = machine::step(self.machine, event) else { return false };
+        self.machine = step.next;
+        self.perform(design, step.effect);
+        if self.machine.phase().is_shut() && !self.shut {
+            self.shut = true;
+            self.published = None;
+        }
+        true
+    }
+
+    /// The keeper of the count: what is live, as against what is counted.
+    fn live(&self) -> InFlight {
+        InFlight {
+            user: u32::from(self.users) + u32::from(self.children),
+            internal: u32::from(self.internals),
+        }
+    }
+}
+
+impl State {
+    /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
+    fn marker_becomes(&mut self, marker: Marker) {
+        self.marker = marker;
+        self.confirmed = false;
+        for watcher in self.process.iter_mut().flat_map(|process| &mut process.watchers) {
+            if let Watcher::Looked { current, .. } | Watcher::Stepped { current, .. } = watcher {
+                *current = false;
+            }
+        }
+    }
+}
+
+impl GatewayModel {
+    /// One look applied: to the machine always, to the gate at once or later.
+    fn apply(self, state: &mut State, watcher: usize) -> Option<()> {
+        let process = state.process.as_mut()?;
+        let Watcher::Looked { ticket, seen, current } = process.watchers[watcher] else {
+            return None;
+        };
+        process.watchers[watcher] = Watcher::Resting;
+        match process.ledger.accept(ticket) {
+            Ok(ledger) => process.ledger = ledger,
+            Err(_) if self.design.has(Guard::ObservationOrder) => return Some(()),
+            Err(_) => {}
+        }
+        let verdict = match verdict_of(seen) {
+            Verdict::Unreadable if !self.design.has(Guard::ReadErrorPolicy) => Verdict::Absent,
+            verdict => verdict,
+        };
+        let Some(event) = verdict.event() else { return Some(()) };
+        if self.design.has(Guard::TransitionLock) {
+            process.happened(self.design, event);
+        } else if let Ok(step) = machine::step(process.machine, event) {
+            process.machine = step.next;
+            process.watchers[watcher] = Watcher::Stepped { effect: step.effect, current };
+            return Some(());
+        }
+        if !self.design.has(Guard::SingleStatusWriter)
+            && event == Event::DrainUnwanted
+            && process.shut
+        {
+            process.published = Some((Phase::Running, true));
+        }
+        let closed_for_it =
+            current && matches!(verdict, Verdict::Active(_)) && process.word.is_closed();
+        state.confirmed |= closed_for_it;
+        Some(())
+    }
+
+    fn admit(self, state: &mut State, arrival: Arrival) -> Option<()> {
+        let process = state.process.as_mut()?;
+        let before = process.word;
+        process.word = before.admit(arrival).ok()?;
+        let is_new_user = arrival == Arrival::New(Origin::User);
+        state.started_while_draining |= is_new_user && state.confirmed;
+        state.passed_unduly |= before.is_sealed() || (before.is_closed() && is_new_user);
+        Some(())
+    }
+}
+
+/// Checks that a count stays below its bound, and raises it.
+fn raise(count: &mut u8, bound: u8) -> Option<()> {
+    *count = count.checked_add(1).filter(|raised| *raised <= bound)?;
+    Some(())
+}
+
+fn lower(count: &mut u8) -> Option<()> {
+    *count = count.checked_sub(1)?;
+    Some(())
+}
+
+impl Model for GatewayModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            marker: Marker::Absent,
+            process: Some(Process::start(self.design, Seen::Marker(Marker::Absent))),
+            begins_left: self.begins,
+            restarts_left: self.restarts,
+            confirmed: false,
+            started_while_draining: false,
+            passed_unduly: false,
+        }]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        actions.extend([
+            A::ControllerBegins { hold: false },
+            A::ControllerBegins { hold: true },
+            A::ControllerCancels,
+            A::MarkerIsCorrupted,
+            A::UserTurnEnds,
+            A::InternalArrives,
+            A::InternalTurnEnds,
+            A::ChildArrives,
+            A::ChildEnds,
+            A::SignalArrives,
+            A::DeadlinePasses,
+            A::KeeperSeesEmptyGate,
+            A::LoopEnds,
+            A::StatusIsPublished,
+            A::ProcessDies,
+            A::MachineReboots,
+            A::ProcessStarts { fails: false },
+            A::ProcessStarts { fails: true },
+        ]);
+        if self.design.has(Guard::AtomicAdmission) {
+            actions.push(A::UserArrives);
+        } else {
+            actions.extend([A::UserChecks, A::UserClaims]);
+        }
+        for watcher in 0..WATCHERS {
+            actions.extend([
+                A::WatcherLooks { watcher, fails: false },
+                A::WatcherLooks { watcher, fails: true },
+                A::WatcherApplies { watcher },
+            ]);
+            if !self.design.has(Guard::TransitionLock) {
+                actions.push(A::WatcherPerforms { watcher });
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        match action {
+            Action::ControllerBegins { hold } => {
+                lower(&mut state.begins_left)?;
+                state.marker_becomes(if hold { Marker::LiveHold } else { Marker::Live });
+            }
+            Action::ControllerCancels => {
+                if state.marker == Marker::Absent {
+                    return None;
+                }
+                state.marker_becomes(Marker::Absent);
+            }
+            Action::MarkerIsCorrupted => match state.marker {
+                // Presence means drain: what was confirmed for it stays confirmed.
+                Marker::Live | Marker::LiveHold => state.marker = Marker::Corrupt,
+                Marker::Absent | Marker::Corrupt | Marker::Stale => return None,
+            },
+            Action::ProcessDies => {
+                state.process.take()?;
+            }
+            Action::MachineReboots => {
+                state.process.take()?;
+                if matches!(state.marker, Marker::Live | Marker::LiveHold) {
+                    state.marker_becomes(Marker::Stale);
+                }
+            }
+            Action::ProcessStarts { fails } => {
+                if state.process.is_some_and(|process| process.machine.phase() != Phase::Stopped) {
+                    return None;
+                }
+                lower(&mut state.restarts_left)?;
+                let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
+                let process = Process::start(self.design, seen);
+                let closed_for_it = matches!(verdict_of(seen), Verdict::Active(_));
+                state.confirmed |= closed_for_it && process.word.is_closed();
+                state.process = Some(process);
+            }
+            Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
+            Action::UserArrives => {
+                raise(&mut state.process.as_mut()?.users, self.users)?;
+                self.admit(&mut state, Arrival::New(Origin::User))?;
+            }
+            Action::ChildArrives => {
+                let process = state.process.as_mut()?;
+                raise(&mut process.children, process.users.min(1))?;
+                self.admit(&mut state, Arrival::ChildOf(Origin::User))?;
+            }
+            Action::InternalArrives => {
+                raise(&mut state.process.as_mut()?.internals, 1)?;
+                let word = state.process?.word;
+                let arrival = Arrival::New(Origin::Internal);
+                if self.design.has(Guard::OneDoor) {
+                    self.admit(&mut state, arrival)?;
+                } else {
+                    // What the gate would make of it were it open is what the side door adds.
+                    let open = word.perform(Effect::ReopenGate)?;
+                    let counted = open.admit(arrival).ok()?.bits() - open.bits();
+                    state.process.as_mut()?.word = Word::from_bits(word.bits() + counted);
+                    state.passed_unduly |= word.is_sealed();
+                }
+                if !self.design.has(Guard::CountedClasses) {
+                    state.process.as_mut()?.word = word;
+                }
+            }
+            Action::UserClaims => {
+                let process = state.process.as_mut()?;
+                lower(&mut process.checked)?;
+                raise(&mut process.users, self.users)?;
+                // Counted without being checked again: a child's way in asks nothing of a closed gate.
+                process.word = process.word.admit(Arrival::ChildOf(Origin::User)).ok()?;
+                state.started_while_draining |= state.confirmed;
+            }
+            _ => self.within_process(
+                state.process.as_mut()?,
+                state.marker,
+                &mut state.confirmed,
+                action,
+            )?,
+        }
+        if let Some(process) = &mut state.process {
+            let Process { ledger, watchers, .. } = process;
+            ledger.renumber(watchers.iter_mut().filter_map(|watcher| match watcher {
+                Watcher::Looked { ticket, .. } => Some(ticket),
+                Watcher::Resting | Watcher::Stepped { .. } => None,
+            }));
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<GatewayModel>> {
+        fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+            state.process.as_ref().is_some_and(holds)
+        }
+        vec![
+            // Property: TG-S1 shutdown_wins
+            Property::always("shutdown_wins_inv", |_, state: &State| {
+                !process(state, |it| {
+                    it.shut
+                        && (!it.word.is_closed()
+                            || it.published.is_some_and(|(phase, ready)| ready || !phase.is_shut()))
+                })
+            }),
+            Property::sometimes("shutdown_wins_reach", |_, state: &State| {
+                process(state, |it| {
+                    let about_to_release = |watcher: &Watcher| {
+                        matches!(
+                            watcher,
+                            Watcher::Looked {
+                                seen: Seen::Marker(Marker::Absent),
+                                current: true,
+                                ..
+                            }
+                        )
+                    };
+                    it.machine.phase() == Phase::ShuttingDown
+                        && it.machine.generation() > 0
+                        && it.users > 0
+                        && it.watchers.iter().any(about_to_release)
+                })
+            }),
+            // Property: TG-S2 no_new_turn_while_draining
+            Property::always("no_new_turn_while_draining_step", |_, state: &State| {
+                !state.started_while_draining
+            }),
+            Property::sometimes("no_new_turn_while_draining_reach", |_, state: &State| {
+                let refused = |it: &Process| it.word.admit(Arrival::New(Origin::User)).is_err();
+                state.confirmed && process(state, |it| refused(it) && it.users > 0 && !it.shut)
+            }),
+            Property::sometimes("drain_is_undone_reach", |_, state: &State| {
+                state.begins_left == 0
+                    && process(state, |it| {
+                        it.machine.phase() == Phase::Running
+                            && it.machine.generation() > 1
+                            && it.users > 0
+                    })
+            }),
+            // Property: TG-S3 bypass_is_bounded
+            Property::always("bypass_is_bounded_inv", |_, state: &State| {
+                !state.passed_unduly
+                    && state.process.is_none_or(|it| it.word.in_flight() == it.live())
+            }),
+            Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
+                state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
+            }),
+            Property::sometimes("seal_reach", |_, state: &State| {
+                state.confirmed && process(state, |it| condition(it.machine, it.word).quiesced)
+            }),
+        ]
+    }
+}
+
+impl GatewayModel {
+    /// What concerns the process alone.
+    fn within_process(
+        self,
+        process: &mut Process,
+        marker: Marker,
+        confirmed: &mut bool,
+        action: Action,
+    ) -> Option<()> {
+        match action {
+            Action::WatcherLooks { watcher, fails } => {
+                if process.watchers[watcher] != Watcher::Resting
+                    || process.machine.phase() == Phase::Stopped
+                {
+                    return None;
+                }
+                let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
+                process.watchers[watcher] =
+                    Watcher::Looked { ticket: process.ledger.begin(), seen, current: !fails };
+            }
+            Action::WatcherPerforms { watcher } => {
+                let Watcher::Stepped { effect, current } = process.watchers[watcher] else {
+                    return None;
+                };
+                process.watchers[watcher] = Watcher::Resting;
+                process.perform(self.design, effect);
+                *confirmed |= current && matches!(effect, Effect::CloseGate { .. });
+            }
+            Action::UserChecks => {
+                raise(&mut process.checked, self.users.checked_sub(process.users)?)?;
+                process.word.admit(Arrival::New(Origin::User)).ok()?;
+            }
+            Action::UserTurnEnds => {
+                // A turn outlives its children: it holds what they work for.
+                process.users.checked_sub(1).filter(|left| *left >= process.children)?;
+                lower(&mut process.users)?;
+                process.word = process.word.release(Origin::User);
+            }
+            Action::ChildEnds => {
+                lower(&mut process.children)?;
+                process.word = process.word.release(Origin::User);
+            }
+            Action::InternalTurnEnds => {
+                lower(&mut process.internals)?;
+                if self.design.has(Guard::CountedClasses) {
+                    process.word = process.word.release(Origin::Internal);
+                }
+            }
+            Action::SignalArrives => {
+                process
+                    .happened(self.design, Event::ShutdownAsked(ShutdownCause::Sigterm))
+                    .then_some(())?;
+            }
+            Action::DeadlinePasses => {
+                process.happened(self.design, Event::DeadlinePassed).then_some(())?;
+            }
+            Action::KeeperSeesEmptyGate => {
+                (process.word.is_sealed() && process.word.is_idle()).then_some(())?;
+                process.happened(self.design, Event::Emptied).then_some(())?;
+            }
+            Action::LoopEnds => {
+                process.happened(self.design, Event::LoopEnded).then_some(())?;
+            }
+            Action::StatusIsPublished => {
+                process.shut.then_some(())?;
+                let condition = condition(process.machine, process.word);
+                process.published = Some((condition.phase, condition.ready));
+            }
+            // Handled by `next_state`, which needs more than the process.
+            Action::ControllerBegins { .. }
+            | Action::ControllerCancels
+            | Action::MarkerIsCorrupted
+            | Action::WatcherApplies { .. }
+            | Action::UserArrives
+            | Action::UserClaims
+            | Action::InternalArrives
+            | Action::ChildArrives
+            | Action::ProcessDies
+            | Action::MachineReboots
+            | Action::ProcessStarts { .. } => return None,
+        }
+        Some(())
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watcher_name =
+            |watcher: usize| if watcher == 0 { "the watcher" } else { "another watcher" };
+        match *self {
+            Action::ControllerBegins { hold: false } => f.write_str("a controller begins a drain"),
+            Action::ControllerBegins { hold: true } => {
+                f.write_str("a controller begins a drain that holds internal work")
+            }
+            Action::ControllerCancels => f.write_str("a controller cancels the drain"),
+            Action::MarkerIsCorrupted => f.write_str("the marker's bytes are ruined"),
+            Action::WatcherLooks { watcher, fails: false } => {
+                write!(f, "{} looks at the marker", watcher_name(watcher))
+            }
+            Action::WatcherLooks { watcher, fails: true } => {
+                write!(f, "{} looks at the marker and cannot read it", watcher_name(watcher))
+            }
+            Action::WatcherApplies { watcher } => {
+                write!(f, "{} applies what it saw", watcher_name(watcher))
+            }
+            Action::WatcherPerforms { watcher } => {
+                write!(f, "{} gives the gate the order of its earlier step", watcher_name(watcher))
+            }
+            Action::UserArrives => f.write_str("a user turn starts"),
+            Action::UserChecks => {
+                f.write_str("a user turn finds the gate open, and is not counted yet")
+            }
+            Action::UserClaims => {
+                f.write_str("the user turn that found the gate open is counted and starts")
+            }
+            Action::UserTurnEnds => f.write_str("a user turn ends"),
+            Action::InternalArrives => f.write_str("internal work starts"),
+            Action::InternalTurnEnds => f.write_str("internal work ends"),
+            Action::ChildArrives => f.write_str("a user turn starts a child"),
+            Action::ChildEnds => f.write_str("the child ends"),
+            Action::SignalArrives => f.write_str("SIGTERM arrives"),
+            Action::DeadlinePasses => f.write_str("the shutdown's deadline passes"),
+            Action::KeeperSeesEmptyGate => {
+                f.write_str("the keeper finds the shut gate sealed and empty")
+            }
+            Action::LoopEnds => f.write_str("the author's loop ends"),
+            Action::StatusIsPublished => f.write_str("the status is published"),
+            Action::ProcessDies => f.write_str("the process is killed"),
+            Action::MachineReboots => f.write_str("the machine reboots"),
+            Action::ProcessStarts { fails: false } => f.write_str("the process starts"),
+            Action::ProcessStarts { fails: true } => {
+                f.write_str("the process starts and cannot read the marker")
+            }
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "marker {:?}, ", self.marker)?;
+        match &self.process {
+            None => f.write_str("no process"),
+            Some(process) => write!(f, "{}, gate {:?}", process.machine.phase(), process.word),
+        }?;
+        match self.process.and_then(|process| process.published) {
+            Some((phase, ready)) => {
+                write!(f, ", status {phase}{}", if ready { " and ready" } else { "" })
+            }
+            None => Ok(()),
+        }
+    }
+}
