@@ -105,7 +105,7 @@ impl Where {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let answer = |json: &dyn ErasedJson, text: &str| say(arguments.json, json, text);
+    let json = arguments.json;
     match &arguments.command {
         Command::Drain { principal, suppress_notification, hold_internal } => {
             let ask = DrainRequest::by(principal)
@@ -117,30 +117,34 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             } else {
                 "asked: no live gateway has closed its gate for it yet"
             };
-            answer(&reply, text)
+            say(json, &reply, text)
         }
         Command::Cancel => match arguments.place.home()?.cancel_drain(&Holder::Shared) {
             Ok(was_draining) => {
                 let text =
                     if was_draining { "the drain is taken back" } else { "there was no drain" };
-                answer(&Cancelled { ok: true, action: "cancel", was_draining, error: None }, text)
+                say(
+                    json,
+                    &Cancelled { ok: true, action: "cancel", was_draining, error: None },
+                    text,
+                )
             }
             Err(error) => {
                 // The drain stays on, and saying otherwise would wedge the gateway unseen (U8, U38).
                 let was_draining = !matches!(arguments.place.home()?.observe(), Sighting::Absent);
-                if arguments.json {
+                if json {
                     let error = Some(error.to_string());
-                    answer(&Cancelled { ok: false, action: "cancel", was_draining, error }, "")?;
+                    say(json, &Cancelled { ok: false, action: "cancel", was_draining, error }, "")?;
                 }
                 Err(error.into())
             }
         },
-        Command::Status => status(&arguments.place.home()?, arguments.json),
+        Command::Status => status(&arguments.place.home()?, json),
         Command::Observe => {
             let home = arguments.place.home()?;
             let sighting = home.observe();
             let observed = Observed::of(&sighting, home.judge(&sighting));
-            answer(&observed, observed.verdict)
+            say(json, &observed, observed.verdict)
         }
         Command::Epoch => {
             #[derive(Serialize)]
@@ -148,7 +152,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                 epoch: &'a str,
             }
             let epoch = Epoch::current();
-            answer(&Reply { epoch: epoch.as_str() }, epoch.as_str())
+            say(json, &Reply { epoch: epoch.as_str() }, epoch.as_str())
         }
     }
 }
@@ -247,19 +251,9 @@ fn status(home: &Home, json: bool) -> Result<(), Failure> {
     say(json, &reply, &format!("{alive}, {state}, {at_work} in flight"))
 }
 
-/// Something that becomes JSON, without its type.
-trait ErasedJson {
-    fn to_line(&self) -> serde_json::Result<String>;
-}
-
-impl<T: Serialize> ErasedJson for T {
-    fn to_line(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
-}
-
-fn say(json: bool, reply: &dyn ErasedJson, text: &str) -> Result<(), Failure> {
-    let line = if json { reply.to_line().map_err(io::Error::from)? } else { text.to_owned() };
+fn say(json: bool, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
+    let line =
+        if json { serde_json::to_string(reply).map_err(io::Error::from)? } else { text.to_owned() };
     writeln!(io::stdout(), "{line}")?;
     Ok(())
 }
