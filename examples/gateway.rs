@@ -1,7 +1,7 @@
 //! A small real chat gateway on loopback TCP: each line is a turn, and the reply is part of it.
 //!
 //! ```text
-//! cargo run --example gateway -- --home DIR [--listen 127.0.0.1:0] [--grace-s 30]
+//! cargo run --example gateway -- --home DIR [--listen 127.0.0.1:0] [--grace-s 30] [--interval-s 1]
 //! ```
 //!
 //! `sleep 800` takes 800 ms, `internal …` is the gateway's own work, anything else is echoed; a turn
@@ -24,7 +24,10 @@ use tidegate::{Ended, Gateway, Origin};
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let gateway = Gateway::builder(&arguments.home).kind("example-gateway").start()?;
+    let gateway = Gateway::builder(&arguments.home)
+        .kind("example-gateway")
+        .interval(arguments.interval)
+        .start()?;
 
     let listener = TcpListener::bind(&arguments.listen)?;
     let address = listener.local_addr()?.to_string();
@@ -54,15 +57,19 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// One user's connection, for as long as it lasts.
 fn converse(gateway: &Gateway, connection: TcpStream) -> std::io::Result<()> {
+    connection.set_nodelay(true)?;
     let mut replies = connection.try_clone()?;
     for line in BufReader::new(connection).lines() {
         let line = line?;
         let origin = if line.starts_with("internal") { Origin::Internal } else { Origin::User };
         // The turn lives until its reply has been written: only then may a drain call it over.
-        match gateway.admit(origin) {
-            Ok(_turn) => writeln!(replies, "{}", answer(&line))?,
-            Err(refused) => writeln!(replies, "refused: {refused}")?,
-        }
+        let admitted = gateway.admit(origin);
+        let reply = match &admitted {
+            Ok(_turn) => answer(&line),
+            Err(refused) => format!("refused: {refused}"),
+        };
+        replies.write_all((reply + "\n").as_bytes())?;
+        drop(admitted);
     }
     Ok(())
 }
@@ -81,24 +88,30 @@ struct Arguments {
     home: PathBuf,
     listen: String,
     grace: Duration,
+    interval: Duration,
 }
 
 impl Arguments {
     fn from_env() -> Result<Arguments, Box<dyn Error>> {
-        const USAGE: &str = "usage: gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS]";
+        const USAGE: &str = "usage: gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS] [--interval-s SECONDS]";
         let mut home = None;
         let mut listen = "127.0.0.1:0".to_owned();
         let mut grace = Duration::from_secs(30);
+        let mut interval = Duration::from_secs(1);
+        let seconds = |value: String| -> Result<Duration, Box<dyn Error>> {
+            Ok(Duration::try_from_secs_f64(value.parse()?)?)
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             match name.as_str() {
                 "--home" => home = Some(PathBuf::from(value)),
                 "--listen" => listen = value,
-                "--grace-s" => grace = Duration::try_from_secs_f64(value.parse()?)?,
+                "--grace-s" => grace = seconds(value)?,
+                "--interval-s" => interval = seconds(value)?,
                 _ => return Err(USAGE.into()),
             }
         }
-        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace })
+        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace, interval })
     }
 }
