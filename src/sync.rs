@@ -6,7 +6,36 @@ mod imp {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use std::sync::{Mutex as Inner, MutexGuard};
-    pub(crate) use std::thread::{Thread, current, park};
+
+    /// A thread, and the token that its `park` takes.
+    #[derive(Debug)]
+    pub(crate) struct Parker(std::thread::Thread);
+
+    impl Parker {
+        /// Of the calling thread.
+        pub(crate) fn here() -> Parker {
+            Parker::of(std::thread::current())
+        }
+
+        pub(crate) fn of(thread: std::thread::Thread) -> Parker {
+            Parker(thread)
+        }
+
+        /// Leaves the token: the thread's next park, or the one it is in, returns. Never blocks.
+        pub(crate) fn unpark(&self) {
+            self.0.unpark();
+        }
+
+        /// Sleeps until there is a token, `patience` has passed, or for no reason at all. Only called
+        /// on the thread itself.
+        #[expect(clippy::unused_self, reason = "loom's twin has its token in it")]
+        pub(crate) fn park(&self, patience: Option<std::time::Duration>) {
+            match patience {
+                Some(patience) => std::thread::park_timeout(patience),
+                None => std::thread::park(),
+            }
+        }
+    }
 }
 
 #[cfg(tidegate_loom)]
@@ -14,13 +43,32 @@ mod imp {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Mutex as Inner, MutexGuard};
-    pub(crate) use loom::thread::{Thread, current, park};
+
+    /// loom's own `unpark` also wakes a thread from a lock or a join, and loses its token there; its
+    /// `Notify` is the same token without that.
+    #[derive(Debug)]
+    pub(crate) struct Parker(loom::sync::Notify);
+
+    impl Parker {
+        pub(crate) fn here() -> Parker {
+            Parker(loom::sync::Notify::new())
+        }
+
+        pub(crate) fn unpark(&self) {
+            self.0.notify();
+        }
+
+        /// loom has no time: patience is endless.
+        pub(crate) fn park(&self, _patience: Option<std::time::Duration>) {
+            self.0.wait();
+        }
+    }
 }
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering, current, park};
-use imp::{AtomicBool, Inner, Thread};
+pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering, Parker};
+use imp::{AtomicBool, Inner};
 
 /// A mutex that a panic elsewhere does not take away: everything guarded here is changed by single
 /// assignments at the end of a decision, so what a panic leaves behind is the state before it.
@@ -41,63 +89,55 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub(crate) struct Bell {
     rung: AtomicBool,
-    listener: Thread,
+    listener: Parker,
 }
 
 impl Bell {
     /// A bell that `listener` will [`wait`](Bell::wait) for.
-    pub(crate) fn for_thread(listener: Thread) -> Bell {
+    pub(crate) fn for_listener(listener: Parker) -> Bell {
         Bell { rung: AtomicBool::new(false), listener }
     }
 
     /// Wakes the listener, or keeps it from sleeping the next time.
     pub(crate) fn ring(&self) {
-        // Release pairs with the Acquire in `take`: what the ringer did before is seen by the listener
+        // Release pairs with the Acquire in `wait`: what the ringer did before is seen by the listener
         // once it is awake; without it the listener could wake, find the gate not yet idle, and sleep
         // for ever. Shown by loom: `the_last_turn_out_wakes_the_waiter`.
-        self.rung.store(true, Ordering::Release);
-        // After the store: the token that `unpark` leaves makes the listener look at `rung` once more.
+        // A swap and not a store: loom does not keep a plain store in order with the listener's swaps.
+        self.rung.swap(true, Ordering::Release);
+        // After the store: the token makes the listener look at `rung` once more.
         self.listener.unpark();
     }
 
-    fn take(&self) -> bool {
-        // Acquire pairs with the Release in `ring`.
-        self.rung.swap(false, Ordering::Acquire)
-    }
-
     /// Sleeps until the bell rings, or for `patience` at most. Only the listener calls it.
-    #[cfg(not(tidegate_loom))]
     pub(crate) fn wait(&self, patience: Option<Duration>) {
-        let began = std::time::Instant::now();
-        while !self.take() {
-            match patience.map(|patience| patience.saturating_sub(began.elapsed())) {
-                None => park(),
-                Some(Duration::ZERO) => return,
-                Some(left) => std::thread::park_timeout(left),
+        let began = Instant::now();
+        // Acquire pairs with the Release in `ring`.
+        while !self.rung.swap(false, Ordering::Acquire) {
+            let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return;
             }
-        }
-    }
-
-    /// As above; loom has no time, so patience is endless.
-    #[cfg(tidegate_loom)]
-    pub(crate) fn wait(&self, _patience: Option<Duration>) {
-        while !self.take() {
-            park();
+            self.listener.park(left);
         }
     }
 }
 
-/// Wakes a thread that [`park`]s until a future is ready: the waker of the blocking waits.
-pub(crate) struct ThreadWaker(Thread);
+/// Wakes a thread that parks until a future is ready: the waker of the blocking waits.
+pub(crate) struct ParkedWaiter(Parker);
 
-impl ThreadWaker {
-    /// A waker for the calling thread.
-    pub(crate) fn here() -> std::task::Waker {
-        std::sync::Arc::new(ThreadWaker(current())).into()
+impl ParkedWaiter {
+    /// For the calling thread.
+    pub(crate) fn here() -> std::sync::Arc<ParkedWaiter> {
+        std::sync::Arc::new(ParkedWaiter(Parker::here()))
+    }
+
+    pub(crate) fn park(&self, patience: Option<Duration>) {
+        self.0.park(patience);
     }
 }
 
-impl std::task::Wake for ThreadWaker {
+impl std::task::Wake for ParkedWaiter {
     fn wake(self: std::sync::Arc<Self>) {
         self.0.unpark();
     }

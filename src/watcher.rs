@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::sync::{Arc, Bell, Mutex};
+use crate::sync::{Arc, Bell, Mutex, Parker};
 
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Rounds {
                 make_rounds(&bell, round);
             }
         })?;
-        let bell = Arc::new(Bell::for_thread(thread.thread().clone()));
+        let bell = Arc::new(Bell::for_listener(Parker::of(thread.thread().clone())));
         // The thread cannot have ended: it waits for this.
         let _ = bells.send(Arc::clone(&bell));
         Ok(Rounds {

@@ -10,9 +10,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::sync::{Arc, Mutex, ThreadWaker, park};
+use crate::sync::{Arc, Mutex, ParkedWaiter};
 
 /// Everybody who waits for something about one gateway.
 #[derive(Debug)]
@@ -83,31 +83,34 @@ impl<T> Wait<T> {
 
     /// Blocks this thread until it has happened.
     pub fn wait(mut self) -> T {
-        let waker = ThreadWaker::here();
-        let mut context = Context::from_waker(&waker);
         loop {
-            if let Poll::Ready(value) = Pin::new(&mut self).poll(&mut context) {
+            // Patience without end always ends in a value.
+            if let Some(value) = self.wait_for(None) {
                 return value;
             }
-            park();
         }
     }
 
     /// Blocks this thread until it has happened, for `timeout` at most. `None` means not yet; the wait
     /// can be taken up again.
-    #[cfg(not(tidegate_loom))]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<T> {
-        let began = std::time::Instant::now();
-        let waker = ThreadWaker::here();
+        self.wait_for(Some(timeout))
+    }
+
+    fn wait_for(&mut self, timeout: Option<Duration>) -> Option<T> {
+        let began = Instant::now();
+        let waiter = ParkedWaiter::here();
+        let waker = Waker::from(std::sync::Arc::clone(&waiter));
         let mut context = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(value) = Pin::new(&mut *self).poll(&mut context) {
                 return Some(value);
             }
-            match timeout.checked_sub(began.elapsed()) {
-                Some(left) if !left.is_zero() => std::thread::park_timeout(left),
-                _ => return None,
+            let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return None;
             }
+            waiter.park(left);
         }
     }
 }
