@@ -150,3 +150,24 @@ fn a_reopening_never_undoes_a_shutdown() {
         assert_eq!(admit(&gate, Origin::User).expect_err("shut").denied, Denied::ShuttingDown);
     });
 }
+
+/// A turn that a reopened gate admits sees what was done before the reopening.
+#[test]
+fn a_reopened_gate_shows_what_came_before() {
+    loom::model(|| {
+        let (gate, _bell) = open_gate();
+        gate.perform(CLOSE, 1);
+        let migrated = Arc::new(AtomicU64::new(0));
+        let user = {
+            let (gate, migrated) = (Arc::clone(&gate), Arc::clone(&migrated));
+            thread::spawn(move || {
+                if let Ok(_turn) = admit(&gate, Origin::User) {
+                    assert_eq!(migrated.load(Ordering::Relaxed), 1);
+                }
+            })
+        };
+        migrated.store(1, Ordering::Relaxed);
+        gate.perform(Effect::ReopenGate, 1);
+        user.join().unwrap();
+    });
+}

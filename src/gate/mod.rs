@@ -91,7 +91,8 @@ impl Gate {
         // what was done before the reopening. It need not release: nothing is published by coming in,
         // and a read-modify-write carries on the release sequence of every turn that left before, so
         // `word` still sees those. Failure Acquire pairs with the same Release: a refusal reads the
-        // generation of the close that refused it. Shown by loom: `a_closed_gate_admits_no_user_turn`.
+        // generation of the close that refused it. Shown by loom:
+        // `a_reopened_gate_shows_what_came_before`, `a_closed_gate_admits_no_user_turn`.
         self.word
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
                 Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
