@@ -82,7 +82,6 @@ impl Gateway {
     }
 
     /// A gateway without files: requests are made with [`begin_drain`](Gateway::begin_drain) only.
-    #[must_use]
     pub fn in_memory() -> Builder {
         Builder::in_memory()
     }

@@ -213,7 +213,6 @@ pub enum AnyLifecycle {
 
 impl AnyLifecycle {
     /// The first step of an incarnation: see [`Machine::start`].
-    #[must_use]
     pub const fn start(wanted: Option<Terms>) -> (AnyLifecycle, Effect) {
         match wanted {
             Some(terms) => {

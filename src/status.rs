@@ -126,7 +126,6 @@ pub(crate) fn degraded(
     now: Now,
 ) -> Option<Degraded> {
     let (code, detail) = match (sighting, verdict) {
-        (Sighting::Absent, _) => return None,
         (Sighting::Unreadable(reason), _) => (
             "request_unreadable",
             format!("the drain request cannot be read, so the gate stays as it is: {reason}"),
@@ -154,7 +153,7 @@ pub(crate) fn degraded(
             "request_unleased",
             "a drain request has no lease; the gate is closed until it is removed".to_owned(),
         ),
-        (Sighting::Present(_), _) => return None,
+        (Sighting::Present(_) | Sighting::Absent, _) => return None,
     };
     Some(Degraded { code, detail })
 }

@@ -219,7 +219,7 @@ fn live_gate() {
     println!("(a) closed and confirmed {observed:?} after the command began");
     println!("(b) {REFUSALS} user turns refused, 1 internal admitted, by {refused:?}");
     println!("(c) 3 of 3 turns in flight finished untouched, by {finished:?}");
-    println!("(d) idle {:?} after the last of them, process up", at_rest - finished);
+    println!("(d) idle {:?} after the last of them, process up", at_rest.saturating_sub(finished));
     println!("(e) running and admitting {reopened:?} after the cancel began");
 
     process.terminate();

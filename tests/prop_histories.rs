@@ -257,7 +257,7 @@ impl Bench {
                 let answer = self.gateway.cancel_drain(&Holder::Shared);
                 match self.oracle.lies {
                     Lies::Unreadable => {
-                        assert!(matches!(answer, Err(ControlError::NotRemoved { .. })))
+                        assert!(matches!(answer, Err(ControlError::NotRemoved { .. })));
                     }
                     lies => {
                         assert_eq!(answer.expect("removed"), !matches!(lies, Lies::Nothing));

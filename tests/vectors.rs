@@ -235,13 +235,12 @@ fn markers_are_read_as_the_original_reads_them() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = Home::at(dir.path()).marker_path();
         lay(&vector, &path, EPOCH);
-        let current = match name.starts_with("noepoch") {
-            true => Epoch::from_texts(None, None),
-            false => {
-                let (boot_id, started) = EPOCH.split_once(':').expect("two parts");
-                let stat = format!("1 (init) S{} {started}", " 0".repeat(18));
-                Epoch::from_texts(Some(boot_id), Some(&stat))
-            }
+        let current = if name.starts_with("noepoch") {
+            Epoch::from_texts(None, None)
+        } else {
+            let (boot_id, started) = EPOCH.split_once(':').expect("two parts");
+            let stat = format!("1 (init) S{} {started}", " 0".repeat(18));
+            Epoch::from_texts(Some(boot_id), Some(&stat))
         };
         let sighting = marker::observe(&path);
         let verdict = judge(&sighting, &current, now);

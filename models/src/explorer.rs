@@ -73,8 +73,8 @@ where
     );
 
     let mut numbers: FxHashMap<M::State, u32> = FxHashMap::default();
-    // By number: the state, the number it was first reached from, and by what.
-    let mut seen: Vec<(M::State, Option<(u32, M::Action)>)> = Vec::new();
+    // By number.
+    let mut seen: Vec<Seen<M::State, M::Action>> = Vec::new();
     let mut exploration =
         Exploration { states: 0, transitions: 0, depth: 0, exhaustive: true, findings: Vec::new() };
     let mut reach = |state: M::State, from: Option<(u32, M::Action)>, seen: &mut Vec<_>| {
@@ -130,9 +130,12 @@ where
     exploration
 }
 
+/// A state, and the number of the state it was first reached from, and by what.
+type Seen<S, A> = (S, Option<(u32, A)>);
+
 type Way<S, A> = (S, Vec<(A, S)>);
 
-fn way_to<S: Clone, A: Clone>(end: usize, seen: &[(S, Option<(u32, A)>)]) -> Way<S, A> {
+fn way_to<S: Clone, A: Clone>(end: usize, seen: &[Seen<S, A>]) -> Way<S, A> {
     let mut steps = Vec::new();
     let mut at = end;
     while let (state, Some((from, action))) = &seen[at] {

@@ -216,7 +216,7 @@ pub enum Action {
 fn verdict_of(seen: Seen) -> Verdict {
     static TABLE: LazyLock<[Verdict; 6]> = LazyLock::new(|| {
         let epoch = Epoch::from_texts(Some("this-boot"), None);
-        let now = Now { uptime: Duration::from_secs(60), wall: Default::default() };
+        let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
         let present = |text: &str| Sighting::Present(Request::parse(text.as_bytes()));
         [
             Sighting::Absent,
@@ -301,6 +301,17 @@ impl State {
             }
         }
     }
+
+    /// A turn at the gate.
+    fn admit(&mut self, arrival: Arrival) -> Option<()> {
+        let process = self.process.as_mut()?;
+        let before = process.word;
+        process.word = before.admit(arrival).ok()?;
+        let is_new_user = arrival == Arrival::New(Origin::User);
+        self.started_while_draining |= is_new_user && self.confirmed;
+        self.passed_unduly |= before.is_sealed() || (before.is_closed() && is_new_user);
+        Some(())
+    }
 }
 
 impl GatewayModel {
@@ -337,16 +348,6 @@ impl GatewayModel {
         let closed_for_it =
             current && matches!(verdict, Verdict::Active(_)) && process.word.is_closed();
         state.confirmed |= closed_for_it;
-        Some(())
-    }
-
-    fn admit(self, state: &mut State, arrival: Arrival) -> Option<()> {
-        let process = state.process.as_mut()?;
-        let before = process.word;
-        process.word = before.admit(arrival).ok()?;
-        let is_new_user = arrival == Arrival::New(Origin::User);
-        state.started_while_draining |= is_new_user && state.confirmed;
-        state.passed_unduly |= before.is_sealed() || (before.is_closed() && is_new_user);
         Some(())
     }
 }
@@ -458,19 +459,19 @@ impl Model for GatewayModel {
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
             Action::UserArrives => {
                 raise(&mut state.process.as_mut()?.users, self.users)?;
-                self.admit(&mut state, Arrival::New(Origin::User))?;
+                state.admit(Arrival::New(Origin::User))?;
             }
             Action::ChildArrives => {
                 let process = state.process.as_mut()?;
                 raise(&mut process.children, process.users.min(1))?;
-                self.admit(&mut state, Arrival::ChildOf(Origin::User))?;
+                state.admit(Arrival::ChildOf(Origin::User))?;
             }
             Action::InternalArrives => {
                 raise(&mut state.process.as_mut()?.internals, 1)?;
                 let word = state.process?.word;
                 let arrival = Arrival::New(Origin::Internal);
                 if self.design.has(Guard::OneDoor) {
-                    self.admit(&mut state, arrival)?;
+                    state.admit(arrival)?;
                 } else {
                     // What the gate would make of it were it open is what the side door adds.
                     let open = word.perform(Effect::ReopenGate)?;

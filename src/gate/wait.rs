@@ -82,6 +82,7 @@ impl<T> Wait<T> {
     }
 
     /// Blocks this thread until it has happened.
+    #[expect(clippy::must_use_candidate, reason = "waiting is a use: the end of a shutdown, say")]
     pub fn wait(mut self) -> T {
         loop {
             // Patience without end always ends in a value.

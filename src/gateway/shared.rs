@@ -189,13 +189,22 @@ impl Shared {
 
     /// One round of the watcher: look, apply, publish.
     pub(super) fn watch_round(&self) -> Next {
-        if self.state.lock().lifecycle.phase() != Phase::Stopped {
+        let (phase, retired) = {
+            let state = self.state.lock();
+            (state.lifecycle.phase(), state.retired)
+        };
+        if phase != Phase::Stopped {
             // Overtaken: what overtook it was newer, and the next round looks again.
             let _ = self.look_and_apply();
         }
         self.publish();
-        let finished = self.publisher.lock().finished;
-        if finished || self.state.lock().retired { Next::Done } else { Next::Within(self.interval) }
+        // Retired as it was *before* publishing: the last handle goes only after the last event, so
+        // what was published since then is the last status.
+        if retired || self.publisher.lock().finished {
+            Next::Done
+        } else {
+            Next::Within(self.interval)
+        }
     }
 
     /// One round of the keeper: fire what is due, wake those who wait, have it published. It touches

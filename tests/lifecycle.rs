@@ -1,0 +1,281 @@
+//! The gateway as an author meets it: waits, changes, shutdowns, the last drop, and a home that
+//! misbehaves. Time is a clock that the tests move, or the gateway's own threads; nothing here sleeps.
+
+#![cfg(feature = "test-util")]
+
+use std::fs;
+use std::time::Duration;
+
+use chrono::DateTime;
+use serde_json::Value;
+use tidegate::epoch::{ManualClock, Now};
+use tidegate::home::Home;
+use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{ControlError, Ended, Gateway, NotQuiesced, Origin, StartError};
+
+/// Turns a hang into a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+const NOT_YET: Duration = Duration::ZERO;
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("temp dir")
+}
+
+fn drain() -> DrainRequest {
+    DrainRequest::by("test")
+}
+
+fn status_of(home: &Home) -> Value {
+    serde_json::from_slice(&fs::read(home.status_path()).expect("a status")).expect("JSON")
+}
+
+#[test]
+fn idle_and_quiesced_are_told_apart() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    assert_eq!(gateway.quiesced().wait(), Err(NotQuiesced::NotDraining));
+    let turn = gateway.admit(Origin::User).expect("open");
+    gateway.begin_drain(&drain()).expect("in memory");
+    assert_eq!(gateway.quiesced().wait(), Err(NotQuiesced::NotHeld), "it can only ever be idle");
+
+    let mut idle = gateway.idle();
+    assert!(idle.wait_timeout(NOT_YET).is_none());
+    drop(turn);
+    assert_eq!(idle.wait_timeout(PATIENCE).expect("woken").generation, 1);
+    let internal = gateway.admit(Origin::Internal).expect("idle is no promise");
+    assert!(!gateway.status().idle);
+
+    // Asked to hold internal work too, the same drain comes to a promise.
+    let receipt = gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    assert_eq!(receipt.generation, 1, "amended, not begun anew");
+    let mut quiesced = gateway.quiesced();
+    assert!(quiesced.wait_timeout(NOT_YET).is_none());
+    drop(internal);
+    let quiesced = quiesced.wait_timeout(PATIENCE).expect("woken").expect("sealed");
+    assert_eq!(quiesced.request_id(), receipt.request.request_id());
+    assert!(gateway.admit(Origin::Internal).is_err());
+    assert!(gateway.status().quiesced);
+}
+
+#[test]
+fn a_quiesce_that_is_released_while_waited_for_says_so() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let _turn = gateway.admit(Origin::User).expect("open");
+    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    let mut quiesced = gateway.quiesced();
+    assert!(quiesced.wait_timeout(NOT_YET).is_none());
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+    assert_eq!(quiesced.wait_timeout(PATIENCE), Some(Err(NotQuiesced::NotDraining)));
+}
+
+/// L2 for those who park: woken by the reopening, refused by the shutdown.
+#[tokio::test]
+async fn parked_turns_wait_for_the_release_and_not_for_a_shutdown() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    gateway.begin_drain(&drain()).expect("in memory");
+    let parked: Vec<_> =
+        (0..10).map(|_| tokio::spawn(gateway.admit_when_open(Origin::User))).collect();
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+    let mut turns = Vec::new();
+    for parked in parked {
+        turns.push(parked.await.expect("no panic").expect("admitted"));
+    }
+    assert_eq!(gateway.in_flight().user, 10);
+
+    gateway.begin_drain(&drain()).expect("in memory");
+    let parked = tokio::spawn(gateway.admit_when_open(Origin::User));
+    let ending = gateway.shut_down(ShutdownCause::Operator, PATIENCE);
+    let refused = parked.await.expect("no panic").expect_err("it will not open again");
+    assert_eq!(refused.phase, Phase::ShuttingDown);
+    drop(turns);
+    assert_eq!(ending.await, Ended::Clean);
+}
+
+#[tokio::test]
+async fn changes_come_in_order_and_end() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let mut changes = gateway.changes();
+    gateway.begin_drain(&drain().suppress_notification(true)).expect("in memory");
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+    let ended = gateway.shut_down(ShutdownCause::Operator, PATIENCE).await;
+    assert_eq!(ended, Ended::Clean);
+    let mut seen = Vec::new();
+    while let Some(change) = changes.next().await {
+        seen.push((
+            change.to,
+            change.generation,
+            change.suppress_notification,
+            change.holders.len(),
+        ));
+    }
+    let expected = [
+        (Phase::ExternallyDraining, 1, true, 1),
+        (Phase::Running, 1, true, 0),
+        (Phase::ShuttingDown, 2, false, 0),
+        (Phase::Stopped, 2, false, 0),
+    ];
+    assert_eq!(seen, expected);
+    assert!(changes.recv().is_none());
+}
+
+/// R12: force is an immediate shutdown that supersedes a drain; F14: it ends with a wedged turn, and
+/// nothing is admitted after.
+#[test]
+fn force_ends_a_drain_with_a_wedged_turn_at_once() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let wedged = gateway.admit(Origin::User).expect("open");
+    gateway.begin_drain(&drain()).expect("in memory");
+    let mut patient = gateway.shut_down(ShutdownCause::Sigterm, Duration::from_secs(3600));
+    assert!(patient.wait_timeout(NOT_YET).is_none());
+    assert!(wedged.child().is_ok(), "a live turn still gets what it needs");
+
+    let forced = gateway.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
+    assert_eq!(forced, Ended::TimedOut { in_flight: 1 });
+    assert_eq!(patient.wait_timeout(PATIENCE), Some(forced), "both are told the same");
+    assert!(wedged.child().is_err() && gateway.admit(Origin::Internal).is_err());
+    assert_eq!(gateway.status().exit_reason.as_deref(), Some("SIGTERM"), "the first cause stays");
+    assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::GoingDown { .. })));
+}
+
+/// TG-L4 on the gateway's own thread: nobody drives anything here.
+#[test]
+fn a_deadline_fires_by_itself() {
+    let gateway = Gateway::in_memory().manual().start().expect("starts");
+    let _wedged = gateway.admit(Origin::User).expect("open");
+    let mut ending = gateway.shut_down(ShutdownCause::Operator, Duration::from_millis(1));
+    assert_eq!(ending.wait_timeout(PATIENCE), Some(Ended::TimedOut { in_flight: 1 }));
+}
+
+#[test]
+fn the_last_drop_stops_the_gateway_and_gives_the_home_back() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).start().expect("starts");
+    let turn = gateway.admit(Origin::User).expect("open");
+    let clone = gateway.clone();
+    drop(gateway);
+    assert!(home.status().expect("reads").is_alive(), "a clone is the same gateway");
+    drop(clone);
+
+    assert!(!home.status().expect("reads").is_alive());
+    let last = status_of(&home);
+    assert_eq!(
+        (&last["lifecycle"], &last["exit_reason"]),
+        (&"stopped".into(), &"loop_ended".into())
+    );
+    assert_eq!(last["active_agents"], 1, "it was not waited for, and it is said");
+    assert!(turn.child().is_err());
+    drop(turn);
+    Gateway::builder(dir.path()).start().expect("the home is free");
+}
+
+/// F17.
+#[test]
+fn a_second_gateway_on_the_same_home_is_told_the_pid() {
+    let dir = dir();
+    let first = Gateway::builder(dir.path()).start().expect("starts");
+    match Gateway::builder(dir.path()).start() {
+        Err(StartError::HomeInUse { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        status_of(&Home::at(dir.path()))["incarnation"],
+        first.status().incarnation.as_str()
+    );
+}
+
+/// TG-S10, F4: a look that cannot see changes nothing, and says so; at the start it counts as closed.
+#[test]
+fn what_cannot_be_read_keeps_the_gate_and_shows_in_degraded() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    fs::create_dir(home.marker_path()).expect("mkdir");
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    assert_eq!(gateway.phase(), Phase::ExternallyDraining, "unreadable at start is closed");
+    assert_eq!(status_of(&home)["degraded"][0]["code"], "request_unreadable");
+
+    fs::remove_dir(home.marker_path()).expect("rmdir");
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::Running);
+    assert_eq!(status_of(&home)["degraded"], Value::Array(Vec::new()));
+
+    fs::create_dir(home.marker_path()).expect("mkdir");
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::Running, "and an open gate stays open");
+}
+
+#[test]
+fn a_lease_that_runs_out_reopens_the_gate() {
+    let dir = dir();
+    let wall = DateTime::from_timestamp(1_700_000_000, 0).expect("in range");
+    let clock = ManualClock::at(Now { uptime: Duration::from_secs(5000), wall });
+    let gateway =
+        Gateway::builder(dir.path()).manual().clock(clock.clone()).start().expect("starts");
+    let ask = drain().hold_internal(true).lease(Duration::from_secs(60));
+    gateway.begin_drain(&ask).expect("written");
+    let quiesced = gateway.quiesced().wait().expect("nothing is in flight");
+    assert_eq!(quiesced.until(), Some(Duration::from_secs(5060)));
+    assert_eq!(gateway.status().quiesced_until, Some(5_060_000));
+
+    // An operator's clock says something else; the lease does not mind.
+    clock.set_wall(DateTime::from_timestamp(1_900_000_000, 0).expect("in range"));
+    clock.advance(Duration::from_secs(59));
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::ExternallyDraining);
+    clock.advance(Duration::from_secs(1));
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::Running);
+    assert_eq!(gateway.status().degraded[0].code, "request_expired");
+}
+
+/// TG-S8: what is on disk becomes what is meant, and is left alone when it is.
+#[test]
+fn the_status_is_repeated_until_written_and_not_once_more() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    let first = status_of(&home)["sequence"].as_u64().expect("a number");
+    for _ in 0..10 {
+        gateway.reconcile_now();
+    }
+    assert_eq!(status_of(&home)["sequence"], first, "nothing changed, nothing written");
+
+    fs::remove_file(home.status_path()).expect("rm");
+    fs::create_dir(home.status_path()).expect("a file cannot replace a directory");
+    gateway.begin_drain(&drain()).expect("the request can be written");
+    assert_eq!(gateway.status().degraded[0].code, "status_unwritten");
+    fs::remove_dir(home.status_path()).expect("rmdir");
+    gateway.reconcile_now();
+    let status = status_of(&home);
+    assert_eq!(status["lifecycle"], "externally_draining");
+    assert!(status["sequence"].as_u64() > Some(first), "a sequence never goes back");
+    assert!(gateway.status().degraded.is_empty());
+}
+
+/// The watcher's own thread, no driver: it sees a marker come and go.
+#[test]
+fn the_watcher_sees_a_marker_come_and_go() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let interval = Duration::from_millis(1);
+    let gateway = Gateway::builder(dir.path()).interval(interval).start().expect("starts");
+    let mut changes = gateway.changes();
+    let request = home.begin_drain(&drain()).expect("written");
+    let change = changes.recv().expect("a change");
+    assert_eq!(change.to, Phase::ExternallyDraining);
+    assert_eq!(change.holders[0].request_id.as_deref(), request.request_id());
+    assert!(home.cancel_drain(&Holder::Shared).expect("removed"));
+    assert_eq!(changes.recv().expect("a change").to, Phase::Running);
+}
+
+/// What a shutdown leaves behind is written before whoever waits for its end goes on.
+#[test]
+fn the_last_status_is_written_before_the_ending_is_told() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).start().expect("starts");
+    let ended = gateway.shut_down(ShutdownCause::Sigterm, PATIENCE).wait();
+    assert_eq!(ended, Ended::Clean);
+    assert_eq!(status_of(&home)["lifecycle"], "stopped");
+    assert!(!home.status().expect("reads").is_alive(), "the lock is given back with it");
+}
