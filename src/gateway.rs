@@ -5,7 +5,7 @@
 //!
 //! One lock, the *transition lock*, spans an event's step, its effect on the gate and what it changes
 //! in the status, so that effects come in the order of the steps; admission never takes it. No file is
-//! touched and no waker called while it is held. The publisher has a lock of its own, taken *before*
+//! touched, no waker called and nothing logged while it is held. The publisher has a lock of its own, taken *before*
 //! the transition lock and held while the status is written: who has it writes the newest state there
 //! is, so a status never goes back.
 //!
@@ -42,8 +42,8 @@ const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A gateway that can be drained, released and shut down.
 ///
-/// Cheap to clone; clones are the same gateway. When the last one is dropped, with no
-/// [`Wait`] pending, the loop that drove it has ended: the gate is shut and sealed, turns still in
+/// Cheap to clone; clones are the same gateway. Each pending [`Wait`] and each [`Changes`] is one too.
+/// When the last one is dropped, the loop that drove it has ended: the gate is shut and sealed, turns still in
 /// flight are no longer waited for, the last status is written and the home's lock is given back.
 /// [`shut_down`](Gateway::shut_down) first to wait for them.
 ///

@@ -66,6 +66,12 @@ impl ChangeLog {
         self.first + self.kept.len() as u64
     }
 
+    /// The changes from number `at` on that are still kept, and the number after the last.
+    pub(super) fn since(&self, at: u64) -> (Vec<Change>, u64) {
+        let skip = usize::try_from(at.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        (self.kept.iter().skip(skip).cloned().collect(), self.end())
+    }
+
     /// The first change from number `at` on that is still kept, and the number after it.
     fn read(&self, at: u64) -> Option<(Change, u64)> {
         let at = at.max(self.first);

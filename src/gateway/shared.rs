@@ -124,6 +124,10 @@ struct Publisher {
     lock: Option<HomeLock>,
     on_disk: Option<(Condition, u64)>,
     finished: bool,
+    /// The changes logged so far.
+    told_changes: u64,
+    /// The complaint about the request that was logged last.
+    told_complaint: Option<Degraded>,
 }
 
 impl Shared {
@@ -170,12 +174,17 @@ impl Shared {
         };
         state.note(sighting, verdict, &epoch, now);
         gate.perform(effect, state.lifecycle.machine().generation());
-        tracing::info!(phase = %state.lifecycle.phase(), "gateway started");
         let shared = Shared {
             gate,
             waiters: Arc::new(WaitList::new()),
             state: Mutex::new(state),
-            publisher: Mutex::new(Publisher { lock, on_disk: None, finished: false }),
+            publisher: Mutex::new(Publisher {
+                lock,
+                on_disk: None,
+                finished: false,
+                told_changes: 0,
+                told_complaint: None,
+            }),
             place,
             identity,
             epoch,
@@ -331,15 +340,9 @@ impl Shared {
     // Property: TG-S1 shutdown_wins, TG-S2 no_new_turn_while_draining.
     fn apply(&self, state: &mut State, event: Event) {
         let before = state.lifecycle.machine();
-        let effect = match state.lifecycle.apply(event) {
-            Ok(effect) => effect,
-            Err(unmoved) => {
-                tracing::trace!(%unmoved);
-                return;
-            }
-        };
+        let Ok(effect) = state.lifecycle.apply(event) else { return };
         let after = state.lifecycle.machine();
-        let (word_before, word) = self.gate.perform(effect, after.generation());
+        let (word_before, _) = self.gate.perform(effect, after.generation());
         state.revision += 1;
         if after.phase() == Phase::Stopped {
             state.ended = Some(ended_as(word_before));
@@ -353,7 +356,6 @@ impl Shared {
         }
         if before.phase() != after.phase() {
             let holders = self.holders(state);
-            tracing::info!(from = %before.phase(), to = %after.phase(), gate = ?word, "phase changed");
             state.changes.push(Change::between(before, after, holders));
         }
         self.threads.keeper.ring();
@@ -386,8 +388,9 @@ impl Shared {
         Status::snapshot(&self.identity, inputs)
     }
 
-    /// Brings the status file to what is meant, if it is not there yet. Whoever holds the publisher
-    /// writes the newest state there is, so the file never goes back.
+    /// Brings the log and the status file to what is meant, where they are not there yet. Whoever
+    /// holds the publisher writes the newest state there is, so the file never goes back. Nothing is
+    /// logged or written under the transition lock: a blocked pipe or disk holds up nobody else.
     // Property: TG-S8 status_is_faithful.
     pub(super) fn publish(&self) {
         let mut publisher = self.publisher.lock();
@@ -395,14 +398,16 @@ impl Shared {
             // The home may be another gateway's by now (U18).
             return;
         }
-        let (meant, status) = {
+        let (meant, status, news, complaint) = {
             let state = self.state.lock();
             let meant = (condition(state.lifecycle.machine(), self.gate.word()), state.revision);
             if publisher.on_disk == Some(meant) {
                 return;
             }
-            (meant, self.snapshot(&state, state.sequence + 1))
+            let status = self.snapshot(&state, state.sequence + 1);
+            (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
         };
+        publisher.tell(news, complaint);
         let written = match &self.place {
             Place::Files(home) => marker::replace(
                 &home.status_path(),
@@ -411,28 +416,24 @@ impl Shared {
             ),
             Place::Memory(_) => Ok(()),
         };
-        let mut state = self.state.lock();
-        match written {
-            Ok(()) => {
-                publisher.on_disk = Some(meant);
-                state.sequence += 1;
-                state.unwritten = None;
-                if meant.0.phase == Phase::Stopped {
-                    publisher.finished = true;
-                    publisher.lock = None;
-                    state.say_farewell();
-                    self.threads.keeper.ring();
-                }
+        let unwritten = written.err().map(|error| Degraded {
+            code: "status_unwritten",
+            detail: format!("the status file cannot be written, and is tried again: {error}"),
+        });
+        publisher.on_disk = unwritten.is_none().then_some(meant);
+        let was_unwritten = {
+            let mut state = self.state.lock();
+            state.sequence += u64::from(unwritten.is_none());
+            if unwritten.is_none() && meant.0.phase == Phase::Stopped {
+                publisher.finished = true;
+                publisher.lock = None;
+                state.say_farewell();
+                self.threads.keeper.ring();
             }
-            Err(error) => {
-                publisher.on_disk = None;
-                let detail =
-                    format!("the status file cannot be written, and is tried again: {error}");
-                if state.unwritten.is_none() {
-                    tracing::warn!(detail);
-                }
-                state.unwritten = Some(Degraded { code: "status_unwritten", detail });
-            }
+            std::mem::replace(&mut state.unwritten, unwritten.clone())
+        };
+        if let (Some(Degraded { detail, .. }), None) = (unwritten, was_unwritten) {
+            tracing::warn!("{detail}");
         }
     }
 
@@ -476,10 +477,6 @@ impl State {
     fn note(&mut self, sighting: Sighting, verdict: Verdict, epoch: &Epoch, now: Now) {
         let complaint = degraded(&sighting, verdict, epoch, now);
         if complaint != self.degraded {
-            match &complaint {
-                Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
-                None => tracing::info!("the drain request is as it should be again"),
-            }
             self.degraded = complaint;
             self.revision += 1;
         }
@@ -499,6 +496,23 @@ impl State {
     fn say_farewell(&mut self) {
         self.farewell = true;
         self.farewell_until = None;
+    }
+}
+
+impl Publisher {
+    /// Logs what has not been logged yet: each change once, and a complaint when it is new.
+    fn tell(&mut self, (news, told): (Vec<Change>, u64), complaint: Option<Degraded>) {
+        self.told_changes = told;
+        for Change { from, to, generation, .. } in news {
+            tracing::info!(%from, %to, generation, "phase changed");
+        }
+        if complaint != self.told_complaint {
+            match &complaint {
+                Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
+                None => tracing::info!("the drain request is as it should be again"),
+            }
+            self.told_complaint = complaint;
+        }
     }
 }
 
