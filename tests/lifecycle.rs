@@ -204,6 +204,24 @@ fn what_cannot_be_read_keeps_the_gate_and_shows_in_degraded() {
     assert_eq!(gateway.phase(), Phase::Running, "and an open gate stays open");
 }
 
+/// A home that is gone (unmounted, moved away) asks for nothing and takes nothing back.
+#[test]
+fn a_home_that_is_gone_keeps_the_gate() {
+    let dir = dir();
+    let (home, aside) = (dir.path().join("home"), dir.path().join("aside"));
+    fs::create_dir(&home).expect("mkdir");
+    let gateway = Gateway::builder(&home).manual().start().expect("starts");
+    gateway.begin_drain(&drain()).expect("written");
+    fs::rename(&home, &aside).expect("moved away");
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::ExternallyDraining);
+    let codes: Vec<_> = gateway.status().degraded.into_iter().map(|it| it.code).collect();
+    assert_eq!(codes, ["request_unreadable", "status_unwritten"]);
+    fs::rename(&aside, &home).expect("moved back");
+    gateway.reconcile_now();
+    assert!(gateway.status().degraded.is_empty());
+}
+
 #[test]
 fn a_lease_that_runs_out_reopens_the_gate() {
     let dir = dir();
