@@ -369,15 +369,15 @@ impl Shared {
 
     pub(super) fn status(&self) -> Status {
         let state = self.state.lock();
-        let mut status = self.snapshot(&state, state.sequence);
+        let mut status = self.snapshot(&state, self.gate.word(), state.sequence);
         status.degraded.extend(state.unwritten.clone());
         status
     }
 
-    fn snapshot(&self, state: &State, sequence: u64) -> Status {
+    fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
         let inputs = Inputs {
             machine: state.lifecycle.machine(),
-            word: self.gate.word(),
+            word,
             wanted: state.wanted,
             holders: self.holders(state),
             lease_ends: state.request.as_ref().and_then(|it| it.lease_ends_at_uptime(&self.epoch)),
@@ -400,11 +400,14 @@ impl Shared {
         }
         let (meant, status, news, complaint) = {
             let state = self.state.lock();
-            let meant = (condition(state.lifecycle.machine(), self.gate.word()), state.revision);
+            // Read once: what is remembered as written must be what is written, or a count that comes
+            // back to what it was would go unpublished.
+            let word = self.gate.word();
+            let meant = (condition(state.lifecycle.machine(), word), state.revision);
             if publisher.on_disk == Some(meant) {
                 return;
             }
-            let status = self.snapshot(&state, state.sequence + 1);
+            let status = self.snapshot(&state, word, state.sequence + 1);
             (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
         };
         publisher.tell(news, complaint);
