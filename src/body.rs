@@ -32,6 +32,18 @@ impl Body {
         self.fields.is_empty()
     }
 
+    /// The same, but for one field, where it has it.
+    #[must_use]
+    pub fn with_flag(mut self, name: &str, value: bool) -> Body {
+        let text = if value { "true" } else { "false" };
+        if let Some((_, raw)) = self.fields.iter_mut().find(|(key, _)| key == name)
+            && let Ok(flag) = RawValue::from_string(text.to_owned())
+        {
+            *raw = flag;
+        }
+        self
+    }
+
     /// Whether Python would take the field for true.
     pub(crate) fn is_truthy(&self, name: &str) -> bool {
         self.get(name).is_some_and(is_truthy)

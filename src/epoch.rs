@@ -51,6 +51,29 @@ impl Epoch {
         self.0.is_empty()
     }
 
+    /// Whether `stated` names another boot or container. A half that is unknown on either side is no
+    /// difference: a gateway that may not read `/proc/1/stat` is not in another container for it.
+    #[must_use]
+    pub fn is_other_than(&self, stated: &str) -> bool {
+        match (self.0.split_once(':'), stated.split_once(':')) {
+            (None, _) => false,
+            (Some((boot, container)), Some((stated_boot, stated_container))) => {
+                let differ = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
+                differ(boot, stated_boot) || differ(container, stated_container)
+            }
+            // Spelled by nobody who knew one.
+            (Some(_), None) => true,
+        }
+    }
+
+    /// Whether `stated` is of this boot for sure, so that times since boot can be compared.
+    #[must_use]
+    pub fn is_same_boot_as(&self, stated: &str) -> bool {
+        let boot = |epoch: &str| epoch.split_once(':').map(|(boot, _)| boot.to_owned());
+        let known = boot(&self.0).filter(|boot| !boot.is_empty());
+        known.is_some() && known == boot(stated) && !self.is_other_than(stated)
+    }
+
     /// As it stands in a marker; empty when unknown.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -167,6 +190,19 @@ impl ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_half_is_no_difference() {
+        let half = Epoch::from_texts(Some("boot"), None);
+        assert!(!half.is_other_than("boot:22") && half.is_same_boot_as("boot:22"));
+        assert!(half.is_other_than("reboot:22") && half.is_other_than("boot"));
+        let other_half =
+            Epoch::from_texts(None, Some(&format!("1 (init) S{} 22", " 0".repeat(18))));
+        assert_eq!(other_half.as_str(), ":22");
+        assert!(!other_half.is_other_than("boot:22") && !other_half.is_same_boot_as("boot:22"));
+        assert!(other_half.is_other_than("boot:23"));
+        assert!(!Epoch::default().is_other_than("boot:22"));
+    }
 
     #[test]
     fn the_boot_clock_runs() {

@@ -23,7 +23,7 @@ pub enum StartError {
         pid: Option<u32>,
     },
     /// The home cannot be used.
-    #[error("cannot use {} as a home: {source}; it must be a directory this process can write to", path.display())]
+    #[error("cannot use {}: {source}; a home must be a directory this process can write to", path.display())]
     Home {
         /// What could not be opened or written.
         path: PathBuf,
@@ -38,8 +38,8 @@ pub enum StartError {
     },
 }
 
-/// Why a request was not begun or cancelled, or a status not read. Nothing was lost: what stood on
-/// disk before still stands.
+/// Why a request was not begun or cancelled, or a status not read. Unless it says
+/// otherwise, what stood on disk before still stands.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {

@@ -44,8 +44,9 @@ const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// Cheap to clone; clones are the same gateway. Each pending [`Wait`] and each [`Changes`] is one too.
 /// When the last one is dropped, the loop that drove it has ended: the gate is shut and sealed, turns still in
-/// flight are no longer waited for, the last status is written and the home's lock is given back.
-/// [`shut_down`](Gateway::shut_down) first to wait for them.
+/// flight are no longer waited for, the last status is written and the home's lock is given back. That
+/// takes as long as the disk takes to write a status, two seconds at most where there is a watcher.
+/// [`shut_down`](Gateway::shut_down) first to wait for the turns.
 ///
 /// # Examples
 ///
@@ -156,7 +157,9 @@ impl Gateway {
     /// Supersedes a drain. A `grace` of zero is the immediate shutdown that "force" means (R12).
     ///
     /// Asking again keeps the first cause and the earlier of the two deadlines. Dropping the
-    /// [`Ending`] changes nothing; waiting for it also waits, briefly, for the last status.
+    /// [`Ending`] changes nothing; waiting for it also waits, two seconds at most, for the watcher to
+    /// write the last status. Without a watcher that is the next
+    /// [`reconcile_now`](Gateway::reconcile_now)'s to do, or the last drop's.
     pub fn shut_down(&self, cause: ShutdownCause, grace: Duration) -> Ending {
         self.handle.shared.shut_down(cause, grace);
         let gateway = self.clone();
@@ -206,6 +209,13 @@ impl Gateway {
         Wait::new(Arc::clone(&self.handle.shared.waiters), look)
     }
 }
+
+// The README promises it.
+const _: fn() = || {
+    fn is_shared_between_threads<T: Send + Sync + 'static>() {}
+    is_shared_between_threads::<Gateway>();
+    is_shared_between_threads::<Turn>();
+};
 
 impl Drop for Handle {
     fn drop(&mut self) {

@@ -25,7 +25,7 @@ use crate::status::Reading;
 
 /// How often, and how long apart, a start asks for a lock that somebody holds. A reader who asks
 /// whether a gateway is alive holds it for microseconds; a gateway holds it for good.
-const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
@@ -99,10 +99,15 @@ impl Home {
         }
     }
 
-    /// Looks at the marker. Never fails or blocks (R5).
+    /// Looks at the marker. Never fails or blocks (R5). Of a home that is not there nothing is known.
     #[must_use]
     pub fn observe(&self) -> Sighting {
-        marker::observe(&self.marker_path())
+        match (marker::observe(&self.marker_path()), rustix::fs::stat(&self.path)) {
+            (Sighting::Absent, Err(error)) => {
+                Sighting::Unreadable(format!("the home cannot be seen: {error}"))
+            }
+            (sighting, _) => sighting,
+        }
     }
 
     /// What a gateway on this machine would make of a sighting now.
@@ -167,14 +172,54 @@ impl Home {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(owner.to_string().as_bytes()))
             .map_err(unusable)?;
-        Ok(HomeLock { _file: file })
+        let id = FileId::from(&rustix::fs::fstat(&file).map_err(|error| unusable(error.into()))?);
+        Ok(HomeLock { file, id })
     }
 }
 
 /// The home lock, held. Dropping it says that the gateway is gone (F17).
 #[derive(Debug)]
 pub(crate) struct HomeLock {
-    _file: File,
+    file: File,
+    id: FileId,
+}
+
+impl HomeLock {
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+}
+
+impl Drop for HomeLock {
+    fn drop(&mut self) {
+        // So that nobody is told the pid of a gateway that is gone. Failing that, it is merely stale.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Which file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of the file that has this name now, if one has.
+    pub(crate) fn of(path: &Path) -> Option<FileId> {
+        rustix::fs::lstat(path).ok().map(|found| FileId::from(&found))
+    }
+}
+
+impl From<&rustix::fs::Stat> for FileId {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "their types differ by system"
+    )]
+    fn from(found: &rustix::fs::Stat) -> FileId {
+        FileId { device: found.st_dev as u64, inode: found.st_ino as u64 }
+    }
 }
 
 fn open_lock(path: &Path, options: &OpenOptions) -> io::Result<File> {

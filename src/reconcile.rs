@@ -29,11 +29,15 @@ pub enum Sighting {
 
 /// What a sighting means to a gateway of one epoch at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Nothing is asked.
     Absent,
     /// A drain is asked for, on these terms.
     Active(Terms),
+    /// A drain is asked for, by a request that says nothing readable: presence means drain, and it has
+    /// no terms of its own.
+    Ruined,
     /// There is a request of another boot or container.
     StaleEpoch,
     /// There is a request whose lease has run out.
@@ -48,19 +52,27 @@ impl Verdict {
     pub const fn word(self) -> &'static str {
         match self {
             Verdict::Absent => "absent",
-            Verdict::Active(_) => "active",
+            Verdict::Active(_) | Verdict::Ruined => "active",
             Verdict::StaleEpoch => "stale_epoch",
             Verdict::Expired => "expired",
             Verdict::Unreadable => "unreadable",
         }
     }
 
-    /// What the machine is to be told, if anything.
+    /// Whether a drain is asked for.
+    #[must_use]
+    pub const fn asks_for_drain(self) -> bool {
+        matches!(self, Verdict::Active(_) | Verdict::Ruined)
+    }
+
+    /// What the machine is to be told, if anything. A request that is ruined where it lies keeps the
+    /// terms `in_force`: bytes that say nothing do not break the promise of a seal (F9).
     #[must_use]
     // Property: TG-S10 fail_safe, TG-S13 stale_never_closes.
-    pub const fn event(self) -> Option<Event> {
+    pub const fn event(self, in_force: Terms) -> Option<Event> {
         match self {
             Verdict::Active(terms) => Some(Event::DrainWanted(terms)),
+            Verdict::Ruined => Some(Event::DrainWanted(in_force)),
             Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired => Some(Event::DrainUnwanted),
             Verdict::Unreadable => None,
         }
@@ -74,6 +86,7 @@ pub fn judge(sighting: &Sighting, epoch: &Epoch, now: Now) -> Verdict {
         Sighting::Absent => Verdict::Absent,
         Sighting::Unreadable(_) => Verdict::Unreadable,
         Sighting::Present(request) => match request.standing(epoch, now) {
+            Standing::Live if request.is_contentless() => Verdict::Ruined,
             Standing::Live => Verdict::Active(request.terms()),
             Standing::StaleEpoch => Verdict::StaleEpoch,
             Standing::Expired => Verdict::Expired,
@@ -88,7 +101,9 @@ pub fn judge(sighting: &Sighting, epoch: &Epoch, now: Now) -> Verdict {
 pub const fn first_wanted(verdict: Verdict) -> Option<Terms> {
     match verdict {
         Verdict::Active(terms) => Some(terms),
-        Verdict::Unreadable => Some(Terms { hold_internal: false, suppress_notification: false }),
+        Verdict::Ruined | Verdict::Unreadable => {
+            Some(Terms { hold_internal: false, suppress_notification: false })
+        }
         Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired => None,
     }
 }
@@ -161,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_changes_nothing_and_starts_closed() {
-        assert_eq!(Verdict::Unreadable.event(), None);
+        assert_eq!(Verdict::Unreadable.event(Terms::default()), None);
         assert_eq!(first_wanted(Verdict::Unreadable), Some(Terms::default()));
     }
 

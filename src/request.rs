@@ -146,6 +146,7 @@ pub struct Request {
 
 /// Whether a request still asks for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Standing {
     /// It asks for a drain now.
     Live,
@@ -265,14 +266,13 @@ impl Request {
     /// The time since boot at which its lease ends, where it can be told by the boot clock.
     #[must_use]
     pub fn lease_ends_at_uptime(&self, epoch: &Epoch) -> Option<Duration> {
-        let same_boot = !epoch.is_unknown() && self.epoch.as_deref() == Some(epoch.as_str());
+        let same_boot = self.epoch.as_deref().is_some_and(|stated| epoch.is_same_boot_as(stated));
         let made = self.requested_uptime.filter(|_| same_boot)?;
         Some(made.saturating_add(self.lease?))
     }
 
-    /// An unknown epoch, on either side, is no other epoch.
     fn states_other_epoch(&self, epoch: &Epoch) -> bool {
-        !epoch.is_unknown() && self.epoch.as_deref().is_some_and(|stated| stated != epoch.as_str())
+        self.epoch.as_deref().is_some_and(|stated| epoch.is_other_than(stated))
     }
 
     /// The file's text: as the original writes it, two spaces an indent.

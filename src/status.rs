@@ -22,6 +22,7 @@ use crate::request::{LeaseLeft, Request, iso};
 
 /// What machine and gate together amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Condition {
     /// The machine's phase.
     pub phase: Phase,
@@ -58,7 +59,7 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
 pub const fn desired_state(machine: Machine, wanted: Verdict) -> &'static str {
     match (machine.cause(), wanted) {
         (Some(ShutdownCause::Operator), _) => "stopped",
-        (_, Verdict::Active(_)) => "draining",
+        (_, Verdict::Active(_) | Verdict::Ruined) => "draining",
         (_, Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired | Verdict::Unreadable) => {
             "running"
         }
@@ -79,6 +80,7 @@ pub(crate) struct Identity {
 
 /// One whoever asks for the drain in force.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HolderStatus {
     /// His name; `None` for the shared slot.
     pub holder: Option<String>,
@@ -110,6 +112,7 @@ impl HolderStatus {
 
 /// Something that is not as it should be, for people and alarms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Degraded {
     /// Which: `request_unreadable`, `request_corrupt`, `request_unleased`, `request_of_other_epoch`,
     /// `request_expired` or `status_unwritten`.
@@ -160,6 +163,7 @@ pub(crate) fn degraded(
 
 /// The status file: the original's fields first, in its order, then ours.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     #[serde(flatten)]
     identity: Identity,
@@ -292,8 +296,8 @@ impl Reading {
         // A gateway that has just started holds the lock before it has replaced its predecessor's
         // status. What the predecessor said is not what a live gateway says.
         let alive = lock.is_some_and(|owner| {
-            let incarnations = (owner.string("incarnation"), body.string("incarnation"));
-            !matches!(incarnations, (Some(alive), Some(said)) if alive != said)
+            let alive = owner.string("incarnation");
+            alive.is_none() || alive == body.string("incarnation")
         });
         Reading { body, alive }
     }
@@ -328,8 +332,27 @@ impl Reading {
         self.alive && self.gateway_state().as_deref() == Some("running")
     }
 
+    /// Whether it would admit a new user turn: alive and running.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_drainable() && self.body.number("ready") != Some(false)
+    }
+
+    /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.alive && self.body.number("idle") == Some(true)
+    }
+
+    /// Whether the live gateway promises that nothing is in flight and nothing will be admitted before
+    /// its drain is released.
+    #[must_use]
+    pub fn is_quiesced(&self) -> bool {
+        self.alive && self.body.number("quiesced") == Some(true)
+    }
+
     /// Drainable and at work. `false` while draining, as in the original (U25): to learn whether a
-    /// draining gateway is still at work, read `idle` and `quiesced`. A count that is not there counts
+    /// draining gateway is still at work, ask [`is_idle`](Reading::is_idle). A count that is not there counts
     /// as work.
     #[must_use]
     pub fn is_busy(&self) -> bool {

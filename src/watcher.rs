@@ -99,7 +99,10 @@ fn make_rounds(bell: &Bell, mut round: Round) {
     loop {
         // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
         let next = catch_unwind(AssertUnwindSafe(&mut round)).unwrap_or_else(|_| {
-            tracing::error!("a round panicked; the next one is made all the same");
+            // Contained too: what panicked may well have been the logger.
+            let _ = catch_unwind(|| {
+                tracing::error!("a round panicked; the next one is made all the same");
+            });
             Next::Within(AFTER_A_PANIC)
         });
         match next {

@@ -215,11 +215,83 @@ fn a_home_that_is_gone_keeps_the_gate() {
     fs::rename(&home, &aside).expect("moved away");
     gateway.reconcile_now();
     assert_eq!(gateway.phase(), Phase::ExternallyDraining);
-    let codes: Vec<_> = gateway.status().degraded.into_iter().map(|it| it.code).collect();
-    assert_eq!(codes, ["request_unreadable", "status_unwritten"]);
+    let codes = |gateway: &Gateway| -> Vec<_> {
+        gateway.status().degraded.into_iter().map(|it| it.code).collect()
+    };
+    assert_eq!(codes(&gateway), ["request_unreadable", "status_unwritten"]);
+
+    // Unmounted: the mount point is there, and empty.
+    fs::create_dir(&home).expect("mkdir");
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::ExternallyDraining);
+    assert_eq!(codes(&gateway), ["request_unreadable"]);
+    fs::remove_dir_all(&home).expect("rm");
     fs::rename(&aside, &home).expect("moved back");
     gateway.reconcile_now();
     assert!(gateway.status().degraded.is_empty());
+}
+
+/// F9: bytes that are ruined where they lie do not break the promise of a seal.
+#[test]
+fn a_ruined_marker_keeps_the_seal() {
+    let dir = dir();
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    gateway.begin_drain(&drain().hold_internal(true)).expect("written");
+    gateway.quiesced().wait().expect("nothing is in flight");
+    fs::write(Home::at(dir.path()).marker_path(), "{\"action\": \"dra").expect("writes");
+    gateway.reconcile_now();
+    assert!(gateway.admit(Origin::Internal).is_err());
+    assert_eq!(gateway.status().degraded[0].code, "request_corrupt");
+}
+
+/// TG-S5: a receipt that says draining is of a closed gate, and names its own request.
+#[test]
+fn ack_means_closed() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    let receipt = gateway.begin_drain(&drain()).expect("written");
+    assert!(receipt.draining && gateway.admit(Origin::User).is_err());
+    let ours = receipt.request.request_id().expect("stamped").to_owned();
+    assert!(home.status().expect("reads").is_draining_for(&ours));
+
+    // Somebody else's request takes the shared slot: the drain goes on, and is no longer ours.
+    let theirs = home.begin_drain(&drain()).expect("written");
+    gateway.reconcile_now();
+    let reading = home.status().expect("reads");
+    assert!(
+        !reading.is_draining_for(&ours)
+            && reading.is_draining_for(theirs.request_id().expect("stamped"))
+    );
+    assert!(gateway.admit(Origin::User).is_err());
+}
+
+/// TG-S8: a count that goes and comes back between two readings is published all the same.
+#[test]
+fn the_status_follows_a_flapping_count() {
+    let dir = dir();
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    gateway.begin_drain(&drain()).expect("written");
+    for _ in 0..50 {
+        std::thread::scope(|scope| {
+            let flapping = scope.spawn(|| {
+                for _ in 0..20_000 {
+                    drop(gateway.admit(Origin::Internal));
+                }
+                gateway.admit(Origin::Internal)
+            });
+            while !flapping.is_finished() {
+                gateway.reconcile_now();
+            }
+            let _turn = flapping.join().expect("no panic");
+            gateway.reconcile_now();
+            let (disk, meant) = (status_of(&Home::at(dir.path())), gateway.status());
+            assert_eq!(
+                (&disk["idle"], &disk["active_agents"]),
+                (&Value::from(meant.idle), &Value::from(meant.active_agents))
+            );
+        });
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ enum Lies {
         hold: bool,
         until_s: u64,
     },
+    /// A drain is asked for, on whatever terms are in force.
+    Ruined,
     Stale,
     Unreadable,
 }
@@ -104,6 +106,7 @@ impl Oracle {
         let asked = match self.lies {
             Lies::Asks { hold, until_s } if self.now_s < until_s => Some(Some(hold)),
             Lies::Nothing | Lies::Stale | Lies::Asks { .. } => Some(None),
+            Lies::Ruined => Some(Some(self.hold)),
             Lies::Unreadable => None,
         };
         match (self.phase, asked) {
@@ -201,7 +204,7 @@ impl Bench {
                 Lies::Asks { hold, until_s: self.oracle.now_s + lease_s }
             }
             Laid::Unleased { hold } => Lies::Asks { hold, until_s: u64::MAX },
-            Laid::Corrupt => Lies::Asks { hold: false, until_s: u64::MAX },
+            Laid::Corrupt => Lies::Ruined,
             Laid::OtherEpoch => Lies::Stale,
             Laid::Directory => Lies::Unreadable,
         };

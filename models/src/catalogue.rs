@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// Every property that is checked so far.
-pub const CATALOGUE: [Entry; 3] = [
+pub const CATALOGUE: [Entry; 4] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
@@ -48,6 +48,14 @@ pub const CATALOGUE: [Entry; 3] = [
         kept_by: "`Word::admit`, `Word::release`",
         not_shown: "that internal work ends; that an origin is told truthfully by the embedder",
         checked_as: &["bypass_is_bounded_inv", "bypass_is_bounded_reach", "seal_reach"],
+    },
+    Entry {
+        id: "TG-S5",
+        name: "ack_means_closed",
+        statement: "whatever tells a controller \"draining\" names its request_id and is true: the gate is closed for it",
+        kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate",
+        not_shown: "that the right request is named (tests show it for one holder); that a controller reads the answer in time",
+        checked_as: &["ack_means_closed_inv", "ack_means_closed_reach"],
     },
 ];
 

@@ -18,7 +18,8 @@ pub enum Guard {
     ReadErrorPolicy,
     /// The first look comes before the first admission. Off: the gate opens at once (U2, U35).
     ReconcileBeforeAdmit,
-    /// The status is derived from machine and gate. Off: who releases a drain writes "running" (U16).
+    /// The status is derived from machine and gate. Off: who releases a drain writes "running" without
+    /// asking either (U16); the model then writes the word itself, as that code did.
     SingleStatusWriter,
     /// Internal work is counted. Off: it runs beside the count (I-3, I-4, I-5).
     CountedClasses,

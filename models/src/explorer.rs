@@ -48,8 +48,8 @@ impl<M: Model> Exploration<M> {
 pub enum Until {
     /// Never.
     Exhausted,
-    /// When an `always` is broken.
-    FirstFailure,
+    /// When this `always` is broken.
+    Broken(&'static str),
 }
 
 /// Searches. `progress` is told the number of states now and then, and ends the search early by
@@ -110,7 +110,8 @@ where
                 exploration.findings.push(Finding { property, is_failure, start, steps });
             }
         }
-        if until == Until::FirstFailure && exploration.findings.iter().any(|found| found.is_failure)
+        if let Until::Broken(property) = until
+            && exploration.finding(property).is_some()
         {
             exploration.exhaustive = false;
             break;
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_search_cut_short_does_not_call_itself_exhaustive() {
-        assert!(!explore(&Grid, Until::FirstFailure, |_| true).exhaustive);
+        assert!(!explore(&Grid, Until::Broken("below_inv"), |_| true).exhaustive);
         assert!(!explore(&Grid, Until::Exhausted, |_| false).exhaustive);
     }
 }

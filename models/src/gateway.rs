@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::write` and `marker::remove` |
 //! | `WatcherLooks` | `Ledger::begin` and `marker::observe`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
-//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `judge`, `Ledger::accept`, `Verdict::event`, `AnyLifecycle::apply`, `Word::perform` |
+//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `judge`, `Ledger::accept`, `Verdict::event`, `machine::step` (which a test shows `AnyLifecycle::apply` to be), `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Shared::shut_down` |
@@ -309,7 +309,9 @@ impl State {
         process.word = before.admit(arrival).ok()?;
         let is_new_user = arrival == Arrival::New(Origin::User);
         self.started_while_draining |= is_new_user && self.confirmed;
-        self.passed_unduly |= before.is_sealed() || (before.is_closed() && is_new_user);
+        self.passed_unduly |= before.is_sealed()
+            || (before.is_closed() && is_new_user)
+            || process.machine.phase() == Phase::Stopped;
         Some(())
     }
 }
@@ -331,7 +333,7 @@ impl GatewayModel {
             Verdict::Unreadable if !self.design.has(Guard::ReadErrorPolicy) => Verdict::Absent,
             verdict => verdict,
         };
-        let Some(event) = verdict.event() else { return Some(()) };
+        let Some(event) = verdict.event(process.machine.terms()) else { return Some(()) };
         if self.design.has(Guard::TransitionLock) {
             process.happened(self.design, event);
         } else if let Ok(step) = machine::step(process.machine, event) {
@@ -345,9 +347,10 @@ impl GatewayModel {
         {
             process.published = Some((Phase::Running, true));
         }
-        let closed_for_it =
-            current && matches!(verdict, Verdict::Active(_)) && process.word.is_closed();
-        state.confirmed |= closed_for_it;
+        // As the shipped acknowledgement has it: the phase and the name, not the gate itself.
+        state.confirmed |= current
+            && verdict.asks_for_drain()
+            && process.machine.phase() == Phase::ExternallyDraining;
         Some(())
     }
 }
@@ -452,8 +455,8 @@ impl Model for GatewayModel {
                 lower(&mut state.restarts_left)?;
                 let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
                 let process = Process::start(self.design, seen);
-                let closed_for_it = matches!(verdict_of(seen), Verdict::Active(_));
-                state.confirmed |= closed_for_it && process.word.is_closed();
+                state.confirmed |= verdict_of(seen).asks_for_drain()
+                    && process.machine.phase() == Phase::ExternallyDraining;
                 state.process = Some(process);
             }
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
@@ -554,6 +557,15 @@ impl Model for GatewayModel {
                             && it.machine.generation() > 1
                             && it.users > 0
                     })
+            }),
+            // Property: TG-S5 ack_means_closed
+            Property::always("ack_means_closed_inv", |_, state: &State| {
+                state
+                    .process
+                    .is_none_or(|it| it.machine.phase() == Phase::Running || it.word.is_closed())
+            }),
+            Property::sometimes("ack_means_closed_reach", |_, state: &State| {
+                state.confirmed && process(state, |it| it.word.is_closed())
             }),
             // Property: TG-S3 bypass_is_bounded
             Property::always("bypass_is_bounded_inv", |_, state: &State| {

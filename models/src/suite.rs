@@ -34,8 +34,8 @@ impl Size {
     /// behaviour shows as a changed number in a review.
     const fn pinned_states(self) -> u64 {
         match self {
-            Size::Small => 520_572,
-            Size::Full => 1_938_130,
+            Size::Small => 484_520,
+            Size::Full => 1_797_330,
         }
     }
 }
@@ -61,7 +61,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 10] = [
+pub const ABLATIONS: [Ablation; 11] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -71,6 +71,11 @@ pub const ABLATIONS: [Ablation; 10] = [
         off: &[Guard::TransitionLock],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
         incidents: "I-48",
+    },
+    Ablation {
+        off: &[Guard::TransitionLock],
+        expected: Expected::Breaks("ack_means_closed_inv"),
+        incidents: "I-41, I-53",
     },
     Ablation {
         off: &[Guard::StickyShutdown],
@@ -113,6 +118,10 @@ pub const ABLATIONS: [Ablation; 10] = [
         incidents: "I-23, I-26",
     },
 ];
+
+/// A seeded fault that is not found among this many states has survived: without a guard there may be
+/// no end of states.
+const ABLATION_MAX: u64 = 20_000_000;
 
 /// What is run, and who is told how it goes.
 #[derive(Clone, Copy)]
@@ -164,7 +173,7 @@ pub struct EngineRun {
 pub struct AblationRun {
     /// What was run.
     pub ablation: Ablation,
-    /// The property that broke first.
+    /// The property that was to break, if it did; where none was to, the first that did.
     pub broken: Option<&'static str>,
     /// Whether everything was explored.
     pub exhaustive: bool,
@@ -304,8 +313,15 @@ impl Job {
             }
             Job::Ablation(ablation) => {
                 let model = GatewayModel::small(Design::tidegate().without(ablation.off));
-                let found = explore(&model, Until::FirstFailure, at);
-                let broken = failures_of(&found).next();
+                let until = match ablation.expected {
+                    Expected::Breaks(property) => Until::Broken(property),
+                    Expected::CoveredBy(_) => Until::Exhausted,
+                };
+                let found = explore(&model, until, |states| at(states) && states < ABLATION_MAX);
+                let broken = match ablation.expected {
+                    Expected::Breaks(property) => found.finding(property),
+                    Expected::CoveredBy(_) => failures_of(&found).next(),
+                };
                 Done::Ablation(AblationRun {
                     ablation,
                     broken: broken.map(|broken| broken.property),

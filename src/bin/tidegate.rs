@@ -15,13 +15,13 @@ use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder};
 use tidegate::{Body, ControlError};
 
 /// How long `drain` waits for a live gateway to confirm that its gate is closed, before it answers
-/// that this is still to come: more than two rounds of a watcher.
-const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(2500);
+/// that this is still to come: several rounds of a watcher.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
 const CONFIRMATION_PAUSE: Duration = Duration::from_millis(20);
 
 /// Drains a gateway through its home directory, and releases it again.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage. `observe` always exits with 0.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -119,26 +119,25 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             };
             say(json, &reply, text)
         }
-        Command::Cancel => match arguments.place.home()?.cancel_drain(&Holder::Shared) {
-            Ok(was_draining) => {
-                let text =
-                    if was_draining { "the drain is taken back" } else { "there was no drain" };
-                say(
-                    json,
-                    &Cancelled { ok: true, action: "cancel", was_draining, error: None },
-                    text,
-                )
-            }
-            Err(error) => {
-                // The drain stays on, and saying otherwise would wedge the gateway unseen (U8, U38).
-                let was_draining = !matches!(arguments.place.home()?.observe(), Sighting::Absent);
-                if json {
-                    let error = Some(error.to_string());
-                    say(json, &Cancelled { ok: false, action: "cancel", was_draining, error }, "")?;
+        Command::Cancel => {
+            let home = arguments.place.home()?;
+            let before = home.observe();
+            match home.cancel_drain(&Holder::Shared) {
+                Ok(was_draining) => {
+                    let text =
+                        if was_draining { "the drain is taken back" } else { "there was no drain" };
+                    say(json, &Cancelled { ok: true, action: "cancel", was_draining }, text)
                 }
-                Err(error.into())
+                Err(error) => {
+                    // Saying otherwise would leave a gateway closed and nobody knowing (U8, U38).
+                    if json {
+                        let was_draining = !matches!(before, Sighting::Absent);
+                        say(json, &Cancelled { ok: false, action: "cancel", was_draining }, "")?;
+                    }
+                    Err(error.into())
+                }
             }
-        },
+        }
         Command::Status => status(&arguments.place.home()?, json),
         Command::Observe => {
             let home = arguments.place.home()?;
@@ -177,7 +176,14 @@ fn drain(home: &Home, ask: &DrainRequest) -> Result<Drained, Failure> {
     let began = Instant::now();
     // Whether the gateway has closed is for the gateway to say: never inferred from the file (U4).
     let draining = loop {
-        let reading = home.status()?;
+        let reading = match home.status() {
+            Ok(reading) => reading,
+            // The request is in place all the same; who cannot look cannot confirm it.
+            Err(error) => {
+                eprintln!("tidegate: {error}");
+                break false;
+            }
+        };
         if reading.is_draining_for(&request_id) {
             break true;
         }
@@ -189,7 +195,9 @@ fn drain(home: &Home, ask: &DrainRequest) -> Result<Drained, Failure> {
     Ok(Drained {
         ok: true,
         action: "drain",
-        requested_at: request.requested_at().map(|at| at.to_rfc3339()),
+        requested_at: request
+            .requested_at()
+            .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, false)),
         draining,
         pending: !draining,
         suppress_notification: request.terms().suppress_notification,
@@ -202,8 +210,6 @@ struct Cancelled {
     ok: bool,
     action: &'static str,
     was_draining: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -217,7 +223,7 @@ struct Observed<'a> {
 impl Observed<'_> {
     fn of(sighting: &Sighting, verdict: Verdict) -> Observed<'_> {
         Observed {
-            requested: matches!(verdict, Verdict::Active(_)),
+            requested: verdict.asks_for_drain(),
             suppressed: matches!(verdict, Verdict::Active(terms) if terms.suppress_notification),
             verdict: verdict.word(),
             body: match sighting {
@@ -229,9 +235,9 @@ impl Observed<'_> {
 }
 
 #[derive(Serialize)]
-struct StatusReply<'a> {
+struct StatusReply {
     #[serde(flatten)]
-    file: &'a Body,
+    file: Body,
     alive: bool,
     busy: bool,
     drainable: bool,
@@ -240,7 +246,8 @@ struct StatusReply<'a> {
 fn status(home: &Home, json: bool) -> Result<(), Failure> {
     let reading = home.status()?;
     let reply = StatusReply {
-        file: reading.body(),
+        // What it said when it lived is not what it is now.
+        file: reading.body().clone().with_flag("ready", reading.is_ready()),
         alive: reading.is_alive(),
         busy: reading.is_busy(),
         drainable: reading.is_drainable(),

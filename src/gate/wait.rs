@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -33,12 +34,16 @@ impl WaitList {
     }
 
     fn register(&self, place: &mut Option<u64>, waker: &Waker) {
+        // Cloned before the lock, and the old one dropped after it: both may run a stranger's code.
+        let waker = waker.clone();
         let mut waiting = self.waiting.lock();
         let place = *place.get_or_insert_with(|| {
             waiting.next_place += 1;
             waiting.next_place
         });
-        waiting.wakers.insert(place, waker.clone());
+        let old = waiting.wakers.insert(place, waker);
+        drop(waiting);
+        drop(old);
     }
 
     fn leave(&self, place: u64) {
@@ -51,7 +56,8 @@ impl WaitList {
     pub(crate) fn wake_all(&self) {
         let wakers = std::mem::take(&mut self.waiting.lock().wakers);
         for waker in wakers.into_values() {
-            waker.wake();
+            // One waker that panics must not leave the others asleep.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -143,5 +149,61 @@ impl<T> Drop for Wait<T> {
 impl<T> fmt::Debug for Wait<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wait").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Stranger {
+        panics: bool,
+        woken: AtomicBool,
+    }
+
+    impl Wake for Stranger {
+        fn wake(self: std::sync::Arc<Self>) {
+            assert!(!self.panics, "panics on purpose");
+            self.woken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_leaves_nobody_asleep() {
+        let list = WaitList::new();
+        let strangers = [true, false].map(|panics| {
+            let stranger = std::sync::Arc::new(Stranger { panics, woken: AtomicBool::new(false) });
+            list.register(&mut None, &Waker::from(std::sync::Arc::clone(&stranger)));
+            stranger
+        });
+        list.wake_all();
+        assert!(strangers[1].woken.load(Ordering::Relaxed));
+    }
+
+    /// A waker whose own end leaves the list: a task that holds a wait of its own.
+    struct Task(Arc<WaitList>);
+
+    impl Wake for Task {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+
+    impl Drop for Task {
+        fn drop(&mut self) {
+            self.0.leave(u64::MAX);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_may_leave_the_list() {
+        let list = Arc::new(WaitList::new());
+        let mut place = None;
+        for _ in 0..2 {
+            let waker = Waker::from(std::sync::Arc::new(Task(Arc::clone(&list))));
+            list.register(&mut place, &waker);
+        }
+        list.wake_all();
     }
 }

@@ -100,6 +100,7 @@ impl Arrival {
 
 /// Why the gate did not let something in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Denied {
     /// Closed by a drain.
     Draining,

@@ -48,9 +48,9 @@ impl Builder {
         self
     }
 
-    /// How often the watcher looks at the home; one second by default.
+    /// How often the watcher looks at the home; one second by default, one millisecond at least.
     pub fn interval(mut self, interval: Duration) -> Builder {
-        self.interval = interval;
+        self.interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -79,8 +79,12 @@ impl Builder {
         let identity = identity(self.kind);
         let (place, lock) = match self.home {
             Some(home) => {
+                // A relative home must not move when the process changes its directory.
+                let path = std::path::absolute(home.path())
+                    .map_err(|source| StartError::Home { path: home.path().to_owned(), source })?;
+                let home = Home::at(path);
                 let lock = home.lock(&identity.incarnation)?;
-                (Place::Files(home), Some(lock))
+                (Place::Files { home, lock: lock.id() }, Some(lock))
             }
             None => (Place::memory(), None),
         };

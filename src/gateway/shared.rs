@@ -7,7 +7,7 @@ use crate::epoch::{Clock, Epoch, Now};
 use crate::error::ControlError;
 use crate::gate::word::Word;
 use crate::gate::{Gate, WaitList};
-use crate::home::{Home, HomeLock, fresh_id};
+use crate::home::{FileId, Home, HomeLock, fresh_id};
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
 use crate::marker::{self, Durability};
@@ -25,6 +25,9 @@ use super::witness::{Ended, Idle, NotQuiesced, Quiesced, Receipt};
 /// How long somebody who waits for the end of a shutdown also waits for its last status.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the keeper sleeps at most while a deadline is coming.
+const NAP: Duration = Duration::from_secs(1);
+
 /// How often a look that was overtaken is repeated before a receipt says that nothing is certain.
 /// Each repetition means that another look was applied meanwhile, so a few always suffice.
 const LOOKS_MAX: u32 = 16;
@@ -32,7 +35,12 @@ const LOOKS_MAX: u32 = 16;
 /// Where requests are.
 #[derive(Debug)]
 pub(super) enum Place {
-    Files(Home),
+    Files {
+        home: Home,
+        /// Which file the held lock is: as long as it is found by its name, the home is the one that
+        /// was locked.
+        lock: FileId,
+    },
     /// Guards the one request of a gateway without files.
     Memory(Mutex<Option<Request>>),
 }
@@ -44,14 +52,21 @@ impl Place {
 
     fn observe(&self) -> Sighting {
         match self {
-            Place::Files(home) => home.observe(),
+            Place::Files { home, lock } => match marker::observe(&home.marker_path()) {
+                // "Nothing there" is believed of the home that was locked, not of what has come to be
+                // at its name: an empty mount point takes no drain back.
+                Sighting::Absent if FileId::of(&home.lock_path()) != Some(*lock) => {
+                    Sighting::Unreadable("the home, or its lock file, has been replaced".to_owned())
+                }
+                sighting => sighting,
+            },
             Place::Memory(slot) => slot.lock().clone().map_or(Sighting::Absent, Sighting::Present),
         }
     }
 
     fn begin(&self, request: &Request) -> Result<(), ControlError> {
         match self {
-            Place::Files(home) => marker::write(&home.marker_path(), request),
+            Place::Files { home, .. } => marker::write(&home.marker_path(), request),
             Place::Memory(slot) => {
                 *slot.lock() = Some(request.clone());
                 Ok(())
@@ -61,7 +76,7 @@ impl Place {
 
     fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
         match self {
-            Place::Files(home) => home.cancel_drain(holder),
+            Place::Files { home, .. } => home.cancel_drain(holder),
             Place::Memory(slot) => Ok(slot.lock().take().is_some()),
         }
     }
@@ -142,7 +157,7 @@ impl Shared {
         threads: Threads,
     ) -> Shared {
         // What the predecessor left in the file is replaced before anything else happens (I-16, U28).
-        if let Place::Files(home) = &place {
+        if let Place::Files { home, .. } = &place {
             let starting = Status::starting(&identity, clock.now()).to_json();
             if let Err(error) =
                 marker::replace(&home.status_path(), starting.as_bytes(), Durability::Volatile)
@@ -231,7 +246,8 @@ impl Shared {
         match due {
             _ if retired => Next::Done,
             Some(at) if self.clock.runs_by_itself() => {
-                Next::Within(at.saturating_sub(self.clock.now().uptime))
+                // In short naps: the deadline counts suspend, and sleeping does not.
+                Next::Within(at.saturating_sub(self.clock.now().uptime).min(NAP))
             }
             _ => Next::AtTheBell,
         }
@@ -248,7 +264,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.ledger = state.ledger.accept(ticket)?;
         state.note(sighting, verdict, &self.epoch, now);
-        if let Some(event) = verdict.event() {
+        if let Some(event) = verdict.event(state.lifecycle.machine().terms()) {
             self.apply(&mut state, event);
         }
         Ok(())
@@ -388,31 +404,36 @@ impl Shared {
         Status::snapshot(&self.identity, inputs)
     }
 
-    /// Brings the log and the status file to what is meant, where they are not there yet. Whoever
+    /// Brings the status file to what is meant, where it is not there yet, and then the log. Whoever
     /// holds the publisher writes the newest state there is, so the file never goes back. Nothing is
-    /// logged or written under the transition lock: a blocked pipe or disk holds up nobody else.
+    /// written under the transition lock, and nothing is logged under any: a blocked disk or pipe, or
+    /// a subscriber that panics, holds up no transition.
     // Property: TG-S8 status_is_faithful.
     pub(super) fn publish(&self) {
+        let news = self.publish_status();
+        news.log();
+    }
+
+    fn publish_status(&self) -> News {
         let mut publisher = self.publisher.lock();
         if publisher.finished {
             // The home may be another gateway's by now (U18).
-            return;
+            return News::default();
         }
-        let (meant, status, news, complaint) = {
+        let (meant, status, changes, complaint) = {
             let state = self.state.lock();
             // Read once: what is remembered as written must be what is written, or a count that comes
             // back to what it was would go unpublished.
             let word = self.gate.word();
             let meant = (condition(state.lifecycle.machine(), word), state.revision);
             if publisher.on_disk == Some(meant) {
-                return;
+                return News::default();
             }
             let status = self.snapshot(&state, word, state.sequence + 1);
             (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
         };
-        publisher.tell(news, complaint);
         let written = match &self.place {
-            Place::Files(home) => marker::replace(
+            Place::Files { home, .. } => marker::replace(
                 &home.status_path(),
                 status.to_json().as_bytes(),
                 Durability::Volatile,
@@ -424,20 +445,26 @@ impl Shared {
             detail: format!("the status file cannot be written, and is tried again: {error}"),
         });
         publisher.on_disk = unwritten.is_none().then_some(meant);
+        if unwritten.is_none() && meant.0.phase == Phase::Stopped {
+            publisher.finished = true;
+            // Given back before the ending is told, and before the transition lock is taken.
+            publisher.lock = None;
+        }
         let was_unwritten = {
             let mut state = self.state.lock();
             state.sequence += u64::from(unwritten.is_none());
-            if unwritten.is_none() && meant.0.phase == Phase::Stopped {
-                publisher.finished = true;
-                publisher.lock = None;
+            if publisher.finished {
                 state.say_farewell();
                 self.threads.keeper.ring();
             }
             std::mem::replace(&mut state.unwritten, unwritten.clone())
         };
-        if let (Some(Degraded { detail, .. }), None) = (unwritten, was_unwritten) {
-            tracing::warn!("{detail}");
-        }
+        let complaints = [
+            (complaint != publisher.told_complaint).then_some(complaint.clone()),
+            (unwritten.is_some() != was_unwritten.is_some()).then_some(unwritten),
+        ];
+        (publisher.told_changes, publisher.told_complaint) = (changes.1, complaint);
+        News { changes: changes.0, complaints: complaints.into_iter().flatten().collect() }
     }
 
     pub(super) fn look_idle(&self) -> Option<Idle> {
@@ -487,7 +514,7 @@ impl State {
             return;
         }
         let request = match (sighting, verdict) {
-            (Sighting::Present(request), Verdict::Active(_)) => Some(request),
+            (Sighting::Present(request), Verdict::Active(_) | Verdict::Ruined) => Some(request),
             _ => None,
         };
         if (&self.request, self.wanted) != (&request, verdict) {
@@ -502,19 +529,23 @@ impl State {
     }
 }
 
-impl Publisher {
-    /// Logs what has not been logged yet: each change once, and a complaint when it is new.
-    fn tell(&mut self, (news, told): (Vec<Change>, u64), complaint: Option<Degraded>) {
-        self.told_changes = told;
-        for Change { from, to, generation, .. } in news {
+/// What is to be logged: each change once, and a complaint when it is new or over.
+#[derive(Default)]
+struct News {
+    changes: Vec<Change>,
+    complaints: Vec<Option<Degraded>>,
+}
+
+impl News {
+    fn log(self) {
+        for Change { from, to, generation, .. } in self.changes {
             tracing::info!(%from, %to, generation, "phase changed");
         }
-        if complaint != self.told_complaint {
-            match &complaint {
+        for complaint in self.complaints {
+            match complaint {
                 Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
-                None => tracing::info!("the drain request is as it should be again"),
+                None => tracing::info!("what was degraded is as it should be again"),
             }
-            self.told_complaint = complaint;
         }
     }
 }
