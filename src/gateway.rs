@@ -18,6 +18,7 @@
 
 mod builder;
 mod changes;
+mod publish;
 mod shared;
 mod witness;
 

@@ -4,8 +4,8 @@ pub mod catalogue;
 pub mod design;
 pub mod explorer;
 pub mod gateway;
+mod report;
 mod suite;
 
-pub use suite::{
-    ABLATIONS, Ablation, AblationRun, EngineRun, Expected, Options, Progress, Report, Size, verify,
-};
+pub use report::{AblationRun, EngineRun, Report};
+pub use suite::{ABLATIONS, Ablation, Expected, Options, Progress, Size, verify};

@@ -13,13 +13,12 @@ use crate::machine::{Event, Phase, ShutdownCause};
 use crate::marker::{self, Durability};
 use crate::reconcile::{Ledger, Overtaken, Sighting, Verdict, first_wanted, judge};
 use crate::request::{DrainRequest, Holder, Request};
-use crate::status::{
-    Condition, Degraded, HolderStatus, Identity, Inputs, Status, condition, degraded,
-};
+use crate::status::{Degraded, HolderStatus, Identity, Inputs, Status, condition, degraded};
 use crate::sync::{Arc, Bell, Mutex};
 use crate::watcher::Next;
 
 use super::changes::{Change, ChangeLog};
+use super::publish::Publisher;
 use super::witness::{Ended, Idle, NotQuiesced, Quiesced, Receipt};
 
 /// How long somebody who waits for the end of a shutdown also waits for its last status.
@@ -97,13 +96,13 @@ pub(super) struct Shared {
     /// held across a step and its effect on the gate.
     pub(super) state: Mutex<State>,
     /// Guards the status file: held while one is made and written. Taken before `state`, never after.
-    publisher: Mutex<Publisher>,
-    place: Place,
+    pub(super) publisher: Mutex<Publisher>,
+    pub(super) place: Place,
     identity: Identity,
     epoch: Epoch,
     clock: Clock,
     interval: Duration,
-    threads: Threads,
+    pub(super) threads: Threads,
 }
 
 #[derive(Debug)]
@@ -114,14 +113,14 @@ pub(super) struct State {
     /// What the latest applied look found.
     wanted: Verdict,
     request: Option<Request>,
-    degraded: Option<Degraded>,
+    pub(super) degraded: Option<Degraded>,
     /// Why the status on disk is not what is meant, while it is not.
-    unwritten: Option<Degraded>,
+    pub(super) unwritten: Option<Degraded>,
     /// Rises with everything a status says beyond the condition, so that publishing nothing new costs
     /// a comparison of numbers.
-    revision: u64,
+    pub(super) revision: u64,
     /// Of the last published status.
-    sequence: u64,
+    pub(super) sequence: u64,
     /// The time since boot at which the shutdown no longer waits.
     deadline: Option<Duration>,
     ended: Option<Ended>,
@@ -131,18 +130,6 @@ pub(super) struct State {
     farewell_until: Option<Duration>,
     /// The last handle is gone.
     retired: bool,
-}
-
-#[derive(Debug)]
-struct Publisher {
-    /// Given back when the last status is written (F17, U18).
-    lock: Option<HomeLock>,
-    on_disk: Option<(Condition, u64)>,
-    finished: bool,
-    /// The changes logged so far.
-    told_changes: u64,
-    /// The complaint about the request that was logged last.
-    told_complaint: Option<Degraded>,
 }
 
 impl Shared {
@@ -193,13 +180,7 @@ impl Shared {
             gate,
             waiters: Arc::new(WaitList::new()),
             state: Mutex::new(state),
-            publisher: Mutex::new(Publisher {
-                lock,
-                on_disk: None,
-                finished: false,
-                told_changes: 0,
-                told_complaint: None,
-            }),
+            publisher: Mutex::new(Publisher::new(lock)),
             place,
             identity,
             epoch,
@@ -390,7 +371,7 @@ impl Shared {
         status
     }
 
-    fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
+    pub(super) fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
         let inputs = Inputs {
             machine: state.lifecycle.machine(),
             word,
@@ -402,69 +383,6 @@ impl Shared {
             sequence,
         };
         Status::snapshot(&self.identity, inputs)
-    }
-
-    /// Brings the status file to what is meant, where it is not there yet, and then the log. Whoever
-    /// holds the publisher writes the newest state there is, so the file never goes back. Nothing is
-    /// written under the transition lock, and nothing is logged under any: a blocked disk or pipe, or
-    /// a subscriber that panics, holds up no transition.
-    // Property: TG-S8 status_is_faithful.
-    pub(super) fn publish(&self) {
-        let news = self.publish_status();
-        news.log();
-    }
-
-    fn publish_status(&self) -> News {
-        let mut publisher = self.publisher.lock();
-        if publisher.finished {
-            // The home may be another gateway's by now (U18).
-            return News::default();
-        }
-        let (meant, status, changes, complaint) = {
-            let state = self.state.lock();
-            // Read once: what is remembered as written must be what is written, or a count that comes
-            // back to what it was would go unpublished.
-            let word = self.gate.word();
-            let meant = (condition(state.lifecycle.machine(), word), state.revision);
-            if publisher.on_disk == Some(meant) {
-                return News::default();
-            }
-            let status = self.snapshot(&state, word, state.sequence + 1);
-            (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
-        };
-        let written = match &self.place {
-            Place::Files { home, .. } => marker::replace(
-                &home.status_path(),
-                status.to_json().as_bytes(),
-                Durability::Volatile,
-            ),
-            Place::Memory(_) => Ok(()),
-        };
-        let unwritten = written.err().map(|error| Degraded {
-            code: "status_unwritten",
-            detail: format!("the status file cannot be written, and is tried again: {error}"),
-        });
-        publisher.on_disk = unwritten.is_none().then_some(meant);
-        if unwritten.is_none() && meant.0.phase == Phase::Stopped {
-            publisher.finished = true;
-            // Given back before the ending is told, and before the transition lock is taken.
-            publisher.lock = None;
-        }
-        let was_unwritten = {
-            let mut state = self.state.lock();
-            state.sequence += u64::from(unwritten.is_none());
-            if publisher.finished {
-                state.say_farewell();
-                self.threads.keeper.ring();
-            }
-            std::mem::replace(&mut state.unwritten, unwritten.clone())
-        };
-        let complaints = [
-            (complaint != publisher.told_complaint).then_some(complaint.clone()),
-            (unwritten.is_some() != was_unwritten.is_some()).then_some(unwritten),
-        ];
-        (publisher.told_changes, publisher.told_complaint) = (changes.1, complaint);
-        News { changes: changes.0, complaints: complaints.into_iter().flatten().collect() }
     }
 
     pub(super) fn look_idle(&self) -> Option<Idle> {
@@ -523,30 +441,9 @@ impl State {
         }
     }
 
-    fn say_farewell(&mut self) {
+    pub(super) fn say_farewell(&mut self) {
         self.farewell = true;
         self.farewell_until = None;
-    }
-}
-
-/// What is to be logged: each change once, and a complaint when it is new or over.
-#[derive(Default)]
-struct News {
-    changes: Vec<Change>,
-    complaints: Vec<Option<Degraded>>,
-}
-
-impl News {
-    fn log(self) {
-        for Change { from, to, generation, .. } in self.changes {
-            tracing::info!(%from, %to, generation, "phase changed");
-        }
-        for complaint in self.complaints {
-            match complaint {
-                Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
-                None => tracing::info!("what was degraded is as it should be again"),
-            }
-        }
     }
 }
 

@@ -1,0 +1,73 @@
+//! The model's actions and states in words, for counterexamples.
+
+use std::fmt;
+
+use super::{Action, State};
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watcher_name =
+            |watcher: usize| if watcher == 0 { "the watcher" } else { "another watcher" };
+        match *self {
+            Action::ControllerBegins { hold: false } => f.write_str("a controller begins a drain"),
+            Action::ControllerBegins { hold: true } => {
+                f.write_str("a controller begins a drain that holds internal work")
+            }
+            Action::ControllerCancels => f.write_str("a controller cancels the drain"),
+            Action::MarkerIsCorrupted => f.write_str("the marker's bytes are ruined"),
+            Action::WatcherLooks { watcher, fails: false } => {
+                write!(f, "{} looks at the marker", watcher_name(watcher))
+            }
+            Action::WatcherLooks { watcher, fails: true } => {
+                write!(f, "{} looks at the marker and cannot read it", watcher_name(watcher))
+            }
+            Action::WatcherApplies { watcher } => {
+                write!(f, "{} applies what it saw", watcher_name(watcher))
+            }
+            Action::WatcherPerforms { watcher } => {
+                write!(f, "{} gives the gate the order of its earlier step", watcher_name(watcher))
+            }
+            Action::UserArrives => f.write_str("a user turn starts"),
+            Action::UserChecks => {
+                f.write_str("a user turn finds the gate open, and is not counted yet")
+            }
+            Action::UserClaims => {
+                f.write_str("the user turn that found the gate open is counted and starts")
+            }
+            Action::UserTurnEnds => f.write_str("a user turn ends"),
+            Action::InternalArrives => f.write_str("internal work starts"),
+            Action::InternalTurnEnds => f.write_str("internal work ends"),
+            Action::ChildArrives => f.write_str("a user turn starts a child"),
+            Action::ChildEnds => f.write_str("the child ends"),
+            Action::SignalArrives => f.write_str("SIGTERM arrives"),
+            Action::DeadlinePasses => f.write_str("the shutdown's deadline passes"),
+            Action::KeeperSeesEmptyGate => {
+                f.write_str("the keeper finds the shut gate sealed and empty")
+            }
+            Action::LoopEnds => f.write_str("the author's loop ends"),
+            Action::StatusIsPublished => f.write_str("the status is published"),
+            Action::ProcessDies => f.write_str("the process is killed"),
+            Action::MachineReboots => f.write_str("the machine reboots"),
+            Action::ProcessStarts { fails: false } => f.write_str("the process starts"),
+            Action::ProcessStarts { fails: true } => {
+                f.write_str("the process starts and cannot read the marker")
+            }
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "marker {:?}, ", self.marker)?;
+        match &self.process {
+            None => f.write_str("no process"),
+            Some(process) => write!(f, "{}, gate {:?}", process.machine.phase(), process.word),
+        }?;
+        match self.process.and_then(|process| process.published) {
+            Some((phase, ready)) => {
+                write!(f, ", status {phase}{}", if ready { " and ready" } else { "" })
+            }
+            None => Ok(()),
+        }
+    }
+}

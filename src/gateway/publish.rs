@@ -1,0 +1,115 @@
+//! The one writer of the status file, and of the log. It has no opinion: it writes what a snapshot of
+//! machine, gate and request says.
+
+use crate::home::HomeLock;
+use crate::machine::Phase;
+use crate::marker::{self, Durability};
+use crate::status::{Condition, Degraded, condition};
+
+use super::changes::Change;
+use super::shared::{Place, Shared};
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    /// Given back when the last status is written (F17, U18).
+    lock: Option<HomeLock>,
+    on_disk: Option<(Condition, u64)>,
+    pub(super) finished: bool,
+    /// The changes logged so far.
+    told_changes: u64,
+    /// The complaint about the request that was logged last.
+    told_complaint: Option<Degraded>,
+}
+
+impl Publisher {
+    /// One that has published nothing yet, and gives `lock` back with the last status.
+    pub(super) fn new(lock: Option<HomeLock>) -> Publisher {
+        Publisher { lock, on_disk: None, finished: false, told_changes: 0, told_complaint: None }
+    }
+}
+
+impl Shared {
+    /// Brings the status file to what is meant, where it is not there yet, and then the log. Whoever
+    /// holds the publisher writes the newest state there is, so the file never goes back. Nothing is
+    /// written under the transition lock, and nothing is logged under any: a blocked disk or pipe, or
+    /// a subscriber that panics, holds up no transition.
+    // Property: TG-S8 status_is_faithful.
+    pub(super) fn publish(&self) {
+        let news = self.publish_status();
+        news.log();
+    }
+
+    fn publish_status(&self) -> News {
+        let mut publisher = self.publisher.lock();
+        if publisher.finished {
+            // The home may be another gateway's by now (U18).
+            return News::default();
+        }
+        let (meant, status, changes, complaint) = {
+            let state = self.state.lock();
+            // Read once: what is remembered as written must be what is written, or a count that comes
+            // back to what it was would go unpublished.
+            let word = self.gate.word();
+            let meant = (condition(state.lifecycle.machine(), word), state.revision);
+            if publisher.on_disk == Some(meant) {
+                return News::default();
+            }
+            let status = self.snapshot(&state, word, state.sequence + 1);
+            (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
+        };
+        let written = match &self.place {
+            Place::Files { home, .. } => marker::replace(
+                &home.status_path(),
+                status.to_json().as_bytes(),
+                Durability::Volatile,
+            ),
+            Place::Memory(_) => Ok(()),
+        };
+        let unwritten = written.err().map(|error| Degraded {
+            code: "status_unwritten",
+            detail: format!("the status file cannot be written, and is tried again: {error}"),
+        });
+        publisher.on_disk = unwritten.is_none().then_some(meant);
+        if unwritten.is_none() && meant.0.phase == Phase::Stopped {
+            publisher.finished = true;
+            // Given back before the ending is told, and before the transition lock is taken.
+            publisher.lock = None;
+        }
+        let was_unwritten = {
+            let mut state = self.state.lock();
+            state.sequence += u64::from(unwritten.is_none());
+            if publisher.finished {
+                state.say_farewell();
+                self.threads.keeper.ring();
+            }
+            std::mem::replace(&mut state.unwritten, unwritten.clone())
+        };
+        let complaints = [
+            (complaint != publisher.told_complaint).then_some(complaint.clone()),
+            (unwritten.is_some() != was_unwritten.is_some()).then_some(unwritten),
+        ];
+        (publisher.told_changes, publisher.told_complaint) = (changes.1, complaint);
+        News { changes: changes.0, complaints: complaints.into_iter().flatten().collect() }
+    }
+}
+
+/// What is to be logged: each change once, and a complaint when it is new or over.
+#[derive(Default)]
+struct News {
+    changes: Vec<Change>,
+    complaints: Vec<Option<Degraded>>,
+}
+
+impl News {
+    fn log(self) {
+        for Change { from, to, generation, .. } in self.changes {
+            tracing::info!(%from, %to, generation, "phase changed");
+        }
+        for complaint in self.complaints {
+            match complaint {
+                Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
+                None => tracing::info!("what was degraded is as it should be again"),
+            }
+        }
+    }
+}
