@@ -63,10 +63,11 @@ impl Body {
     }
 
     pub(crate) fn string(&self, name: &str) -> Option<String> {
-        serde_json::from_str(self.get(name)?.get()).ok()
+        self.read(name)
     }
 
-    pub(crate) fn number<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    /// The field as a `T`, where it spells one.
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 }

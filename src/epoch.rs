@@ -94,6 +94,11 @@ pub(crate) fn start_time(stat: &str) -> Option<&str> {
     after_name.split_ascii_whitespace().nth(19)
 }
 
+/// Whole milliseconds, as files have them.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -157,18 +162,16 @@ impl ManualClock {
     /// A clock that stands at this uptime and wall time.
     #[must_use]
     pub fn at(now: Now) -> ManualClock {
-        let uptime_ms = u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX);
         ManualClock {
-            uptime_ms: Arc::new(AtomicU64::new(uptime_ms)),
+            uptime_ms: Arc::new(AtomicU64::new(millis(now.uptime))),
             wall: Arc::new(Mutex::new(now.wall)),
         }
     }
 
     /// Moves both clocks forward, to the millisecond.
     pub fn advance(&self, by: Duration) {
-        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         // Relaxed: a test advances the clock and then calls the gateway, on one thread.
-        self.uptime_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.uptime_ms.fetch_add(millis(by), Ordering::Relaxed);
         let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
         *wall += by;
     }

@@ -162,7 +162,7 @@ impl Home {
                 break;
             }
             if attempt == LOCK_ATTEMPTS {
-                let pid = read_body(&mut file).and_then(|body| body.number("pid"));
+                let pid = read_body(&mut file).and_then(|body| body.read("pid"));
                 return Err(StartError::HomeInUse { home: self.path.clone(), pid });
             }
             std::thread::sleep(LOCK_PAUSE);

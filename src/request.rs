@@ -16,7 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::body::Body;
-use crate::epoch::{Epoch, Now};
+use crate::epoch::{Epoch, Now, millis};
 use crate::machine::Terms;
 
 /// The name a request is signed with when its sender gives none (R2).
@@ -127,10 +127,6 @@ fn whole_milliseconds(duration: Duration) -> Duration {
     Duration::from_millis(millis(duration))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// What a marker says, unknown fields included.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -186,7 +182,7 @@ impl Request {
                 .string("requested_at")
                 .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
                 .map(|time| time.with_timezone(&Utc)),
-            requested_uptime: body.number("requested_uptime_ms").map(Duration::from_millis),
+            requested_uptime: body.read("requested_uptime_ms").map(Duration::from_millis),
             lease: lease_of(&body),
             body,
         }
@@ -285,7 +281,7 @@ impl Request {
 /// Seconds, whole or not. What is no number of seconds is no lease: the request then lives until it
 /// is removed, which is what presence means.
 fn lease_of(body: &Body) -> Option<Duration> {
-    let seconds = body.number::<f64>("lease_s").filter(|seconds| *seconds >= 0.0)?;
+    let seconds = body.read::<f64>("lease_s").filter(|seconds| *seconds >= 0.0)?;
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 

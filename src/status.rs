@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::body::Body;
-use crate::epoch::{Epoch, Now};
+use crate::epoch::{Epoch, Now, millis};
 use crate::gate::word::{InFlight, Word};
 use crate::machine::{Machine, Phase, ShutdownCause};
 use crate::reconcile::{Sighting, Verdict};
@@ -46,7 +46,7 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
     Condition {
         phase,
         idle: word.is_idle(),
-        quiesced: matches!(phase, Phase::ExternallyDraining) && word.is_sealed() && word.is_idle(),
+        quiesced: matches!(phase, Phase::ExternallyDraining) && word.is_at_rest(),
         ready: matches!(phase, Phase::Running) && !word.is_closed(),
         in_flight: word.in_flight(),
         generation: machine.generation(),
@@ -249,9 +249,7 @@ impl Status {
     pub(crate) fn snapshot(identity: &Identity, inputs: Inputs) -> Status {
         let Inputs { machine, word, wanted, holders, lease_ends, degraded, now, sequence } = inputs;
         let condition = condition(machine, word);
-        let quiesced_until = lease_ends
-            .filter(|_| condition.quiesced)
-            .map(|end| u64::try_from(end.as_millis()).unwrap_or(u64::MAX));
+        let quiesced_until = lease_ends.filter(|_| condition.quiesced).map(millis);
         Status {
             gateway_state: match condition.phase {
                 Phase::Running => "running",
@@ -323,7 +321,7 @@ impl Reading {
     /// Turns in flight; `None` when it does not say.
     #[must_use]
     pub fn active_agents(&self) -> Option<u64> {
-        self.body.number("active_agents")
+        self.body.read("active_agents")
     }
 
     /// Whether it makes sense to ask it for a drain: alive and running.
@@ -335,20 +333,20 @@ impl Reading {
     /// Whether it would admit a new user turn: alive and running.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_drainable() && self.body.number("ready") != Some(false)
+        self.is_drainable() && self.body.read("ready") != Some(false)
     }
 
     /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.alive && self.body.number("idle") == Some(true)
+        self.alive && self.body.read("idle") == Some(true)
     }
 
     /// Whether the live gateway promises that nothing is in flight and nothing will be admitted before
     /// its drain is released.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
-        self.alive && self.body.number("quiesced") == Some(true)
+        self.alive && self.body.read("quiesced") == Some(true)
     }
 
     /// Drainable and at work. `false` while draining, as in the original (U25): to learn whether a
@@ -368,7 +366,7 @@ impl Reading {
         }
         let closed =
             self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
-        let holders: Vec<Named> = self.body.number("holders").unwrap_or_default();
+        let holders: Vec<Named> = self.body.read("holders").unwrap_or_default();
         let named = holders.iter().any(|holder| holder.request_id.as_deref() == Some(request_id));
         self.alive && closed && named
     }

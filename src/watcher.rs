@@ -37,7 +37,7 @@ pub(crate) struct Rounds {
     /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
     /// and it makes the handle `Sync`.
     ended: Mutex<mpsc::Receiver<()>>,
-    hand_over: Option<mpsc::Sender<Round>>,
+    hand_over: Option<mpsc::Sender<(Arc<Bell>, Round)>>,
 }
 
 type Round = Box<dyn FnMut() -> Next + Send>;
@@ -46,18 +46,15 @@ impl Rounds {
     /// Starts the thread, which does nothing until [`begin`](Rounds::begin): the bell must exist
     /// before what it is built into does.
     pub(crate) fn prepare(name: &str) -> io::Result<Rounds> {
-        let (hand_over, rounds) = mpsc::channel::<Round>();
-        let (bells, bell) = mpsc::channel::<Arc<Bell>>();
+        let (hand_over, handed_over) = mpsc::channel::<(Arc<Bell>, Round)>();
         let (ending, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _ending: mpsc::Sender<()> = ending;
-            if let (Ok(bell), Ok(round)) = (bell.recv(), rounds.recv()) {
+            if let Ok((bell, round)) = handed_over.recv() {
                 make_rounds(&bell, round);
             }
         })?;
         let bell = Arc::new(Bell::for_listener(Parker::of(thread.thread().clone())));
-        // The thread cannot have ended: it waits for this.
-        let _ = bells.send(Arc::clone(&bell));
         Ok(Rounds {
             bell,
             thread: Some(thread),
@@ -74,7 +71,8 @@ impl Rounds {
     /// Makes the first round at once.
     pub(crate) fn begin(&mut self, round: impl FnMut() -> Next + Send + 'static) {
         if let Some(hand_over) = self.hand_over.take() {
-            let _ = hand_over.send(Box::new(round));
+            // The thread cannot have ended: it waits for this.
+            let _ = hand_over.send((self.bell(), Box::new(round)));
         }
     }
 

@@ -640,7 +640,7 @@ impl GatewayModel {
                 process.happened(self.design, Event::DeadlinePassed).then_some(())?;
             }
             Action::KeeperSeesEmptyGate => {
-                (process.word.is_sealed() && process.word.is_idle()).then_some(())?;
+                process.word.is_at_rest().then_some(())?;
                 process.happened(self.design, Event::Emptied).then_some(())?;
             }
             Action::LoopEnds => {

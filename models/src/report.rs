@@ -3,9 +3,11 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::catalogue::{CATALOGUE, entry_of};
+use crate::catalogue::{CATALOGUE, Entry, entry_of};
 use crate::design::Guard;
 use crate::suite::{Ablation, Expected, Size};
+
+const HOLDS: &str = "holds";
 
 /// One engine's account of the design that ships.
 #[derive(Clone, Debug)]
@@ -106,6 +108,22 @@ impl Report {
         self.failures().is_empty()
     }
 
+    /// What the engines together say of a property.
+    fn verdict_on(&self, entry: &Entry) -> &'static str {
+        let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
+        if self.engines.iter().any(|run| run.broken.contains(&must_hold)) {
+            "FALSIFIED"
+        } else if self
+            .engines
+            .iter()
+            .any(|run| must_be_reached.iter().any(|it| !run.reached.contains(it)))
+        {
+            "VACUOUS"
+        } else {
+            HOLDS
+        }
+    }
+
     fn guards_without_need(&self) -> impl Iterator<Item = String> {
         let breaking = || self.ablations.iter().filter(|run| run.broken.is_some());
         let idle_guards = Guard::ALL
@@ -136,19 +154,8 @@ impl fmt::Display for Report {
         )?;
         let mut rows = vec![["property", "checked as", "verdict"].map(str::to_owned)];
         for entry in &CATALOGUE {
-            let broken = self.engines.iter().any(|run| run.broken.contains(&entry.checked_as[0]));
-            let reaches = &entry.checked_as[1..];
-            let vacuous =
-                self.engines.iter().any(|run| reaches.iter().any(|it| !run.reached.contains(it)));
-            let verdict = if broken {
-                "FALSIFIED"
-            } else if vacuous {
-                "VACUOUS"
-            } else {
-                "holds"
-            };
             let name = format!("{} {}", entry.id, entry.name);
-            rows.push([name, entry.checked_as.join(", "), verdict.to_owned()]);
+            rows.push([name, entry.checked_as.join(", "), self.verdict_on(entry).to_owned()]);
         }
         f.write_str(&aligned(&rows))?;
 
@@ -219,10 +226,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\n{} of {} properties hold; {broke} seeded faults killed; {} s",
-            CATALOGUE
-                .iter()
-                .filter(|entry| !failures.iter().any(|line| line.contains(entry.id)))
-                .count(),
+            CATALOGUE.iter().filter(|entry| self.verdict_on(entry) == HOLDS).count(),
             CATALOGUE.len(),
             self.took.as_secs_f32().round()
         )?;

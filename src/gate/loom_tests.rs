@@ -123,11 +123,11 @@ fn nothing_slips_past_the_seal() {
             }
             Err(refused) => {
                 assert_eq!(refused.denied, Denied::Quiesced);
-                assert!(gate.word().is_sealed() && gate.word().is_idle());
+                assert!(gate.word().is_at_rest());
             }
         }
         worker.join().unwrap();
-        assert!(gate.word().is_sealed() && gate.word().is_idle());
+        assert!(gate.word().is_at_rest());
     });
 }
 

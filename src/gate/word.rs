@@ -189,6 +189,13 @@ impl Word {
         self.is_closed() && self.0 & IN_FLIGHT == 0
     }
 
+    /// Sealed with nothing in flight: nothing is going on, and nothing will be until it is reopened.
+    /// What a drain promises as quiesced and a shutdown calls clean.
+    #[must_use]
+    pub const fn is_at_rest(self) -> bool {
+        self.is_sealed() && self.is_idle()
+    }
+
     /// How many turns are in flight.
     #[must_use]
     pub const fn in_flight(self) -> InFlight {
@@ -307,7 +314,7 @@ mod tests {
         let held = one.perform(Effect::CloseGate { hold_internal: true }).expect("closes");
         assert!(!held.is_sealed(), "work in flight is never sealed in by a drain");
         let sealed = held.release(Origin::Internal);
-        assert!(sealed.is_sealed() && sealed.is_idle());
+        assert!(sealed.is_at_rest());
         assert_eq!(sealed.admit(Arrival::New(Origin::Internal)), Err(Denied::Quiesced));
         let amended = sealed.perform(Effect::AmendDrain { hold_internal: false }).expect("amends");
         assert!(amended.admit(Arrival::New(Origin::Internal)).is_ok());

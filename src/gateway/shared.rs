@@ -321,7 +321,7 @@ impl Shared {
         let now = self.clock.now().uptime;
         if state.lifecycle.phase() == Phase::ShuttingDown {
             let word = self.gate.word();
-            if word.is_sealed() && word.is_idle() {
+            if word.is_at_rest() {
                 self.apply(state, Event::Emptied);
             } else if state.deadline.is_some_and(|deadline| deadline <= now) {
                 self.apply(state, Event::DeadlinePassed);
@@ -352,14 +352,13 @@ impl Shared {
             }
         }
         if before.phase() != after.phase() {
-            let holders = self.holders(state);
+            let holders = self.holders(state, self.clock.now());
             state.changes.push(Change::between(before, after, holders));
         }
         self.threads.keeper.ring();
     }
 
-    fn holders(&self, state: &State) -> Vec<HolderStatus> {
-        let now = self.clock.now();
+    fn holders(&self, state: &State, now: Now) -> Vec<HolderStatus> {
         let status = |request| HolderStatus::of(request, &self.epoch, now);
         state.request.iter().map(status).collect()
     }
@@ -372,14 +371,15 @@ impl Shared {
     }
 
     pub(super) fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
+        let now = self.clock.now();
         let inputs = Inputs {
             machine: state.lifecycle.machine(),
             word,
             wanted: state.wanted,
-            holders: self.holders(state),
+            holders: self.holders(state, now),
             lease_ends: state.request.as_ref().and_then(|it| it.lease_ends_at_uptime(&self.epoch)),
             degraded: state.degraded.iter().cloned().collect(),
-            now: self.clock.now(),
+            now,
             sequence,
         };
         Status::snapshot(&self.identity, inputs)
@@ -450,7 +450,7 @@ impl State {
 /// What the gate was like when it was sealed for good says how the shutdown ended.
 // Property: TG-S14 receipt_is_true. Clean means sealed and empty (F14).
 fn ended_as(word: Word) -> Ended {
-    if word.is_sealed() && word.is_idle() {
+    if word.is_at_rest() {
         Ended::Clean
     } else {
         Ended::TimedOut { in_flight: word.in_flight().total() }
