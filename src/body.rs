@@ -66,8 +66,9 @@ impl Body {
         self.read(name)
     }
 
-    /// The field as a `T`, where it spells one.
-    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    /// The field as a `T`; `None` where it is not there or spells none.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 }

@@ -108,6 +108,14 @@ pub struct Now {
     pub wall: DateTime<Utc>,
 }
 
+impl Now {
+    /// What the system's clocks say.
+    #[must_use]
+    pub fn by_system() -> Now {
+        Clock::System.now()
+    }
+}
+
 /// Where a gateway reads the time.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Clock {

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::holder::Holder;
 use crate::machine::Phase;
 
 /// Why a gateway did not start.
@@ -66,6 +67,20 @@ pub enum ControlError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The named requests could not be listed, so that one's own could not be told from others'.
+    #[error("cannot list the drain requests in {}: {source}; nothing was changed", path.display())]
+    Unlisted {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The holder has no live request: it was cancelled, or its lease ran out.
+    #[error("{holder} has no live drain request to renew; the gate may be open: begin again")]
+    NothingToRenew {
+        /// Who.
+        holder: Holder,
     },
     /// Whether a gateway is alive, or what it says, could not be read.
     #[error("cannot read {}: {source}; nothing is known of the gateway", path.display())]

@@ -18,9 +18,11 @@
 
 mod builder;
 mod changes;
+mod place;
 mod publish;
 mod shared;
 mod witness;
+mod work;
 
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ use shared::Shared;
 pub use builder::Builder;
 pub use changes::{Change, Changes};
 pub use witness::{Ended, Ending, Idle, NotQuiesced, Quiesced, Receipt};
+pub use work::LabelledTurn;
 
 /// How long the last drop waits for the last status to be written.
 const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
@@ -96,6 +99,24 @@ impl Gateway {
     /// the gate is sealed.
     pub fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
         Turn::admit(&self.handle.shared.gate, Arrival::New(origin))
+    }
+
+    /// As [`admit`](Gateway::admit), and the status lists the turn by this label among its
+    /// `active_work` while it lives: for people who ask what a drain waits for. Takes a lock and
+    /// allocates; plain `admit` does neither.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], as `admit`.
+    pub fn admit_labelled(
+        &self,
+        origin: Origin,
+        label: impl Into<String>,
+    ) -> Result<LabelledTurn, Refused> {
+        let turn = self.admit(origin)?;
+        let shared = &self.handle.shared;
+        let now = shared.rules.clock.now().uptime;
+        Ok(shared.registry.lock().label(turn, label.into(), now))
     }
 
     /// Waits at a closed gate instead of being refused: for work that can be parked.
@@ -196,6 +217,14 @@ impl Gateway {
     /// [`ControlError::NotRemoved`]: the drain stays on.
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         self.handle.shared.cancel_drain(holder)
+    }
+
+    /// Has the watcher look now instead of at its next tick: for whoever has just changed a request's
+    /// file himself. Returns at once; without a watcher it does nothing.
+    pub fn poke(&self) {
+        if let Some(watcher) = &self.handle.shared.threads.watcher {
+            watcher.ring();
+        }
     }
 
     /// Looks at the home, applies what it sees, fires what is due and publishes: one round of the

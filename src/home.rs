@@ -4,6 +4,7 @@
 //! | file | what | written by |
 //! |---|---|---|
 //! | `.drain_request.json` | the marker: present means drain | controllers, operators |
+//! | `.drain_requests/<holder>.<request_id>.json` | a named holder's request: present means drain | that holder |
 //! | `gateway_state.json` | the status | the gateway |
 //! | `.tidegate.lock` | locked (`flock`) while the gateway is alive; holds its pid | the gateway |
 
@@ -16,11 +17,12 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, OFlags};
 
 use crate::body::Body;
-use crate::epoch::{Clock, Epoch};
+use crate::epoch::{Epoch, Now};
 use crate::error::{ControlError, StartError};
-use crate::marker;
-use crate::reconcile::{Sighting, Verdict, judge};
-use crate::request::{DrainRequest, Holder, Request};
+use crate::holder::{Holder, Slot};
+use crate::marker::{self, Eyes, RealDisk};
+use crate::reconcile::{Listing, Sighting, Verdict, judge};
+use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
 
 /// How often, and how long apart, a start asks for a lock that somebody holds. A reader who asks
@@ -35,21 +37,38 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
 /// # let dir = tempfile::tempdir()?;
 /// let home = Home::at(dir.path());
-/// let request = home.begin_drain(&DrainRequest::by("deployer"))?;
-/// assert!(request.request_id().is_some());
-/// assert!(home.cancel_drain(&Holder::Shared)?);
+/// let deployer = Holder::named("deployer")?;
+/// home.begin_drain(&DrainRequest::by("alice").holder(deployer.clone()))?;
+/// home.begin_drain(&DrainRequest::by("bob"))?;
+/// assert!(home.cancel_drain(&deployer)?);
+/// assert!(home.observe().verdict().asks_for_drain(), "bob still does");
 /// assert!(!home.status()?.is_alive());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     path: PathBuf,
+    mode: u32,
 }
 
 impl Home {
     /// The home in this directory. Touches nothing.
     pub fn at(path: impl Into<PathBuf>) -> Home {
-        Home { path: path.into() }
+        Home { path: path.into(), mode: marker::DEFAULT_MODE }
+    }
+
+    /// The same home, whose files are written with these permission bits instead of
+    /// [`DEFAULT_MODE`](marker::DEFAULT_MODE): `0o640` where gateway and controllers are different
+    /// users of one group. The owner can always read and write what he writes.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Home {
+        Home { mode: mode & 0o777 | 0o600, ..self }
+    }
+
+    /// See [`Home::with_mode`].
+    #[must_use]
+    pub fn mode(&self) -> u32 {
+        self.mode
     }
 
     /// The directory.
@@ -62,6 +81,29 @@ impl Home {
     #[must_use]
     pub fn marker_path(&self) -> PathBuf {
         self.path.join(".drain_request.json")
+    }
+
+    /// The place of the named requests.
+    #[must_use]
+    pub fn requests_path(&self) -> PathBuf {
+        self.path.join(".drain_requests")
+    }
+
+    /// The place of the request in this slot.
+    #[must_use]
+    pub fn slot_path(&self, slot: &Slot) -> PathBuf {
+        match slot {
+            Slot::Shared => self.marker_path(),
+            Slot::File(name) => self.requests_path().join(name),
+        }
+    }
+
+    /// The directory a slot's file stands in.
+    pub(crate) fn directory_of(&self, slot: &Slot) -> PathBuf {
+        match slot {
+            Slot::Shared => self.path.clone(),
+            Slot::File(_) => self.requests_path(),
+        }
     }
 
     /// The status file's place.
@@ -77,43 +119,129 @@ impl Home {
     }
 
     /// Asks for a drain, durably: when this returns, the request survives power loss (R2, TG-S12).
-    /// Gives what it wrote. A gateway closes at its next look, or at its start.
+    /// Gives what it wrote. What the same holder asked before is replaced; what others ask is not
+    /// touched (TG-S7). A gateway closes at its next look, or at its start.
     ///
     /// # Errors
     ///
-    /// [`ControlError::NotWritten`], [`ControlError::NotDurable`].
+    /// [`ControlError::NotWritten`], [`ControlError::NotDurable`], [`ControlError::Unlisted`].
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
-        let request = ask.stamp(&fresh_id(), &Epoch::current(), Clock::System.now());
-        marker::write(&self.marker_path(), &request)?;
+        let request = ask.stamp(&fresh_id(), &Epoch::current(), Now::by_system());
+        self.begin(ask.its_holder(), &request)?;
         Ok(request)
+    }
+
+    pub(crate) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
+        let (slot, older) = match holder {
+            Holder::Shared => (Slot::Shared, Vec::new()),
+            Holder::Named(name) => {
+                (Slot::of(name, request.request_id().unwrap_or_default()), self.slots_of(holder)?)
+            }
+        };
+        marker::begin(&RealDisk, self, &slot, request, &older)
+    }
+
+    /// Asks again for what the holder asks already, for as long as `lease` from now, or as before. His
+    /// request is in force throughout: the new one stands before the old one goes. It has a new
+    /// [`request_id`](Request::request_id).
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NothingToRenew`] where he has no live request any more: his drain is lost, and
+    /// the gate may have been open since. Otherwise as [`Home::begin_drain`].
+    pub fn renew_drain(
+        &self,
+        holder: &Holder,
+        lease: Option<Duration>,
+    ) -> Result<Request, ControlError> {
+        let observation = self.observe();
+        let his = observation
+            .requests()
+            .find(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
+        let Some((_, _, request)) = his else {
+            return Err(ControlError::NothingToRenew { holder: holder.clone() });
+        };
+        let again = DrainRequest::again(request, holder.clone());
+        self.begin_drain(&match lease {
+            Some(lease) => again.lease(lease),
+            None => again,
+        })
     }
 
     /// Takes the holder's request away, durably, and says whether there was one (R3). Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ControlError::NotRemoved`]: the drain stays on (U8); [`ControlError::NotDurable`].
+    /// [`ControlError::NotRemoved`]: the drain stays on (U8); [`ControlError::NotDurable`],
+    /// [`ControlError::Unlisted`].
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
-        match holder {
-            Holder::Shared => marker::remove(&self.marker_path()),
-        }
+        Ok(marker::cancel(&RealDisk, self, &self.slots_of(holder)?)? > 0)
     }
 
-    /// Looks at the marker. Never fails or blocks (R5). Of a home that is not there nothing is known.
-    #[must_use]
-    pub fn observe(&self) -> Sighting {
-        match (marker::observe(&self.marker_path()), rustix::fs::stat(&self.path)) {
-            (Sighting::Absent, Err(error)) => {
-                Sighting::Unreadable(format!("the home cannot be seen: {error}"))
+    /// Takes this one request of the holder away, and says whether it still stood there: for who gives
+    /// up what he has just begun, and must not hit what the same holder asked since. Where the holder
+    /// is the shared slot it is first read whose request stands there, and another writer may come in
+    /// between; a named holder's cannot be mistaken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Home::cancel_drain`].
+    pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
+        let slots = match holder {
+            Holder::Named(name) => vec![Slot::of(name, request_id)],
+            Holder::Shared => match marker::observe(&self.marker_path()) {
+                Sighting::Present(request) if request.request_id() == Some(request_id) => {
+                    vec![Slot::Shared]
+                }
+                _ => Vec::new(),
+            },
+        };
+        Ok(marker::cancel(&RealDisk, self, &slots)? > 0)
+    }
+
+    /// Takes everybody's request away, also those of others: for people, when whoever asked is gone.
+    /// Gives what stood there, and logs it with `by`, who did this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Home::cancel_drain`]; what could be removed is removed all the same.
+    pub fn cancel_all(&self, by: &str) -> Result<Observation, ControlError> {
+        let observation = self.observe();
+        let mut slots = marker::named_slots(self)?;
+        slots.push(Slot::Shared);
+        for (slot, sighting) in &observation.sightings {
+            if *sighting != Sighting::Absent {
+                let principal = match sighting {
+                    Sighting::Present(request) => request.principal(),
+                    Sighting::Absent | Sighting::Unreadable(_) => None,
+                };
+                tracing::warn!(by, %slot, principal, "a drain is cancelled by force");
             }
-            (sighting, _) => sighting,
         }
+        marker::cancel(&RealDisk, self, &slots)?;
+        Ok(observation)
     }
 
-    /// What a gateway on this machine would make of a sighting now.
+    fn slots_of(&self, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
+        let mut slots = match holder {
+            Holder::Shared => vec![Slot::Shared],
+            Holder::Named(_) => marker::named_slots(self)?,
+        };
+        slots.retain(|slot| slot.is_held_by(holder));
+        Ok(slots)
+    }
+
+    /// Looks at every request. Never fails or blocks (R5). Of a home that is not there nothing is
+    /// known.
     #[must_use]
-    pub fn judge(&self, sighting: &Sighting) -> Verdict {
-        judge(sighting, &Epoch::current(), Clock::System.now())
+    pub fn observe(&self) -> Observation {
+        let look = Eyes::of_visitor(self).look(None, &[]);
+        Observation {
+            epoch: Epoch::current(),
+            now: Now::by_system(),
+            listing: look.listing.clone(),
+            sightings: look.into_sightings().collect(),
+        }
     }
 
     /// What the gateway says of itself, and whether it is alive to say so. A status file that is
@@ -151,6 +279,10 @@ impl Home {
         Ok(Some(read_body(&mut file).unwrap_or_default()))
     }
 
+    pub(crate) fn make_requests_directory(&self) -> io::Result<bool> {
+        marker::make_requests_directory(&RealDisk, self)
+    }
+
     /// Takes the lock for a gateway, for as long as the value lives.
     pub(crate) fn lock(&self, incarnation: &str) -> Result<HomeLock, StartError> {
         let path = self.lock_path();
@@ -174,6 +306,53 @@ impl Home {
             .map_err(unusable)?;
         let id = FileId::from(&rustix::fs::fstat(&file).map_err(|error| unusable(error.into()))?);
         Ok(HomeLock { file, id })
+    }
+}
+
+/// What a visitor sees who looks at a home once, judged as a gateway on this machine would.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    sightings: Vec<(Slot, Sighting)>,
+    listing: Listing,
+    epoch: Epoch,
+    now: Now,
+}
+
+impl Observation {
+    /// What it all amounts to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let listing = match self.listing {
+            Listing::Partial(_) => Verdict::Unreadable,
+            Listing::Whole | Listing::Unchanged => Verdict::Absent,
+        };
+        self.sightings
+            .iter()
+            .map(|(_, sighting)| judge(sighting, &self.epoch, self.now))
+            .fold(listing, Verdict::with)
+    }
+
+    /// The requests that could be read, live or not: the shared one first.
+    pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
+        self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
+            Sighting::Present(request) => {
+                Some((slot, judge(sighting, &self.epoch, self.now), request))
+            }
+            Sighting::Absent | Sighting::Unreadable(_) => None,
+        })
+    }
+
+    /// Why something could not be read, if anything could not.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
+            Sighting::Unreadable(reason) => Some(format!("{slot}: {reason}")),
+            Sighting::Absent | Sighting::Present(_) => None,
+        });
+        unreadable.or_else(|| match &self.listing {
+            Listing::Partial(reason) => Some(reason.clone()),
+            Listing::Whole | Listing::Unchanged => None,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 pub mod gate;
 #[cfg(not(tidegate_loom))]
 mod gateway;
+mod holder;
 #[cfg(not(tidegate_loom))]
 pub mod home;
 pub mod lifecycle;
@@ -31,5 +32,6 @@ pub use error::{ControlError, StartError};
 pub use gate::{Origin, Refused, Turn, Wait};
 #[cfg(not(tidegate_loom))]
 pub use gateway::{
-    Builder, Change, Changes, Ended, Ending, Gateway, Idle, NotQuiesced, Quiesced, Receipt,
+    Builder, Change, Changes, Ended, Ending, Gateway, Idle, LabelledTurn, NotQuiesced, Quiesced,
+    Receipt,
 };

@@ -82,6 +82,18 @@ pub struct Terms {
     pub suppress_notification: bool,
 }
 
+impl Terms {
+    /// What two requests together ask for. Internal work is held if either asks for it; users are not
+    /// told only if both ask for that.
+    #[must_use]
+    pub const fn with(self, other: Terms) -> Terms {
+        Terms {
+            hold_internal: self.hold_internal || other.hold_internal,
+            suppress_notification: self.suppress_notification && other.suppress_notification,
+        }
+    }
+}
+
 /// Why a shutdown was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

@@ -1,23 +1,40 @@
-//! The marker file: written durably, removed durably, looked at without ever blocking or failing. What
-//! it *means* is decided elsewhere (`request`, `reconcile`).
+//! The request files: written durably, removed durably, looked at without ever blocking or failing.
+//! What they *mean* is decided elsewhere (`request`, `reconcile`).
 //!
 //! # Invariants
 //!
-//! * **TG-S12 no_torn_request**: a writer makes a whole file beside the marker, syncs it, renames it
+//! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but his own.
+//! * **TG-S12 no_torn_request**: a writer makes a whole file beside the place, syncs it, renames it
 //!   over and syncs the directory, so a reader sees a whole request or none, and an acknowledged begin
-//!   or cancel survives power loss.
-//! * Nothing at the marker's name is followed, waited for or read without bound: a FIFO hung the
+//!   or cancel survives power loss. A renewal removes the old request after the new one is durable.
+//! * Nothing at a request's name is followed, waited for or read without bound: a FIFO hung the
 //!   original for good (U33), a symlink had it overwrite somebody else's file (U37).
 
+mod disk;
+mod scan;
+mod sweep;
+
+#[cfg(test)]
+mod crash_tests;
+
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
 use crate::error::ControlError;
+use crate::holder::Slot;
+use crate::home::Home;
 use crate::reconcile::Sighting;
 use crate::request::Request;
+
+pub use disk::DEFAULT_MODE;
+pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use scan::{Eyes, Look, Stamp};
+pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX};
+pub(crate) use sweep::sweep_drafts;
 
 /// A marker longer than this is a request without content, which drains.
 pub const MARKER_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -25,8 +42,12 @@ pub const MARKER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Looks once. Does not block on anything that is no regular file, and never fails.
 #[must_use]
 pub fn observe(path: &Path) -> Sighting {
-    match read(path) {
-        Ok(bytes) if bytes.len() as u64 > MARKER_BYTES_MAX => Sighting::Present(Request::default()),
+    sighting_of(read_at(CWD, path, MARKER_BYTES_MAX), MARKER_BYTES_MAX)
+}
+
+fn sighting_of(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
+    match read {
+        Ok(bytes) if bytes.len() as u64 > bytes_max => Sighting::Present(Request::default()),
         Ok(bytes) => Sighting::Present(Request::parse(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Sighting::Absent,
         Err(error) => Sighting::Unreadable(error.to_string()),
@@ -35,24 +56,47 @@ pub fn observe(path: &Path) -> Sighting {
 
 /// The bytes of a regular file, [`MARKER_BYTES_MAX`] and one more at most.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at(CWD, path, MARKER_BYTES_MAX)
+}
+
+/// The bytes of a regular file in a directory, `bytes_max` and one more at most.
+fn read_at(directory: impl AsFd, name: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     // Looked at before it is opened, since opening a device can itself do something.
-    let found = rustix::fs::lstat(path)?;
-    require_regular_file(FileType::from_raw_mode(found.st_mode))?;
+    let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    require_regular_file(&found)?;
     // It may be another file by now: not followed, not waited for, and asked once more what it is.
     let flags =
         OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
-    require_regular_file(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))?;
-    let mut bytes = Vec::new();
-    file.take(MARKER_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let file = rustix::fs::openat(&directory, name, flags, Mode::empty())
+        .map_err(|error| name_the_owner(error, &found))?;
+    let file = File::from(file);
+    let found = rustix::fs::fstat(&file)?;
+    require_regular_file(&found)?;
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(found.st_size.clamp(0, 4095)).unwrap_or(0) + 1);
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn require_regular_file(found: FileType) -> io::Result<()> {
-    if found.is_file() {
-        return Ok(());
+/// Whoever may not read a request must learn whose it is, and what would let him.
+fn name_the_owner(error: rustix::io::Errno, found: &Stat) -> io::Error {
+    if error != rustix::io::Errno::ACCESS {
+        return error.into();
     }
-    let kind = match found {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "its mode {:04o} and owner {} keep user {} from reading it; write it as the gateway's user, or with a mode that lets its group read",
+            found.st_mode & 0o7777,
+            found.st_uid,
+            rustix::process::geteuid().as_raw(),
+        ),
+    )
+}
+
+fn require_regular_file(found: &Stat) -> io::Result<()> {
+    let kind = match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => return Ok(()),
         FileType::Directory => "a directory",
         FileType::Symlink => "a symbolic link",
         FileType::Fifo => "a FIFO",
@@ -62,28 +106,67 @@ fn require_regular_file(found: FileType) -> io::Result<()> {
     Err(io::Error::other(format!("{kind} stands there, not a file; remove it")))
 }
 
-/// Puts the request there, in place of whatever request stood there before.
-pub(crate) fn write(path: &Path, request: &Request) -> Result<(), ControlError> {
-    let not_written = |source| ControlError::NotWritten { path: path.to_owned(), source };
-    let home = path.parent().ok_or_else(|| not_written(io::ErrorKind::InvalidInput.into()))?;
-    replace(path, request.to_json().as_bytes(), Durability::Synced).map_err(not_written)?;
-    sync_directory(home)
+/// Puts a request in its slot, durably, and then takes the same holder's `older` ones away.
+pub(crate) fn begin(
+    disk: &impl Disk,
+    home: &Home,
+    slot: &Slot,
+    request: &Request,
+    older: &[Slot],
+) -> Result<(), ControlError> {
+    let path = home.slot_path(slot);
+    let not_written = |source| ControlError::NotWritten { path: path.clone(), source };
+    let directory = home.directory_of(slot);
+    if directory != home.path() {
+        make_requests_directory(disk, home).map_err(not_written)?;
+        // Also where it was there before: whoever made it may not have synced it yet.
+        sync(disk, home.path())?;
+    }
+    replace(disk, &path, home.mode(), request.to_json().as_bytes(), Durability::Synced)
+        .map_err(not_written)?;
+    sync(disk, &directory)?;
+    // The new request is in force, whatever becomes of the old: that one dies of its own lease.
+    for error in older.iter().filter_map(|slot| disk.remove(&home.slot_path(slot)).err()) {
+        tracing::warn!(%error, "a request that was renewed cannot be removed");
+    }
+    if older.is_empty() { Ok(()) } else { sync(disk, &directory) }
 }
 
-/// Takes away whatever stands there. Says whether anything did.
-pub(crate) fn remove(path: &Path) -> Result<bool, ControlError> {
-    let removed = match std::fs::remove_file(path) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => return Err(ControlError::NotRemoved { path: path.to_owned(), source }),
-    };
+/// Says whether it was not there before.
+pub(crate) fn make_requests_directory(disk: &impl Disk, home: &Home) -> io::Result<bool> {
+    // Who may read its files may search it too.
+    disk.make_directory(&home.requests_path(), home.mode() | (home.mode() & 0o444) >> 2)
+}
+
+/// Takes requests away, durably. Says how many stood there.
+pub(crate) fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<usize, ControlError> {
+    let mut removed = 0;
+    let mut failed = None;
+    for slot in slots {
+        let path = home.slot_path(slot);
+        match disk.remove(&path) {
+            Ok(was_there) => removed += usize::from(was_there),
+            // The others all the same.
+            Err(source) => failed = Some(ControlError::NotRemoved { path, source }),
+        }
+    }
     // Also where nothing stood: the removal that somebody else began may not be on disk yet.
-    sync_directory(path.parent().unwrap_or(path))?;
-    Ok(removed)
+    for directory in [home.path().to_owned(), home.requests_path()] {
+        if slots.iter().any(|slot| home.directory_of(slot) == directory) {
+            sync(disk, &directory)?;
+        }
+    }
+    failed.map_or(Ok(removed), Err)
+}
+
+/// The slots of named requests that stand there now.
+pub(crate) fn named_slots(home: &Home) -> Result<Vec<Slot>, ControlError> {
+    let path = home.requests_path();
+    scan::slots_in(&path).map_err(|source| ControlError::Unlisted { path, source })
 }
 
 /// Whether a replaced file's bytes must be on disk before its name is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// They must: the file outlives the process that wrote it.
     Synced,
@@ -92,27 +175,24 @@ pub(crate) enum Durability {
 }
 
 /// Replaces a file as a whole: no reader ever sees half of it.
-pub(crate) fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    // Beside the file, since a rename is atomic only within one file system; readable by its owner
-    // only. Removed again by its guard if any step fails.
-    let mut temporary = tempfile::Builder::new()
-        .prefix(&format!(".{}.", name.to_string_lossy().trim_start_matches('.')))
-        .suffix(".tmp")
-        .tempfile_in(directory)?;
-    temporary.write_all(bytes)?;
+// Property: TG-S12 no_torn_request.
+pub(crate) fn replace(
+    disk: &impl Disk,
+    path: &Path,
+    mode: u32,
+    bytes: &[u8],
+    durability: Durability,
+) -> io::Result<()> {
+    let mut draft = disk.draft(path, mode)?;
+    disk.fill(&mut draft, bytes)?;
     if durability == Durability::Synced {
-        temporary.as_file().sync_all()?;
+        disk.sync(&draft)?;
     }
-    temporary.persist(path)?;
-    Ok(())
+    disk.put(draft, path)
 }
 
-fn sync_directory(directory: &Path) -> Result<(), ControlError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
+fn sync(disk: &impl Disk, directory: &Path) -> Result<(), ControlError> {
+    disk.sync_directory(directory)
         .map_err(|source| ControlError::NotDurable { path: directory.to_owned(), source })
 }
 
@@ -123,12 +203,22 @@ mod tests {
     use rustix::fs::mknodat;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    fn marker_in(home: &tempfile::TempDir) -> std::path::PathBuf {
-        home.path().join(".drain_request.json")
+    fn marker_in(dir: &tempfile::TempDir) -> std::path::PathBuf {
+        Home::at(dir.path()).marker_path()
+    }
+
+    fn write(marker: &Path, request: &Request) -> Result<(), ControlError> {
+        let home = Home::at(marker.parent().expect("a home"));
+        begin(&RealDisk, &home, &Slot::Shared, request, &[])
+    }
+
+    fn remove(marker: &Path) -> Result<bool, ControlError> {
+        let home = Home::at(marker.parent().expect("a home"));
+        cancel(&RealDisk, &home, &[Slot::Shared]).map(|removed| removed > 0)
     }
 
     fn request() -> Request {
-        let now = crate::epoch::Clock::System.now();
+        let now = crate::epoch::Now::by_system();
         DrainRequest::default().stamp("r-1", &crate::epoch::Epoch::current(), now)
     }
 

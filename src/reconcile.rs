@@ -1,16 +1,25 @@
 //! From what was seen to what the machine is told; it looks at nothing itself.
 //!
+//! Requests stand in several places, and a look at them is no snapshot: they come and go while it is
+//! taken. The [`Roll`] is what is believed of each place. A look changes it place by place: what was
+//! seen is believed, what could not be seen stays as it was (F4), and a request that was known goes
+//! only when its own place was found empty. At the start of an incarnation, where there is nothing to
+//! keep, a place that cannot be seen counts as a request, since closed is the answer that does no harm.
+//!
 //! Two looks may overlap: a slow one may begin before a drain and be reported after it. So each look
 //! takes a [`Ticket`] when it begins, and the [`Ledger`] accepts its result only if no other was
-//! accepted in between (F5). A look that could not see changes nothing (F4), except at the start of
-//! an incarnation, where there is nothing to keep and closed is the answer that does no harm.
+//! accepted in between (F5).
 //!
 //! # Invariants
 //!
+//! * **TG-S7 owner_release**: no sighting of one place changes what is believed of another.
+//! * **TG-S10 fail_safe**: neither [`Sighting::Unreadable`] nor a request that says nothing takes a
+//!   live request off the roll, and at the start what cannot be seen counts as one.
 //! * **TG-S11 latest_observation_wins**: [`Ledger::accept`] refuses a ticket older than the last
 //!   accepted one's acceptance.
-//! * **TG-S10 fail_safe**: [`Verdict::Unreadable`] gives no event, and [`first_wanted`] of it is a
-//!   drain.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::epoch::{Epoch, Now};
 use crate::machine::{Event, Terms};
@@ -18,13 +27,25 @@ use crate::request::{Request, Standing};
 
 /// What one look at a request's place found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sighting {
+pub enum Sighting<R = Request> {
     /// There is nothing there.
     Absent,
     /// There is a request.
-    Present(Request),
+    Present(R),
     /// It could not be told: the reason, for people.
     Unreadable(String),
+}
+
+/// What one look at the place where named requests are listed found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// Every request that stood there throughout the look is among its sightings: two listings in a
+    /// row were equal, the second begun after all of the first had been looked at.
+    Whole,
+    /// Nothing has come or gone since the last whole listing, so nothing was looked at again.
+    Unchanged,
+    /// It could not be listed whole: the reason, for people.
+    Partial(String),
 }
 
 /// What a sighting means to a gateway of one epoch at one time.
@@ -33,11 +54,9 @@ pub enum Sighting {
 pub enum Verdict {
     /// Nothing is asked.
     Absent,
-    /// A drain is asked for, on these terms.
+    /// A drain is asked for, on these terms. A request that says nothing readable asks on the default
+    /// ones: presence means drain.
     Active(Terms),
-    /// A drain is asked for, by a request that says nothing readable: presence means drain, and it has
-    /// no terms of its own.
-    Ruined,
     /// There is a request of another boot or container.
     StaleEpoch,
     /// There is a request whose lease has run out.
@@ -52,30 +71,31 @@ impl Verdict {
     pub const fn word(self) -> &'static str {
         match self {
             Verdict::Absent => "absent",
-            Verdict::Active(_) | Verdict::Ruined => "active",
+            Verdict::Active(_) => "active",
             Verdict::StaleEpoch => "stale_epoch",
             Verdict::Expired => "expired",
             Verdict::Unreadable => "unreadable",
         }
     }
 
+    /// What this and another place together amount to: who asks is heard first, then who cannot be
+    /// heard.
+    #[must_use]
+    pub const fn with(self, other: Verdict) -> Verdict {
+        match (self, other) {
+            (Verdict::Active(one), Verdict::Active(other)) => Verdict::Active(one.with(other)),
+            (Verdict::Active(terms), _) | (_, Verdict::Active(terms)) => Verdict::Active(terms),
+            (Verdict::Unreadable, _) | (_, Verdict::Unreadable) => Verdict::Unreadable,
+            (Verdict::Expired, _) | (_, Verdict::Expired) => Verdict::Expired,
+            (Verdict::StaleEpoch, _) | (_, Verdict::StaleEpoch) => Verdict::StaleEpoch,
+            (Verdict::Absent, Verdict::Absent) => Verdict::Absent,
+        }
+    }
+
     /// Whether a drain is asked for.
     #[must_use]
     pub const fn asks_for_drain(self) -> bool {
-        matches!(self, Verdict::Active(_) | Verdict::Ruined)
-    }
-
-    /// What the machine is to be told, if anything. A request that is ruined where it lies keeps the
-    /// terms `in_force`: bytes that say nothing do not break the promise of a seal (F9).
-    #[must_use]
-    // Property: TG-S10 fail_safe, TG-S13 stale_never_closes.
-    pub const fn event(self, in_force: Terms) -> Option<Event> {
-        match self {
-            Verdict::Active(terms) => Some(Event::DrainWanted(terms)),
-            Verdict::Ruined => Some(Event::DrainWanted(in_force)),
-            Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired => Some(Event::DrainUnwanted),
-            Verdict::Unreadable => None,
-        }
+        matches!(self, Verdict::Active(_))
     }
 }
 
@@ -86,7 +106,6 @@ pub fn judge(sighting: &Sighting, epoch: &Epoch, now: Now) -> Verdict {
         Sighting::Absent => Verdict::Absent,
         Sighting::Unreadable(_) => Verdict::Unreadable,
         Sighting::Present(request) => match request.standing(epoch, now) {
-            Standing::Live if request.is_contentless() => Verdict::Ruined,
             Standing::Live => Verdict::Active(request.terms()),
             Standing::StaleEpoch => Verdict::StaleEpoch,
             Standing::Expired => Verdict::Expired,
@@ -94,17 +113,176 @@ pub fn judge(sighting: &Sighting, epoch: &Epoch, now: Now) -> Verdict {
     }
 }
 
-/// What the first look of an incarnation asks for: the argument of
-/// [`Machine::start`](crate::machine::Machine::start). A look that could not see counts as closed.
-#[must_use]
-// Property: TG-S10 fail_safe.
-pub const fn first_wanted(verdict: Verdict) -> Option<Terms> {
-    match verdict {
-        Verdict::Active(terms) => Some(terms),
-        Verdict::Ruined | Verdict::Unreadable => {
-            Some(Terms { hold_internal: false, suppress_notification: false })
+/// What the [`Roll`] must know of a request. A trait so that a model may hold something smaller.
+pub trait Asks: PartialEq {
+    /// What it asks for; `None` where it says nothing readable.
+    fn asks(&self) -> Option<Terms>;
+}
+
+impl Asks for Request {
+    fn asks(&self) -> Option<Terms> {
+        (!self.is_contentless()).then(|| self.terms())
+    }
+}
+
+/// What is believed of one place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entry<R> {
+    request: Option<R>,
+    terms: Terms,
+    live: bool,
+    /// Whether the look that is being applied could see it.
+    seen: bool,
+    since: Duration,
+}
+
+impl<R> Entry<R> {
+    /// The request; `None` where the place could not be seen since the start.
+    pub const fn request(&self) -> Option<&R> {
+        self.request.as_ref()
+    }
+
+    /// Whether it asks for a drain.
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// What it asks for. A request that was ruined where it lies keeps the terms it had: bytes that
+    /// say nothing do not break the promise of a seal (F9).
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The time since boot at which the request was first seen or, once it is dead, found dead.
+    pub const fn since(&self) -> Duration {
+        self.since
+    }
+}
+
+/// What is believed of every place where a request can stand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Roll<S, R> {
+    entries: BTreeMap<S, Entry<R>>,
+    /// The named requests have not been listed whole since the start.
+    unlisted: bool,
+}
+
+impl<S: Ord, R: Asks> Roll<S, R> {
+    /// What the first look of an incarnation gives. What it could not see counts as a request.
+    // Property: TG-S10 fail_safe.
+    pub fn first(
+        sightings: impl IntoIterator<Item = (S, Sighting<R>)>,
+        listing: &Listing,
+        at: Duration,
+        is_live: impl Fn(&R, Duration) -> bool,
+    ) -> Roll<S, R> {
+        let mut roll =
+            Roll { entries: BTreeMap::new(), unlisted: matches!(listing, Listing::Partial(_)) };
+        for (slot, sighting) in sightings {
+            if matches!(sighting, Sighting::Unreadable(_)) {
+                let terms = Terms::default();
+                let unseen = Entry { request: None, terms, live: true, seen: false, since: at };
+                roll.entries.insert(slot, unseen);
+            } else {
+                roll.see(slot, sighting, at);
+            }
         }
-        Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired => None,
+        roll.judge(at, is_live);
+        roll
+    }
+
+    /// Applies a later look, and says whether anything is believed that was not before.
+    ///
+    /// `at` is the time since boot, and `is_live` says of a request first seen at a time whether it
+    /// asks for a drain now.
+    // Property: TG-S10 fail_safe, TG-S7 owner_release, TG-S13 stale_never_closes.
+    pub fn apply(
+        &mut self,
+        sightings: impl IntoIterator<Item = (S, Sighting<R>)>,
+        listing: &Listing,
+        at: Duration,
+        is_live: impl Fn(&R, Duration) -> bool,
+    ) -> bool {
+        let mut news = false;
+        match listing {
+            Listing::Whole => news |= std::mem::take(&mut self.unlisted),
+            Listing::Unchanged => {}
+            // What is not sighted stays as it was until it is.
+            Listing::Partial(_) => self.entries.values_mut().for_each(|entry| entry.seen = false),
+        }
+        for (slot, sighting) in sightings {
+            news |= self.see(slot, sighting, at);
+        }
+        news | self.judge(at, is_live)
+    }
+
+    fn see(&mut self, slot: S, sighting: Sighting<R>, at: Duration) -> bool {
+        match (sighting, self.entries.get_mut(&slot)) {
+            (Sighting::Absent | Sighting::Unreadable(_), None) => false,
+            (Sighting::Absent, Some(_)) => self.entries.remove(&slot).is_some(),
+            (Sighting::Unreadable(_), Some(entry)) => {
+                entry.seen = false;
+                false
+            }
+            (Sighting::Present(request), Some(entry)) => {
+                entry.seen = true;
+                if entry.request.as_ref() == Some(&request) {
+                    return false;
+                }
+                entry.terms = request.asks().unwrap_or(entry.terms);
+                (entry.request, entry.live, entry.since) = (Some(request), true, at);
+                true
+            }
+            (Sighting::Present(request), None) => {
+                let terms = request.asks().unwrap_or_default();
+                let request = Some(request);
+                self.entries
+                    .insert(slot, Entry { request, terms, live: true, seen: true, since: at });
+                true
+            }
+        }
+    }
+
+    fn judge(&mut self, at: Duration, is_live: impl Fn(&R, Duration) -> bool) -> bool {
+        let mut news = false;
+        for entry in self.entries.values_mut() {
+            // For this look only. The next one says itself what it could not see.
+            let seen = std::mem::replace(&mut entry.seen, true);
+            let Some(request) = entry.request.as_ref().filter(|_| seen && entry.live) else {
+                continue;
+            };
+            // Dead once, dead until it is another request: what a clock that is set back revived
+            // would be a drain that nobody asked for again.
+            if !is_live(request, entry.since) {
+                (entry.live, entry.since, news) = (false, at, true);
+            }
+        }
+        news
+    }
+
+    /// What all live requests [together](Terms::with) ask for: closed while there is any.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Terms> {
+        let live = self.entries.values().filter(|entry| entry.live).map(|entry| entry.terms);
+        let unlisted = self.unlisted.then(Terms::default);
+        live.chain(unlisted).reduce(Terms::with)
+    }
+
+    /// What the machine is to be told.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        self.wanted().map_or(Event::DrainUnwanted, Event::DrainWanted)
+    }
+
+    /// What is believed, place by place.
+    pub fn entries(&self) -> impl Iterator<Item = (&S, &Entry<R>)> {
+        self.entries.iter()
+    }
+
+    /// What is believed of this place.
+    #[must_use]
+    pub fn entry(&self, slot: &S) -> Option<&Entry<R>> {
+        self.entries.get(slot)
     }
 }
 
@@ -174,10 +352,129 @@ mod tests {
         assert!(ledger.accept(ledger.begin()).is_ok());
     }
 
+    /// What one asks for who is live as long as it is not `Dead`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Ask {
+        Live(Terms),
+        Ruined,
+        Dead,
+    }
+
+    impl Asks for Ask {
+        fn asks(&self) -> Option<Terms> {
+            match self {
+                Ask::Live(terms) => Some(*terms),
+                Ask::Dead => Some(Terms::default()),
+                Ask::Ruined => None,
+            }
+        }
+    }
+
+    const PLAIN: Terms = Terms { hold_internal: false, suppress_notification: false };
+    const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
+    const QUIET: Terms = Terms { hold_internal: false, suppress_notification: true };
+
+    fn lives() -> impl Fn(&Ask, Duration) -> bool {
+        |ask, _| *ask != Ask::Dead
+    }
+
+    fn partial() -> Listing {
+        Listing::Partial("EIO".to_owned())
+    }
+
+    fn unreadable() -> Sighting<Ask> {
+        Sighting::Unreadable("EIO".to_owned())
+    }
+
+    fn first(sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> Roll<u8, Ask> {
+        Roll::first(sightings.iter().cloned(), listing, Duration::ZERO, lives())
+    }
+
+    impl Roll<u8, Ask> {
+        fn look(&mut self, sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> bool {
+            self.apply(sightings.iter().cloned(), listing, Duration::from_secs(1), lives())
+        }
+    }
+
     #[test]
     fn what_cannot_be_seen_changes_nothing_and_starts_closed() {
-        assert_eq!(Verdict::Unreadable.event(Terms::default()), None);
-        assert_eq!(first_wanted(Verdict::Unreadable), Some(Terms::default()));
+        for nothing in [(unreadable(), Listing::Whole), (Sighting::Absent, partial())] {
+            let mut roll = first(&[(0, nothing.0.clone())], &nothing.1);
+            assert_eq!(roll.wanted(), Some(PLAIN), "at the start");
+            assert!(!roll.look(&[(0, nothing.0)], &nothing.1), "still not seen");
+            assert_eq!(roll.wanted(), Some(PLAIN));
+            assert!(roll.look(&[(0, Sighting::Absent)], &Listing::Whole));
+            assert_eq!(roll.event(), Event::DrainUnwanted);
+            assert!(!roll.look(&[(0, unreadable())], &partial()), "open, and stays open");
+            assert_eq!(roll.wanted(), None);
+        }
+    }
+
+    #[test]
+    fn a_live_request_that_cannot_be_seen_any_more_stays_live() {
+        let mut roll = first(&[(1, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let nothing_lives = |_: &Ask, _| false;
+        assert!(!roll.apply([(1, unreadable())], &Listing::Whole, Duration::MAX, nothing_lives));
+        assert!(!roll.apply([], &partial(), Duration::MAX, nothing_lives));
+        assert_eq!(roll.wanted(), Some(HOLD));
+        // Its place is as it was when it was last seen, and now its lease counts.
+        assert!(roll.apply(
+            [(1, Sighting::Present(Ask::Live(HOLD)))],
+            &Listing::Whole,
+            Duration::MAX,
+            nothing_lives
+        ));
+        assert_eq!(roll.wanted(), None);
+    }
+
+    #[test]
+    fn only_its_own_place_takes_a_request_off_the_roll() {
+        let mut roll = first(
+            &[(0, Sighting::Present(Ask::Live(PLAIN))), (1, Sighting::Present(Ask::Live(HOLD)))],
+            &Listing::Whole,
+        );
+        assert!(!roll.look(&[], &Listing::Whole), "a listing without it proves nothing");
+        assert!(roll.look(&[(0, Sighting::Absent)], &Listing::Whole));
+        assert_eq!(roll.wanted(), Some(HOLD));
+        assert!(roll.look(&[(1, Sighting::Absent)], &Listing::Whole));
+        assert_eq!(roll.wanted(), None);
+    }
+
+    #[test]
+    fn holding_takes_one_and_silence_takes_all() {
+        let present = |terms| Sighting::Present(Ask::Live(terms));
+        let roll = first(&[(0, present(QUIET)), (1, present(QUIET))], &Listing::Whole);
+        assert_eq!(roll.wanted(), Some(QUIET));
+        let roll = first(&[(0, present(QUIET)), (1, present(HOLD))], &Listing::Whole);
+        assert_eq!(roll.wanted(), Some(HOLD));
+        let roll = first(
+            &[(0, present(QUIET)), (1, Sighting::Present(Ask::Dead)), (2, Sighting::Absent)],
+            &Listing::Whole,
+        );
+        assert_eq!(roll.wanted(), Some(QUIET), "the dead have no say");
+    }
+
+    #[test]
+    fn a_ruined_request_keeps_its_own_terms() {
+        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        roll.look(
+            &[(0, Sighting::Present(Ask::Ruined)), (1, Sighting::Present(Ask::Ruined))],
+            &Listing::Whole,
+        );
+        assert_eq!(roll.entry(&0).map(Entry::terms), Some(HOLD));
+        assert_eq!(roll.entry(&1).map(Entry::terms), Some(PLAIN), "it never had any");
+        assert_eq!(roll.wanted(), Some(HOLD));
+    }
+
+    #[test]
+    fn the_dead_do_not_rise() {
+        let mut roll = first(&[(0, Sighting::Present(Ask::Ruined))], &Listing::Whole);
+        let sighting = || [(0, Sighting::Present(Ask::Ruined))];
+        let until = |end: u64| move |_: &Ask, _: Duration| end > 10;
+        assert!(roll.apply(sighting(), &Listing::Whole, Duration::from_secs(10), until(10)));
+        assert_eq!(roll.entry(&0).map(Entry::since), Some(Duration::from_secs(10)));
+        assert!(!roll.apply(sighting(), &Listing::Whole, Duration::from_secs(11), until(99)));
+        assert_eq!(roll.wanted(), None, "its clock was set back; it is still dead");
     }
 
     #[test]

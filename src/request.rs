@@ -19,30 +19,25 @@ use crate::body::Body;
 use crate::epoch::{Epoch, Now, millis};
 use crate::machine::Terms;
 
+pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
+
 /// The name a request is signed with when its sender gives none (R2).
 pub const DEFAULT_PRINCIPAL: &str = "drain-control";
 
 /// How long a request lives unless it says otherwise: one hour. Whoever drains for longer renews.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 
-/// Who asked for a drain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Holder {
-    /// Everybody who uses the one shared marker `.drain_request.json` of the original contract: one
-    /// holder, whoever wrote it last.
-    Shared,
-}
-
 /// What a sender asks for; [`DrainRequest::stamp`] makes it a [`Request`].
 ///
 /// ```
-/// use tidegate::request::DrainRequest;
-/// let ask = DrainRequest::by("image-updater").suppress_notification(true);
+/// use tidegate::request::{DrainRequest, Holder};
+/// let ask = DrainRequest::by("alice").holder(Holder::named("image-updater")?).hold_internal(true);
 /// # let _ = ask;
+/// # Ok::<(), tidegate::request::NotAHolder>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainRequest {
+    holder: Holder,
     principal: String,
     suppress_notification: bool,
     hold_internal: bool,
@@ -56,14 +51,42 @@ impl Default for DrainRequest {
 }
 
 impl DrainRequest {
-    /// A request signed by `principal`, with the default lease.
+    /// A request signed by `principal`, in the shared slot, with the default lease.
     pub fn by(principal: impl Into<String>) -> DrainRequest {
         DrainRequest {
+            holder: Holder::Shared,
             principal: principal.into(),
             suppress_notification: false,
             hold_internal: false,
             lease: DEFAULT_LEASE,
         }
+    }
+
+    /// The same request again, as its holder renews it. Fields this library does not know are not
+    /// carried over.
+    #[must_use]
+    pub fn again(request: &Request, holder: Holder) -> DrainRequest {
+        DrainRequest {
+            holder,
+            principal: request.principal().unwrap_or(DEFAULT_PRINCIPAL).to_owned(),
+            suppress_notification: request.terms.suppress_notification,
+            hold_internal: request.terms.hold_internal,
+            lease: request.lease.unwrap_or(DEFAULT_LEASE),
+        }
+    }
+
+    /// Who asks: a named holder has a request of his own, which nobody else's begin, renewal or
+    /// cancel touches (F3, I-35, I-38).
+    #[must_use]
+    pub fn holder(mut self, holder: Holder) -> DrainRequest {
+        self.holder = holder;
+        self
+    }
+
+    /// See [`DrainRequest::holder`].
+    #[must_use]
+    pub fn its_holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// Asks the gateway not to tell users about the drain.
@@ -98,6 +121,8 @@ impl DrainRequest {
             epoch: &'a str,
             suppress_notification: bool,
             request_id: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            holder: Option<&'a str>,
             lease_s: f64,
             requested_uptime_ms: u64,
             hold_internal: bool,
@@ -109,6 +134,10 @@ impl DrainRequest {
             epoch: epoch.as_str(),
             suppress_notification: self.suppress_notification,
             request_id,
+            holder: match &self.holder {
+                Holder::Shared => None,
+                Holder::Named(name) => Some(name.as_str()),
+            },
             lease_s: whole_milliseconds(self.lease).as_secs_f64(),
             requested_uptime_ms: millis(now.uptime),
             hold_internal: self.hold_internal,
@@ -235,6 +264,23 @@ impl Request {
         } else {
             Standing::Live
         }
+    }
+
+    /// Whether it asks for a drain now, for a reader who bounds what has no lease: such a request
+    /// then lives for `unleased_max_age` after the time since boot at which it was first seen.
+    #[must_use]
+    pub fn is_live(
+        &self,
+        epoch: &Epoch,
+        now: Now,
+        first_seen: Duration,
+        unleased_max_age: Option<Duration>,
+    ) -> bool {
+        let outlived = || {
+            self.lease_left(epoch, now) == LeaseLeft::Unleased
+                && unleased_max_age.is_some_and(|age| now.uptime.saturating_sub(first_seen) >= age)
+        };
+        self.standing(epoch, now) == Standing::Live && !outlived()
     }
 
     /// What is left of its lease: on the boot clock where it was made in this epoch, on the wall

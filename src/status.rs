@@ -15,10 +15,12 @@ use serde::Serialize;
 
 use crate::body::Body;
 use crate::epoch::{Epoch, Now, millis};
+use crate::gate::Origin;
 use crate::gate::word::{InFlight, Word};
+use crate::holder::Slot;
 use crate::machine::{Machine, Phase, ShutdownCause};
-use crate::reconcile::{Sighting, Verdict};
-use crate::request::{LeaseLeft, Request, iso};
+use crate::reconcile::{Entry, Listing, Roll};
+use crate::request::{LeaseLeft, Request, Standing, iso};
 
 /// What machine and gate together amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,13 +58,11 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
 /// What is wanted of the gateway, as opposed to what it is at (F13). A signal stops the process and
 /// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again (I-7).
 #[must_use]
-pub const fn desired_state(machine: Machine, wanted: Verdict) -> &'static str {
-    match (machine.cause(), wanted) {
-        (Some(ShutdownCause::Operator), _) => "stopped",
-        (_, Verdict::Active(_) | Verdict::Ruined) => "draining",
-        (_, Verdict::Absent | Verdict::StaleEpoch | Verdict::Expired | Verdict::Unreadable) => {
-            "running"
-        }
+pub const fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
+    match machine.cause() {
+        Some(ShutdownCause::Operator) => "stopped",
+        _ if drain_wanted => "draining",
+        _ => "running",
     }
 }
 
@@ -88,25 +88,88 @@ pub struct HolderStatus {
     pub request_id: Option<String>,
     /// Who signed it.
     pub principal: Option<String>,
-    /// Seconds since it was made, by the wall clock; `None` when it does not say when.
+    /// Seconds since it was made, by the wall clock; since this gateway first saw it, when it does
+    /// not say.
     pub age_s: Option<f64>,
     /// Seconds until its lease runs out; `None` when it has none.
     pub lease_left_s: Option<f64>,
+    /// Whether it asks for internal work to be held, so that it can be quiesced.
+    pub hold_internal: bool,
 }
 
 impl HolderStatus {
-    pub(crate) fn of(request: &Request, epoch: &Epoch, now: Now) -> HolderStatus {
-        let age = request.requested_at().map(|made| now.wall.signed_duration_since(made));
+    fn of(slot: &Slot, entry: &Entry<Request>, epoch: &Epoch, now: Now) -> HolderStatus {
+        let request = entry.request();
+        let age = request
+            .and_then(Request::requested_at)
+            .map(|made| now.wall.signed_duration_since(made).to_std().unwrap_or(Duration::ZERO));
+        let age = age.unwrap_or(now.uptime.saturating_sub(entry.since()));
+        let lease_left = request.map(|request| request.lease_left(epoch, now));
         HolderStatus {
-            holder: None,
-            request_id: request.request_id().map(str::to_owned),
-            principal: request.principal().map(str::to_owned),
-            age_s: age.map(|age| age.to_std().unwrap_or(Duration::ZERO).as_secs_f64()),
-            lease_left_s: match request.lease_left(epoch, now) {
-                LeaseLeft::Unleased => None,
-                LeaseLeft::For(left) => Some(left.as_secs_f64()),
+            holder: slot.holder_name(),
+            request_id: request
+                .and_then(Request::request_id)
+                .map(str::to_owned)
+                .or_else(|| slot.request_id()),
+            principal: request.and_then(Request::principal).map(str::to_owned),
+            age_s: Some(age.as_secs_f64()),
+            lease_left_s: match lease_left {
+                None | Some(LeaseLeft::Unleased) => None,
+                Some(LeaseLeft::For(left)) => Some(left.as_secs_f64()),
             },
+            hold_internal: entry.terms().hold_internal,
         }
+    }
+}
+
+/// Who asks for the drain in force.
+pub(crate) fn holders(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Vec<HolderStatus> {
+    live(roll).map(|(slot, entry)| HolderStatus::of(slot, entry, epoch, now)).collect()
+}
+
+fn live(roll: &Roll<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Request>)> {
+    roll.entries().filter(|(_, entry)| entry.is_live())
+}
+
+/// The time since boot before which none of those who hold internal work loses its lease: what may be
+/// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
+// Property: TG-S4 quiesced_means_idle.
+pub(crate) fn held_until(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
+    live(roll)
+        .filter(|(_, entry)| entry.terms().hold_internal)
+        .filter_map(|(_, entry)| entry.request())
+        .filter(|request| request.lease_left(epoch, now) != LeaseLeft::Unleased)
+        .map(|request| request.lease_ends_at_uptime(epoch))
+        .min()
+        .flatten()
+}
+
+/// The requests a sealed gate is sealed for.
+pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
+    live(roll)
+        .filter(|(_, entry)| entry.terms().hold_internal)
+        .filter_map(|(slot, entry)| {
+            let stated = entry.request().and_then(Request::request_id).map(str::to_owned);
+            stated.or_else(|| slot.request_id())
+        })
+        .collect()
+}
+
+/// Work in flight that was admitted with a label.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ActiveWork {
+    /// What its admission called it.
+    pub label: String,
+    /// Whose it is.
+    pub origin: Origin,
+    /// Seconds since it was admitted.
+    pub age_s: f64,
+}
+
+impl ActiveWork {
+    pub(crate) fn new(label: String, origin: Origin, age: Duration) -> ActiveWork {
+        ActiveWork { label, origin, age_s: age.as_secs_f64() }
     }
 }
 
@@ -115,50 +178,90 @@ impl HolderStatus {
 #[non_exhaustive]
 pub struct Degraded {
     /// Which: `request_unreadable`, `request_corrupt`, `request_unleased`, `request_of_other_epoch`,
-    /// `request_expired` or `status_unwritten`.
+    /// `request_expired`, `request_outlived`, `requests_unlisted`, `status_unwritten` or `more`.
     pub code: &'static str,
     /// What exactly, and what to do.
     pub detail: String,
 }
 
-/// What is wrong with a request, if anything is.
+/// This many things that are not as they should be are told one by one.
+const DEGRADED_MAX: usize = 16;
+
+/// What is wrong with the requests, if anything is. It costs nothing where nothing is.
 pub(crate) fn degraded(
-    sighting: &Sighting,
-    verdict: Verdict,
+    unreadable: Vec<(Slot, String)>,
+    listing: &Listing,
+    roll: &Roll<Slot, Request>,
     epoch: &Epoch,
     now: Now,
-) -> Option<Degraded> {
-    let (code, detail) = match (sighting, verdict) {
-        (Sighting::Unreadable(reason), _) => (
-            "request_unreadable",
-            format!("the drain request cannot be read, so the gate stays as it is: {reason}"),
+) -> Vec<Degraded> {
+    let mut all = Vec::new();
+    if let Listing::Partial(reason) = listing {
+        let detail =
+            format!("not every drain request can be seen, so none is taken to be gone: {reason}");
+        all.push(Degraded { code: "requests_unlisted", detail });
+    }
+    all.extend(unreadable.into_iter().map(|(slot, reason)| Degraded {
+        code: "request_unreadable",
+        detail: format!(
+            "{} cannot be read, so it counts for what it was: {reason}",
+            capitalized(&slot)
         ),
-        (Sighting::Present(request), Verdict::StaleEpoch) => (
+    }));
+    let wrong = roll.entries().filter_map(|(slot, entry)| {
+        let request = entry.request()?;
+        let (code, what) = what_is_wrong(request, entry.is_live(), epoch, now)?;
+        let by = request.principal().map(|by| format!(" by {by}")).unwrap_or_default();
+        Some(Degraded { code, detail: format!("{}{by} {what}", capitalized(slot)) })
+    });
+    all.extend(wrong);
+    if all.len() > DEGRADED_MAX {
+        let detail = format!("and {} more", all.len() - DEGRADED_MAX);
+        all.truncate(DEGRADED_MAX);
+        all.push(Degraded { code: "more", detail });
+    }
+    all
+}
+
+fn capitalized(slot: &Slot) -> String {
+    match slot {
+        Slot::Shared => "The shared drain request".to_owned(),
+        Slot::File(_) => format!("The drain request {slot}"),
+    }
+}
+
+fn what_is_wrong(
+    request: &Request,
+    live: bool,
+    epoch: &Epoch,
+    now: Now,
+) -> Option<(&'static str, String)> {
+    let unleased = request.lease_left(epoch, now) == LeaseLeft::Unleased;
+    Some(match request.standing(epoch, now) {
+        Standing::StaleEpoch => (
             "request_of_other_epoch",
             format!(
-                "a drain request by {} was made in another boot or container than this one ({epoch}) and is ignored; remove it, or begin again here",
-                request.principal().unwrap_or("nobody named")
+                "was made in another boot or container than this one ({epoch}) and is ignored; remove it, or begin again here"
             ),
         ),
-        (Sighting::Present(request), Verdict::Expired) => (
-            "request_expired",
-            format!(
-                "the lease of the drain request by {} has run out and the gate is open; remove it, or begin again",
-                request.principal().unwrap_or("nobody named")
-            ),
-        ),
-        (Sighting::Present(request), _) if request.is_contentless() => (
+        Standing::Live if live && request.is_contentless() => (
             "request_corrupt",
-            "a drain request is there but says nothing readable; the gate is closed until it is removed"
-                .to_owned(),
+            "says nothing readable; the gate is closed until it is removed".to_owned(),
         ),
-        (Sighting::Present(request), _) if request.lease_left(epoch, now) == LeaseLeft::Unleased => (
+        Standing::Live if live && unleased => (
             "request_unleased",
-            "a drain request has no lease; the gate is closed until it is removed".to_owned(),
+            "has no lease; the gate is closed until it is removed".to_owned(),
         ),
-        (Sighting::Present(_) | Sighting::Absent, _) => return None,
-    };
-    Some(Degraded { code, detail })
+        Standing::Live if live => return None,
+        Standing::Live if unleased => (
+            "request_outlived",
+            "has no lease and has stood for as long as this gateway allows; it is ignored: remove it".to_owned(),
+        ),
+        Standing::Live | Standing::Expired => (
+            "request_expired",
+            "is ignored, for its lease has run out; remove it, or begin again".to_owned(),
+        ),
+    })
 }
 
 /// The status file: the original's fields first, in its order, then ours.
@@ -196,6 +299,8 @@ pub struct Status {
     pub in_flight: InFlight,
     /// Who asks for the drain in force.
     pub holders: Vec<HolderStatus>,
+    /// What of the work in flight was admitted with a label, the oldest first.
+    pub active_work: Vec<ActiveWork>,
     /// Whether a new user turn would be admitted: `false` from the first instant of a drain or
     /// shutdown (F12).
     pub ready: bool,
@@ -209,11 +314,12 @@ pub struct Status {
 pub(crate) struct Inputs {
     pub(crate) machine: Machine,
     pub(crate) word: Word,
-    pub(crate) wanted: Verdict,
+    pub(crate) drain_wanted: bool,
     /// Who asks for the drain in force.
     pub(crate) holders: Vec<HolderStatus>,
-    /// The time since boot at which the lease of that drain ends, where it can be told.
-    pub(crate) lease_ends: Option<Duration>,
+    /// See [`held_until`].
+    pub(crate) held_until: Option<Duration>,
+    pub(crate) active_work: Vec<ActiveWork>,
     pub(crate) degraded: Vec<Degraded>,
     pub(crate) now: Now,
     pub(crate) sequence: u64,
@@ -239,6 +345,7 @@ impl Status {
             sequence: 0,
             in_flight: InFlight::default(),
             holders: Vec::new(),
+            active_work: Vec::new(),
             ready: false,
             desired_state: "running",
             degraded: Vec::new(),
@@ -247,9 +354,9 @@ impl Status {
 
     // Property: TG-S8 status_is_faithful. Every field is made here, from these inputs.
     pub(crate) fn snapshot(identity: &Identity, inputs: Inputs) -> Status {
-        let Inputs { machine, word, wanted, holders, lease_ends, degraded, now, sequence } = inputs;
+        let Inputs { machine, word, drain_wanted, now, .. } = inputs;
         let condition = condition(machine, word);
-        let quiesced_until = lease_ends.filter(|_| condition.quiesced).map(millis);
+        let quiesced_until = inputs.held_until.filter(|_| condition.quiesced).map(millis);
         Status {
             gateway_state: match condition.phase {
                 Phase::Running => "running",
@@ -263,12 +370,13 @@ impl Status {
             quiesced: condition.quiesced,
             quiesced_until,
             generation: condition.generation,
-            sequence,
+            sequence: inputs.sequence,
             in_flight: condition.in_flight,
-            holders,
+            holders: inputs.holders,
+            active_work: inputs.active_work,
             ready: condition.ready,
-            desired_state: desired_state(machine, wanted),
-            degraded,
+            desired_state: desired_state(machine, drain_wanted),
+            degraded: inputs.degraded,
             ..Status::starting(identity, now)
         }
     }
@@ -360,16 +468,39 @@ impl Reading {
     /// Whether the live gateway says that its gate is closed for this very request (TG-S5).
     #[must_use]
     pub fn is_draining_for(&self, request_id: &str) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Named {
-            request_id: Option<String>,
-        }
         let closed =
             self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
-        let holders: Vec<Named> = self.body.read("holders").unwrap_or_default();
-        let named = holders.iter().any(|holder| holder.request_id.as_deref() == Some(request_id));
-        self.alive && closed && named
+        self.alive && closed && self.holder(request_id).is_some()
     }
+
+    /// Whether the live gateway promises, to the holder of this very request, that nothing is in
+    /// flight and nothing will be admitted before he releases it, nor before
+    /// [`quiesced_until`](Reading::quiesced_until) (F9).
+    #[must_use]
+    // Property: TG-S14 receipt_is_true.
+    pub fn is_quiesced_for(&self, request_id: &str) -> bool {
+        self.is_quiesced() && self.holder(request_id).is_some_and(|holder| holder.hold_internal)
+    }
+
+    /// The time since boot before which a quiesced gate does not reopen by itself. `None` promises
+    /// nothing about time.
+    #[must_use]
+    pub fn quiesced_until(&self) -> Option<Duration> {
+        self.body.read("quiesced_until").map(Duration::from_millis)
+    }
+
+    fn holder(&self, request_id: &str) -> Option<Named> {
+        let holders: Vec<Named> = self.body.read("holders").unwrap_or_default();
+        holders.into_iter().find(|holder| holder.request_id.as_deref() == Some(request_id))
+    }
+}
+
+/// What a reader needs of a [`HolderStatus`].
+#[derive(serde::Deserialize)]
+struct Named {
+    request_id: Option<String>,
+    #[serde(default)]
+    hold_internal: bool,
 }
 
 #[cfg(test)]
@@ -404,8 +535,8 @@ mod tests {
                 .expect("shuts")
                 .next
         };
-        assert_eq!(desired_state(shut(ShutdownCause::Sigterm), Verdict::Absent), "running");
-        assert_eq!(desired_state(shut(ShutdownCause::Operator), Verdict::Absent), "stopped");
+        assert_eq!(desired_state(shut(ShutdownCause::Sigterm), false), "running");
+        assert_eq!(desired_state(shut(ShutdownCause::Operator), true), "stopped");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn idle_and_quiesced_are_told_apart() {
     assert!(quiesced.wait_timeout(NOT_YET).is_none());
     drop(internal);
     let quiesced = quiesced.wait_timeout(PATIENCE).expect("woken").expect("sealed");
-    assert_eq!(quiesced.request_id(), receipt.request.request_id());
+    assert_eq!(quiesced.request_ids(), [receipt.request.request_id().expect("named").to_owned()]);
     assert!(gateway.admit(Origin::Internal).is_err());
     assert!(gateway.status().quiesced);
 }
@@ -218,13 +218,13 @@ fn a_home_that_is_gone_keeps_the_gate() {
     let codes = |gateway: &Gateway| -> Vec<_> {
         gateway.status().degraded.into_iter().map(|it| it.code).collect()
     };
-    assert_eq!(codes(&gateway), ["request_unreadable", "status_unwritten"]);
+    assert_eq!(codes(&gateway), ["requests_unlisted", "request_unreadable", "status_unwritten"]);
 
     // Unmounted: the mount point is there, and empty.
     fs::create_dir(&home).expect("mkdir");
     gateway.reconcile_now();
     assert_eq!(gateway.phase(), Phase::ExternallyDraining);
-    assert_eq!(codes(&gateway), ["request_unreadable"]);
+    assert_eq!(codes(&gateway), ["requests_unlisted", "request_unreadable"]);
     fs::remove_dir_all(&home).expect("rm");
     fs::rename(&aside, &home).expect("moved back");
     gateway.reconcile_now();

@@ -33,7 +33,7 @@ pub const CATALOGUE: [Entry; 4] = [
         id: "TG-S2",
         name: "no_new_turn_while_draining",
         statement: "from the confirmed close of generation g to the start of its reopening, no user turn starts; a reopening starts only once the request it was closed for is gone",
-        kept_by: "`Word::admit`, `Ledger::accept`, `Verdict::event`, `first_wanted`, the transition lock in `Shared::apply`",
+        kept_by: "`Word::admit`, `Ledger::accept`, `Roll::apply`, `Roll::first`, the transition lock in `Shared::apply`",
         not_shown: "that work which does not ask the gate is refused; several requests at once; leases running out",
         checked_as: &[
             "no_new_turn_while_draining_step",

@@ -4,16 +4,18 @@
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::write` and `marker::remove` |
-//! | `WatcherLooks` | `Ledger::begin` and `marker::observe`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
-//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `judge`, `Ledger::accept`, `Verdict::event`, `machine::step` (which a test shows `AnyLifecycle::apply` to be), `Word::perform` |
+//! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
+//! | `WatcherLooks` | `Ledger::begin` and `Eyes::look`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
+//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step` (which a test shows `AnyLifecycle::apply` to be), `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Shared::shut_down` |
 //! | `KeeperSeesEmptyGate`, `DeadlinePasses` | the two branches of `Shared::settle` |
 //! | `LoopEnds` | half of the last drop: one `Event::LoopEnded` |
 //! | `StatusIsPublished` | `status::condition`, in `Shared::publish` |
-//! | `ProcessStarts` | `Shared::start`: `first_wanted`, `AnyLifecycle::start`, `Word::perform` |
+//! | `ProcessStarts` | `Shared::start`: `Roll::first`, `Roll::wanted`, `AnyLifecycle::start`, `Word::perform` |
+//!
+//! The requests of several holders, their renewal and the listing of them are the `channel` model's.
 //!
 //! What it leaves out: time (a lease is looked at in `request`'s tests, its running out is
 //! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
@@ -28,9 +30,9 @@ use stateright::{Model, Property};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
 use tidegate::lifecycle::AnyLifecycle;
-use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause};
-use tidegate::reconcile::{Ledger, Sighting, Ticket, Verdict, first_wanted, judge};
-use tidegate::request::Request;
+use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
+use tidegate::reconcile::{Asks, Ledger, Listing, Roll, Sighting, Ticket};
+use tidegate::request::{Request, Standing};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
@@ -60,12 +62,12 @@ impl GatewayModel {
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 3, restarts: 1, users: 2 }
+        GatewayModel { design, begins: 2, restarts: 1, users: 2 }
     }
 }
 
 /// What lies at the marker's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Marker {
     /// Nothing.
     Absent,
@@ -112,10 +114,11 @@ pub enum Watcher {
 }
 
 /// A living process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     machine: Machine,
     word: Word,
+    roll: Roll<(), Marker>,
     ledger: Ledger,
     watchers: [Watcher; WATCHERS],
     /// User turns that have checked the gate and not claimed yet: only without atomic admission.
@@ -133,7 +136,7 @@ pub struct Process {
 }
 
 /// The whole state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     marker: Marker,
     process: Option<Process>,
@@ -213,41 +216,60 @@ pub enum Action {
     },
 }
 
-/// What the shipped reader makes of each thing that can be seen.
-fn verdict_of(seen: Seen) -> Verdict {
-    static TABLE: LazyLock<[Verdict; 6]> = LazyLock::new(|| {
+/// What the shipped reader makes of each marker: what it asks for, and whether it stands.
+fn read(marker: Marker) -> (Option<Terms>, bool) {
+    static TABLE: LazyLock<[(Option<Terms>, bool); 5]> = LazyLock::new(|| {
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
-        let present = |text: &str| Sighting::Present(Request::parse(text.as_bytes()));
         [
-            Sighting::Absent,
-            present(r#"{"action":"drain","epoch":"this-boot:"}"#),
-            present(r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#),
-            present("{\"action\":\"dra"),
-            present(r#"{"action":"drain","epoch":"another-boot:"}"#),
-            Sighting::Unreadable("EIO".to_owned()),
+            "",
+            r#"{"action":"drain","epoch":"this-boot:"}"#,
+            r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#,
+            "{\"action\":\"dra",
+            r#"{"action":"drain","epoch":"another-boot:"}"#,
         ]
-        .map(|sighting| judge(&sighting, &epoch, now))
+        .map(|text| {
+            let request = Request::parse(text.as_bytes());
+            (request.asks(), request.standing(&epoch, now) == Standing::Live)
+        })
     });
+    TABLE[marker as usize]
+}
+
+impl Asks for Marker {
+    fn asks(&self) -> Option<Terms> {
+        read(*self).0
+    }
+}
+
+fn is_live() -> impl Fn(&Marker, Duration) -> bool {
+    |marker, _first_seen| read(*marker).1
+}
+
+fn sighting_of(seen: Seen) -> Sighting<Marker> {
     match seen {
-        Seen::Marker(marker) => TABLE[marker as usize],
-        Seen::Error => TABLE[5],
+        Seen::Marker(Marker::Absent) => Sighting::Absent,
+        Seen::Marker(marker) => Sighting::Present(marker),
+        Seen::Error => Sighting::Unreadable(String::new()),
     }
 }
 
 impl Process {
     /// From the first look to an open or closed gate.
     fn start(design: Design, seen: Seen) -> Process {
-        let wanted = if design.has(Guard::ReconcileBeforeAdmit) {
-            first_wanted(verdict_of(seen))
+        let seen = if design.has(Guard::ReconcileBeforeAdmit) {
+            seen
         } else {
-            None
+            Seen::Marker(Marker::Absent)
         };
-        let (lifecycle, effect) = AnyLifecycle::start(wanted);
+        let first = [((), sighting_of(seen))];
+        let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live());
+        let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
         let word = Word::starting();
         Process {
             machine: lifecycle.machine(),
             word: word.perform(effect).unwrap_or(word),
+            roll,
             ledger: Ledger::default(),
             watchers: [Watcher::Resting; WATCHERS],
             checked: 0,
@@ -330,11 +352,12 @@ impl GatewayModel {
             Err(_) if self.design.has(Guard::ObservationOrder) => return Some(()),
             Err(_) => {}
         }
-        let verdict = match verdict_of(seen) {
-            Verdict::Unreadable if !self.design.has(Guard::ReadErrorPolicy) => Verdict::Absent,
-            verdict => verdict,
+        let sighting = match sighting_of(seen) {
+            Sighting::Unreadable(_) if !self.design.has(Guard::ReadErrorPolicy) => Sighting::Absent,
+            sighting => sighting,
         };
-        let Some(event) = verdict.event(process.machine.terms()) else { return Some(()) };
+        process.roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live());
+        let event = process.roll.event();
         if self.design.has(Guard::TransitionLock) {
             process.happened(self.design, event);
         } else if let Ok(step) = machine::step(process.machine, event) {
@@ -350,7 +373,7 @@ impl GatewayModel {
         }
         // As the shipped acknowledgement has it: the phase and the name, not the gate itself.
         state.confirmed |= current
-            && verdict.asks_for_drain()
+            && process.roll.wanted().is_some()
             && process.machine.phase() == Phase::ExternallyDraining;
         Some(())
     }
@@ -423,7 +446,7 @@ impl Model for GatewayModel {
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let mut state = *before;
+        let mut state = before.clone();
         match action {
             Action::ControllerBegins { hold } => {
                 lower(&mut state.begins_left)?;
@@ -450,13 +473,18 @@ impl Model for GatewayModel {
                 }
             }
             Action::ProcessStarts { fails } => {
-                if state.process.is_some_and(|process| process.machine.phase() != Phase::Stopped) {
+                if state
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.machine.phase() != Phase::Stopped)
+                {
                     return None;
                 }
                 lower(&mut state.restarts_left)?;
                 let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
                 let process = Process::start(self.design, seen);
-                state.confirmed |= verdict_of(seen).asks_for_drain()
+                state.confirmed |= !fails
+                    && process.roll.wanted().is_some()
                     && process.machine.phase() == Phase::ExternallyDraining;
                 state.process = Some(process);
             }
@@ -472,7 +500,7 @@ impl Model for GatewayModel {
             }
             Action::InternalArrives => {
                 raise(&mut state.process.as_mut()?.internals, 1)?;
-                let word = state.process?.word;
+                let word = state.process.as_ref()?.word;
                 let arrival = Arrival::New(Origin::Internal);
                 if self.design.has(Guard::OneDoor) {
                     state.admit(arrival)?;
@@ -563,6 +591,7 @@ impl Model for GatewayModel {
             Property::always("ack_means_closed_inv", |_, state: &State| {
                 state
                     .process
+                    .as_ref()
                     .is_none_or(|it| it.machine.phase() == Phase::Running || it.word.is_closed())
             }),
             Property::sometimes("ack_means_closed_reach", |_, state: &State| {
@@ -571,7 +600,7 @@ impl Model for GatewayModel {
             // Property: TG-S3 bypass_is_bounded
             Property::always("bypass_is_bounded_inv", |_, state: &State| {
                 !state.passed_unduly
-                    && state.process.is_none_or(|it| it.word.in_flight() == it.live())
+                    && state.process.as_ref().is_none_or(|it| it.word.in_flight() == it.live())
             }),
             Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
                 state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)

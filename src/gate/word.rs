@@ -50,7 +50,8 @@ const _: () =
     assert!(IN_FLIGHT & (CLOSED | HOLD | SEALED | SHUT) == 0, "flags and counts must not overlap");
 
 /// Who a turn is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// A user's message or request: what a drain refuses to start.
     User,

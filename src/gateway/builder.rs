@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
 use crate::home::{Home, fresh_id};
+use crate::marker::Eyes;
 use crate::status::Identity;
 use crate::sync::Arc;
 use crate::watcher::Rounds;
 
-use super::shared::{Place, Shared, Threads};
+use super::place::Place;
+use super::shared::{Rules, Shared, Threads};
 use super::{Gateway, Handle};
 
 /// How often the watcher looks, unless told otherwise (R9).
@@ -22,9 +24,9 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Builder {
     home: Option<Home>,
     kind: String,
-    interval: Duration,
+    mode: Option<u32>,
     manual: bool,
-    clock: Clock,
+    rules: Rules,
 }
 
 impl Builder {
@@ -36,9 +38,14 @@ impl Builder {
         Builder {
             home: None,
             kind: "tidegate".to_owned(),
-            interval: DEFAULT_INTERVAL,
+            mode: None,
             manual: false,
-            clock: Clock::System,
+            rules: Rules {
+                epoch: Epoch::current(),
+                clock: Clock::System,
+                interval: DEFAULT_INTERVAL,
+                unleased_max_age: None,
+            },
         }
     }
 
@@ -50,7 +57,22 @@ impl Builder {
 
     /// How often the watcher looks at the home; one second by default, one millisecond at least.
     pub fn interval(mut self, interval: Duration) -> Builder {
-        self.interval = interval.max(Duration::from_millis(1));
+        self.rules.interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// The permission bits of the status file, and of the requests this gateway writes: see
+    /// [`Home::with_mode`].
+    pub fn mode(mut self, mode: u32) -> Builder {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Bounds a request that has no lease, hand-made or corrupt: it is ignored once this gateway has
+    /// seen it for so long. Without this it lives until it is removed, since presence means drain, and
+    /// an orphan closes the gate for good (I-1, I-2).
+    pub fn unleased_max_age(mut self, age: Duration) -> Builder {
+        self.rules.unleased_max_age = Some(age);
         self
     }
 
@@ -64,7 +86,7 @@ impl Builder {
     /// Reads the time from this clock instead of the system's.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: crate::epoch::ManualClock) -> Builder {
-        self.clock = Clock::Manual(clock);
+        self.rules.clock = Clock::Manual(clock);
         self
     }
 
@@ -82,9 +104,15 @@ impl Builder {
                 // A relative home must not move when the process changes its directory.
                 let path = std::path::absolute(home.path())
                     .map_err(|source| StartError::Home { path: home.path().to_owned(), source })?;
-                let home = Home::at(path);
+                let home = Home::at(path).with_mode(self.mode.unwrap_or(home.mode()));
                 let lock = home.lock(&identity.incarnation)?;
-                (Place::Files { home, lock: lock.id() }, Some(lock))
+                // A look at a directory that is there costs one system call less.
+                let made = home.make_requests_directory();
+                if let Err(error) = made {
+                    tracing::warn!(%error, "the directory for named requests cannot be made");
+                }
+                let eyes = Eyes::of_gateway(&home, lock.id());
+                (Place::Files { home, eyes }, Some(lock))
             }
             None => (Place::memory(), None),
         };
@@ -97,15 +125,7 @@ impl Builder {
 
         let threads =
             Threads { keeper: keeper.bell(), watcher: watcher.as_ref().map(Rounds::bell) };
-        let shared = Shared::start(
-            place,
-            lock,
-            identity,
-            Epoch::current(),
-            self.clock,
-            self.interval,
-            threads,
-        );
+        let shared = Shared::start(place, lock, identity, self.rules, threads);
         let shared = Arc::new(shared);
 
         let kept = Arc::clone(&shared);

@@ -3,28 +3,39 @@
 
 use crate::home::HomeLock;
 use crate::machine::Phase;
-use crate::marker::{self, Durability};
+use crate::marker::{self, Durability, RealDisk};
 use crate::status::{Condition, Degraded, condition};
 
 use super::changes::Change;
-use super::shared::{Place, Shared};
+use super::place::Place;
+use super::shared::Shared;
 
 #[derive(Debug)]
 pub(super) struct Publisher {
     /// Given back when the last status is written (F17, U18).
     lock: Option<HomeLock>,
-    on_disk: Option<(Condition, u64)>,
+    on_disk: Option<(Condition, u64, u64)>,
     pub(super) finished: bool,
     /// The changes logged so far.
     told_changes: u64,
-    /// The complaint about the request that was logged last.
-    told_complaint: Option<Degraded>,
+    /// The complaints about requests that were logged last.
+    told_complaints: Vec<Degraded>,
 }
 
 impl Publisher {
     /// One that has published nothing yet, and gives `lock` back with the last status.
     pub(super) fn new(lock: Option<HomeLock>) -> Publisher {
-        Publisher { lock, on_disk: None, finished: false, told_changes: 0, told_complaint: None }
+        Publisher {
+            lock,
+            on_disk: None,
+            finished: false,
+            told_changes: 0,
+            told_complaints: Vec::new(),
+        }
+    }
+
+    fn told(&self, complaint: &Degraded) -> bool {
+        self.told_complaints.contains(complaint)
     }
 }
 
@@ -45,12 +56,13 @@ impl Shared {
             // The home may be another gateway's by now (U18).
             return News::default();
         }
-        let (meant, status, changes, complaint) = {
+        let (meant, status, changes, complaints) = {
             let state = self.state.lock();
             // Read once: what is remembered as written must be what is written, or a count that comes
             // back to what it was would go unpublished.
             let word = self.gate.word();
-            let meant = (condition(state.lifecycle.machine(), word), state.revision);
+            let labels = self.registry.lock().revision;
+            let meant = (condition(state.lifecycle.machine(), word), state.revision, labels);
             if publisher.on_disk == Some(meant) {
                 return News::default();
             }
@@ -59,7 +71,9 @@ impl Shared {
         };
         let written = match &self.place {
             Place::Files { home, .. } => marker::replace(
+                &RealDisk,
                 &home.status_path(),
+                home.mode(),
                 status.to_json().as_bytes(),
                 Durability::Volatile,
             ),
@@ -84,12 +98,16 @@ impl Shared {
             }
             std::mem::replace(&mut state.unwritten, unwritten.clone())
         };
-        let complaints = [
-            (complaint != publisher.told_complaint).then_some(complaint.clone()),
-            (unwritten.is_some() != was_unwritten.is_some()).then_some(unwritten),
-        ];
-        (publisher.told_changes, publisher.told_complaint) = (changes.1, complaint);
-        News { changes: changes.0, complaints: complaints.into_iter().flatten().collect() }
+        let mut news = News { changes: changes.0, ..News::default() };
+        news.begun.extend(complaints.iter().filter(|it| !publisher.told(it)).cloned());
+        news.over = publisher.told_complaints.iter().filter(|it| !complaints.contains(it)).count();
+        match (was_unwritten, unwritten) {
+            (None, Some(complaint)) => news.begun.push(complaint),
+            (Some(_), None) => news.over += 1,
+            _ => {}
+        }
+        (publisher.told_changes, publisher.told_complaints) = (changes.1, complaints);
+        news
     }
 }
 
@@ -97,7 +115,8 @@ impl Shared {
 #[derive(Default)]
 struct News {
     changes: Vec<Change>,
-    complaints: Vec<Option<Degraded>>,
+    begun: Vec<Degraded>,
+    over: usize,
 }
 
 impl News {
@@ -105,11 +124,11 @@ impl News {
         for Change { from, to, generation, .. } in self.changes {
             tracing::info!(%from, %to, generation, "phase changed");
         }
-        for complaint in self.complaints {
-            match complaint {
-                Some(Degraded { code, detail }) => tracing::warn!(code, "{detail}"),
-                None => tracing::info!("what was degraded is as it should be again"),
-            }
+        for Degraded { code, detail } in self.begun {
+            tracing::warn!(code, "{detail}");
+        }
+        if self.over > 0 {
+            tracing::info!(complaints = self.over, "what was degraded is as it should be again");
         }
     }
 }

@@ -7,19 +7,22 @@ use crate::epoch::{Clock, Epoch, Now};
 use crate::error::ControlError;
 use crate::gate::word::Word;
 use crate::gate::{Gate, WaitList};
-use crate::home::{FileId, Home, HomeLock, fresh_id};
+use crate::holder::{Holder, Slot};
+use crate::home::{HomeLock, fresh_id};
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
-use crate::marker::{self, Durability};
-use crate::reconcile::{Ledger, Overtaken, Sighting, Verdict, first_wanted, judge};
-use crate::request::{DrainRequest, Holder, Request};
-use crate::status::{Degraded, HolderStatus, Identity, Inputs, Status, condition, degraded};
+use crate::marker::{self, Durability, Look, RealDisk, Stamp};
+use crate::reconcile::{Entry, Ledger, Overtaken, Roll};
+use crate::request::{DrainRequest, Request};
+use crate::status::{self, Degraded, Identity, Inputs, Status, condition};
 use crate::sync::{Arc, Bell, Mutex};
 use crate::watcher::Next;
 
 use super::changes::{Change, ChangeLog};
+use super::place::{Place, slot_of};
 use super::publish::Publisher;
 use super::witness::{Ended, Idle, NotQuiesced, Quiesced, Receipt};
+use super::work::Registry;
 
 /// How long somebody who waits for the end of a shutdown also waits for its last status.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,52 +34,27 @@ const NAP: Duration = Duration::from_secs(1);
 /// Each repetition means that another look was applied meanwhile, so a few always suffice.
 const LOOKS_MAX: u32 = 16;
 
-/// Where requests are.
-#[derive(Debug)]
-pub(super) enum Place {
-    Files {
-        home: Home,
-        /// Which file the held lock is: as long as it is found by its name, the home is the one that
-        /// was locked.
-        lock: FileId,
-    },
-    /// Guards the one request of a gateway without files.
-    Memory(Mutex<Option<Request>>),
+/// A directory's times may not tell that something came or went, on a file system that is not kept by
+/// this machine. So each look of this many lists, whatever they say.
+const LIST_EVERY: u32 = 64;
+
+/// How often what was left behind is swept, and how long a dead request is kept before, for the
+/// status to say so.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a gateway is told about the requests it meets.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) epoch: Epoch,
+    pub(super) clock: Clock,
+    pub(super) interval: Duration,
+    pub(super) unleased_max_age: Option<Duration>,
 }
 
-impl Place {
-    pub(super) fn memory() -> Place {
-        Place::Memory(Mutex::new(None))
-    }
-
-    fn observe(&self) -> Sighting {
-        match self {
-            Place::Files { home, lock } => match marker::observe(&home.marker_path()) {
-                // "Nothing there" is believed of the home that was locked, not of what has come to be
-                // at its name: an empty mount point takes no drain back.
-                Sighting::Absent if FileId::of(&home.lock_path()) != Some(*lock) => {
-                    Sighting::Unreadable("the home, or its lock file, has been replaced".to_owned())
-                }
-                sighting => sighting,
-            },
-            Place::Memory(slot) => slot.lock().clone().map_or(Sighting::Absent, Sighting::Present),
-        }
-    }
-
-    fn begin(&self, request: &Request) -> Result<(), ControlError> {
-        match self {
-            Place::Files { home, .. } => marker::write(&home.marker_path(), request),
-            Place::Memory(slot) => {
-                *slot.lock() = Some(request.clone());
-                Ok(())
-            }
-        }
-    }
-
-    fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
-        match self {
-            Place::Files { home, .. } => home.cancel_drain(holder),
-            Place::Memory(slot) => Ok(slot.lock().take().is_some()),
+impl Rules {
+    fn is_live(&self, now: Now) -> impl Fn(&Request, Duration) -> bool {
+        move |request, first_seen| {
+            request.is_live(&self.epoch, now, first_seen, self.unleased_max_age)
         }
     }
 }
@@ -98,10 +76,10 @@ pub(super) struct Shared {
     /// Guards the status file: held while one is made and written. Taken before `state`, never after.
     pub(super) publisher: Mutex<Publisher>,
     pub(super) place: Place,
+    /// Guards the labels of work in flight. Taken alone, or last.
+    pub(super) registry: Mutex<Registry>,
     identity: Identity,
-    epoch: Epoch,
-    clock: Clock,
-    interval: Duration,
+    pub(super) rules: Rules,
     pub(super) threads: Threads,
 }
 
@@ -110,10 +88,14 @@ pub(super) struct State {
     pub(super) lifecycle: AnyLifecycle,
     pub(super) changes: ChangeLog,
     ledger: Ledger,
-    /// What the latest applied look found.
-    wanted: Verdict,
-    request: Option<Request>,
-    pub(super) degraded: Option<Degraded>,
+    /// What is believed of every request.
+    roll: Roll<Slot, Request>,
+    /// Of the last applied look.
+    stamp: Option<Stamp>,
+    looks: u32,
+    /// The time since boot of the next sweep.
+    sweep_at: Duration,
+    pub(super) degraded: Vec<Degraded>,
     /// Why the status on disk is not what is meant, while it is not.
     pub(super) unwritten: Option<Degraded>,
     /// Rises with everything a status says beyond the condition, so that publishing nothing new costs
@@ -138,32 +120,37 @@ impl Shared {
         place: Place,
         lock: Option<HomeLock>,
         identity: Identity,
-        epoch: Epoch,
-        clock: Clock,
-        interval: Duration,
+        rules: Rules,
         threads: Threads,
     ) -> Shared {
         // What the predecessor left in the file is replaced before anything else happens (I-16, U28).
         if let Place::Files { home, .. } = &place {
-            let starting = Status::starting(&identity, clock.now()).to_json();
-            if let Err(error) =
-                marker::replace(&home.status_path(), starting.as_bytes(), Durability::Volatile)
-            {
+            let starting = Status::starting(&identity, rules.clock.now()).to_json();
+            if let Err(error) = marker::replace(
+                &RealDisk,
+                &home.status_path(),
+                home.mode(),
+                starting.as_bytes(),
+                Durability::Volatile,
+            ) {
                 tracing::warn!(%error, "the status that says starting was not written");
             }
         }
         let gate = Arc::new(Gate::new(Arc::clone(&threads.keeper)));
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
-        let sighting = place.observe();
-        let now = clock.now();
-        let verdict = judge(&sighting, &epoch, now);
-        let (lifecycle, effect) = AnyLifecycle::start(first_wanted(verdict));
-        let mut state = State {
+        let look = place.look(None, &[]);
+        let now = rules.clock.now();
+        let (unreadable, listing, stamp) = look.complaints();
+        let roll = Roll::first(look.into_sightings(), &listing, now.uptime, rules.is_live(now));
+        let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
+        let state = State {
             changes: ChangeLog::default(),
             ledger: Ledger::default(),
-            wanted: verdict,
-            request: None,
-            degraded: None,
+            degraded: status::degraded(unreadable, &listing, &roll, &rules.epoch, now),
+            roll,
+            stamp,
+            looks: 0,
+            sweep_at: now.uptime,
             unwritten: None,
             revision: 0,
             sequence: 0,
@@ -174,18 +161,16 @@ impl Shared {
             retired: false,
             lifecycle,
         };
-        state.note(sighting, verdict, &epoch, now);
         gate.perform(effect, state.lifecycle.machine().generation());
         let shared = Shared {
             gate,
             waiters: Arc::new(WaitList::new()),
             state: Mutex::new(state),
             publisher: Mutex::new(Publisher::new(lock)),
+            registry: Mutex::new(Registry::default()),
             place,
             identity,
-            epoch,
-            clock,
-            interval,
+            rules,
             threads,
         };
         shared.publish();
@@ -203,12 +188,15 @@ impl Shared {
             let _ = self.look_and_apply();
         }
         self.publish();
+        if phase != Phase::Stopped {
+            self.sweep();
+        }
         // Retired as it was *before* publishing: the last handle goes only after the last event, so
         // what was published since then is the last status.
         if retired || self.publisher.lock().finished {
             Next::Done
         } else {
-            Next::Within(self.interval)
+            Next::Within(self.rules.interval)
         }
     }
 
@@ -226,9 +214,9 @@ impl Shared {
         }
         match due {
             _ if retired => Next::Done,
-            Some(at) if self.clock.runs_by_itself() => {
+            Some(at) if self.rules.clock.runs_by_itself() => {
                 // In short naps: the deadline counts suspend, and sleeping does not.
-                Next::Within(at.saturating_sub(self.clock.now().uptime).min(NAP))
+                Next::Within(at.saturating_sub(self.rules.clock.now().uptime).min(NAP))
             }
             _ => Next::AtTheBell,
         }
@@ -237,18 +225,56 @@ impl Shared {
     /// Looks once and applies what was seen, unless another look was applied meanwhile (F5).
     // Property: TG-S11 latest_observation_wins.
     fn look_and_apply(&self) -> Result<(), Overtaken> {
-        let ticket = self.state.lock().ledger.begin();
-        let sighting = self.place.observe();
-        let now = self.clock.now();
-        let verdict = judge(&sighting, &self.epoch, now);
+        let (ticket, since, known) = {
+            let state = self.state.lock();
+            let doubted = state.looks % LIST_EVERY == LIST_EVERY - 1;
+            let since = state.stamp.map(|stamp| if doubted { stamp.doubted() } else { stamp });
+            (state.ledger.begin(), since, state.known())
+        };
+        let look = self.place.look(since, &known);
+        let now = self.rules.clock.now();
 
         let mut state = self.state.lock();
         state.ledger = state.ledger.accept(ticket)?;
-        state.note(sighting, verdict, &self.epoch, now);
-        if let Some(event) = verdict.event(state.lifecycle.machine().terms()) {
-            self.apply(&mut state, event);
-        }
+        state.looks = state.looks.wrapping_add(1);
+        state.note(look, &self.rules, now);
+        let event = state.roll.event();
+        self.apply(&mut state, event);
         Ok(())
+    }
+
+    /// Removes what was left behind, now and then: requests that have been dead for long enough to
+    /// have been told of, and drafts of writers that were killed (U36).
+    fn sweep(&self) {
+        let Place::Files { home, .. } = &self.place else { return };
+        let now = self.rules.clock.now().uptime;
+        let dead: Vec<Slot> = {
+            let mut state = self.state.lock();
+            if now < state.sweep_at {
+                return;
+            }
+            state.sweep_at = now.saturating_add(SWEEP_EVERY);
+            let dead = |entry: &Entry<Request>| {
+                !entry.is_live() && now.saturating_sub(entry.since()) >= SWEEP_EVERY
+            };
+            let named = state.roll.entries().filter(|(slot, _)| **slot != Slot::Shared);
+            named.filter(|(_, entry)| dead(entry)).map(|(slot, _)| slot.clone()).collect()
+        };
+        // A file among the named requests is never written twice: dead once, it is dead for good.
+        if !dead.is_empty() {
+            match marker::cancel(&RealDisk, home, &dead) {
+                Ok(swept) => tracing::info!(swept, "drain requests that were dead are removed"),
+                Err(error) => tracing::warn!(%error, "dead drain requests cannot be removed"),
+            }
+        }
+        let ours = [home.marker_path(), home.status_path()];
+        let names = ours.iter().filter_map(|path| path.file_name()?.to_str());
+        let names: Vec<&str> = names.map(|name| name.trim_start_matches('.')).collect();
+        let swept = marker::sweep_drafts(home.path(), &names)
+            + marker::sweep_drafts(&home.requests_path(), &[]);
+        if swept > 0 {
+            tracing::info!(swept, "drafts of writers that were killed are removed");
+        }
     }
 
     /// Looks until a look counts, and has the result on disk before it returns.
@@ -266,15 +292,18 @@ impl Shared {
         if phase.is_shut() {
             return Err(ControlError::GoingDown { phase });
         }
-        let request = ask.stamp(&fresh_id(), &self.epoch, self.clock.now());
-        let begun = self.place.begin(&request);
+        let request = ask.stamp(&fresh_id(), &self.rules.epoch, self.rules.clock.now());
+        let begun = self.place.begin(ask.its_holder(), &request);
         // Also where it failed: a request that is in place but not durable closes the gate.
         self.reconcile();
         begun?;
         // Property: TG-S5 ack_means_closed. Read after the look that saw the request was applied.
         let state = self.state.lock();
         let phase = state.lifecycle.phase();
-        let named = state.request.as_ref().and_then(Request::request_id) == request.request_id();
+        let entry = state.roll.entry(&slot_of(ask.its_holder(), &request));
+        let named = entry.is_some_and(|entry| {
+            entry.is_live() && entry.request().and_then(Request::request_id) == request.request_id()
+        });
         Ok(Receipt {
             draining: phase == Phase::ExternallyDraining && named,
             phase,
@@ -293,7 +322,7 @@ impl Shared {
         let mut state = self.state.lock();
         self.apply(&mut state, Event::ShutdownAsked(cause));
         if state.lifecycle.phase() == Phase::ShuttingDown {
-            let asked = self.clock.now().uptime.saturating_add(grace);
+            let asked = self.rules.clock.now().uptime.saturating_add(grace);
             state.deadline = Some(state.deadline.map_or(asked, |earlier| earlier.min(asked)));
             // An empty gate, or a grace of zero, needs no waiting for.
             self.settle(&mut state);
@@ -318,7 +347,7 @@ impl Shared {
 
     /// Ends a shutdown that has nothing left to wait for, or has waited long enough (TG-L4).
     fn settle(&self, state: &mut State) {
-        let now = self.clock.now().uptime;
+        let now = self.rules.clock.now().uptime;
         if state.lifecycle.phase() == Phase::ShuttingDown {
             let word = self.gate.word();
             if word.is_at_rest() {
@@ -346,21 +375,17 @@ impl Shared {
             state.deadline = None;
             if self.threads.watcher.is_some() {
                 state.farewell_until =
-                    Some(self.clock.now().uptime.saturating_add(FAREWELL_PATIENCE));
+                    Some(self.rules.clock.now().uptime.saturating_add(FAREWELL_PATIENCE));
             } else {
                 state.say_farewell();
             }
         }
         if before.phase() != after.phase() {
-            let holders = self.holders(state, self.clock.now());
+            let now = self.rules.clock.now();
+            let holders = status::holders(&state.roll, &self.rules.epoch, now);
             state.changes.push(Change::between(before, after, holders));
         }
         self.threads.keeper.ring();
-    }
-
-    fn holders(&self, state: &State, now: Now) -> Vec<HolderStatus> {
-        let status = |request| HolderStatus::of(request, &self.epoch, now);
-        state.request.iter().map(status).collect()
     }
 
     pub(super) fn status(&self) -> Status {
@@ -371,14 +396,15 @@ impl Shared {
     }
 
     pub(super) fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
-        let now = self.clock.now();
+        let now = self.rules.clock.now();
         let inputs = Inputs {
             machine: state.lifecycle.machine(),
             word,
-            wanted: state.wanted,
-            holders: self.holders(state, now),
-            lease_ends: state.request.as_ref().and_then(|it| it.lease_ends_at_uptime(&self.epoch)),
-            degraded: state.degraded.iter().cloned().collect(),
+            drain_wanted: state.roll.wanted().is_some(),
+            holders: status::holders(&state.roll, &self.rules.epoch, now),
+            held_until: status::held_until(&state.roll, &self.rules.epoch, now),
+            active_work: self.registry.lock().active(now.uptime),
+            degraded: state.degraded.clone(),
             now,
             sequence,
         };
@@ -401,16 +427,14 @@ impl Shared {
             Phase::ExternallyDraining if !machine.terms().hold_internal => {
                 Some(Err(NotQuiesced::NotHeld))
             }
-            Phase::ExternallyDraining => {
-                let request = state.request.as_ref();
-                condition(machine, self.gate.word()).quiesced.then(|| {
-                    Ok(Quiesced {
-                        generation: machine.generation(),
-                        request_id: request.and_then(Request::request_id).map(str::to_owned),
-                        until: request.and_then(|it| it.lease_ends_at_uptime(&self.epoch)),
-                    })
+            Phase::ExternallyDraining => condition(machine, self.gate.word()).quiesced.then(|| {
+                let now = self.rules.clock.now();
+                Ok(Quiesced {
+                    generation: machine.generation(),
+                    request_ids: status::held_for(&state.roll),
+                    until: status::held_until(&state.roll, &self.rules.epoch, now),
                 })
-            }
+            }),
         }
     }
 
@@ -421,22 +445,21 @@ impl Shared {
 }
 
 impl State {
-    /// Remembers what a look found. A look that could not see changes nothing but the complaint (F4).
-    fn note(&mut self, sighting: Sighting, verdict: Verdict, epoch: &Epoch, now: Now) {
-        let complaint = degraded(&sighting, verdict, epoch, now);
-        if complaint != self.degraded {
-            self.degraded = complaint;
-            self.revision += 1;
-        }
-        if verdict == Verdict::Unreadable {
-            return;
-        }
-        let request = match (sighting, verdict) {
-            (Sighting::Present(request), Verdict::Active(_) | Verdict::Ruined) => Some(request),
-            _ => None,
-        };
-        if (&self.request, self.wanted) != (&request, verdict) {
-            (self.request, self.wanted) = (request, verdict);
+    /// The named requests on the roll.
+    fn known(&self) -> Vec<Slot> {
+        let slots = self.roll.entries().map(|(slot, _)| slot);
+        slots.filter(|slot| **slot != Slot::Shared).cloned().collect()
+    }
+
+    /// Remembers what a look found.
+    fn note(&mut self, look: Look, rules: &Rules, now: Now) {
+        let (unreadable, listing, stamp) = look.complaints();
+        self.stamp = stamp;
+        let is_live = rules.is_live(now);
+        let news = self.roll.apply(look.into_sightings(), &listing, now.uptime, is_live);
+        let degraded = status::degraded(unreadable, &listing, &self.roll, &rules.epoch, now);
+        if news || degraded != self.degraded {
+            self.degraded = degraded;
             self.revision += 1;
         }
     }

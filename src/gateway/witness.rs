@@ -20,12 +20,12 @@ pub struct Idle {
 /// Only the gateway can make one (E0451):
 ///
 /// ```compile_fail,E0451
-/// let forged = tidegate::Quiesced { generation: 1, request_id: None, until: None };
+/// let forged = tidegate::Quiesced { generation: 1, request_ids: vec![], until: None };
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quiesced {
     pub(super) generation: u64,
-    pub(super) request_id: Option<String>,
+    pub(super) request_ids: Vec<String>,
     pub(super) until: Option<Duration>,
 }
 
@@ -36,13 +36,14 @@ impl Quiesced {
         self.generation
     }
 
-    /// The request it was sealed for: act only on one that names your own.
+    /// The requests it is sealed for: act only where one is your own (F9).
     #[must_use]
-    pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+    pub fn request_ids(&self) -> &[String] {
+        &self.request_ids
     }
 
-    /// The time since boot before which the gate does not reopen unless the holder releases it.
+    /// The time since boot before which the gate does not reopen unless its holders release it: the
+    /// earliest end of their leases.
     /// `None` promises nothing about time.
     #[must_use]
     pub fn until(&self) -> Option<Duration> {

@@ -63,7 +63,7 @@ impl fmt::Display for State {
             None => f.write_str("no process"),
             Some(process) => write!(f, "{}, gate {:?}", process.machine.phase(), process.word),
         }?;
-        match self.process.and_then(|process| process.published) {
+        match self.process.as_ref().and_then(|process| process.published) {
             Some((phase, ready)) => {
                 write!(f, ", status {phase}{}", if ready { " and ready" } else { "" })
             }

@@ -1,0 +1,454 @@
+//! The operator's hand on a home: ask for a drain, take it back, look. Thin: every decision is the
+//! library's.
+
+mod wait;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use tidegate::epoch::Epoch;
+use tidegate::home::Home;
+use tidegate::reconcile::Verdict;
+use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
+use tidegate::{Body, ControlError};
+
+use wait::{Goal, Missed, Reached};
+
+/// How long `drain` without `--wait` waits for a live gateway to confirm that its gate is closed,
+/// before it answers that this is still to come: several rounds of a watcher.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Drains a gateway through its home directory, and releases it again.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed out, 4 drain lost or refused, 5 gateway gone.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    place: Where,
+    /// Print one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Where {
+    /// The gateway's home directory [default: $TIDEGATE_HOME, else $HERMES_HOME].
+    #[arg(long, global = true)]
+    home: Option<PathBuf>,
+    /// The permission bits of files it writes, in octal: 640 where the gateway is another user of the
+    /// same group.
+    #[arg(long, global = true, value_parser = octal, default_value = "600")]
+    mode: u32,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask for a drain. Asking again refreshes the request.
+    Drain(Ask),
+    /// Ask again for what the holder asks already, without a gap.
+    Renew {
+        /// Whose request; the shared marker without it.
+        #[arg(long, value_parser = Holder::named)]
+        holder: Option<Holder>,
+        /// How long it lives from now; as long as before without it.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        lease: Option<Duration>,
+    },
+    /// Take the request back. Nothing to take back is no failure.
+    Cancel {
+        /// Whose request; the shared marker without it.
+        #[arg(long, value_parser = Holder::named, conflicts_with = "all")]
+        holder: Option<Holder>,
+        /// Everybody's: for when whoever asked is gone.
+        #[arg(long, requires = "force")]
+        all: bool,
+        /// Also what others ask for.
+        #[arg(long, requires = "all")]
+        force: bool,
+        /// Who does this, for the log.
+        #[arg(long, env = "USER", default_value = "somebody", hide_env_values = true)]
+        by: String,
+    },
+    /// What the gateway says of itself, and whether it is alive.
+    Status,
+    /// What a gateway on this machine would see.
+    Observe,
+    /// The identity of this boot and container.
+    Epoch,
+}
+
+#[derive(Args)]
+struct Ask {
+    /// Who asks, with a request of his own that nobody else's touches; the shared marker without it.
+    #[arg(long, value_parser = Holder::named)]
+    holder: Option<Holder>,
+    /// Who signs.
+    #[arg(long, default_value = DEFAULT_PRINCIPAL)]
+    principal: String,
+    /// Ask the gateway not to tell its users.
+    #[arg(long)]
+    suppress_notification: bool,
+    /// Ask for the gate to be sealed once idle, so that internal work waits too. --wait asks for it
+    /// unless told --idle-is-enough.
+    #[arg(long)]
+    hold_internal: bool,
+    /// How long the request lives unless renewed.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "1h")]
+    lease: Duration,
+    /// Wait until the gateway is quiesced: until a live one promises, for this very request, that
+    /// nothing is in flight and nothing will be admitted. Where that cannot be had the request is
+    /// taken back.
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s", requires = "wait")]
+    timeout: Duration,
+    /// Be content with an idle instant, which internal work may end.
+    #[arg(long, requires = "wait", conflicts_with = "hold_internal")]
+    idle_is_enough: bool,
+    /// Leave the request in place where waiting fails or is interrupted.
+    #[arg(long, requires = "wait")]
+    keep: bool,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "permission bits are up to three octal digits, as in 640".to_owned())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no home: give --home DIR, or set TIDEGATE_HOME")]
+    NoHome,
+    #[error(
+        "a lease of {} would run out before a wait of {} does; give a longer --lease",
+        humantime::format_duration(*lease),
+        humantime::format_duration(*timeout)
+    )]
+    LeaseTooShort { lease: Duration, timeout: Duration },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("{missed}; {aftermath}")]
+    Missed { missed: Missed, aftermath: String },
+    #[error("cannot print the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> ExitCode {
+        ExitCode::from(match failure {
+            Failure::NoHome | Failure::LeaseTooShort { .. } => 2,
+            Failure::Control(ControlError::NothingToRenew { .. }) => 4,
+            Failure::Control(_) | Failure::Output(_) => 1,
+            Failure::Missed { missed, .. } => match missed {
+                Missed::TimedOut(_) => 3,
+                Missed::Lost(_) | Missed::Refused => 4,
+                Missed::Gone => 5,
+                Missed::Interrupted | Missed::Control(_) => 1,
+            },
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tidegate: {failure}");
+            failure.into()
+        }
+    }
+}
+
+impl Where {
+    fn home(&self) -> Result<Home, Failure> {
+        let from =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path =
+            self.home.clone().or_else(|| from("TIDEGATE_HOME")).or_else(|| from("HERMES_HOME"));
+        path.map(|path| Home::at(path).with_mode(self.mode)).ok_or(Failure::NoHome)
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let json = arguments.json;
+    match &arguments.command {
+        Command::Drain(ask) if ask.wait => drain_and_wait(&arguments.place.home()?, ask, json),
+        Command::Drain(ask) => drain(&arguments.place.home()?, ask, json),
+        Command::Renew { holder, lease } => {
+            let holder = holder.clone().unwrap_or_default();
+            let request = arguments.place.home()?.renew_drain(&holder, *lease)?;
+            let reply = Renewed {
+                ok: true,
+                action: "renew",
+                requested_at: written_at(&request),
+                request_id: request.request_id().unwrap_or_default(),
+            };
+            say(json, &reply, &format!("renewed: the request is now {}", reply.request_id))
+        }
+        Command::Cancel { all: true, by, .. } => cancel_all(&arguments.place.home()?, by, json),
+        Command::Cancel { holder, .. } => {
+            cancel(&arguments.place.home()?, &holder.clone().unwrap_or_default(), json)
+        }
+        Command::Status => status(&arguments.place.home()?, json),
+        Command::Observe => {
+            let observation = arguments.place.home()?.observe();
+            let verdict = observation.verdict();
+            let mut requests = observation.requests();
+            let text = match observation.complaint() {
+                Some(complaint) => format!("{} ({complaint})", verdict.word()),
+                None => verdict.word().to_owned(),
+            };
+            let observed = Observed {
+                requested: verdict.asks_for_drain(),
+                suppressed: matches!(verdict, Verdict::Active(terms) if terms.suppress_notification),
+                verdict: verdict.word(),
+                body: requests.next().map(|(_, _, request)| request.body()),
+            };
+            say(json, &observed, &text)
+        }
+        Command::Epoch => {
+            #[derive(Serialize)]
+            struct Reply<'a> {
+                epoch: &'a str,
+            }
+            let epoch = Epoch::current();
+            say(json, &Reply { epoch: epoch.as_str() }, epoch.as_str())
+        }
+    }
+}
+
+/// The reply of the drain endpoint, and the request's own name.
+#[derive(Serialize)]
+struct Drained<'a> {
+    ok: bool,
+    action: &'static str,
+    requested_at: Option<String>,
+    /// A live gateway says that its gate is closed for this request (TG-S5).
+    draining: bool,
+    /// The request is in place, and no live gateway has confirmed it yet.
+    pending: bool,
+    suppress_notification: bool,
+    request_id: &'a str,
+}
+
+impl Drained<'_> {
+    fn new(request: &Request, draining: bool) -> Drained<'_> {
+        Drained {
+            ok: true,
+            action: "drain",
+            requested_at: written_at(request),
+            draining,
+            pending: !draining,
+            suppress_notification: request.terms().suppress_notification,
+            request_id: request.request_id().unwrap_or_default(),
+        }
+    }
+}
+
+fn written_at(request: &Request) -> Option<String> {
+    request.body().read("requested_at")
+}
+
+impl Ask {
+    fn request(&self) -> DrainRequest {
+        DrainRequest::by(&self.principal)
+            .holder(self.holder.clone().unwrap_or_default())
+            .suppress_notification(self.suppress_notification)
+            .hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))
+            .lease(self.lease)
+    }
+}
+
+fn drain(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
+    let request = home.begin_drain(&ask.request())?;
+    let draining = match wait::until(Goal::Draining, home, &request, CONFIRMATION_PATIENCE) {
+        Ok(_) => true,
+        Err(Missed::Gone | Missed::TimedOut(_)) => false,
+        // The request was put in place all the same; who cannot look cannot confirm it.
+        Err(missed) => {
+            eprintln!("tidegate: {missed}");
+            false
+        }
+    };
+    let text = if draining {
+        "draining: the gate is closed"
+    } else {
+        "asked: no live gateway has closed its gate for it yet"
+    };
+    say(json, &Drained::new(&request, draining), text)
+}
+
+/// What a controller may act on.
+#[derive(Serialize)]
+struct Waited<'a> {
+    #[serde(flatten)]
+    drained: Drained<'a>,
+    quiesced: bool,
+    /// The time since boot, in milliseconds, before which acting is safe.
+    safe_until_uptime_ms: Option<u64>,
+    safe_for_s: Option<f64>,
+    /// The same on the wall clock, for people.
+    safe_until: Option<String>,
+    error: Option<String>,
+}
+
+fn drain_and_wait(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
+    if ask.lease <= ask.timeout {
+        return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
+    }
+    let request = home.begin_drain(&ask.request())?;
+    let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
+    let reply = |reached: Option<Reached>, error| {
+        let safe_for = reached.and_then(|reached| reached.safe_for);
+        let safe_until = reached.and_then(|reached| reached.safe_until);
+        let drained =
+            Drained { ok: reached.is_some(), ..Drained::new(&request, reached.is_some()) };
+        Waited {
+            drained,
+            quiesced: reached.is_some() && goal == Goal::Quiesced,
+            safe_until_uptime_ms: safe_until.and_then(|until| until.as_millis().try_into().ok()),
+            safe_for_s: safe_for.map(|safe| safe.as_secs_f64()),
+            safe_until: safe_for.and_then(on_the_wall),
+            error,
+        }
+    };
+    match wait::until(goal, home, &request, ask.timeout) {
+        Ok(reached) => {
+            let reply = reply(Some(reached), None);
+            let what = if goal == Goal::Quiesced { "quiesced" } else { "idle" };
+            let until = match (&reply.safe_until, reply.safe_for_s) {
+                (Some(until), Some(seconds)) => {
+                    format!("acting is safe until {until}, for {seconds:.1} s")
+                }
+                _ => "until it is cancelled".to_owned(),
+            };
+            say(json, &reply, &format!("{what}: {until}"))
+        }
+        Err(missed) => {
+            let id = request.request_id().unwrap_or_default();
+            let aftermath = if ask.keep {
+                format!("the request {id} stays")
+            } else {
+                match home.cancel_request(&ask.holder.clone().unwrap_or_default(), id) {
+                    Ok(true) => "the request is taken back".to_owned(),
+                    Ok(false) => "the request is gone".to_owned(),
+                    Err(error) => format!("and the request could not be taken back: {error}"),
+                }
+            };
+            let failure = Failure::Missed { missed, aftermath };
+            if json {
+                say(json, &reply(None, Some(failure.to_string())), "")?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn on_the_wall(from_now: Duration) -> Option<String> {
+    let until = chrono::Utc::now() + chrono::TimeDelta::from_std(from_now).ok()?;
+    Some(until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}
+
+#[derive(Serialize)]
+struct Renewed<'a> {
+    ok: bool,
+    action: &'static str,
+    requested_at: Option<String>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Cancelled {
+    ok: bool,
+    action: &'static str,
+    was_draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<Vec<String>>,
+}
+
+fn cancel(home: &Home, holder: &Holder, json: bool) -> Result<(), Failure> {
+    let before = home.observe();
+    let reply = |ok, was_draining| Cancelled { ok, action: "cancel", was_draining, removed: None };
+    match home.cancel_drain(holder) {
+        Ok(was_draining) => {
+            let text =
+                if was_draining { "the drain is taken back" } else { "there was no such drain" };
+            say(json, &reply(true, was_draining), text)
+        }
+        Err(error) => {
+            // Saying otherwise would leave a gateway closed and nobody knowing (U8, U38).
+            if json {
+                let was_draining = before.verdict() != Verdict::Absent;
+                say(json, &reply(false, was_draining), "")?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn cancel_all(home: &Home, by: &str, json: bool) -> Result<(), Failure> {
+    let observation = home.cancel_all(by)?;
+    let removed: Vec<String> = observation
+        .requests()
+        .map(|(slot, verdict, request)| {
+            let principal = request.principal().unwrap_or("nobody named");
+            format!("{slot} by {principal} ({})", verdict.word())
+        })
+        .collect();
+    for request in &removed {
+        eprintln!("tidegate: {by} cancelled {request}");
+    }
+    let was_draining = observation.verdict() != Verdict::Absent;
+    let text = format!("{} requests are removed", removed.len());
+    let reply = Cancelled { ok: true, action: "cancel", was_draining, removed: Some(removed) };
+    say(json, &reply, &text)
+}
+
+#[derive(Serialize)]
+struct Observed<'a> {
+    requested: bool,
+    suppressed: bool,
+    verdict: &'static str,
+    body: Option<&'a Body>,
+}
+
+#[derive(Serialize)]
+struct StatusReply {
+    #[serde(flatten)]
+    file: Body,
+    alive: bool,
+    busy: bool,
+    drainable: bool,
+}
+
+fn status(home: &Home, json: bool) -> Result<(), Failure> {
+    let reading = home.status()?;
+    let reply = StatusReply {
+        // What it said when it lived is not what it is now.
+        file: reading.body().clone().with_flag("ready", reading.is_ready()),
+        alive: reading.is_alive(),
+        busy: reading.is_busy(),
+        drainable: reading.is_drainable(),
+    };
+    let state = reading.gateway_state().unwrap_or_else(|| "unknown".to_owned());
+    let at_work = reading.active_agents().map_or("unknown".to_owned(), |count| count.to_string());
+    let alive = if reading.is_alive() { "alive" } else { "not alive" };
+    say(json, &reply, &format!("{alive}, {state}, {at_work} in flight"))
+}
+
+fn say(json: bool, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
+    let line =
+        if json { serde_json::to_string(reply).map_err(io::Error::from)? } else { text.to_owned() };
+    writeln!(io::stdout(), "{line}")?;
+    Ok(())
+}

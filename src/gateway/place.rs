@@ -1,0 +1,78 @@
+//! Where a gateway's requests stand: in its home, or in its memory. It carries, and decides nothing.
+
+use std::collections::BTreeMap;
+
+use crate::error::ControlError;
+use crate::holder::{Holder, Slot};
+use crate::home::Home;
+use crate::marker::{Eyes, Look, Stamp};
+use crate::reconcile::{Listing, Sighting};
+use crate::request::Request;
+use crate::sync::Mutex;
+
+#[derive(Debug)]
+pub(super) enum Place {
+    Files {
+        home: Home,
+        eyes: Eyes,
+    },
+    /// Guards the requests of a gateway without files.
+    Memory(Mutex<BTreeMap<Slot, Request>>),
+}
+
+impl Place {
+    pub(super) fn memory() -> Place {
+        Place::Memory(Mutex::new(BTreeMap::new()))
+    }
+
+    pub(super) fn look(&self, since: Option<Stamp>, known: &[Slot]) -> Look {
+        match self {
+            Place::Files { eyes, .. } => eyes.look(since, known),
+            Place::Memory(slots) => {
+                let slots = slots.lock();
+                let look_at =
+                    |slot| slots.get(slot).cloned().map_or(Sighting::Absent, Sighting::Present);
+                let named = slots.keys().chain(known).filter(|slot| **slot != Slot::Shared);
+                Look {
+                    shared: look_at(&Slot::Shared),
+                    named: named.map(|slot| (slot.clone(), look_at(slot))).collect(),
+                    listing: Listing::Whole,
+                    stamp: None,
+                }
+            }
+        }
+    }
+
+    /// Puts the request where it belongs, and gives the place.
+    pub(super) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
+        match self {
+            Place::Files { home, .. } => home.begin(holder, request),
+            Place::Memory(slots) => {
+                let mut slots = slots.lock();
+                slots.retain(|slot, _| !slot.is_held_by(holder));
+                slots.insert(slot_of(holder, request), request.clone());
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
+        match self {
+            Place::Files { home, .. } => home.cancel_drain(holder),
+            Place::Memory(slots) => {
+                let mut slots = slots.lock();
+                let before = slots.len();
+                slots.retain(|slot, _| !slot.is_held_by(holder));
+                Ok(slots.len() < before)
+            }
+        }
+    }
+}
+
+/// Where a holder's request stands.
+pub(super) fn slot_of(holder: &Holder, request: &Request) -> Slot {
+    match holder {
+        Holder::Shared => Slot::Shared,
+        Holder::Named(name) => Slot::of(name, request.request_id().unwrap_or_default()),
+    }
+}

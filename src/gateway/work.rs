@@ -1,0 +1,92 @@
+//! What the work in flight is called, for people who wait for it. It counts nothing: the gate does.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use crate::gate::{Origin, Turn};
+use crate::status::ActiveWork;
+use crate::sync::Arc;
+
+/// A turn that the status file lists by its label while it lives: see
+/// [`Gateway::admit_labelled`](crate::Gateway::admit_labelled). In all else it is the [`Turn`].
+#[derive(Debug)]
+#[must_use = "a turn that is dropped at once is over at once"]
+pub struct LabelledTurn {
+    // Dropped before the turn: what is listed is in flight.
+    _label: Arc<Label>,
+    turn: Turn,
+}
+
+impl Deref for LabelledTurn {
+    type Target = Turn;
+
+    fn deref(&self) -> &Turn {
+        &self.turn
+    }
+}
+
+#[derive(Debug)]
+struct Label {
+    text: String,
+    origin: Origin,
+    /// The time since boot of its admission.
+    since: Duration,
+}
+
+/// The labels of turns that may still be in flight.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    labels: Vec<std::sync::Weak<Label>>,
+    /// Rises with each label, so that publishing nothing new costs a comparison of numbers.
+    pub(super) revision: u64,
+    /// From this many labels on, those of ended turns are forgotten first.
+    forget_at: usize,
+}
+
+impl Registry {
+    pub(super) fn label(&mut self, turn: Turn, text: String, since: Duration) -> LabelledTurn {
+        if self.labels.len() >= self.forget_at {
+            self.labels.retain(|label| label.strong_count() > 0);
+            // Doubling, so that forgetting costs a constant per label however many there are.
+            self.forget_at = (2 * self.labels.len()).max(16);
+        }
+        let label = Arc::new(Label { text, origin: turn.origin(), since });
+        self.labels.push(Arc::downgrade(&label));
+        self.revision += 1;
+        LabelledTurn { _label: label, turn }
+    }
+
+    /// The oldest first.
+    pub(super) fn active(&self, now: Duration) -> Vec<ActiveWork> {
+        let living = self.labels.iter().filter_map(std::sync::Weak::upgrade);
+        living
+            .map(|label| {
+                let age = now.saturating_sub(label.since);
+                ActiveWork::new(label.text.clone(), label.origin, age)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Gateway, Origin};
+
+    #[test]
+    fn what_is_listed_is_in_flight_and_what_has_ended_is_forgotten() {
+        let gateway = Gateway::in_memory().start().expect("starts");
+        let work = gateway.admit_labelled(Origin::Internal, "compaction").expect("open");
+        for _ in 0..1000 {
+            drop(gateway.admit_labelled(Origin::User, "chat").expect("open"));
+        }
+        assert_eq!(work.origin(), Origin::Internal);
+        let listed = gateway.status().active_work;
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!((listed[0].label.as_str(), listed[0].origin), ("compaction", Origin::Internal));
+        let shared = &gateway.handle.shared;
+        assert!(shared.registry.lock().labels.len() < 64, "memory follows what is in flight");
+        drop(work);
+        assert!(gateway.status().active_work.is_empty());
+        assert_eq!(gateway.in_flight().total(), 0);
+    }
+}

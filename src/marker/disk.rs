@@ -1,0 +1,93 @@
+//! The few things that are done to a disk, so that a test can do them to a disk that crashes or fails.
+//! It decides nothing: what is done in which order is the business of `marker`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::Mode;
+
+/// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
+/// a gateway, who may not read it need not know.
+pub const DEFAULT_MODE: u32 = 0o600;
+
+/// A disk. Every operation stands for itself: until it is synced, a crash may undo it.
+pub(crate) trait Disk {
+    /// A file that has no name yet that anybody would read. Gone when it is dropped.
+    type Draft;
+
+    /// Begins a file that is to stand at `path`, beside it: a rename is atomic only within one file
+    /// system.
+    fn draft(&self, path: &Path, mode: u32) -> io::Result<Self::Draft>;
+    fn fill(&self, draft: &mut Self::Draft, bytes: &[u8]) -> io::Result<()>;
+    /// Brings the draft's bytes to the disk.
+    fn sync(&self, draft: &Self::Draft) -> io::Result<()>;
+    /// Gives the draft its name, in place of what had it.
+    fn put(&self, draft: Self::Draft, path: &Path) -> io::Result<()>;
+    /// Takes a name away. Says whether there was one.
+    fn remove(&self, path: &Path) -> io::Result<bool>;
+    /// Says whether it was not there before.
+    fn make_directory(&self, path: &Path, mode: u32) -> io::Result<bool>;
+    /// Brings the names in a directory to the disk.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The disk there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    type Draft = tempfile::NamedTempFile;
+
+    fn draft(&self, path: &Path, mode: u32) -> io::Result<Self::Draft> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let draft = tempfile::Builder::new()
+            .prefix(&format!(".{}.", name.to_string_lossy().trim_start_matches('.')))
+            .suffix(DRAFT_SUFFIX)
+            .tempfile_in(directory)?;
+        if mode != DEFAULT_MODE {
+            // Set, not asked for: what was asked for, the umask would narrow.
+            draft.as_file().set_permissions(PermissionsExt::from_mode(mode))?;
+        }
+        Ok(draft)
+    }
+
+    fn fill(&self, draft: &mut Self::Draft, bytes: &[u8]) -> io::Result<()> {
+        draft.write_all(bytes)
+    }
+
+    fn sync(&self, draft: &Self::Draft) -> io::Result<()> {
+        draft.as_file().sync_all()
+    }
+
+    fn put(&self, draft: Self::Draft, path: &Path) -> io::Result<()> {
+        draft.persist(path)?;
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make_directory(&self, path: &Path, mode: u32) -> io::Result<bool> {
+        match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+/// How a draft's name ends. It begins with a dot and the name the file is to have.
+pub(super) const DRAFT_SUFFIX: &str = ".tmp";

@@ -1,0 +1,285 @@
+//! One look at everything that can ask for a drain: the marker and the named requests. It follows
+//! nothing, waits for nothing and reads nothing without bound; what the look means is decided in
+//! `reconcile`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::AsFd;
+use rustix::fs::{CWD, Dir, Mode, OFlags, Stat};
+
+use crate::holder::Slot;
+use crate::home::{FileId, Home};
+use crate::reconcile::{Listing, Sighting};
+
+use super::{read_at, sighting_of};
+
+/// A named request longer than this says nothing, and drains.
+pub const REQUEST_BYTES_MAX: u64 = 16 * 1024;
+
+/// Of this many named requests, the others are not looked at.
+pub const REQUESTS_MAX: usize = 4096;
+
+/// How many names are gone through to find them.
+const NAMES_MAX: usize = 4 * REQUESTS_MAX;
+
+/// How often a listing is repeated that does not equal the one before it.
+const LISTINGS_MAX: u32 = 4;
+
+/// A directory's times tell of every later change only if they were older than this when they were
+/// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
+/// is the coarsest such tick there is.
+const SETTLED_SECONDS: i64 = 2;
+
+/// What one look found.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) shared: Sighting,
+    pub(crate) named: Vec<(Slot, Sighting)>,
+    pub(crate) listing: Listing,
+    /// What a later look may compare with; `None` where only another listing can tell.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+impl Look {
+    /// What could not be read, and what else is to be kept of it.
+    pub(crate) fn complaints(&self) -> (Vec<(Slot, String)>, Listing, Option<Stamp>) {
+        let named = self.named.iter().map(|(slot, sighting)| (slot, sighting));
+        let all = std::iter::once((&Slot::Shared, &self.shared)).chain(named);
+        let unreadable = all.filter_map(|(slot, sighting)| match sighting {
+            Sighting::Unreadable(reason) => Some((slot.clone(), reason.clone())),
+            Sighting::Absent | Sighting::Present(_) => None,
+        });
+        (unreadable.collect(), self.listing.clone(), self.stamp)
+    }
+
+    /// Place by place.
+    pub(crate) fn into_sightings(self) -> impl Iterator<Item = (Slot, Sighting)> {
+        std::iter::once((Slot::Shared, self.shared)).chain(self.named)
+    }
+}
+
+/// Which directory it was that was listed, and as of when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    id: FileId,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Whether an equal stamp means that nothing has come or gone.
+    tells: bool,
+}
+
+impl Stamp {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless,
+        reason = "their types differ by system"
+    )]
+    fn of(found: &Stat) -> Stamp {
+        Stamp {
+            id: FileId::from(found),
+            modified: (found.st_mtime as i64, found.st_mtime_nsec as i64),
+            changed: (found.st_ctime as i64, found.st_ctime_nsec as i64),
+            tells: true,
+        }
+    }
+
+    /// The same, but no longer believed: the next look lists.
+    pub(crate) fn doubted(self) -> Stamp {
+        Stamp { tells: false, ..self }
+    }
+
+    /// The same, as it is to be remembered at this second of the wall clock that stamps files.
+    fn at(self, second: i64) -> Stamp {
+        Stamp { tells: self.modified.0.max(self.changed.0) + SETTLED_SECONDS < second, ..self }
+    }
+}
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub(crate) struct Eyes {
+    home: PathBuf,
+    marker: PathBuf,
+    requests: PathBuf,
+    lock: PathBuf,
+    /// Which file the lock is that the looker holds.
+    held: Option<FileId>,
+}
+
+impl Eyes {
+    /// For a gateway that holds this lock: of any other home that has come to be at the same name it
+    /// believes nothing but requests. An empty mount point takes no drain back.
+    pub(crate) fn of_gateway(home: &Home, held: FileId) -> Eyes {
+        Eyes { held: Some(held), ..Eyes::of_visitor(home) }
+    }
+
+    /// For anybody else.
+    pub(crate) fn of_visitor(home: &Home) -> Eyes {
+        Eyes {
+            home: home.path().to_owned(),
+            marker: home.marker_path(),
+            requests: home.requests_path(),
+            lock: home.lock_path(),
+            held: None,
+        }
+    }
+
+    /// Looks. `since` is the stamp of the look whose results the looker has, and `known` the named
+    /// requests among them. Never fails. Costs two system calls where nothing is and nothing was.
+    pub(crate) fn look(&self, since: Option<Stamp>, known: &[Slot]) -> Look {
+        let shared = super::observe(&self.marker);
+        // After the marker: had the home been replaced before, this would tell.
+        let found = rustix::fs::lstat(&self.requests);
+        let is_known = |found: &Stat| since.is_some_and(|since| since.id == FileId::from(found));
+        if !found.as_ref().is_ok_and(is_known)
+            && let Err(reason) = self.require_home()
+        {
+            let shared = match shared {
+                Sighting::Absent => Sighting::Unreadable(reason.clone()),
+                shared => shared,
+            };
+            let listing = Listing::Partial(reason);
+            return Look { shared, named: Vec::new(), listing, stamp: None };
+        }
+        let (named, listing, stamp) = match found {
+            Ok(found) if since.is_some_and(|since| since.tells && since == Stamp::of(&found)) => {
+                (Vec::new(), Listing::Unchanged, since)
+            }
+            Ok(_) => self.list(known).unwrap_or_else(|error| blind(&error)),
+            // None can stand in a directory that is not there.
+            Err(rustix::io::Errno::NOENT) => {
+                let gone = known.iter().map(|slot| (slot.clone(), Sighting::Absent));
+                (gone.collect(), Listing::Whole, None)
+            }
+            Err(error) => blind(&error.into()),
+        };
+        Look { shared, named, listing, stamp }
+    }
+
+    fn require_home(&self) -> Result<(), String> {
+        match self.held {
+            Some(held) if FileId::of(&self.lock) == Some(held) => Ok(()),
+            Some(_) => Err("the home, or its lock file, has been replaced".to_owned()),
+            None => match rustix::fs::stat(&self.home) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("the home cannot be seen: {error}")),
+            },
+        }
+    }
+
+    /// Lists, looks at what is listed and known, and lists again, until two listings in a row agree.
+    ///
+    /// One listing is not enough: it may pass the place of a renewed request before the new one is
+    /// there, and that of the old one after it has gone. The old one is then found gone *after* the new
+    /// one was made, so a listing begun after that has the new one.
+    fn list(&self, known: &[Slot]) -> io::Result<Listed> {
+        let directory = open_directory(&self.requests)?;
+        let stamp = Stamp::of(&rustix::fs::fstat(&directory)?);
+        let mut names = Names::of(Dir::read_from(&directory)?)?;
+        for _ in 1..LISTINGS_MAX {
+            let mut slots = names.slots.clone();
+            slots.extend(known.iter().cloned());
+            slots.sort_unstable();
+            slots.dedup();
+            let named: Vec<_> = slots
+                .into_iter()
+                .map(|slot| {
+                    let sighting = look_at(&directory, &slot);
+                    (slot, sighting)
+                })
+                .collect();
+            let again = Names::of(Dir::read_from(&directory)?)?;
+            if names == again {
+                let all_read =
+                    !named.iter().any(|(_, sighting)| matches!(sighting, Sighting::Unreadable(_)));
+                if names.cut_short {
+                    let reason = format!(
+                        "there are more than {REQUESTS_MAX} requests, or {NAMES_MAX} files; remove what is dead"
+                    );
+                    return Ok(partly(named, reason));
+                }
+                let now = chrono::Utc::now().timestamp();
+                return Ok((named, Listing::Whole, all_read.then(|| stamp.at(now))));
+            }
+            names = again;
+        }
+        let named = names.slots.into_iter().map(|slot| {
+            let sighting = look_at(&directory, &slot);
+            (slot, sighting)
+        });
+        let reason = "requests come and go faster than they can be listed".to_owned();
+        Ok(partly(named.collect(), reason))
+    }
+}
+
+/// What was found gone may have been replaced by what was never listed: so nothing goes.
+fn partly(mut named: Vec<(Slot, Sighting)>, reason: String) -> Listed {
+    named.retain(|(_, sighting)| *sighting != Sighting::Absent);
+    (named, Listing::Partial(reason), None)
+}
+
+type Listed = (Vec<(Slot, Sighting)>, Listing, Option<Stamp>);
+
+fn blind(error: &io::Error) -> Listed {
+    let reason = format!("the requests cannot be listed: {error}");
+    (Vec::new(), Listing::Partial(reason), None)
+}
+
+fn look_at(directory: impl AsFd, slot: &Slot) -> Sighting {
+    match slot {
+        Slot::Shared => Sighting::Absent,
+        Slot::File(name) => {
+            sighting_of(read_at(directory, Path::new(name), REQUEST_BYTES_MAX), REQUEST_BYTES_MAX)
+        }
+    }
+}
+
+/// Which requests there are, once: enough for a holder who looks for his own.
+pub(super) fn slots_in(requests: &Path) -> io::Result<Vec<Slot>> {
+    match open_directory(requests) {
+        Ok(directory) => Ok(Names::of(Dir::new(directory)?)?.slots),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<rustix::fd::OwnedFd> {
+    let flags =
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// The requests one listing found, in order.
+#[derive(PartialEq, Eq)]
+struct Names {
+    slots: Vec<Slot>,
+    cut_short: bool,
+}
+
+impl Names {
+    fn of(directory: Dir) -> io::Result<Names> {
+        use std::os::unix::ffi::OsStrExt;
+
+        let mut names = Names { slots: Vec::new(), cut_short: false };
+        for (passed, entry) in directory.enumerate() {
+            let entry = entry?;
+            let Some(slot) = Slot::of_file(OsStr::from_bytes(entry.file_name().to_bytes())) else {
+                continue;
+            };
+            if names.slots.len() == REQUESTS_MAX || passed >= NAMES_MAX {
+                names.cut_short = true;
+                break;
+            }
+            names.slots.push(slot);
+        }
+        names.slots.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// The second in which a file was last written.
+pub(super) fn modified_second(found: &Stat) -> i64 {
+    Stamp::of(found).modified.0
+}
