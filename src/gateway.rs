@@ -16,6 +16,8 @@
 //!   request's own observation was applied.
 //! * **TG-S8 status_is_faithful**: one writer, whole snapshots, repeated until written.
 
+#[cfg(feature = "notify")]
+mod alarm;
 mod builder;
 mod changes;
 mod place;

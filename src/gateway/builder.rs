@@ -132,7 +132,16 @@ impl Builder {
         keeper.begin(move || kept.keep_round());
         if let Some(watcher) = &mut watcher {
             let watched = Arc::clone(&shared);
-            watcher.begin(move || watched.watch_round());
+            #[cfg(feature = "notify")]
+            let mut alarm = shared.alarm(watcher.bell());
+            watcher.begin(move || {
+                let next = watched.watch_round();
+                #[cfg(feature = "notify")]
+                if let Some(alarm) = &mut alarm {
+                    alarm.follow(watched.listed());
+                }
+                next
+            });
         }
         Ok(Gateway { handle: Arc::new(Handle { shared, keeper, watcher }) })
     }

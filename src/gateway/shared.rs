@@ -8,6 +8,8 @@ use crate::error::ControlError;
 use crate::gate::word::Word;
 use crate::gate::{Gate, WaitList};
 use crate::holder::{Holder, Slot};
+#[cfg(feature = "notify")]
+use crate::home::FileId;
 use crate::home::{HomeLock, fresh_id};
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
@@ -175,6 +177,25 @@ impl Shared {
         };
         shared.publish();
         shared
+    }
+
+    /// Has file events ring the watcher's bell, where that can be had.
+    #[cfg(feature = "notify")]
+    pub(super) fn alarm(&self, bell: Arc<Bell>) -> Option<super::alarm::Alarm> {
+        let Place::Files { home, .. } = &self.place else { return None };
+        match super::alarm::Alarm::set(home, bell) {
+            Ok(alarm) => Some(alarm),
+            Err(error) => {
+                tracing::warn!(%error, "no file events: the watcher looks at its interval only");
+                None
+            }
+        }
+    }
+
+    /// The directory of named requests, as of the last applied look.
+    #[cfg(feature = "notify")]
+    pub(super) fn listed(&self) -> Option<FileId> {
+        self.state.lock().stamp.map(Stamp::id)
     }
 
     /// One round of the watcher: look, apply, publish.

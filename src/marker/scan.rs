@@ -86,6 +86,11 @@ impl Stamp {
         }
     }
 
+    #[cfg(feature = "notify")]
+    pub(crate) fn id(self) -> FileId {
+        self.id
+    }
+
     /// The same, but no longer believed: the next look lists.
     pub(crate) fn doubted(self) -> Stamp {
         Stamp { tells: false, ..self }

@@ -1,0 +1,320 @@
+//! Several holders, their leases, and what is left of them: on real files and a clock that the tests
+//! move. Each test names the incident it rules out (`incidents.md`).
+
+#![cfg(feature = "test-util")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use chrono::DateTime;
+use tidegate::epoch::{Epoch, ManualClock, Now};
+use tidegate::home::Home;
+use tidegate::machine::Phase;
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{ControlError, Gateway, Origin};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn named(name: &str) -> Holder {
+    Holder::named(name).expect("a name")
+}
+
+fn ask(name: &str) -> DrainRequest {
+    DrainRequest::by(name).holder(named(name))
+}
+
+/// A home, a gateway on it that is driven by hand, and its clock: at a time when this machine has been
+/// up for a day.
+struct Scene {
+    _dir: tempfile::TempDir,
+    home: Home,
+    clock: ManualClock,
+    gateway: Gateway,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene::with(|builder| builder)
+    }
+
+    fn with(more: impl FnOnce(tidegate::Builder) -> tidegate::Builder) -> Scene {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let wall = DateTime::from_timestamp(1_700_000_000, 0).expect("in range");
+        let clock = ManualClock::at(Now { uptime: 24 * HOUR, wall });
+        let builder = Gateway::builder(dir.path()).manual().clock(clock.clone());
+        let gateway = more(builder).start().expect("starts");
+        Scene { home: Home::at(dir.path()), _dir: dir, clock, gateway }
+    }
+
+    fn is_open(&self) -> bool {
+        self.gateway.reconcile_now();
+        let open = self.gateway.admit(Origin::User).is_ok();
+        assert_eq!(open, self.gateway.phase() == Phase::Running);
+        open
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.gateway.reconcile_now();
+    }
+
+    fn holders(&self) -> Vec<String> {
+        let holders = self.gateway.status().holders.into_iter();
+        holders.map(|it| it.holder.unwrap_or_else(|| "(shared)".to_owned())).collect()
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        self.gateway.status().degraded.iter().map(|degraded| degraded.code).collect()
+    }
+
+    fn requests(&self) -> Vec<PathBuf> {
+        let listing = fs::read_dir(self.home.requests_path()).expect("lists");
+        let mut paths: Vec<_> = listing.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Lays a file among the named requests by hand.
+    fn lay(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home.requests_path().join(name);
+        fs::write(&path, text).expect("writes");
+        path
+    }
+}
+
+/// TG-S7 owner_release. I-35: a release that read and then cleared took another's request away. I-38:
+/// a second begin overwrote the first one's lease. U6, U7: principal and wishes of another overwritten.
+#[test]
+fn owner_release() {
+    let scene = Scene::new();
+    let first = scene.gateway.begin_drain(&ask("deployer").lease(HOUR)).expect("writes");
+    let second = scene.gateway.begin_drain(&ask("backup").lease(2 * HOUR)).expect("writes");
+    let shared = scene.gateway.begin_drain(&DrainRequest::by("someone")).expect("writes");
+    assert!(first.draining && second.draining && shared.draining);
+    assert_eq!((first.generation, shared.generation), (1, 1), "they join one close");
+    assert_eq!(scene.holders(), ["(shared)", "backup", "deployer"]);
+    let status = scene.gateway.status();
+    assert_eq!(status.holders[1].principal.as_deref(), Some("backup"));
+    assert_eq!(status.holders[1].lease_left_s, Some(7200.0));
+    assert_eq!(status.holders[2].request_id.as_deref(), first.request.request_id());
+
+    assert!(scene.gateway.cancel_drain(&named("deployer")).expect("removes"));
+    assert!(!scene.is_open());
+    assert_eq!(scene.holders(), ["(shared)", "backup"]);
+    assert!(!scene.gateway.cancel_drain(&named("deployer")).expect("is idempotent"));
+    assert!(!scene.gateway.cancel_drain(&named("back")).expect("nobody's"), "no prefix of a name");
+    assert!(scene.gateway.cancel_drain(&Holder::Shared).expect("removes"));
+    assert!(!scene.is_open(), "backup still asks");
+    assert!(scene.gateway.cancel_drain(&named("backup")).expect("removes"));
+    assert!(scene.is_open());
+}
+
+#[test]
+fn asking_again_replaces_one_s_own_request_and_no_other() {
+    let scene = Scene::new();
+    scene.gateway.begin_drain(&ask("ci")).expect("writes");
+    scene.gateway.begin_drain(&ask("ops")).expect("writes");
+    let again = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    assert_eq!(scene.requests().len(), 2, "{:?}", scene.requests());
+    let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
+    assert_eq!(quiesced.request_ids(), [again.request.request_id().expect("named").to_owned()]);
+}
+
+#[test]
+fn a_renewal_leaves_no_gap_and_a_lost_drain_is_told() {
+    let scene = Scene::new();
+    // By the system's clock, as a controller on this machine has it; the gateway here has another.
+    let first = scene.home.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let renewed = scene.home.renew_drain(&named("ci"), Some(2 * HOUR)).expect("live");
+    assert_ne!(first.request_id(), renewed.request_id());
+    assert_eq!((renewed.terms(), renewed.principal()), (first.terms(), Some("ci")));
+    assert_eq!(scene.requests().len(), 1, "the old one is gone");
+
+    scene.home.cancel_drain(&named("ci")).expect("removes");
+    let error = scene.home.renew_drain(&named("ci"), None).expect_err("nothing is left");
+    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+    assert!(error.to_string().contains("begin again"), "{error}");
+}
+
+#[test]
+fn holding_takes_one_and_silence_takes_all() {
+    let scene = Scene::new();
+    scene.gateway.begin_drain(&ask("a").suppress_notification(true)).expect("writes");
+    let internal = scene.gateway.admit(Origin::Internal).expect("passes a drain");
+    drop(internal);
+    let mut changes = scene.gateway.changes();
+    scene.gateway.begin_drain(&ask("b").hold_internal(true)).expect("writes");
+    assert!(scene.gateway.admit(Origin::Internal).is_err(), "sealed at idle");
+    scene.gateway.cancel_drain(&named("b")).expect("removes");
+    assert!(scene.gateway.admit(Origin::Internal).is_ok(), "nobody asks to hold it any more");
+    scene.gateway.cancel_drain(&named("a")).expect("removes");
+    let change = changes.recv().expect("the gateway lives");
+    assert!(change.suppress_notification, "the one who is left asked for silence: {change:?}");
+}
+
+/// I-2: an orphan of the same boot closed a gateway until somebody noticed. TG-S13.
+#[test]
+fn a_lease_that_runs_out_reopens_and_says_so() {
+    let scene = Scene::new();
+    let receipt = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
+    assert_eq!(quiesced.until(), Some(25 * HOUR), "an hour by default");
+
+    scene.pass(HOUR - Duration::from_millis(1));
+    assert!(!scene.is_open(), "the gate never reopens before what was promised (F9)");
+    scene.pass(Duration::from_millis(1));
+    assert!(scene.is_open());
+    assert_eq!(scene.codes(), ["request_expired"]);
+    // U12: a controller that was slow reads that the gateway no longer drains for it.
+    let reading = scene.home.status().expect("reads");
+    let id = receipt.request.request_id().expect("named");
+    assert!(!reading.is_draining_for(id) && !reading.is_quiesced_for(id));
+}
+
+/// U11, U13: a clock that is set, skewed, or jumps over a suspend.
+#[test]
+fn the_boot_clock_judges_whatever_the_wall_clock_says() {
+    let scene = Scene::new();
+    scene.gateway.begin_drain(&ask("ci")).expect("writes");
+    for year in [1971, 2099] {
+        let wall = format!("{year}-01-01T00:00:00Z").parse().expect("a date");
+        scene.clock.set_wall(wall);
+        assert!(!scene.is_open(), "{year}");
+    }
+    // A suspend of two hours: the boot clock counts it, and the lease with it.
+    scene.pass(2 * HOUR);
+    assert!(scene.is_open());
+    scene.clock.set_wall("1971-01-01T00:00:00Z".parse().expect("a date"));
+    assert!(scene.is_open(), "dead once, dead for good");
+}
+
+/// Where the epoch is not stated the wall clock must do, skew and all: a stamp in the future lives
+/// longer by as much, and nothing is promised about when it ends.
+#[test]
+fn without_an_epoch_the_wall_clock_judges_and_nothing_is_promised() {
+    let scene = Scene::new();
+    let made = "2023-11-14T22:23:20+00:00"; // ten minutes after the gateway's now
+    scene.lay(
+        "far.1.json",
+        &format!(r#"{{"requested_at":"{made}","lease_s":3600,"hold_internal":true}}"#),
+    );
+    assert!(!scene.is_open());
+    let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
+    assert_eq!(quiesced.until(), None);
+    scene.pass(HOUR + Duration::from_secs(599));
+    assert!(!scene.is_open());
+    scene.pass(Duration::from_secs(1));
+    assert!(scene.is_open());
+}
+
+/// U10: a controller in another container stamped another epoch; the gateway ignored it and said
+/// nothing. I-1: a marker outlived its machine.
+#[test]
+fn a_request_of_another_epoch_is_ignored_and_told() {
+    let scene = Scene::new();
+    scene.lay("dash.1.json", r#"{"principal":"dashboard","epoch":"other-boot:7","lease_s":3600}"#);
+    assert!(scene.is_open());
+    let status = scene.gateway.status();
+    assert_eq!(scene.codes(), ["request_of_other_epoch"]);
+    let detail = &status.degraded[0].detail;
+    assert!(
+        detail.contains("dash.1.json by dashboard") && detail.contains(Epoch::current().as_str()),
+        "{detail}"
+    );
+}
+
+/// I-1, I-2: what has no lease lives until it is removed, unless its gateway was told otherwise.
+#[test]
+fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
+    for text in [r#"{"principal":"by hand"}"#, "", "{\"acti"] {
+        let scene = Scene::new();
+        let path = scene.lay("ops.json", text);
+        scene.pass(1000 * HOUR);
+        assert!(!scene.is_open(), "{text:?}");
+        scene.pass(HOUR);
+        let status = scene.gateway.status();
+        assert_eq!(status.holders[0].age_s, Some(3600.0), "{text:?}");
+        let code = if text.ends_with('}') { "request_unleased" } else { "request_corrupt" };
+        assert_eq!(scene.codes(), [code]);
+        fs::remove_file(path).expect("removes");
+        assert!(scene.is_open());
+
+        let scene = Scene::with(|builder| builder.unleased_max_age(HOUR));
+        scene.lay("ops.json", text);
+        assert!(!scene.is_open());
+        scene.pass(HOUR - Duration::from_millis(1));
+        assert!(!scene.is_open(), "{text:?}");
+        scene.pass(Duration::from_millis(1));
+        assert!(scene.is_open(), "{text:?}");
+        assert_eq!(scene.codes(), ["request_outlived"]);
+    }
+}
+
+/// What is promised to all is the least that is promised to one.
+#[test]
+fn the_earliest_lease_bounds_the_promise() {
+    let scene = Scene::new();
+    scene.gateway.begin_drain(&ask("long").lease(9 * HOUR).hold_internal(true)).expect("writes");
+    scene.gateway.begin_drain(&ask("short").lease(2 * HOUR).hold_internal(true)).expect("writes");
+    scene.gateway.begin_drain(&ask("plain").lease(HOUR)).expect("writes");
+    let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
+    assert_eq!(quiesced.until(), Some(26 * HOUR));
+    assert_eq!(quiesced.request_ids().len(), 2, "not to one who did not ask for it");
+    scene.pass(2 * HOUR);
+    let quiesced = scene.gateway.quiesced().wait().expect("still sealed for the other");
+    assert_eq!(quiesced.until(), Some(33 * HOUR));
+}
+
+/// U36: 348 drafts of killed writers were never swept. Dead requests are told of first.
+#[test]
+fn what_is_dead_is_swept_after_it_was_told_of_and_what_lives_is_not() {
+    let scene = Scene::new();
+    scene.gateway.begin_drain(&ask("dead").lease(HOUR)).expect("writes");
+    scene.gateway.begin_drain(&ask("live").lease(99 * HOUR)).expect("writes");
+    let shared = scene.home.marker_path();
+    fs::write(&shared, r#"{"epoch":"other-boot:7"}"#).expect("writes");
+    let old = SystemTime::now() - 2 * HOUR;
+    let draft = scene.lay(".dead.1.json.abc123.tmp", "{");
+    fs::File::options().write(true).open(&draft).expect("opens").set_modified(old).expect("dates");
+    let young = scene.lay(".live.1.json.abc124.tmp", "{");
+    scene.pass(HOUR + Duration::from_secs(1));
+    assert_eq!(scene.codes(), ["request_of_other_epoch", "request_expired"]);
+    assert_eq!(scene.requests().len(), 3, "the old draft is gone: {:?}", scene.requests());
+    scene.pass(HOUR + Duration::from_secs(1));
+    scene.gateway.reconcile_now();
+    assert!(young.exists());
+    assert!(shared.exists(), "the shared slot is never swept");
+    assert_eq!(scene.requests().len(), 2, "{:?}", scene.requests());
+    assert_eq!(scene.codes(), ["request_of_other_epoch"]);
+    assert_eq!(scene.holders(), ["live"]);
+}
+
+/// U8, U38: a cancel that could not remove the file said that it had.
+#[test]
+fn a_cancel_that_fails_says_so_and_takes_the_rest() {
+    let scene = Scene::new();
+    scene.home.begin_drain(&ask("ci")).expect("writes");
+    fs::create_dir(scene.home.requests_path().join("ci.stuck.json")).expect("mkdir");
+    let error = scene.home.cancel_drain(&named("ci")).expect_err("a directory is no request");
+    assert!(matches!(error, ControlError::NotRemoved { .. }), "{error}");
+    assert!(error.to_string().contains("ci.stuck.json"), "{error}");
+    assert_eq!(scene.requests().len(), 1);
+}
+
+#[test]
+fn modes_are_as_asked_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode =
+        |path: &std::path::Path| fs::metadata(path).expect("exists").permissions().mode() & 0o777;
+    let scene = Scene::new();
+    scene.home.begin_drain(&ask("ci")).expect("writes");
+    assert_eq!(mode(&scene.requests()[0]), 0o600);
+    assert_eq!(mode(&scene.home.status_path()), 0o600);
+
+    let scene = Scene::with(|builder| builder.mode(0o640));
+    scene.home.clone().with_mode(0o644).begin_drain(&ask("ci")).expect("writes");
+    assert_eq!(mode(&scene.requests()[0]), 0o644);
+    assert_eq!(mode(&scene.home.status_path()), 0o640);
+}

@@ -1,0 +1,295 @@
+//! What can stand where a request should: at the marker's name, and among the named requests. For each,
+//! an open gate does what the table says, a closed one never opens for it, and every look returns.
+//! Run with `--nocapture` to see the table.
+
+#![cfg(feature = "test-util")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tidegate::home::Home;
+use tidegate::marker::{MARKER_BYTES_MAX, REQUESTS_MAX};
+use tidegate::reconcile::{Sighting, Verdict};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Gateway, Origin, marker};
+
+/// What a gateway whose gate is open makes of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    /// Presence means drain.
+    Closes,
+    /// What cannot be seen changes nothing, and is complained of.
+    Complains,
+    /// It is nobody's request.
+    Ignores,
+}
+
+use Answer::{Closes, Complains, Ignores};
+
+/// How one of them is laid at a path.
+type Lay = fn(&Path);
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("writes");
+}
+
+const TABLE: &[(&str, Lay, Answer)] = &[
+    ("FIFO", |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).expect("mkfifo"), Complains),
+    // Dropping the listener leaves the socket's name.
+    ("socket", |path| drop(UnixListener::bind(path).expect("binds")), Complains),
+    ("directory", |path| fs::create_dir(path).expect("mkdir"), Complains),
+    (
+        "symbolic link to a valid request",
+        |path| {
+            let target = path.with_file_name("target");
+            write(&target, b"{}");
+            symlink(target, path).expect("links");
+        },
+        Complains,
+    ),
+    ("dangling symbolic link", |path| symlink("nowhere", path).expect("links"), Complains),
+    (
+        "symbolic link to itself",
+        |path| symlink(path.file_name().expect("a name"), path).expect("links"),
+        Complains,
+    ),
+    ("symbolic link to a device", |path| symlink("/dev/zero", path).expect("links"), Complains),
+    ("empty", |path| write(path, b""), Closes),
+    ("truncated JSON", |path| write(path, b"{\"action\":\"dra"), Closes),
+    ("no object", |path| write(path, b"[1,2,3]"), Closes),
+    ("invalid UTF-8", |path| write(path, b"{\"principal\":\"\xff\xfe\"}"), Closes),
+    ("zeros", |path| write(path, &[0; 5000]), Closes),
+    ("nested a million deep", |path| write(path, &vec![b'['; 1_000_000]), Closes),
+    (
+        "nested deep within an object",
+        |path| {
+            let (open, close) = ("[".repeat(5000), "]".repeat(5000));
+            write(path, format!("{{\"deep\":{open}{close}}}").as_bytes());
+        },
+        Closes,
+    ),
+    (
+        "huge",
+        |path| {
+            File::create(path).and_then(|it| it.set_len(100 * MARKER_BYTES_MAX)).expect("sparse")
+        },
+        Closes,
+    ),
+    (
+        "absurd numbers",
+        |path| {
+            write(path, br#"{"lease_s":1e308,"requested_uptime_ms":18446744073709551615,"requested_at":"9999-12-31T23:59:59Z"}"#)
+        },
+        Closes,
+    ),
+    (
+        "a lease of zero",
+        |path| write(path, br#"{"lease_s":0,"requested_at":"2020-01-01T00:00:00Z"}"#),
+        Ignores,
+    ),
+    ("another boot's", |path| write(path, br#"{"epoch":"another:1"}"#), Ignores),
+];
+
+struct Scene {
+    dir: tempfile::TempDir,
+    home: Home,
+    gateway: Gateway,
+}
+
+fn scene() -> Scene {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    Scene { home: Home::at(dir.path()), gateway, dir }
+}
+
+impl Scene {
+    fn is_open(&self) -> bool {
+        self.gateway.reconcile_now();
+        self.gateway.admit(Origin::User).is_ok()
+    }
+
+    fn complains(&self) -> bool {
+        self.gateway.status().degraded.iter().any(|it| it.code == "request_unreadable")
+    }
+}
+
+fn each(mut check: impl FnMut(&Scene, &Path, &str, Lay, Answer)) {
+    for (what, lay, answer) in TABLE {
+        for place in ["the marker", "a named request"] {
+            let scene = scene();
+            let path = match place {
+                "the marker" => scene.home.marker_path(),
+                _ => scene.home.requests_path().join("evil.1.json"),
+            };
+            check(&scene, &path, &format!("{what}, at {place}"), *lay, *answer);
+        }
+    }
+}
+
+/// TG-S10. U33: a FIFO hung the original; U34: invalid UTF-8 and deep nesting were ignored.
+#[test]
+fn an_open_gate_does_what_the_table_says() {
+    each(|scene, path, what, lay, answer| {
+        lay(path);
+        let open = scene.is_open();
+        println!("{what:55} {answer:?}");
+        assert_eq!(open, answer != Closes, "{what}");
+        assert_eq!(scene.complains(), answer == Complains, "{what}");
+        let verdict = scene.home.observe().verdict();
+        let expected = match answer {
+            Closes => verdict.asks_for_drain(),
+            Complains => verdict == Verdict::Unreadable,
+            Ignores => matches!(verdict, Verdict::StaleEpoch | Verdict::Expired),
+        };
+        assert!(expected, "{what}: {verdict:?}");
+    });
+}
+
+/// TG-S10. U3: a read error counted as a cancel.
+#[test]
+fn a_closed_gate_stays_closed_where_its_request_turns_into_it() {
+    each(|scene, path, what, lay, answer| {
+        fs::write(path, b"{}").expect("writes");
+        assert!(!scene.is_open(), "{what}");
+        fs::remove_file(path).expect("removes");
+        lay(path);
+        assert_eq!(scene.is_open(), answer == Ignores, "{what}");
+        assert_eq!(scene.complains(), answer == Complains, "{what}");
+    });
+}
+
+/// TG-S10: at the start there is nothing to keep, so what cannot be seen counts as closed.
+#[test]
+fn a_gateway_that_starts_on_it_is_closed_unless_it_can_be_judged_dead() {
+    each(|scene, path, what, lay, answer| {
+        lay(path);
+        let again = Home::at(scene.dir.path().join("again"));
+        fs::create_dir_all(again.requests_path()).expect("mkdir");
+        let name = path.strip_prefix(scene.dir.path()).expect("within");
+        lay(&again.path().join(name));
+        let gateway = Gateway::builder(again.path()).manual().start().expect("starts");
+        assert_eq!(gateway.admit(Origin::User).is_ok(), answer == Ignores, "{what}");
+    });
+}
+
+/// What cannot be seen in one place holds nothing up in another.
+#[test]
+fn junk_neither_keeps_a_gate_closed_nor_hides_a_request() {
+    each(|scene, path, what, lay, answer| {
+        if answer == Closes {
+            return;
+        }
+        lay(path);
+        let holder = Holder::named("ci").expect("a name");
+        let ask = DrainRequest::by("ci").holder(holder.clone());
+        scene.home.begin_drain(&ask).expect("writes");
+        assert!(!scene.is_open(), "{what}");
+        scene.home.cancel_drain(&holder).expect("removes");
+        assert!(scene.is_open(), "{what}");
+    });
+}
+
+/// U37: the original's writer followed a symbolic link and overwrote what it pointed to.
+#[test]
+fn a_writer_never_writes_through_what_stands_there() {
+    let scene = scene();
+    let precious = scene.dir.path().join("precious");
+    fs::write(&precious, "untouched").expect("writes");
+    symlink(&precious, scene.home.marker_path()).expect("links");
+    scene.home.begin_drain(&DrainRequest::default()).expect("replaces the link");
+    assert_eq!(fs::read_to_string(&precious).expect("reads"), "untouched");
+    assert!(!scene.is_open());
+
+    // And not into another directory that is linked to where requests should be.
+    let elsewhere = scene.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("mkdir");
+    fs::write(elsewhere.join("x.1.json"), "{}").expect("writes");
+    scene.home.cancel_drain(&Holder::Shared).expect("removes");
+    fs::remove_dir(scene.home.requests_path()).expect("rmdir");
+    symlink(&elsewhere, scene.home.requests_path()).expect("links");
+    assert!(scene.is_open(), "its requests cannot be listed; there were none");
+    let degraded = scene.gateway.status().degraded;
+    assert_eq!(degraded.first().map(|it| it.code), Some("requests_unlisted"), "{degraded:?}");
+    let ask = DrainRequest::by("ci").holder(Holder::named("ci").expect("a name"));
+    assert!(scene.home.begin_drain(&ask).is_err(), "{:?}", fs::read_dir(&elsewhere));
+    assert_eq!(fs::read_dir(&elsewhere).expect("lists").count(), 1);
+}
+
+/// Bounded in entries: past the bound nothing is believed gone, and everything is said.
+#[test]
+fn thousands_of_files_are_looked_at_within_bounds() {
+    let scene = scene();
+    let requests = scene.home.requests_path();
+    for number in 0..REQUESTS_MAX {
+        fs::write(requests.join(format!("dead.{number}.json")), r#"{"epoch":"a:1"}"#)
+            .expect("writes");
+    }
+    fs::write(requests.join("README"), "not a request").expect("writes");
+    assert!(scene.is_open(), "all are dead");
+    fs::remove_file(requests.join("dead.0.json")).expect("removes");
+    fs::write(requests.join("live.json"), "{}").expect("writes");
+    assert!(!scene.is_open(), "one of {REQUESTS_MAX} is live");
+    let degraded = scene.gateway.status().degraded;
+    assert!(degraded.len() < 20 && degraded.iter().any(|it| it.code == "more"), "{degraded:?}");
+
+    fs::write(requests.join("one-more.json"), r#"{"epoch":"a:1"}"#).expect("writes");
+    scene.gateway.reconcile_now();
+    let degraded = scene.gateway.status().degraded;
+    assert!(degraded.iter().any(|it| it.code == "requests_unlisted"), "{degraded:?}");
+    fs::remove_file(requests.join("live.json")).expect("removes");
+    assert!(scene.is_open(), "listed whole again");
+}
+
+/// An error of the disk, and a device: neither needs a broken disk to be met.
+#[test]
+fn an_i_o_error_and_a_device_are_unreadable_at_once() {
+    for (path, what) in [("/proc/self/mem", "Input/output error"), ("/dev/zero", "a device")] {
+        let Sighting::Unreadable(reason) = marker::observe(Path::new(path)) else {
+            panic!("{path} was read");
+        };
+        assert!(reason.contains(what), "{reason}");
+    }
+}
+
+#[test]
+fn a_home_that_is_not_there_is_not_an_empty_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let home = Home::at(dir.path().join("gone"));
+    let observation = home.observe();
+    assert_eq!(observation.verdict(), Verdict::Unreadable);
+    assert!(observation.complaint().expect("says why").contains("home"), "{observation:?}");
+    assert!(home.begin_drain(&DrainRequest::default()).is_err());
+    let ask = DrainRequest::by("ci").holder(Holder::named("ci").expect("a name"));
+    assert!(home.begin_drain(&ask).is_err());
+    assert!(!dir.path().join("gone").exists(), "nobody makes a home by asking for a drain");
+}
+
+/// A scan is no snapshot: a holder who renews all the time is there all the time (F9).
+#[test]
+fn a_request_that_is_always_being_renewed_is_never_missed() {
+    const RENEWALS: u32 = 400;
+
+    let scene = scene();
+    let ask = DrainRequest::by("ci").holder(Holder::named("ci").expect("a name"));
+    scene.home.begin_drain(&ask).expect("writes");
+    assert!(!scene.is_open());
+    std::thread::scope(|scope| {
+        let renewing = scope.spawn(|| {
+            for _ in 0..RENEWALS {
+                scene.home.begin_drain(&ask).expect("renews");
+            }
+        });
+        let mut looks = 0;
+        while !renewing.is_finished() {
+            assert!(!scene.is_open(), "after {looks} looks");
+            looks += 1;
+        }
+        assert!(looks > 0);
+    });
+    scene.home.cancel_drain(ask.its_holder()).expect("removes");
+    assert!(scene.is_open());
+    assert_eq!(scene.gateway.status().generation, 1, "closed once, for all of it");
+}
