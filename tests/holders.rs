@@ -15,6 +15,8 @@ use tidegate::request::{DrainRequest, Holder};
 use tidegate::{ControlError, Gateway, Origin};
 
 const HOUR: Duration = Duration::from_secs(3600);
+const INSTANT: Duration = Duration::from_millis(1);
+const ALMOST_AN_HOUR: Duration = Duration::from_millis(3_599_999);
 
 fn named(name: &str) -> Holder {
     Holder::named(name).expect("a name")
@@ -161,9 +163,9 @@ fn a_lease_that_runs_out_reopens_and_says_so() {
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
     assert_eq!(quiesced.until(), Some(25 * HOUR), "an hour by default");
 
-    scene.pass(HOUR - Duration::from_millis(1));
+    scene.pass(ALMOST_AN_HOUR);
     assert!(!scene.is_open(), "the gate never reopens before what was promised (F9)");
-    scene.pass(Duration::from_millis(1));
+    scene.pass(INSTANT);
     assert!(scene.is_open());
     assert_eq!(scene.codes(), ["request_expired"]);
     // U12: a controller that was slow reads that the gateway no longer drains for it.
@@ -243,9 +245,9 @@ fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
         let scene = Scene::with(|builder| builder.unleased_max_age(HOUR));
         scene.lay("ops.json", text);
         assert!(!scene.is_open());
-        scene.pass(HOUR - Duration::from_millis(1));
+        scene.pass(ALMOST_AN_HOUR);
         assert!(!scene.is_open(), "{text:?}");
-        scene.pass(Duration::from_millis(1));
+        scene.pass(INSTANT);
         assert!(scene.is_open(), "{text:?}");
         assert_eq!(scene.codes(), ["request_outlived"]);
     }

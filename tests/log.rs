@@ -2,6 +2,7 @@
 
 #![cfg(feature = "test-util")]
 
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl tracing::Subscriber for Log {
         struct Text(String);
         impl tracing::field::Visit for Text {
             fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0 += &format!("{}={value:?} ", field.name());
+                let _ = write!(self.0, "{}={value:?} ", field.name());
             }
         }
         let mut text = Text(String::new());
