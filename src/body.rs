@@ -21,7 +21,8 @@ pub struct Body {
 
 impl Body {
     /// The object these bytes spell, or `None` where they spell none.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Body> {
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Body> {
         let text = std::str::from_utf8(bytes).ok()?;
         serde_json::from_str(text).or_else(|_| serde_json::from_str(&quote_non_finite(text))).ok()
     }

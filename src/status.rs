@@ -396,8 +396,10 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// `lock` is what stands in the home lock while a gateway holds it.
-    pub(crate) fn new(bytes: &[u8], lock: Option<&Body>) -> Reading {
+    /// What the bytes of a status file say, where `lock` is what stands in the home lock while a
+    /// gateway holds it. [`Home::status`](crate::home::Home::status) reads both.
+    #[must_use]
+    pub fn new(bytes: &[u8], lock: Option<&Body>) -> Reading {
         let body = Body::parse(bytes).unwrap_or_default();
         // A gateway that has just started holds the lock before it has replaced its predecessor's
         // status. What the predecessor said is not what a live gateway says.

@@ -74,14 +74,14 @@ const TABLE: &[(&str, Lay, Answer)] = &[
     (
         "huge",
         |path| {
-            File::create(path).and_then(|it| it.set_len(100 * MARKER_BYTES_MAX)).expect("sparse")
+            File::create(path).and_then(|it| it.set_len(100 * MARKER_BYTES_MAX)).expect("sparse");
         },
         Closes,
     ),
     (
         "absurd numbers",
         |path| {
-            write(path, br#"{"lease_s":1e308,"requested_uptime_ms":18446744073709551615,"requested_at":"9999-12-31T23:59:59Z"}"#)
+            write(path, br#"{"lease_s":1e308,"requested_uptime_ms":18446744073709551615,"requested_at":"9999-12-31T23:59:59Z"}"#);
         },
         Closes,
     ),

@@ -137,7 +137,7 @@ impl Disks {
         for (at, op) in ops.iter().enumerate() {
             match op {
                 Op::Draft(..) | Op::Put(..) | Op::Remove(_) | Op::MakeDirectory(_) => {
-                    loose.push(at)
+                    loose.push(at);
                 }
                 Op::SyncDirectory(directory) => {
                     loose.retain(|&at| directory_of(&ops[at]) != Some(directory));

@@ -1,0 +1,34 @@
+//! Any bytes, as a request and as a status: no panic, no unbounded time or memory, and what must hold
+//! of every reading does.
+
+#![no_main]
+
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::Body;
+use tidegate::epoch::{Epoch, Now};
+use tidegate::request::{LeaseLeft, Request, Standing};
+use tidegate::status::Reading;
+
+fuzz_target!(|bytes: &[u8]| {
+    let request = Request::parse(bytes);
+    let now = Now::by_system();
+    let epoch = Epoch::from_texts(Some("boot"), None);
+    let standing = request.standing(&epoch, now);
+    // TG-S10: what says nothing stands. TG-S13: what has run out does not.
+    assert!(!request.is_contentless() || standing == Standing::Live);
+    let left = request.lease_left(&epoch, now);
+    assert!(left != LeaseLeft::For(Duration::ZERO) || standing != Standing::Live);
+    // What is written back reads the same.
+    let again = Request::parse(request.to_json().as_bytes());
+    assert_eq!(again, request);
+
+    // Nobody is anything whose gateway is not alive; and unknown is never idle (F10).
+    let dead = Reading::new(bytes, None);
+    assert!(!dead.is_alive() && !dead.is_idle() && !dead.is_quiesced() && !dead.is_drainable());
+    let lock = Body::default();
+    let alive = Reading::new(bytes, Some(&lock));
+    assert!(alive.active_agents().is_some() || alive.is_busy() == alive.is_drainable());
+    let _ = (alive.quiesced_until(), alive.is_quiesced_for("id"), alive.is_draining_for("id"));
+});

@@ -1,0 +1,166 @@
+//! kill -9, on real processes and real files, with readers that never stop looking: no torn read, and
+//! what was acknowledged stands (TG-S12).
+//!
+//! Hundreds of kills by default; `TIDEGATE_KILLS=10000` for the long mode, `TIDEGATE_SEED` to repeat a
+//! run. Run with `--nocapture` to see the counts.
+
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate::Gateway;
+use tidegate::home::Home;
+use tidegate::reconcile::Verdict;
+use tidegate::request::Holder;
+
+fn kills() -> u64 {
+    std::env::var("TIDEGATE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+fn dice(test: &str) -> fastrand::Rng {
+    let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("{test}: TIDEGATE_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// Kills a command after some time, unless it is done before. Gives what it had printed by then.
+fn run_and_kill(command: &mut Command, after: Duration) -> String {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the command starts");
+    let began = Instant::now();
+    // The time to be killed at is the experiment; nothing is waited for.
+    while began.elapsed() < after && matches!(child.try_wait(), Ok(None)) {
+        std::thread::park_timeout(Duration::from_micros(50));
+    }
+    child.kill().expect("killed, or over already");
+    let mut text = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut text).expect("reads");
+    child.wait().expect("reaped");
+    text
+}
+
+/// What a command acknowledged, if it came to that.
+fn acknowledged(printed: &str) -> Option<serde_json::Value> {
+    printed.ends_with('\n').then(|| serde_json::from_str(printed).expect("one line of JSON"))
+}
+
+fn drafts(home: &Home) -> Vec<std::path::PathBuf> {
+    let directories = [home.path().to_owned(), home.requests_path()];
+    let entries = directories.iter().flat_map(|path| fs::read_dir(path).expect("lists"));
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|it| it == "tmp")).collect()
+}
+
+#[test]
+fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
+    let mut dice = dice("writers");
+    let dir = tempfile::tempdir().expect("temp dir");
+    let home = Home::at(dir.path());
+    let over = AtomicBool::new(false);
+    let looks = AtomicU64::new(0);
+    let (mut begun, mut renewed, mut cancelled, mut unfinished) = (0, 0, 0, 0);
+    // Set also where a check fails, or the reader would keep the test from ending.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let _ends = Ends(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let observation = home.observe();
+                for (slot, _, request) in observation.requests() {
+                    assert!(!request.is_contentless(), "{slot} is torn");
+                }
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..kills() {
+            let name = ["ci", "ops"][dice.usize(..2)];
+            let named = dice.bool();
+            let holder = if named { Holder::named(name).expect("a name") } else { Holder::Shared };
+            let action = ["drain", "renew", "cancel"][dice.usize(..3)];
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            command.args(["--json", "--home"]).arg(dir.path()).arg(action);
+            if named {
+                command.args(["--holder", name]);
+            }
+            let printed = run_and_kill(&mut command, Duration::from_micros(dice.u64(..8_000)));
+            let observation = home.observe();
+            let mut his = observation.requests().filter(|(slot, ..)| slot.is_held_by(&holder));
+            match (action, acknowledged(&printed)) {
+                (_, None) => unfinished += 1,
+                ("cancel", Some(reply)) => {
+                    assert_eq!(reply["ok"], true);
+                    assert!(his.next().is_none(), "acknowledged, and still there: {reply}");
+                    cancelled += 1;
+                }
+                (_, Some(reply)) => {
+                    let id = reply["request_id"].as_str().expect("named");
+                    let stands = his.any(|(_, verdict, request)| {
+                        request.request_id() == Some(id) && matches!(verdict, Verdict::Active(_))
+                    });
+                    assert!(stands, "acknowledged, and gone: {reply}");
+                    *(if action == "drain" { &mut begun } else { &mut renewed }) += 1;
+                }
+            }
+        }
+    });
+    let left = drafts(&home);
+    println!(
+        "{} kills: {begun} begun, {renewed} renewed, {cancelled} cancelled, {unfinished} cut off; {} looks, 0 torn; {} drafts left",
+        kills(),
+        looks.into_inner(),
+        left.len()
+    );
+    assert!(begun > 0 && cancelled > 0 && unfinished > 0, "the dice fell on one side only");
+
+    // U36: what they left behind goes once it is old.
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    for draft in &left {
+        let file = fs::File::options().write(true).open(draft).expect("opens");
+        file.set_modified(old).expect("dates");
+    }
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    gateway.reconcile_now();
+    assert_eq!(drafts(&home), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn gateways_that_are_killed_leave_a_whole_status() {
+    let mut dice = dice("gateways");
+    let dir = tempfile::tempdir().expect("temp dir");
+    let home = Home::at(dir.path());
+    let beside = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder");
+    let example = beside.join("examples/gateway");
+    assert!(example.exists(), "build the example first: cargo build --examples");
+    let (mut started, mut cut_off) = (0u64, 0u64);
+    for round in 0..kills() / 5 {
+        let mut command = Command::new(&example);
+        command.arg("--home").arg(dir.path());
+        let printed = run_and_kill(&mut command, Duration::from_micros(dice.u64(..12_000)));
+        *(if printed.is_empty() { &mut cut_off } else { &mut started }) += 1;
+        let reading = home.status().expect("reads");
+        assert!(!reading.is_alive(), "the lock went with the process (U41)");
+        assert!(!reading.is_drainable() && !reading.is_idle() && !reading.is_quiesced());
+        if let Ok(bytes) = fs::read(home.status_path()) {
+            let status: serde_json::Value = serde_json::from_slice(&bytes).expect("a whole status");
+            assert!(status["gateway_state"].is_string(), "round {round}: {status}");
+        }
+    }
+    println!("{started} gateways killed after they had started, {cut_off} before; 0 torn");
+    assert!(started > 0);
+    Gateway::builder(dir.path()).manual().start().expect("the last one's home is free");
+}
