@@ -286,6 +286,59 @@ impl<S: Ord, R: Asks> Roll<S, R> {
     }
 }
 
+/// How often a listing is repeated that does not equal the one before it.
+const LISTINGS_MAX: u8 = 4;
+
+/// The order of one look at a directory: list, look at what is listed or known, list again, until two
+/// listings in a row agree.
+///
+/// One listing is not enough: it may pass the place of a renewed request before the new one is there,
+/// and that of the old one after it has gone. The old one is then found gone *after* the new one was
+/// made, so a listing begun after that has the new one (F9).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scan<S> {
+    known: Vec<S>,
+    listed: Option<Vec<S>>,
+    listings: u8,
+}
+
+/// What comes next in a [`Scan`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Next<S> {
+    /// To look at each of these, in place of what was seen of them before, and then to list again.
+    Sight(Vec<S>),
+    /// The look is over: what was sighted last is a [whole](Listing::Whole) listing's.
+    Whole,
+    /// The look is over: requests come and go faster than they can be listed.
+    Partial,
+}
+
+impl<S: Ord + Clone> Scan<S> {
+    /// Begins a look of one who knows of these.
+    pub const fn begin(known: Vec<S>) -> Scan<S> {
+        Scan { known, listed: None, listings: 0 }
+    }
+
+    /// One listing is over, and found these names, in any order.
+    // Property: TG-S4 quiesced_means_idle.
+    pub fn listed(&mut self, mut names: Vec<S>) -> Next<S> {
+        names.sort_unstable();
+        if self.listed.as_ref() == Some(&names) {
+            return Next::Whole;
+        }
+        self.listings += 1;
+        if self.listings == LISTINGS_MAX {
+            return Next::Partial;
+        }
+        let mut slots = names.clone();
+        slots.extend(self.known.iter().cloned());
+        slots.sort_unstable();
+        slots.dedup();
+        self.listed = Some(names);
+        Next::Sight(slots)
+    }
+}
+
 /// The right to report one look, taken before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[must_use = "a look without a ticket cannot be reported"]
@@ -475,6 +528,18 @@ mod tests {
         assert_eq!(roll.entry(&0).map(Entry::since), Some(Duration::from_secs(10)));
         assert!(!roll.apply(sighting(), &Listing::Whole, Duration::from_secs(11), until(99)));
         assert_eq!(roll.wanted(), None, "its clock was set back; it is still dead");
+    }
+
+    #[test]
+    fn a_scan_ends_with_two_equal_listings_or_says_that_it_did_not() {
+        let mut scan = Scan::begin(vec![7]);
+        assert_eq!(scan.listed(vec![2, 1]), Next::Sight(vec![1, 2, 7]), "what is known, too");
+        assert_eq!(scan.listed(vec![1]), Next::Sight(vec![1, 7]));
+        assert_eq!(scan.listed(vec![1]), Next::Whole);
+
+        let mut scan = Scan::begin(Vec::new());
+        let ends = (0..).map(|name| scan.listed(vec![name])).position(|next| next == Next::Partial);
+        assert_eq!(ends, Some(usize::from(LISTINGS_MAX) - 1));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, Stat};
 
 use crate::holder::Slot;
 use crate::home::{FileId, Home};
-use crate::reconcile::{Listing, Sighting};
+use crate::reconcile::{Listing, Next, Scan, Sighting};
 
 use super::{read_at, sighting_of};
 
@@ -23,9 +23,6 @@ pub const REQUESTS_MAX: usize = 4096;
 
 /// How many names are gone through to find them.
 const NAMES_MAX: usize = 4 * REQUESTS_MAX;
-
-/// How often a listing is repeated that does not equal the one before it.
-const LISTINGS_MAX: u32 = 4;
 
 /// A directory's times tell of every later change only if they were older than this when they were
 /// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
@@ -174,48 +171,40 @@ impl Eyes {
         }
     }
 
-    /// Lists, looks at what is listed and known, and lists again, until two listings in a row agree.
-    ///
-    /// One listing is not enough: it may pass the place of a renewed request before the new one is
-    /// there, and that of the old one after it has gone. The old one is then found gone *after* the new
-    /// one was made, so a listing begun after that has the new one.
+    /// Looks at the named requests, in the order that a [`Scan`] says.
     fn list(&self, known: &[Slot]) -> io::Result<Listed> {
         let directory = open_directory(&self.requests)?;
         let stamp = Stamp::of(&rustix::fs::fstat(&directory)?);
-        let mut names = Names::of(Dir::read_from(&directory)?)?;
-        for _ in 1..LISTINGS_MAX {
-            let mut slots = names.slots.clone();
-            slots.extend(known.iter().cloned());
-            slots.sort_unstable();
-            slots.dedup();
-            let named: Vec<_> = slots
-                .into_iter()
-                .map(|slot| {
-                    let sighting = look_at(&directory, &slot);
-                    (slot, sighting)
-                })
-                .collect();
-            let again = Names::of(Dir::read_from(&directory)?)?;
-            if names == again {
-                let all_read =
-                    !named.iter().any(|(_, sighting)| matches!(sighting, Sighting::Unreadable(_)));
-                if names.cut_short {
+        let mut scan = Scan::begin(known.to_vec());
+        let mut named = Vec::new();
+        loop {
+            let names = Names::of(Dir::read_from(&directory)?)?;
+            match scan.listed(names.slots) {
+                Next::Sight(slots) => {
+                    named.clear();
+                    named.extend(slots.into_iter().map(|slot| {
+                        let sighting = look_at(&directory, &slot);
+                        (slot, sighting)
+                    }));
+                }
+                Next::Whole if names.cut_short => {
                     let reason = format!(
                         "there are more than {REQUESTS_MAX} requests, or {NAMES_MAX} files; remove what is dead"
                     );
                     return Ok(partly(named, reason));
                 }
-                let now = chrono::Utc::now().timestamp();
-                return Ok((named, Listing::Whole, all_read.then(|| stamp.at(now))));
+                Next::Whole => {
+                    let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
+                    let now = chrono::Utc::now().timestamp();
+                    let stamp = (!named.iter().any(is_unreadable)).then(|| stamp.at(now));
+                    return Ok((named, Listing::Whole, stamp));
+                }
+                Next::Partial => {
+                    let reason = "requests come and go faster than they can be listed".to_owned();
+                    return Ok(partly(named, reason));
+                }
             }
-            names = again;
         }
-        let named = names.slots.into_iter().map(|slot| {
-            let sighting = look_at(&directory, &slot);
-            (slot, sighting)
-        });
-        let reason = "requests come and go faster than they can be listed".to_owned();
-        Ok(partly(named.collect(), reason))
     }
 }
 
@@ -256,8 +245,7 @@ fn open_directory(path: &Path) -> io::Result<rustix::fd::OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// The requests one listing found, in order.
-#[derive(PartialEq, Eq)]
+/// The requests one listing found.
 struct Names {
     slots: Vec<Slot>,
     cut_short: bool,
@@ -279,7 +267,6 @@ impl Names {
             }
             names.slots.push(slot);
         }
-        names.slots.sort_unstable();
         Ok(names)
     }
 }
