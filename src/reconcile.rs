@@ -315,6 +315,7 @@ pub enum Next<S> {
 
 impl<S: Ord + Clone> Scan<S> {
     /// Begins a look of one who knows of these.
+    #[must_use]
     pub const fn begin(known: Vec<S>) -> Scan<S> {
         Scan { known, listed: None, listings: 0 }
     }
@@ -538,7 +539,9 @@ mod tests {
         assert_eq!(scan.listed(vec![1]), Next::Whole);
 
         let mut scan = Scan::begin(Vec::new());
-        let ends = (0..).map(|name| scan.listed(vec![name])).position(|next| next == Next::Partial);
+        let ends = (0..=LISTINGS_MAX)
+            .map(|name| scan.listed(vec![name]))
+            .position(|next| next == Next::Partial);
         assert_eq!(ends, Some(usize::from(LISTINGS_MAX) - 1));
     }
 

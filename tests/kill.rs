@@ -61,6 +61,14 @@ fn drafts(home: &Home) -> Vec<std::path::PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|it| it == "tmp")).collect()
 }
 
+/// Ends the reader, also where a check fails: it would keep the test from ending.
+struct Ends<'a>(&'a AtomicBool);
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
     let mut dice = dice("writers");
@@ -69,13 +77,6 @@ fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
     let over = AtomicBool::new(false);
     let looks = AtomicU64::new(0);
     let (mut begun, mut renewed, mut cancelled, mut unfinished) = (0, 0, 0, 0);
-    // Set also where a check fails, or the reader would keep the test from ending.
-    struct Ends<'a>(&'a AtomicBool);
-    impl Drop for Ends<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     std::thread::scope(|scope| {
         let _ends = Ends(&over);
         scope.spawn(|| {

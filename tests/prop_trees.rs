@@ -88,7 +88,7 @@ proptest! {
 
     /// Property: TG-S10 fail_safe.
     #[test]
-    fn fail_safe(
+    fn a_gateway_believes_what_an_oracle_does(
         first in prop::collection::vec(things(), PLACES),
         steps in prop::collection::vec((0..PLACES, things(), any::<bool>()), 0..24),
     ) {

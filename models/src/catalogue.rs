@@ -14,19 +14,27 @@ pub struct Entry {
     pub kept_by: &'static str,
     /// What a pass does not show.
     pub not_shown: &'static str,
+    /// The model that checks it.
+    pub model: &'static str,
     /// The model's properties that check it: the first must hold, the others must be reachable, so
     /// that the first does not hold for want of anything happening.
     pub checked_as: &'static [&'static str],
 }
 
+/// The name of the gateway model.
+pub const GATEWAY: &str = "gateway";
+/// The name of the channel model.
+pub const CHANNEL: &str = "channel";
+
 /// Every property that is checked so far.
-pub const CATALOGUE: [Entry; 4] = [
+pub const CATALOGUE: [Entry; 9] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
         statement: "once a shutdown has begun, the gate never reopens in that incarnation, and no snapshot it derives later says running or ready",
         kept_by: "`machine::step` (no such edge), `Word::perform` (a shut word refuses the order), `status::condition`",
         not_shown: "that the status file is written at all, or in time; anything about a later incarnation",
+        model: GATEWAY,
         checked_as: &["shutdown_wins_inv", "shutdown_wins_reach"],
     },
     Entry {
@@ -34,7 +42,8 @@ pub const CATALOGUE: [Entry; 4] = [
         name: "no_new_turn_while_draining",
         statement: "from the confirmed close of generation g to the start of its reopening, no user turn starts; a reopening starts only once the request it was closed for is gone",
         kept_by: "`Word::admit`, `Ledger::accept`, `Roll::apply`, `Roll::first`, the transition lock in `Shared::apply`",
-        not_shown: "that work which does not ask the gate is refused; several requests at once; leases running out",
+        not_shown: "that work which does not ask the gate is refused",
+        model: GATEWAY,
         checked_as: &[
             "no_new_turn_while_draining_step",
             "no_new_turn_while_draining_reach",
@@ -47,15 +56,62 @@ pub const CATALOGUE: [Entry; 4] = [
         statement: "what is admitted while closed is internal or a child of live work, and is counted; while sealed or after Stopped, nothing is admitted",
         kept_by: "`Word::admit`, `Word::release`",
         not_shown: "that internal work ends; that an origin is told truthfully by the embedder",
+        model: GATEWAY,
         checked_as: &["bypass_is_bounded_inv", "bypass_is_bounded_reach", "seal_reach"],
+    },
+    Entry {
+        id: "TG-S4",
+        name: "quiesced_means_idle",
+        statement: "published quiesced ⇒ no live work of any class, and none starts before release or `quiesced_until`",
+        kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `status::held_until`",
+        not_shown: "that the clock is right; more than one renewal at a time; that a controller acts in time",
+        model: CHANNEL,
+        checked_as: &["quiesced_means_idle_inv", "quiesced_means_idle_reach"],
     },
     Entry {
         id: "TG-S5",
         name: "ack_means_closed",
         statement: "whatever tells a controller \"draining\" names its request_id and is true: the gate is closed for it",
         kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate",
-        not_shown: "that the right request is named (tests show it for one holder); that a controller reads the answer in time",
+        not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
+        model: GATEWAY,
         checked_as: &["ack_means_closed_inv", "ack_means_closed_reach"],
+    },
+    Entry {
+        id: "TG-S7",
+        name: "owner_release",
+        statement: "a release drops only the releaser's own request; the shared slot is one holder",
+        kept_by: "`Slot::of`, `Slot::is_held_by`, `marker::begin` and `marker::cancel`",
+        not_shown: "anything about people who remove files by hand, or `cancel --all --force`",
+        model: CHANNEL,
+        checked_as: &["owner_release_inv", "owner_release_reach"],
+    },
+    Entry {
+        id: "TG-S10",
+        name: "fail_safe",
+        statement: "neither a corrupt nor an unreadable request ever opens a closed gate; corrupt closes an open one; unreadable at start counts as closed",
+        kept_by: "`Request::parse`, `Roll::first`, `Roll::apply`",
+        not_shown: "that what is unreadable is ever repaired",
+        model: GATEWAY,
+        checked_as: &["fail_safe_inv", "fail_safe_reach"],
+    },
+    Entry {
+        id: "TG-S11",
+        name: "latest_observation_wins",
+        statement: "an observation applies only if none was applied since it began",
+        kept_by: "`Ledger::accept`",
+        not_shown: "that a look ends",
+        model: GATEWAY,
+        checked_as: &["latest_observation_wins_inv", "latest_observation_wins_reach"],
+    },
+    Entry {
+        id: "TG-S13",
+        name: "stale_never_closes",
+        statement: "a request that states another epoch, or a lease that has run out, never closes the gate",
+        kept_by: "`Request::standing`, `Roll::apply`",
+        not_shown: "that the epoch of a machine tells its boots apart; what a request's standing is (the model has small requests that stand or do not; the gateway model asks the shipped function)",
+        model: CHANNEL,
+        checked_as: &["stale_never_closes_inv", "stale_never_closes_reach"],
     },
 ];
 
@@ -69,14 +125,17 @@ pub fn entry_of(model_property: &str) -> Option<&'static Entry> {
 #[must_use]
 pub fn table() -> String {
     let mut lines = vec![
-        "| id | name | statement | kept by | checked as | a pass does not show |".to_owned(),
-        "|---|---|---|---|---|---|".to_owned(),
+        "| id | name | statement | kept by | model | checked as | a pass does not show |"
+            .to_owned(),
+        "|---|---|---|---|---|---|---|".to_owned(),
     ];
     lines.extend(CATALOGUE.iter().map(|entry| {
-        let Entry { id, name, statement, kept_by, not_shown, checked_as } = entry;
+        let Entry { id, name, statement, kept_by, not_shown, model, checked_as } = entry;
         let checked_as: Vec<_> = checked_as.iter().map(|name| format!("`{name}`")).collect();
         let checked_as = checked_as.join(", ");
-        format!("| {id} | {name} | {statement} | {kept_by} | {checked_as} | {not_shown} |")
+        format!(
+            "| {id} | {name} | {statement} | {kept_by} | {model} | {checked_as} | {not_shown} |"
+        )
     }));
     lines.join("\n")
 }

@@ -14,6 +14,8 @@ pub enum Guard {
     StickyShutdown,
     /// A look applies only if none was applied since it began. Off: whenever it likes (U5).
     ObservationOrder,
+    /// A request of another boot is dead. Off: it closes the gate (I-1).
+    Epoch,
     /// A look that could not see changes nothing. Off: it counts as "no request" (U3).
     ReadErrorPolicy,
     /// The first look comes before the first admission. Off: the gate opens at once (U2, U35).
@@ -26,20 +28,34 @@ pub enum Guard {
     /// Internal work enters by the gate. Off: by a door of its own, which counts it and asks nobody
     /// (I-23, I-26).
     OneDoor,
+    /// A holder's requests are files of his own. Off: all share one place (I-35, I-38).
+    OwnFiles,
+    /// A request whose lease has run out is dead. Off: it lives until it is removed (I-2).
+    Lease,
+    /// A listing counts once a second one agrees. Off: the first one counts.
+    SecondListing,
+    /// A known request goes only when its own place was found empty. Off: also when the look broke off
+    /// before it.
+    DirectNotFound,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 9] = [
+    pub const ALL: [Guard; 14] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
         Guard::ObservationOrder,
+        Guard::Epoch,
         Guard::ReadErrorPolicy,
         Guard::ReconcileBeforeAdmit,
         Guard::SingleStatusWriter,
         Guard::CountedClasses,
         Guard::OneDoor,
+        Guard::OwnFiles,
+        Guard::Lease,
+        Guard::SecondListing,
+        Guard::DirectNotFound,
     ];
 
     const fn bit(self) -> u16 {
@@ -54,11 +70,16 @@ impl fmt::Display for Guard {
             Guard::TransitionLock => "transition_lock",
             Guard::StickyShutdown => "sticky_shutdown",
             Guard::ObservationOrder => "observation_order",
+            Guard::Epoch => "epoch",
             Guard::ReadErrorPolicy => "read_error_policy",
             Guard::ReconcileBeforeAdmit => "reconcile_before_admit",
             Guard::SingleStatusWriter => "single_status_writer",
             Guard::CountedClasses => "counted_classes",
             Guard::OneDoor => "one_door",
+            Guard::OwnFiles => "own_files",
+            Guard::Lease => "lease",
+            Guard::SecondListing => "second_listing",
+            Guard::DirectNotFound => "direct_not_found",
         })
     }
 }

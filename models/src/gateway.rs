@@ -103,6 +103,8 @@ pub enum Watcher {
         seen: Seen,
         /// Ghost: whether that is still what lies there.
         current: bool,
+        /// Ghost: whether another look was applied since it began.
+        overtaken: bool,
     },
     /// Without the transition lock: the machine has stepped, the gate has not.
     Stepped {
@@ -148,6 +150,10 @@ pub struct State {
     started_while_draining: bool,
     /// Ghost: something was admitted that the rule for closed gates does not let pass.
     passed_unduly: bool,
+    /// Ghost: bytes that say nothing, or a look that saw nothing, opened the gate.
+    opened_unduly: bool,
+    /// Ghost: a look was applied that another had overtaken.
+    applied_overtaken: bool,
 }
 
 /// What can happen next: the actor, and what he does.
@@ -343,7 +349,7 @@ impl GatewayModel {
     /// One look applied: to the machine always, to the gate at once or later.
     fn apply(self, state: &mut State, watcher: usize) -> Option<()> {
         let process = state.process.as_mut()?;
-        let Watcher::Looked { ticket, seen, current } = process.watchers[watcher] else {
+        let Watcher::Looked { ticket, seen, current, overtaken } = process.watchers[watcher] else {
             return None;
         };
         process.watchers[watcher] = Watcher::Resting;
@@ -352,14 +358,25 @@ impl GatewayModel {
             Err(_) if self.design.has(Guard::ObservationOrder) => return Some(()),
             Err(_) => {}
         }
+        state.applied_overtaken |= overtaken;
+        for other in &mut process.watchers {
+            if let Watcher::Looked { overtaken, .. } = other {
+                *overtaken = true;
+            }
+        }
         let sighting = match sighting_of(seen) {
             Sighting::Unreadable(_) if !self.design.has(Guard::ReadErrorPolicy) => Sighting::Absent,
             sighting => sighting,
         };
+        let was = process.machine.phase();
         process.roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live());
         let event = process.roll.event();
         if self.design.has(Guard::TransitionLock) {
             process.happened(self.design, event);
+            let is = process.machine.phase();
+            state.opened_unduly |= was == Phase::ExternallyDraining
+                && is == Phase::Running
+                && matches!(seen, Seen::Error | Seen::Marker(Marker::Corrupt));
         } else if let Ok(step) = machine::step(process.machine, event) {
             process.machine = step.next;
             process.watchers[watcher] = Watcher::Stepped { effect: step.effect, current };
@@ -403,6 +420,8 @@ impl Model for GatewayModel {
             confirmed: false,
             started_while_draining: false,
             passed_unduly: false,
+            opened_unduly: false,
+            applied_overtaken: false,
         }]
     }
 
@@ -486,6 +505,8 @@ impl Model for GatewayModel {
                 state.confirmed |= !fails
                     && process.roll.wanted().is_some()
                     && process.machine.phase() == Phase::ExternallyDraining;
+                let open = process.machine.phase() == Phase::Running;
+                state.opened_unduly |= open && (fails || state.marker == Marker::Corrupt);
                 state.process = Some(process);
             }
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
@@ -605,6 +626,28 @@ impl Model for GatewayModel {
             Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
                 state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
             }),
+            // Property: TG-S10 fail_safe
+            Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
+            Property::sometimes("fail_safe_reach", |_, state: &State| {
+                let blind = |watcher: &Watcher| {
+                    matches!(watcher, Watcher::Looked { seen: Seen::Error, .. })
+                };
+                state.marker == Marker::Corrupt
+                    && process(state, |it| {
+                        it.machine.phase() == Phase::ExternallyDraining
+                            && it.watchers.iter().any(blind)
+                    })
+            }),
+            // Property: TG-S11 latest_observation_wins
+            Property::always("latest_observation_wins_inv", |_, state: &State| {
+                !state.applied_overtaken
+            }),
+            Property::sometimes("latest_observation_wins_reach", |_, state: &State| {
+                let late = |watcher: &Watcher| {
+                    matches!(watcher, Watcher::Looked { overtaken: true, current: false, .. })
+                };
+                process(state, |it| it.watchers.iter().any(late))
+            }),
             Property::sometimes("seal_reach", |_, state: &State| {
                 state.confirmed && process(state, |it| condition(it.machine, it.word).quiesced)
             }),
@@ -629,8 +672,12 @@ impl GatewayModel {
                     return None;
                 }
                 let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
-                process.watchers[watcher] =
-                    Watcher::Looked { ticket: process.ledger.begin(), seen, current: !fails };
+                process.watchers[watcher] = Watcher::Looked {
+                    ticket: process.ledger.begin(),
+                    seen,
+                    current: !fails,
+                    overtaken: false,
+                };
             }
             Action::WatcherPerforms { watcher } => {
                 let Watcher::Stepped { effect, current } = process.watchers[watcher] else {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod catalogue;
+pub mod channel;
 pub mod design;
 pub mod explorer;
 pub mod gateway;

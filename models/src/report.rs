@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::catalogue::{CATALOGUE, Entry, entry_of};
-use crate::design::Guard;
+use crate::design::{Design, Guard};
 use crate::suite::{Ablation, Expected, Size};
 
 const HOLDS: &str = "holds";
@@ -12,6 +12,8 @@ const HOLDS: &str = "holds";
 /// One engine's account of the design that ships.
 #[derive(Clone, Debug)]
 pub struct EngineRun {
+    /// Which model.
+    pub model: &'static str,
     /// Which engine.
     pub engine: &'static str,
     /// Distinct states.
@@ -74,7 +76,7 @@ impl Report {
         let mut failures = Vec::new();
         for run in &self.engines {
             let engine = run.engine;
-            for entry in &CATALOGUE {
+            for entry in CATALOGUE.iter().filter(|entry| entry.model == run.model) {
                 let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
                 if run.broken.contains(&must_hold) {
                     failures.push(format!("{} {} is falsified ({engine})", entry.id, entry.name));
@@ -86,11 +88,11 @@ impl Report {
                     ));
                 }
             }
-            if run.states != self.size.pinned_states() {
+            let (model, pinned) = (run.model, self.size.pinned_states(run.model));
+            if run.states != pinned {
                 failures.push(format!(
-                    "{engine} counts {} distinct states, and {} are pinned: if the change is meant, pin the new count",
-                    run.states,
-                    self.size.pinned_states()
+                    "{engine} counts {} distinct states of the {model} model, and {pinned} are pinned: if the change is meant, pin the new count",
+                    run.states
                 ));
             }
         }
@@ -111,13 +113,10 @@ impl Report {
     /// What the engines together say of a property.
     fn verdict_on(&self, entry: &Entry) -> &'static str {
         let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
-        if self.engines.iter().any(|run| run.broken.contains(&must_hold)) {
+        let mut runs = self.engines.iter().filter(|run| run.model == entry.model);
+        if runs.clone().any(|run| run.broken.contains(&must_hold)) {
             "FALSIFIED"
-        } else if self
-            .engines
-            .iter()
-            .any(|run| must_be_reached.iter().any(|it| !run.reached.contains(it)))
-        {
+        } else if runs.any(|run| must_be_reached.iter().any(|it| !run.reached.contains(it))) {
             "VACUOUS"
         } else {
             HOLDS
@@ -146,11 +145,13 @@ pub(crate) fn names(guards: &[Guard]) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let model = self.size.model();
+        let (gateway, channel) =
+            (self.size.gateway(Design::tidegate()), self.size.channel(Design::tidegate()));
         writeln!(
             f,
-            "gateway model: {} begins, {} restart, {} user turns, an internal turn, a child, 2 watchers; exhaustive\n",
-            model.begins, model.restarts, model.users
+            "gateway model: {} begins, {} restart, {} user turns, an internal turn, a child, 2 watchers; exhaustive\n\
+             channel model: {} requests of one holder, one of another, {} restart, an internal turn, 1 watcher; exhaustive\n",
+            gateway.begins, gateway.restarts, gateway.users, channel.requests, channel.restarts
         )?;
         let mut rows = vec![["property", "checked as", "verdict"].map(str::to_owned)];
         for entry in &CATALOGUE {
@@ -159,11 +160,13 @@ impl fmt::Display for Report {
         }
         f.write_str(&aligned(&rows))?;
 
-        let mut rows = vec![["engine", "distinct states", "states/s", "time"].map(str::to_owned)];
+        let mut rows =
+            vec![["model", "engine", "distinct states", "states/s", "time"].map(str::to_owned)];
         for run in &self.engines {
             #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
             let rate = run.states as f64 / run.took.as_secs_f64();
             rows.push([
+                run.model.to_owned(),
                 run.engine.to_owned(),
                 thousands(run.states),
                 format!("{:.0} k", rate / 1000.0),
@@ -270,16 +273,19 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::{CHANNEL, GATEWAY};
     use crate::suite::ABLATIONS;
 
     fn report_with(broken: Option<&'static str>, reached: &[&'static str], states: u64) -> Report {
-        let run = EngineRun {
+        let run = |model, states| EngineRun {
+            model,
             engine: "explorer",
             states,
             broken: broken.into_iter().collect(),
             reached: reached.to_vec(),
             took: Duration::from_secs(1),
         };
+        let channel = run(CHANNEL, Size::Small.pinned_states(CHANNEL));
         let ablations = ABLATIONS.map(|ablation| AblationRun {
             ablation,
             broken: match ablation.expected {
@@ -293,7 +299,7 @@ mod tests {
         });
         Report {
             size: Size::Small,
-            engines: vec![run],
+            engines: vec![run(GATEWAY, states), channel],
             ablations: ablations.to_vec(),
             counterexamples: Vec::new(),
             took: Duration::from_secs(1),
@@ -306,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_report_fails_for_each_of_its_reasons() {
-        let pinned = Size::Small.pinned_states();
+        let pinned = Size::Small.pinned_states(GATEWAY);
         assert!(report_with(None, &every_reach(), pinned).is_ok());
         assert!(
             !report_with(Some("shutdown_wins_inv"), &every_reach(), pinned).is_ok(),

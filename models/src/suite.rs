@@ -1,12 +1,16 @@
 //! What is run, and what is expected of it. The suite has no opinion about gateways: models bring the
 //! properties, [`ABLATIONS`] the expectations; `report` judges what came of them.
 
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
+use crate::catalogue::{CHANNEL, GATEWAY, entry_of};
+use crate::channel::ChannelModel;
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::gateway::GatewayModel;
@@ -22,19 +26,28 @@ pub enum Size {
 }
 
 impl Size {
-    pub(crate) const fn model(self) -> GatewayModel {
+    pub(crate) const fn gateway(self, design: Design) -> GatewayModel {
         match self {
-            Size::Small => GatewayModel::small(Design::tidegate()),
-            Size::Full => GatewayModel::full(Design::tidegate()),
+            Size::Small => GatewayModel::small(design),
+            Size::Full => GatewayModel::full(design),
         }
     }
 
-    /// The exact number of distinct states: pinned, so that a change of the code that adds or removes
-    /// behaviour shows as a changed number in a review.
-    pub(crate) const fn pinned_states(self) -> u64 {
+    pub(crate) const fn channel(self, design: Design) -> ChannelModel {
         match self {
-            Size::Small => 1_316_112,
-            Size::Full => 2_173_912,
+            Size::Small => ChannelModel::small(design),
+            Size::Full => ChannelModel::full(design),
+        }
+    }
+
+    /// The exact number of a model's distinct states: pinned, so that a change of the code that adds
+    /// or removes behaviour shows as a changed number in a review.
+    pub(crate) fn pinned_states(self, model: &str) -> u64 {
+        match (self, model) {
+            (Size::Small, GATEWAY) => 1_316_112,
+            (Size::Full, GATEWAY) => 2_173_912,
+            (Size::Small, _) => 777_587,
+            (Size::Full, _) => 1_555_174,
         }
     }
 }
@@ -60,7 +73,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 11] = [
+pub const ABLATIONS: [Ablation; 18] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -116,6 +129,41 @@ pub const ABLATIONS: [Ablation; 11] = [
         expected: Expected::Breaks("bypass_is_bounded_inv"),
         incidents: "I-23, I-26",
     },
+    Ablation {
+        off: &[Guard::ObservationOrder],
+        expected: Expected::Breaks("latest_observation_wins_inv"),
+        incidents: "U5",
+    },
+    Ablation {
+        off: &[Guard::ReadErrorPolicy],
+        expected: Expected::Breaks("fail_safe_inv"),
+        incidents: "U3",
+    },
+    Ablation {
+        off: &[Guard::Epoch],
+        expected: Expected::Breaks("stale_never_closes_inv"),
+        incidents: "I-1",
+    },
+    Ablation {
+        off: &[Guard::OwnFiles],
+        expected: Expected::Breaks("owner_release_inv"),
+        incidents: "I-35, I-38, U6, U7",
+    },
+    Ablation {
+        off: &[Guard::Lease],
+        expected: Expected::Breaks("stale_never_closes_inv"),
+        incidents: "I-2",
+    },
+    Ablation {
+        off: &[Guard::SecondListing],
+        expected: Expected::Breaks("quiesced_means_idle_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::DirectNotFound],
+        expected: Expected::Breaks("quiesced_means_idle_inv"),
+        incidents: "U3",
+    },
 ];
 
 /// A seeded fault that is not found among this many states has survived: without a guard there may be
@@ -160,16 +208,16 @@ enum Done {
 
 #[derive(Clone, Copy)]
 enum Job {
-    Stateright,
-    Explorer,
+    Stateright(&'static str),
+    Explorer(&'static str),
     Ablation(Ablation),
 }
 
 impl Job {
     fn name(self) -> String {
         match self {
-            Job::Stateright => "tidegate, by stateright".to_owned(),
-            Job::Explorer => "tidegate, by the explorer".to_owned(),
+            Job::Stateright(model) => format!("{model} model, by stateright"),
+            Job::Explorer(model) => format!("{model} model, by the explorer"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
         }
     }
@@ -182,34 +230,19 @@ impl Job {
             (options.progress)(&name, Progress::At(states));
             true
         };
-        let model = options.size.model();
+        let (size, ships) = (options.size, Design::tidegate());
         let done = match self {
-            Job::Stateright => Done::Engine(by_stateright(model, began), Vec::new()),
-            Job::Explorer => {
-                let found = explore(&model, Until::Exhausted, at);
-                let stories =
-                    failures_of(&found).map(|found| (found.property, story(found))).collect();
-                Done::Engine(account_of(&found, began), stories)
-            }
+            Job::Stateright(GATEWAY) => by_stateright(GATEWAY, size.gateway(ships)),
+            Job::Stateright(_) => by_stateright(CHANNEL, size.channel(ships)),
+            Job::Explorer(GATEWAY) => by_explorer(GATEWAY, &size.gateway(ships), at),
+            Job::Explorer(_) => by_explorer(CHANNEL, &size.channel(ships), at),
             Job::Ablation(ablation) => {
-                let model = GatewayModel::small(Design::tidegate().without(ablation.off));
-                let until = match ablation.expected {
-                    Expected::Breaks(property) => Until::Broken(property),
-                    Expected::CoveredBy(_) => Until::Exhausted,
-                };
-                let found = explore(&model, until, |states| at(states) && states < ABLATION_MAX);
-                let broken = match ablation.expected {
-                    Expected::Breaks(property) => found.finding(property),
-                    Expected::CoveredBy(_) => failures_of(&found).next(),
-                };
-                Done::Ablation(AblationRun {
-                    ablation,
-                    broken: broken.map(|broken| broken.property),
-                    exhaustive: found.exhaustive,
-                    states: found.states,
-                    story: broken.map(story).unwrap_or_default(),
-                    took: began.elapsed(),
-                })
+                let design = ships.without(ablation.off);
+                if ablation.model() == GATEWAY {
+                    ablate(ablation, &GatewayModel::small(design), at)
+                } else {
+                    ablate(ablation, &ChannelModel::small(design), at)
+                }
             }
         };
         (options.progress)(&name, Progress::Ended(began.elapsed()));
@@ -217,37 +250,89 @@ impl Job {
     }
 }
 
-fn by_stateright(model: GatewayModel, began: Instant) -> EngineRun {
+impl Ablation {
+    /// The model that it is made in: the one with the property that must break.
+    #[must_use]
+    pub fn model(&self) -> &'static str {
+        match self.expected {
+            Expected::Breaks(property) => entry_of(property).map_or(GATEWAY, |entry| entry.model),
+            Expected::CoveredBy(_) => GATEWAY,
+        }
+    }
+}
+
+fn ablate<M>(ablation: Ablation, model: &M, at: impl Fn(u64) -> bool) -> Done
+where
+    M: Model<State: Clone + Eq + Hash + Display, Action: Clone + Display>,
+{
+    let began = Instant::now();
+    let until = match ablation.expected {
+        Expected::Breaks(property) => Until::Broken(property),
+        Expected::CoveredBy(_) => Until::Exhausted,
+    };
+    let found = explore(model, until, |states| at(states) && states < ABLATION_MAX);
+    let broken = match ablation.expected {
+        Expected::Breaks(property) => found.finding(property),
+        Expected::CoveredBy(_) => failures_of(&found).next(),
+    };
+    Done::Ablation(AblationRun {
+        ablation,
+        broken: broken.map(|broken| broken.property),
+        exhaustive: found.exhaustive,
+        states: found.states,
+        story: broken.map(story).unwrap_or_default(),
+        took: began.elapsed(),
+    })
+}
+
+fn by_stateright<M>(name: &'static str, model: M) -> Done
+where
+    M: Model<
+            State: Clone + Debug + Hash + PartialEq + Send + Sync,
+            Action: Clone + Debug + PartialEq,
+        > + Send
+        + Sync
+        + 'static,
+{
+    let began = Instant::now();
     let checker = model.checker().threads(1).spawn_bfs().join();
     let found: Vec<_> = checker.discoveries().into_keys().collect();
     let (broken, reached) = found.into_iter().partition(|name| !name.ends_with("_reach"));
     let states = checker.unique_state_count() as u64;
-    EngineRun { engine: "stateright", states, broken, reached, took: began.elapsed() }
+    let took = began.elapsed();
+    Done::Engine(
+        EngineRun { model: name, engine: "stateright", states, broken, reached, took },
+        Vec::new(),
+    )
 }
 
-fn account_of(found: &Exploration<GatewayModel>, began: Instant) -> EngineRun {
+fn by_explorer<M>(name: &'static str, model: &M, at: impl Fn(u64) -> bool) -> Done
+where
+    M: Model<State: Clone + Eq + Hash + Display, Action: Clone + Display>,
+{
+    let began = Instant::now();
+    let found = explore(model, Until::Exhausted, at);
     let names = |failures| {
-        found
-            .findings
-            .iter()
-            .filter(move |it| it.is_failure == failures)
-            .map(|it| it.property)
-            .collect()
+        let of_this_kind = found.findings.iter().filter(move |it| it.is_failure == failures);
+        of_this_kind.map(|it| it.property).collect()
     };
-    EngineRun {
+    let run = EngineRun {
+        model: name,
         engine: "explorer",
         states: found.states,
         broken: names(true),
         reached: names(false),
         took: began.elapsed(),
-    }
+    };
+    let stories = failures_of(&found).map(|found| (found.property, story(found))).collect();
+    Done::Engine(run, stories)
 }
 
-fn failures_of(found: &Exploration<GatewayModel>) -> impl Iterator<Item = &Finding<GatewayModel>> {
+fn failures_of<M: Model>(found: &Exploration<M>) -> impl Iterator<Item = &Finding<M>> {
     found.findings.iter().filter(|finding| finding.is_failure)
 }
 
-fn story(finding: &Finding<GatewayModel>) -> Vec<String> {
+fn story<M: Model<State: Display, Action: Display>>(finding: &Finding<M>) -> Vec<String> {
     finding
         .steps
         .iter()
@@ -271,7 +356,12 @@ fn story(finding: &Finding<GatewayModel>) -> Vec<String> {
 #[must_use]
 pub fn verify(options: &Options<'_>) -> Report {
     let began = Instant::now();
-    let mut jobs = vec![Job::Stateright, Job::Explorer];
+    let mut jobs = vec![
+        Job::Stateright(GATEWAY),
+        Job::Explorer(GATEWAY),
+        Job::Stateright(CHANNEL),
+        Job::Explorer(CHANNEL),
+    ];
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Done)>> = Mutex::new(Vec::new());

@@ -1,0 +1,573 @@
+//! The control channel as a model: two holders with requests of their own, renewal in two steps, leases
+//! that run out, a gateway that looks at them one by one while they come and go, and internal work at
+//! its gate. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
+//! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
+//! | `LookBegins` | `Ledger::begin`, `Scan::begin` |
+//! | `LookGoesOn` | one name of a `readdir`, or the `read_at` of each, in `Eyes::list`; what comes next, by `Scan::listed` |
+//! | `LookFails` | an error of either |
+//! | `LookIsApplied` | the rest of `Shared::look_and_apply`: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step`, `Word::perform` |
+//! | `InternalArrives`, `InternalEnds` | `Word::admit`, `Word::release` |
+//! | `QuiescedIsRead` | `status::condition`, and whether the first holder's latest request is named, as in `Reading::is_quiesced_for` |
+//! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Roll::first`, `AnyLifecycle::start` |
+//!
+//! A directory is listed from its last name to its first, so that a renewal's new request can be
+//! missed; the other order is the same with the names exchanged. The requests of one listing are looked
+//! at in one step, since each place counts for itself. What it leaves out: the shared marker
+//! and two looks at once (the `gateway` model has both), the writing of files, how long a lease is.
+
+mod story;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use stateright::{Model, Property};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::lifecycle::AnyLifecycle;
+use tidegate::machine::{self, Event, Machine, Phase, Terms};
+use tidegate::reconcile::{Asks, Ledger, Listing, Next, Roll, Scan, Sighting, Ticket};
+use tidegate::request::{Holder, HolderName, Slot};
+use tidegate::status::condition;
+
+use crate::design::{Design, Guard};
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How many requests the first holder makes, renewals included.
+    pub requests: u8,
+    /// How often the process may start again.
+    pub restarts: u8,
+}
+
+impl ChannelModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> ChannelModel {
+        ChannelModel { design, requests: 2, restarts: 0 }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> ChannelModel {
+        ChannelModel { design, requests: 2, restarts: 1 }
+    }
+}
+
+/// Who asks. The first holds internal work, the second does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Asker {
+    /// Begins, renews, cancels.
+    First,
+    /// Begins and cancels.
+    Second,
+    /// Begins, in another container or before a reboot: his request states another epoch.
+    Foreign,
+}
+
+/// A request: whose, and which of his.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Request {
+    by: Asker,
+    number: u8,
+}
+
+impl Asks for Request {
+    fn asks(&self) -> Option<Terms> {
+        let hold_internal = self.by == Asker::First;
+        Some(Terms { hold_internal, suppress_notification: false })
+    }
+}
+
+/// A place in the directory, by its order there.
+type Place = u8;
+
+/// The places there are, in the order of their names: the first holder's requests, the second's, the
+/// foreign one's, and the one that all would share.
+static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
+    let name = |name: &str| -> HolderName { name.parse().expect("a holder's name") };
+    let first = |id: &str| Slot::of(&name("a"), id);
+    [
+        first("0"),
+        first("1"),
+        first("2"),
+        Slot::of(&name("b"), "0"),
+        Slot::of(&name("c"), "0"),
+        Slot::Shared,
+    ]
+});
+
+/// What a look is at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Doing {
+    /// Going through the names: those still ahead are below `ahead`.
+    Listing {
+        /// How many names are still to be passed.
+        ahead: Place,
+        /// What has been found so far.
+        found: Vec<Place>,
+    },
+    /// Looking at each of these.
+    Sighting(Vec<Place>),
+    /// Nothing more: to be applied.
+    Done {
+        /// Whether every name was seen.
+        whole: bool,
+    },
+}
+
+/// A look on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Look {
+    ticket: Ticket,
+    scan: Scan<Place>,
+    doing: Doing,
+    /// What was seen of each place: `None` where nothing stood there.
+    seen: BTreeMap<Place, Option<Request>>,
+}
+
+/// A living process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    machine: Machine,
+    word: Word,
+    roll: Roll<Place, Request>,
+    ledger: Ledger,
+    look: Option<Look>,
+    internal: bool,
+}
+
+/// The whole state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    files: BTreeMap<Place, Request>,
+    process: Option<Process>,
+    /// How many requests the first holder has made.
+    made: u8,
+    /// He has made a new one, and has not removed the old one yet.
+    renewing: Option<Place>,
+    /// Which of his leases have run out: all below this number.
+    run_out: u8,
+    second_begun: bool,
+    restarts_left: u8,
+    /// Ghost: the first holder asks: he began, and neither cancelled nor let his lease run out.
+    first_asks: bool,
+    /// Ghost: the second one does.
+    second_asks: bool,
+    /// Ghost: the first holder has read that the gate is quiesced for him, and still asks.
+    promised: bool,
+    /// Ghost: the gate was closed by a look that saw nothing but requests that are dead.
+    closed_for_dead: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The first holder begins a drain.
+    FirstBegins,
+    /// He renews it: the new request is made.
+    FirstRenews,
+    /// The old one is removed.
+    FirstRemovesOld,
+    /// He cancels.
+    FirstCancels,
+    /// His lease runs out.
+    LeaseRunsOut,
+    /// The second holder begins a drain.
+    SecondBegins,
+    /// The second holder cancels.
+    SecondCancels,
+    /// Somebody begins a drain who is of another boot or container.
+    ForeignBegins,
+    /// The watcher begins a look.
+    LookBegins,
+    /// It passes one name, or looks at one request.
+    LookGoesOn,
+    /// The listing breaks off, or one request cannot be read.
+    LookFails,
+    /// What was seen is applied.
+    LookIsApplied,
+    /// Internal work is admitted.
+    InternalArrives,
+    /// It ends.
+    InternalEnds,
+    /// The first holder reads that the gate is quiesced for him.
+    QuiescedIsRead,
+    /// kill -9.
+    ProcessDies,
+    /// The process starts.
+    ProcessStarts,
+}
+
+impl State {
+    /// Whether a request asks for anything: what is on disk never changes, time does.
+    fn is_live(&self, design: Design) -> impl Fn(&Request, Duration) -> bool + use<> {
+        let run_out = if design.has(Guard::Lease) { self.run_out } else { 0 };
+        move |request, _| match request.by {
+            Asker::First => request.number >= run_out,
+            Asker::Second => true,
+            Asker::Foreign => !design.has(Guard::Epoch),
+        }
+    }
+
+    /// Puts a request where its holder's requests stand.
+    fn begin(&mut self, design: Design, request: Request) -> Place {
+        let own = match request.by {
+            Asker::First => request.number,
+            Asker::Second => 3,
+            Asker::Foreign => 4,
+        };
+        let place = if design.has(Guard::OwnFiles) { own } else { SHARED };
+        self.files.insert(place, request);
+        place
+    }
+
+    fn cancel(&mut self, design: Design, by: Asker) -> Option<()> {
+        let holder = match by {
+            _ if !design.has(Guard::OwnFiles) => Holder::Shared,
+            Asker::First => holder("a"),
+            Asker::Second => holder("b"),
+            Asker::Foreign => holder("c"),
+        };
+        let before = self.files.len();
+        self.files.retain(|place, _| !SLOTS[usize::from(*place)].is_held_by(&holder));
+        (self.files.len() < before).then_some(())
+    }
+
+    fn stands(&self, by: Asker) -> bool {
+        self.files.values().any(|request| request.by == by && request.number >= self.run_out_of(by))
+    }
+
+    fn run_out_of(&self, by: Asker) -> u8 {
+        if by == Asker::First { self.run_out } else { 0 }
+    }
+
+    fn within_look(&mut self, design: Design, fails: bool) -> Option<()> {
+        let look = self.process.as_mut()?.look.as_mut()?;
+        match &mut look.doing {
+            Doing::Listing { .. } if fails => {
+                look.doing = Doing::Done { whole: false };
+                look.forget();
+            }
+            Doing::Listing { ahead, found } => {
+                // Those whose places nobody moves between are passed at once.
+                let passed = if *ahead > RENEWED { RENEWED..*ahead } else { *ahead - 1..*ahead };
+                *ahead = passed.start;
+                found.extend(self.files.keys().copied().filter(|place| passed.contains(place)));
+                if *ahead == 0 {
+                    let found = found.clone();
+                    look.listed(design, found);
+                }
+            }
+            Doing::Sighting(places) => {
+                for place in std::mem::take(places) {
+                    if fails {
+                        look.seen.remove(&place);
+                    } else {
+                        look.seen.insert(place, self.files.get(&place).copied());
+                    }
+                }
+                look.sighted(design);
+            }
+            Doing::Done { .. } => return None,
+        }
+        Some(())
+    }
+
+    fn apply(&mut self, design: Design) -> Option<()> {
+        let is_live = self.is_live(design);
+        let really_live = self.is_live(Design::tidegate());
+        let process = self.process.as_mut()?;
+        let Look { ticket, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
+            return None;
+        };
+        process.ledger = process.ledger.accept(ticket).ok()?;
+        let saw_live = seen.values().flatten().any(|request| really_live(request, Duration::ZERO));
+        let listing = if whole { Listing::Whole } else { Listing::Partial(String::new()) };
+        let known: Vec<Place> = process.roll.entries().map(|(place, _)| *place).collect();
+        let sightings = known.iter().chain(seen.keys()).map(|place| {
+            let sighting = match seen.get(place) {
+                Some(Some(request)) => Sighting::Present(*request),
+                Some(None) if whole => Sighting::Absent,
+                // It was not looked at, or not to the end.
+                _ if design.has(Guard::DirectNotFound) => Sighting::Unreadable(String::new()),
+                _ => Sighting::Absent,
+            };
+            (*place, sighting)
+        });
+        process.roll.apply(sightings, &listing, Duration::ZERO, is_live);
+        let was = process.machine.phase();
+        let event = process.roll.event();
+        process.happened(event);
+        self.closed_for_dead |= was == Phase::Running
+            && process.machine.phase() == Phase::ExternallyDraining
+            && !saw_live;
+        Some(())
+    }
+}
+
+const SHARED: Place = 5;
+
+/// The places below are those of one holder's requests, which a renewal moves between.
+const RENEWED: Place = 3;
+
+/// All of them.
+const PLACES: Place = 6;
+
+fn holder(name: &str) -> Holder {
+    Holder::named(name).expect("a holder's name")
+}
+
+impl Look {
+    fn begin(ledger: Ledger, known: Vec<Place>) -> Look {
+        let doing = Doing::Listing { ahead: PLACES, found: Vec::new() };
+        Look { ticket: ledger.begin(), scan: Scan::begin(known), doing, seen: BTreeMap::new() }
+    }
+
+    fn listed(&mut self, design: Design, found: Vec<Place>) {
+        self.doing = match self.scan.listed(found) {
+            Next::Sight(places) => {
+                self.seen.clear();
+                Doing::Sighting(places)
+            }
+            Next::Whole => Doing::Done { whole: true },
+            Next::Partial => Doing::Done { whole: false },
+        };
+        if self.doing == Doing::Sighting(Vec::new()) {
+            self.sighted(design);
+        }
+        self.forget();
+    }
+
+    /// What a look that is over listed no longer matters.
+    fn forget(&mut self) {
+        if matches!(self.doing, Doing::Done { .. }) {
+            self.scan = Scan::begin(Vec::new());
+        }
+    }
+
+    fn sighted(&mut self, design: Design) {
+        self.doing = if design.has(Guard::SecondListing) {
+            Doing::Listing { ahead: PLACES, found: Vec::new() }
+        } else {
+            Doing::Done { whole: true }
+        };
+        self.forget();
+    }
+}
+
+impl Process {
+    fn happened(&mut self, event: Event) {
+        if let Ok(step) = machine::step(self.machine, event) {
+            self.machine = step.next;
+            self.word = self.word.perform(step.effect).unwrap_or(self.word);
+        }
+    }
+
+    /// Whether the status says quiesced, and names this request.
+    fn is_quiesced_for(&self, request: Request) -> bool {
+        let named = self
+            .roll
+            .entries()
+            .any(|(_, entry)| entry.is_live() && entry.request() == Some(&request));
+        condition(self.machine, self.word).quiesced && named
+    }
+}
+
+impl ChannelModel {
+    fn start(self, state: &State) -> Process {
+        let sightings = state.files.iter().map(|(at, request)| (*at, Sighting::Present(*request)));
+        let is_live = state.is_live(self.design);
+        let roll = Roll::first(sightings, &Listing::Whole, Duration::ZERO, is_live);
+        let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
+        let word = Word::starting();
+        Process {
+            machine: lifecycle.machine(),
+            word: word.perform(effect).unwrap_or(word),
+            roll,
+            ledger: Ledger::default(),
+            look: None,
+            internal: false,
+        }
+    }
+
+    fn step(self, state: &mut State, action: Action) -> Option<()> {
+        let design = self.design;
+        match action {
+            Action::FirstBegins => {
+                (!state.first_asks && state.made < self.requests).then_some(())?;
+                state.begin(design, Request { by: Asker::First, number: state.made });
+                state.made += 1;
+                state.first_asks = true;
+            }
+            Action::FirstRenews => {
+                (state.first_asks && state.renewing.is_none() && state.made < self.requests)
+                    .then_some(())?;
+                let old = state.made - 1;
+                state.begin(design, Request { by: Asker::First, number: state.made });
+                state.made += 1;
+                state.renewing = design.has(Guard::OwnFiles).then_some(old);
+            }
+            Action::FirstRemovesOld => {
+                let old = state.renewing.take()?;
+                state.files.remove(&old);
+            }
+            Action::FirstCancels => {
+                state.renewing.is_none().then_some(())?;
+                state.cancel(design, Asker::First)?;
+                (state.first_asks, state.promised) = (false, false);
+            }
+            Action::LeaseRunsOut => {
+                (state.first_asks && state.renewing.is_none()).then_some(())?;
+                state.run_out = state.made;
+                (state.first_asks, state.promised) = (false, false);
+            }
+            Action::SecondBegins => {
+                (!state.second_begun).then_some(())?;
+                state.begin(design, Request { by: Asker::Second, number: 0 });
+                (state.second_begun, state.second_asks) = (true, true);
+            }
+            Action::SecondCancels => {
+                state.second_asks.then_some(())?;
+                state.cancel(design, Asker::Second)?;
+                state.second_asks = false;
+            }
+            Action::ForeignBegins => {
+                let request = Request { by: Asker::Foreign, number: 0 };
+                (!state.files.values().any(|it| *it == request)).then_some(())?;
+                state.begin(design, request);
+            }
+            Action::LookBegins => {
+                let process = state.process.as_mut()?;
+                process.look.is_none().then_some(())?;
+                let known = process.roll.entries().map(|(place, _)| *place).collect();
+                process.look = Some(Look::begin(process.ledger, known));
+            }
+            Action::LookGoesOn => state.within_look(design, false)?,
+            Action::LookFails => state.within_look(design, true)?,
+            Action::LookIsApplied => state.apply(design)?,
+            Action::InternalArrives => {
+                let process = state.process.as_mut()?;
+                (!std::mem::replace(&mut process.internal, true)).then_some(())?;
+                process.word = process.word.admit(Arrival::New(Origin::Internal)).ok()?;
+            }
+            Action::InternalEnds => {
+                let process = state.process.as_mut()?;
+                std::mem::take(&mut process.internal).then_some(())?;
+                process.word = process.word.release(Origin::Internal);
+            }
+            Action::QuiescedIsRead => {
+                // His latest one: another that is his may be dead, and not looked at yet (F9).
+                let number = state.made.checked_sub(1)?;
+                let latest = Request { by: Asker::First, number };
+                let named = state.process.as_ref().is_some_and(|it| it.is_quiesced_for(latest));
+                (named && state.first_asks).then_some(())?;
+                state.promised = true;
+            }
+            Action::ProcessDies => {
+                state.process.take()?;
+                // Who is gone keeps nothing; a controller asks whether the gateway is alive.
+                state.promised = false;
+            }
+            Action::ProcessStarts => {
+                (state.process.is_none() && state.restarts_left > 0).then_some(())?;
+                state.restarts_left -= 1;
+                state.process = Some(self.start(state));
+            }
+        }
+        if let Some(Process { ledger, look, .. }) = &mut state.process {
+            ledger.renumber(look.iter_mut().map(|look| &mut look.ticket));
+        }
+        Some(())
+    }
+}
+
+impl Model for ChannelModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut state = State {
+            files: BTreeMap::new(),
+            process: None,
+            made: 0,
+            renewing: None,
+            run_out: 0,
+            second_begun: false,
+            restarts_left: self.restarts,
+            first_asks: false,
+            second_asks: false,
+            promised: false,
+            closed_for_dead: false,
+        };
+        state.process = Some(self.start(&state));
+        vec![state]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        actions.extend([
+            A::FirstBegins,
+            A::FirstRenews,
+            A::FirstRemovesOld,
+            A::FirstCancels,
+            A::LeaseRunsOut,
+            A::SecondBegins,
+            A::SecondCancels,
+            A::ForeignBegins,
+            A::LookBegins,
+            A::LookGoesOn,
+            A::LookFails,
+            A::LookIsApplied,
+            A::InternalArrives,
+            A::InternalEnds,
+            A::QuiescedIsRead,
+            A::ProcessDies,
+            A::ProcessStarts,
+        ]);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        self.step(&mut state, action)?;
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<ChannelModel>> {
+        fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+            state.process.as_ref().is_some_and(holds)
+        }
+        vec![
+            // Property: TG-S4 quiesced_means_idle
+            Property::always("quiesced_means_idle_inv", |_, state: &State| {
+                !state.promised || process(state, |it| it.word.is_at_rest() && !it.internal)
+            }),
+            Property::sometimes("quiesced_means_idle_reach", |_, state: &State| {
+                state.promised && state.made > 1 && state.renewing.is_none()
+            }),
+            // Property: TG-S7 owner_release
+            Property::always("owner_release_inv", |_, state: &State| {
+                (!state.first_asks || state.stands(Asker::First))
+                    && (!state.second_asks || state.stands(Asker::Second))
+            }),
+            Property::sometimes("owner_release_reach", |_, state: &State| {
+                state.first_asks && state.second_begun && !state.second_asks
+            }),
+            // Property: TG-S13 stale_never_closes
+            Property::always("stale_never_closes_inv", |_, state: &State| !state.closed_for_dead),
+            Property::sometimes("stale_never_closes_reach", |_, state: &State| {
+                state.run_out > 0
+                    && !state.files.is_empty()
+                    && process(state, |it| {
+                        it.machine.phase() == Phase::Running && it.machine.generation() > 0
+                    })
+            }),
+        ]
+    }
+}
