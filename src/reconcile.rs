@@ -147,7 +147,7 @@ impl<R> Entry<R> {
         self.live
     }
 
-    /// What it asks for. A request that was ruined where it lies keeps the terms it had: bytes that
+    /// What it asks for. A live request that was ruined where it lies keeps the terms it had: bytes that
     /// say nothing do not break the promise of a seal (F9).
     pub const fn terms(&self) -> Terms {
         self.terms
@@ -229,7 +229,9 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                 if entry.request.as_ref() == Some(&request) {
                     return false;
                 }
-                entry.terms = request.asks().unwrap_or(entry.terms);
+                // What was dead has no terms left to keep.
+                let kept = if entry.live { entry.terms } else { Terms::default() };
+                entry.terms = request.asks().unwrap_or(kept);
                 (entry.request, entry.live, entry.since) = (Some(request), true, at);
                 true
             }
@@ -518,6 +520,16 @@ mod tests {
         assert_eq!(roll.entry(&0).map(Entry::terms), Some(HOLD));
         assert_eq!(roll.entry(&1).map(Entry::terms), Some(PLAIN), "it never had any");
         assert_eq!(roll.wanted(), Some(HOLD));
+    }
+
+    #[test]
+    fn a_ruined_request_inherits_nothing_from_a_dead_one() {
+        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let nothing_lives = |_: &Ask, _| false;
+        let lives_no_more = [(0, Sighting::Present(Ask::Live(HOLD)))];
+        assert!(roll.apply(lives_no_more, &Listing::Whole, Duration::MAX, nothing_lives));
+        assert!(roll.look(&[(0, Sighting::Present(Ask::Ruined))], &Listing::Whole));
+        assert_eq!(roll.wanted(), Some(PLAIN));
     }
 
     #[test]
