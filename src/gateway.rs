@@ -20,6 +20,8 @@
 mod alarm;
 mod builder;
 mod changes;
+#[cfg(feature = "tokio")]
+mod on_tokio;
 mod place;
 mod publish;
 mod shared;

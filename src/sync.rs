@@ -67,8 +67,8 @@ mod imp {
 
 use std::time::{Duration, Instant};
 
-pub(crate) use imp::{Arc, AtomicU64, MutexGuard, Ordering, Parker};
-use imp::{AtomicBool, Inner};
+use imp::Inner;
+pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker};
 
 /// A mutex that a panic elsewhere does not take away: everything guarded here is changed by single
 /// assignments at the end of a decision, so what a panic leaves behind is the state before it.

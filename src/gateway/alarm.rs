@@ -3,50 +3,58 @@
 //! a lost event, a network file system, or a home that has come to be another directory cost an
 //! interval, never an answer.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::home::{FileId, Home};
-use crate::sync::{Arc, Bell};
+use crate::sync::{Arc, AtomicBool, Bell, Ordering};
 
 pub(super) struct Alarm {
     watcher: RecommendedWatcher,
     requests: PathBuf,
     /// The directory of named requests that is watched, whatever stands at its name now.
     watched: Option<FileId>,
+    /// Something else has come to stand at its name, or nothing. Its number alone does not tell: a file
+    /// system gives the next directory the number of the last one.
+    replaced: Arc<AtomicBool>,
 }
 
 impl Alarm {
     pub(super) fn set(home: &Home, bell: Arc<Bell>) -> notify::Result<Alarm> {
         let requests = home.requests_path();
-        let names = [home.marker_path(), requests.clone()];
-        let names = names.map(|path| path.file_name().unwrap_or_default().to_owned());
-        let within = requests.clone();
+        let (marker, within) = (home.marker_path(), requests.clone());
+        let replaced = Arc::new(AtomicBool::new(false));
+        let to_tell = Arc::clone(&replaced);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // What could not be told may have been a request.
-            if event.is_ok_and(|event| !concerns_requests(&event, &names, &within)) {
-                return;
+            let news = event.map_or(News::Unclear, |event| News::of(&event, &marker, &within));
+            match news {
+                News::Nothing => return,
+                News::Request => {}
+                // Relaxed: published by the bell.
+                News::Directory | News::Unclear => to_tell.store(true, Ordering::Relaxed),
             }
             bell.ring();
         })?;
         watcher.watch(home.path(), RecursiveMode::NonRecursive)?;
-        let mut alarm = Alarm { watcher, requests, watched: None };
+        let mut alarm = Alarm { watcher, requests, watched: None, replaced };
         alarm.follow(None);
         Ok(alarm)
     }
 
     /// Watches the directory of named requests, where it has come to be another than the one that
-    /// was `listed` last.
-    pub(super) fn follow(&mut self, listed: Option<FileId>) {
-        if listed.is_some() && listed == self.watched {
-            return;
+    /// was `listed` last. Says whether it is watched anew: what happened in it before that must still
+    /// be looked at.
+    pub(super) fn follow(&mut self, listed: Option<FileId>) -> bool {
+        // Relaxed: the ring that came after the store woke this thread, or will.
+        let replaced = self.replaced.swap(false, Ordering::Relaxed);
+        if !replaced && listed.is_some() && listed == self.watched {
+            return false;
         }
         let found = FileId::of(&self.requests);
-        if found == self.watched {
-            return;
+        if !replaced && found == self.watched {
+            return false;
         }
         if self.watched.is_some() {
             // Gone, or no longer there under this name; either way there is nothing to lose.
@@ -54,21 +62,49 @@ impl Alarm {
         }
         let watched = self.watcher.watch(&self.requests, RecursiveMode::NonRecursive);
         self.watched = watched.is_ok().then_some(found).flatten();
+        self.watched.is_some()
     }
 }
 
-fn concerns_requests(event: &Event, names: &[std::ffi::OsString], within: &Path) -> bool {
-    match event.kind {
-        // The watcher's own looks: answering them would never end.
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-        EventKind::Access(_) => return false,
-        _ => {}
+/// What an event may mean for the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Nothing,
+    /// A request came or went.
+    Request,
+    /// The directory of named requests did.
+    Directory,
+    /// Anything may have.
+    Unclear,
+}
+
+impl News {
+    fn of(event: &Event, marker: &Path, requests: &Path) -> News {
+        match event.kind {
+            // The watcher's own looks: answering them would never end.
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+            EventKind::Access(_) => return News::Nothing,
+            _ => {}
+        }
+        let about = |path: &Path| {
+            if path == requests {
+                // Its times and mode change without its being another.
+                match event.kind {
+                    EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) => {
+                        News::Nothing
+                    }
+                    _ => News::Directory,
+                }
+            } else if path == marker || path.parent() == Some(requests) {
+                News::Request
+            } else {
+                News::Nothing
+            }
+        };
+        if event.need_rescan() || event.paths.is_empty() {
+            return News::Unclear;
+        }
+        let all = event.paths.iter().map(|path| about(path));
+        all.max_by_key(|news| *news as u8).unwrap_or(News::Unclear)
     }
-    event.need_rescan()
-        || event.paths.is_empty()
-        || event.paths.iter().any(|path| {
-            let name: Option<&OsStr> = path.file_name();
-            path.parent() == Some(within)
-                || name.is_some_and(|name| names.iter().any(|it| it == name))
-        })
 }

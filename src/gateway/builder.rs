@@ -133,12 +133,14 @@ impl Builder {
         if let Some(watcher) = &mut watcher {
             let watched = Arc::clone(&shared);
             #[cfg(feature = "notify")]
-            let mut alarm = shared.alarm(watcher.bell());
+            let (mut alarm, again) = (shared.alarm(watcher.bell()), watcher.bell());
             watcher.begin(move || {
                 let next = watched.watch_round();
                 #[cfg(feature = "notify")]
-                if let Some(alarm) = &mut alarm {
-                    alarm.follow(watched.listed());
+                if let Some(alarm) = &mut alarm
+                    && alarm.follow(watched.listed())
+                {
+                    again.ring();
                 }
                 next
             });

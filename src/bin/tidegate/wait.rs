@@ -150,16 +150,23 @@ fn what_it_waits_for(reading: &Reading) -> String {
         origin: String,
         age_s: f64,
     }
+    #[derive(serde::Deserialize)]
+    struct Complaint {
+        detail: String,
+    }
     let Some(count) = reading.active_agents() else {
         return "the gateway does not say what is in flight".to_owned();
     };
     let work: Vec<Work> = reading.body().read("active_work").unwrap_or_default();
+    // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
+    let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
+    let degraded: String = degraded.iter().map(|it| format!("; {}", it.detail)).collect();
     let named: Vec<String> = work
         .iter()
         .map(|work| format!("{} ({}, {:.0} s)", work.label, work.origin, work.age_s))
         .collect();
     let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
-    format!("{count} in flight{named}")
+    format!("{count} in flight{named}{degraded}")
 }
 
 #[derive(Default)]
@@ -176,7 +183,7 @@ impl Told {
             .is_none_or(|(at, text)| at.elapsed() >= TELL_EVERY && *text != waiting_for);
         if is_news {
             // Nobody may be there to read it; the waiting goes on.
-            let _ = writeln!(io::stderr(), "tidegate: waiting for {waiting_for}");
+            let _ = writeln!(io::stderr(), "tidegate: waiting: {waiting_for}");
             self.last = Some((Instant::now(), waiting_for));
         }
     }

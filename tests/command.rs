@@ -1,0 +1,306 @@
+//! The `tidegate` command against a gateway that lives in this process: what it waits for, what it
+//! answers, and how it tells the ways of not getting it apart. Nothing here sleeps: the gateway is told
+//! to look, and the command is waited for.
+
+#![cfg(feature = "cli")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::home::Home;
+use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Gateway, Origin};
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// Fast enough that no test waits for it.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+fn ci() -> Holder {
+    Holder::named("ci").expect("a name")
+}
+
+struct Scene {
+    dir: tempfile::TempDir,
+    home: Home,
+    gateway: Gateway,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let gateway = Gateway::builder(dir.path()).interval(INTERVAL).start().expect("starts");
+        Scene { home: Home::at(dir.path()), gateway, dir }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).arg("--json").env("TIDEGATE_HOME", self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Answer {
+        Answer::of(&self.command(arguments).output().expect("the command runs"))
+    }
+
+    /// Begins a `drain --wait` for `ci`, and goes on once the gateway is draining for it and the
+    /// command has said what it waits for.
+    fn waiting(&self, more: &[&str]) -> Child {
+        let mut changes = self.gateway.changes();
+        let arguments = [&["drain", "--holder", "ci", "--wait", "--timeout", "10m"], more].concat();
+        let mut child = self.command(&arguments).spawn().expect("the command starts");
+        while self.gateway.phase() != Phase::ExternallyDraining {
+            changes.recv().expect("the gateway lives");
+        }
+        // Told after the first look at the status, from which on losing the drain is noticed.
+        let mut line = String::new();
+        let stderr = child.stderr.as_mut().expect("piped");
+        BufReader::with_capacity(1, stderr).read_line(&mut line).expect("reads");
+        assert!(line.contains("waiting: 1 in flight"), "{line}");
+        child
+    }
+
+    fn asks(&self) -> bool {
+        self.home.observe().verdict().asks_for_drain()
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    code: Option<i32>,
+    json: Value,
+    text: String,
+    told: String,
+}
+
+impl Answer {
+    fn of(output: &Output) -> Answer {
+        Answer {
+            code: output.status.code(),
+            json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            told: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn of_waiting(child: Child) -> Answer {
+        Answer::of(&child.wait_with_output().expect("the command ends"))
+    }
+}
+
+/// TG-S14 receipt_is_true. F9: 0 only on a live gateway's quiesced that names this very request, with
+/// the instant until which acting is safe. U12: a renewed drain is another request.
+#[test]
+fn receipt_is_true() {
+    let scene = Scene::new();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let child = scene.waiting(&["--lease", "20m"]);
+    drop(turn);
+    let answer = Answer::of_waiting(child);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let id = answer.json["request_id"].as_str().expect("named");
+    assert_eq!(
+        (&answer.json["quiesced"], &answer.json["draining"]),
+        (&Value::from(true), &Value::from(true))
+    );
+    let safe_for = answer.json["safe_for_s"].as_f64().expect("bounded by the lease");
+    assert!(safe_for > 1190.0 && safe_for <= 1200.0, "{safe_for}");
+    let quiesced = scene.gateway.quiesced().wait().expect("sealed");
+    assert_eq!(quiesced.request_ids(), [id.to_owned()]);
+    let safe_until = answer.json["safe_until_uptime_ms"].as_u64().map(Duration::from_millis);
+    assert!(safe_until <= quiesced.until(), "{safe_until:?} {quiesced:?}");
+    assert!(scene.gateway.admit(Origin::Internal).is_err());
+
+    let renewed = scene.run(&["renew", "--holder", "ci", "--lease", "2h"]);
+    assert_eq!(renewed.code, Some(0), "{renewed:?}");
+    assert_ne!(renewed.json["request_id"], id);
+    let cancelled = scene.run(&["cancel", "--holder", "ci"]);
+    assert_eq!((cancelled.code, &cancelled.json["was_draining"]), (Some(0), &Value::from(true)));
+    let lost = scene.run(&["renew", "--holder", "ci"]);
+    assert_eq!(lost.code, Some(4), "{lost:?}");
+    assert!(lost.told.contains("ci has no live drain request"), "{lost:?}");
+}
+
+#[test]
+fn idle_is_enough_lets_internal_work_through() {
+    let scene = Scene::new();
+    let answer = scene.run(&["drain", "--holder", "ci", "--wait", "--idle-is-enough"]);
+    assert_eq!((answer.code, &answer.json["quiesced"]), (Some(0), &Value::from(false)));
+    assert!(answer.json["safe_for_s"].as_f64().is_some_and(|safe| safe > 3590.0), "{answer:?}");
+    assert!(scene.gateway.admit(Origin::User).is_err());
+    assert!(scene.gateway.admit(Origin::Internal).is_ok());
+}
+
+/// I-1, I-2, I-60: who gives up leaves no request behind, unless told to.
+#[test]
+fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
+    let scene = Scene::new();
+    let _turn = scene.gateway.admit_labelled(Origin::User, "chat 7").expect("open");
+    let wait = ["drain", "--holder", "ci", "--wait", "--timeout", "100ms"];
+    let answer = scene.run(&wait);
+    assert_eq!((answer.code, &answer.json["ok"]), (Some(3), &Value::from(false)), "{answer:?}");
+    assert!(answer.told.contains("waiting: 1 in flight"), "{answer:?}");
+    assert!(answer.told.contains("timed out: 1 in flight: chat 7 (user"), "{answer:?}");
+    assert!(answer.told.contains("taken back") && !scene.asks(), "{answer:?}");
+
+    let answer = scene.run(&[&wait[..], &["--keep"]].concat());
+    assert_eq!(answer.code, Some(3));
+    assert!(answer.told.contains("stays") && scene.asks(), "{answer:?}");
+}
+
+#[test]
+fn a_gateway_that_is_gone_or_going_is_told_apart() {
+    let scene = Scene::new();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let child = scene.waiting(&[]);
+    let ending = scene.gateway.shut_down(ShutdownCause::Sigterm, LONG);
+    let refused = Answer::of_waiting(child);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.told.contains("a shutdown wins"), "{refused:?}");
+
+    drop(turn);
+    let _ = ending.wait();
+    let gone = scene.run(&["drain", "--holder", "ci", "--wait"]);
+    assert_eq!(gone.code, Some(5), "{gone:?}");
+    assert!(!scene.asks());
+}
+
+/// U12, I-38: a controller whose drain is gone is told, and never that it may act.
+#[test]
+fn a_drain_that_is_taken_away_is_lost_also_where_another_one_goes_on() {
+    let scene = Scene::new();
+    let _turn = scene.gateway.admit(Origin::User).expect("open");
+    let child = scene.waiting(&[]);
+    let others = DrainRequest::by("ops").holder(Holder::named("ops").expect("a name"));
+    scene.home.begin_drain(&others).expect("writes");
+    scene.home.cancel_drain(&ci()).expect("removes");
+    let lost = Answer::of_waiting(child);
+    assert_eq!(lost.code, Some(4), "{lost:?}");
+    assert!(lost.told.contains("the drain is lost"), "{lost:?}");
+    assert!(scene.asks(), "what others ask is not touched");
+}
+
+#[test]
+fn an_interrupt_takes_back_one_s_own_request_unless_told_to_keep_it() {
+    for (signal, keep) in [
+        (rustix::process::Signal::INT, false),
+        (rustix::process::Signal::TERM, false),
+        (rustix::process::Signal::INT, true),
+    ] {
+        let scene = Scene::new();
+        let _turn = scene.gateway.admit(Origin::User).expect("open");
+        let child = scene.waiting(if keep { &["--keep"] } else { &[] });
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).expect("signals");
+        let answer = Answer::of_waiting(child);
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.told.contains("interrupted"), "{answer:?}");
+        assert_eq!(scene.asks(), keep, "{answer:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_wrong_usage() {
+    let scene = Scene::new();
+    for arguments in [
+        &["drain", "--holder", "../x"][..],
+        &["drain", "--timeout", "3s"],
+        &["drain", "--wait", "--idle-is-enough", "--hold-internal"],
+        &["drain", "--wait", "--timeout", "2h"],
+        &["cancel", "--all"],
+        &["cancel", "--all", "--force", "--holder", "ci"],
+        &["observe", "--mode", "999"],
+    ] {
+        let answer = scene.run(arguments);
+        assert_eq!(answer.code, Some(2), "{arguments:?}: {answer:?}");
+    }
+    assert!(!scene.asks());
+}
+
+#[test]
+fn by_force_everybody_s_goes_and_who_did_it_is_told() {
+    let scene = Scene::new();
+    scene.home.begin_drain(&DrainRequest::by("alice").holder(ci())).expect("writes");
+    scene.home.begin_drain(&DrainRequest::by("bob")).expect("writes");
+    let answer = scene.run(&["cancel", "--all", "--force", "--by", "root"]);
+    assert_eq!((answer.code, &answer.json["was_draining"]), (Some(0), &Value::from(true)));
+    for (who, what) in [("alice", "ci."), ("bob", "the shared marker")] {
+        let line = answer.told.lines().find(|line| line.contains(who)).expect("told");
+        assert!(line.contains("root cancelled") && line.contains(what), "{line}");
+    }
+    assert!(!scene.asks());
+}
+
+/// U10: a controller in another container stamps another epoch. Its request is ignored, and both the
+/// status and whoever waits says so.
+#[test]
+fn who_waits_is_told_what_the_gateway_complains_of() {
+    let scene = Scene::new();
+    let _turn = scene.gateway.admit(Origin::User).expect("open");
+    let foreign = scene.home.requests_path().join("dash.1.json");
+    fs::write(foreign, r#"{"epoch":"other-boot:7","principal":"dashboard"}"#).expect("writes");
+    scene.gateway.reconcile_now();
+    let answer = scene.run(&["drain", "--wait", "--timeout", "100ms"]);
+    assert_eq!(answer.code, Some(3));
+    assert!(
+        answer.told.contains("dash.1.json by dashboard was made in another boot"),
+        "{answer:?}"
+    );
+}
+
+/// The command as a user who is not the files' owner: root may do anything, so root tries as another.
+fn as_a_stranger(scene: &Scene, arguments: &[&str]) -> Answer {
+    let copy = tempfile::tempdir().expect("temp dir");
+    let open = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("permits");
+    };
+    let program = copy.path().join("tidegate");
+    // By another process: a file that this one had open to write would be busy in every child forked
+    // meanwhile.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_tidegate")).arg(&program).status();
+    assert!(copied.expect("cp runs").success());
+    open(copy.path());
+    open(scene.dir.path());
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--home").arg(scene.dir.path());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    Answer::of(&command.output().expect("the command runs"))
+}
+
+/// Modes are 0600 unless asked for: who may not read a request learns why, and what would let him. U8,
+/// U38: who may not remove one is told that the drain stays on.
+#[test]
+fn a_mode_that_keeps_others_out_is_told_and_one_that_lets_them_in_works() {
+    if !rustix::process::geteuid().is_root() {
+        println!("only root can be two users; not tried");
+        return;
+    }
+    let scene = Scene::new();
+    let ask = DrainRequest::by("root");
+    scene.home.begin_drain(&ask).expect("writes");
+    let observed = as_a_stranger(&scene, &["observe", "--json"]);
+    assert_eq!((observed.code, &observed.json["verdict"]), (Some(0), &Value::from("unreadable")));
+    let explained = as_a_stranger(&scene, &["observe"]);
+    assert!(explained.text.contains("mode 0600 and owner 0 keep user 65534"), "{explained:?}");
+    let cancelled = as_a_stranger(&scene, &["cancel", "--json"]);
+    assert_eq!(
+        (cancelled.code, &cancelled.json["ok"], &cancelled.json["was_draining"]),
+        (Some(1), &Value::from(false), &Value::from(true)),
+        "{cancelled:?}"
+    );
+    assert!(cancelled.told.contains("the drain stays on"), "{cancelled:?}");
+
+    scene.home.clone().with_mode(0o644).begin_drain(&ask).expect("writes");
+    let observed = as_a_stranger(&scene, &["observe", "--json"]);
+    assert_eq!(observed.json["verdict"], "active", "{observed:?}");
+}

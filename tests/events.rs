@@ -1,0 +1,103 @@
+//! File events wake the watcher (feature `notify`), and its interval is the backstop where they are
+//! lost: with an interval of an hour only an event can have been it, and where the home has come to be
+//! another directory only the interval can.
+
+#![cfg(feature = "notify")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use tidegate::home::Home;
+use tidegate::machine::Phase;
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Changes, Gateway, Origin};
+
+const NEVER: Duration = Duration::from_secs(3600);
+const OFTEN: Duration = Duration::from_millis(2);
+/// Turns a hang into a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn becomes(changes: &mut Changes, phase: Phase) {
+    assert_eq!(changes.recv().expect("the gateway lives").to, phase);
+}
+
+#[test]
+fn requests_that_come_and_go_are_seen_at_once() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
+    let mut changes = gateway.changes();
+    for holder in [Holder::Shared, Holder::named("ci").expect("a name")] {
+        let ask = DrainRequest::by("test").holder(holder.clone());
+        home.begin_drain(&ask).expect("writes");
+        becomes(&mut changes, Phase::ExternallyDraining);
+        home.cancel_drain(&holder).expect("removes");
+        becomes(&mut changes, Phase::Running);
+    }
+    // By hand, as people do it.
+    fs::write(home.marker_path(), "").expect("touches");
+    becomes(&mut changes, Phase::ExternallyDraining);
+    fs::remove_file(home.marker_path()).expect("removes");
+    becomes(&mut changes, Phase::Running);
+}
+
+#[test]
+fn the_directory_of_requests_is_followed_where_it_is_made_anew() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
+    let mut changes = gateway.changes();
+    let ask = DrainRequest::by("test").holder(Holder::named("ci").expect("a name"));
+    for _ in 0..3 {
+        fs::remove_dir(home.requests_path()).expect("rmdir");
+        home.begin_drain(&ask).expect("makes it anew");
+        becomes(&mut changes, Phase::ExternallyDraining);
+        home.cancel_drain(ask.its_holder()).expect("removes");
+        becomes(&mut changes, Phase::Running);
+    }
+}
+
+/// Whoever changed a file where no event tells of it has the watcher look himself.
+#[test]
+fn a_poke_is_a_look() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
+    let mut changes = gateway.changes();
+    gateway.poke();
+    Home::at(dir.path()).begin_drain(&DrainRequest::default()).expect("writes");
+    gateway.poke();
+    becomes(&mut changes, Phase::ExternallyDraining);
+}
+
+/// The home is a symbolic link that is swapped, as deployments do: no event tells of what happens in
+/// the new directory, and it is not the one that this gateway locked. A request there still counts; that
+/// there is none is not believed.
+#[test]
+fn a_home_that_is_swapped_is_polled_and_asks_but_never_releases() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let [home, first, second] = ["home", "first", "second"].map(|name| dir.path().join(name));
+    let swap = |to| {
+        let aside = dir.path().join("aside");
+        symlink(to, &aside).expect("links");
+        fs::rename(aside, &home).expect("swaps");
+    };
+    fs::create_dir(&first).expect("mkdir");
+    fs::create_dir(&second).expect("mkdir");
+    swap(&first);
+    let gateway = Gateway::builder(&home).interval(OFTEN).start().expect("starts");
+    let mut changes = gateway.changes();
+    swap(&second);
+    Home::at(&home).begin_drain(&DrainRequest::default()).expect("writes");
+    becomes(&mut changes, Phase::ExternallyDraining);
+    Home::at(&home).cancel_drain(&Holder::Shared).expect("removes");
+    // The watcher's own look may overtake this one, with what it saw before the removal.
+    let began = Instant::now();
+    while !gateway.status().degraded.iter().any(|it| it.code == "request_unreadable") {
+        assert!(began.elapsed() < PATIENCE, "{:?}", gateway.status().degraded);
+        gateway.reconcile_now();
+    }
+    assert!(gateway.admit(Origin::User).is_err(), "an unmounted home looks like this, too");
+    swap(&first);
+    becomes(&mut changes, Phase::Running);
+}
