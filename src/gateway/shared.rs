@@ -36,8 +36,9 @@ const NAP: Duration = Duration::from_secs(1);
 /// Each repetition means that another look was applied meanwhile, so a few always suffice.
 const LOOKS_MAX: u32 = 16;
 
-/// A directory's times may not tell that something came or went, on a file system that is not kept by
-/// this machine. So each look of this many lists, whatever they say.
+/// A directory's times do not tell that a file in it was written to, and, where it is not kept by this
+/// machine, may not even tell that one came or went. So where there is a request, or the file system is
+/// such a one, each look of this many lists, whatever they say.
 const LIST_EVERY: u32 = 64;
 
 /// How often what was left behind is swept, and how long a dead request is kept before, for the
@@ -248,9 +249,13 @@ impl Shared {
     fn look_and_apply(&self) -> Result<(), Overtaken> {
         let (ticket, since, known) = {
             let state = self.state.lock();
-            let doubted = state.looks % LIST_EVERY == LIST_EVERY - 1;
-            let since = state.stamp.map(|stamp| if doubted { stamp.doubted() } else { stamp });
-            (state.ledger.begin(), since, state.known())
+            let known = state.known();
+            let is_due = state.looks % LIST_EVERY == LIST_EVERY - 1;
+            let since = state.stamp.map(|stamp| {
+                let believed = known.is_empty() && stamp.tells_for_good();
+                if is_due && !believed { stamp.doubted() } else { stamp }
+            });
+            (state.ledger.begin(), since, known)
         };
         let look = self.place.look(since, &known);
         let now = self.rules.clock.now();

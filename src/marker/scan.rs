@@ -63,24 +63,23 @@ pub(crate) struct Stamp {
     id: FileId,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Whether an equal stamp means that nothing has come or gone.
+    /// Whether the same times mean that nothing has come or gone.
     tells: bool,
+    /// Whether they do so for good: see [`tells_of_every_change`].
+    for_good: bool,
 }
 
 impl Stamp {
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_possible_wrap,
-        clippy::cast_lossless,
-        reason = "their types differ by system"
-    )]
-    fn of(found: &Stat) -> Stamp {
-        Stamp {
-            id: FileId::from(found),
-            modified: (found.st_mtime as i64, found.st_mtime_nsec as i64),
-            changed: (found.st_ctime as i64, found.st_ctime_nsec as i64),
-            tells: true,
-        }
+    /// As it is to be remembered at this second of the wall clock that stamps files.
+    fn of(found: &Stat, second: i64, for_good: bool) -> Stamp {
+        let [modified, changed] = times_of(found);
+        let tells = modified.0.max(changed.0) + SETTLED_SECONDS < second;
+        Stamp { id: FileId::from(found), modified, changed, tells, for_good }
+    }
+
+    /// Whether the directory is as it was.
+    fn is_of(self, found: &Stat) -> bool {
+        self.id == FileId::from(found) && [self.modified, self.changed] == times_of(found)
     }
 
     #[cfg(feature = "notify")]
@@ -88,15 +87,54 @@ impl Stamp {
         self.id
     }
 
+    /// Whether it need never be doubted by one who knows of no request.
+    pub(crate) fn tells_for_good(self) -> bool {
+        self.for_good
+    }
+
     /// The same, but no longer believed: the next look lists.
     pub(crate) fn doubted(self) -> Stamp {
         Stamp { tells: false, ..self }
     }
+}
 
-    /// The same, as it is to be remembered at this second of the wall clock that stamps files.
-    fn at(self, second: i64) -> Stamp {
-        Stamp { tells: self.modified.0.max(self.changed.0) + SETTLED_SECONDS < second, ..self }
-    }
+/// When it was last written, and last changed.
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::cast_possible_wrap,
+    clippy::cast_lossless,
+    reason = "their types differ by system"
+)]
+fn times_of(found: &Stat) -> [(i64, i64); 2] {
+    [
+        (found.st_mtime as i64, found.st_mtime_nsec as i64),
+        (found.st_ctime as i64, found.st_ctime_nsec as i64),
+    ]
+}
+
+/// Whether a directory's times tell of all that comes and goes in it: on the file systems that this
+/// machine's own kernel keeps. One that is kept elsewhere, or by a program, may not bother.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn tells_of_every_change(directory: impl AsFd) -> bool {
+    const EXT: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683e;
+    const F2FS: u64 = 0xf2f5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "its type differs by system"
+    )]
+    rustix::fs::fstatfs(directory).is_ok_and(|found| {
+        [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&(found.f_type as u64 & 0xffff_ffff))
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn tells_of_every_change(_: impl AsFd) -> bool {
+    false
 }
 
 /// Where to look.
@@ -146,7 +184,7 @@ impl Eyes {
             return Look { shared, named: Vec::new(), listing, stamp: None };
         }
         let (named, listing, stamp) = match found {
-            Ok(found) if since.is_some_and(|since| since.tells && since == Stamp::of(&found)) => {
+            Ok(found) if since.is_some_and(|since| since.tells && since.is_of(&found)) => {
                 (Vec::new(), Listing::Unchanged, since)
             }
             Ok(_) => self.list(known).unwrap_or_else(|error| blind(&error)),
@@ -174,7 +212,8 @@ impl Eyes {
     /// Looks at the named requests, in the order that a [`Scan`] says.
     fn list(&self, known: &[Slot]) -> io::Result<Listed> {
         let directory = open_directory(&self.requests)?;
-        let stamp = Stamp::of(&rustix::fs::fstat(&directory)?);
+        let found = rustix::fs::fstat(&directory)?;
+        let for_good = tells_of_every_change(&directory);
         let mut scan = Scan::begin(known.to_vec());
         let mut named = Vec::new();
         loop {
@@ -196,7 +235,8 @@ impl Eyes {
                 Next::Whole => {
                     let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
                     let now = chrono::Utc::now().timestamp();
-                    let stamp = (!named.iter().any(is_unreadable)).then(|| stamp.at(now));
+                    let stamp = (!named.iter().any(is_unreadable))
+                        .then(|| Stamp::of(&found, now, for_good));
                     return Ok((named, Listing::Whole, stamp));
                 }
                 Next::Partial => {
@@ -273,5 +313,5 @@ impl Names {
 
 /// The second in which a file was last written.
 pub(super) fn modified_second(found: &Stat) -> i64 {
-    Stamp::of(found).modified.0
+    times_of(found)[0].0
 }

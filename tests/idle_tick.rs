@@ -1,0 +1,42 @@
+//! What a tick costs where nothing happens: no memory at all. In a file of its own, since an allocator
+//! is the process's. The system calls are counted by `strace`, see `benches/README.md`.
+
+#![cfg(feature = "test-util")]
+
+use std::time::{Duration, Instant};
+
+use tidegate::Gateway;
+use tidegate::request::{DrainRequest, Holder};
+
+/// Turns a hang into a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn allocations_of(ticks: u32, gateway: &Gateway) -> u64 {
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..ticks {
+            gateway.reconcile_now();
+        }
+    });
+    counted.count_total
+}
+
+#[test]
+fn an_idle_tick_allocates_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    // A directory that is younger than the clock that stamps it can tell is listed at each look, and
+    // only time makes it older.
+    let began = Instant::now();
+    while allocations_of(1, &gateway) > 0 {
+        assert!(began.elapsed() < PATIENCE, "no look is idle");
+        std::thread::yield_now();
+    }
+    assert_eq!(allocations_of(200, &gateway), 0);
+
+    // The counter counts: a look at a request is no idle tick.
+    gateway.begin_drain(&DrainRequest::default()).expect("writes");
+    assert!(allocations_of(1, &gateway) > 0);
+    gateway.cancel_drain(&Holder::Shared).expect("removes");
+    gateway.reconcile_now();
+    assert_eq!(allocations_of(200, &gateway), 0);
+}
