@@ -82,6 +82,23 @@ pub enum ControlError {
         /// Who.
         holder: Holder,
     },
+    /// It cannot be told what the holder asks.
+    #[error("cannot see the drain request of {holder}: {reason}; nothing was changed")]
+    Unseen {
+        /// Who.
+        holder: Holder,
+        /// Why.
+        reason: String,
+    },
+    /// What the holder asks was removed, or nothing was found to remove, and the gateway cannot see that
+    /// it is gone.
+    #[error(
+        "the drain of {holder} stays on: the gateway cannot see that its request is gone; `degraded` in its status says why"
+    )]
+    StaysOn {
+        /// Who.
+        holder: Holder,
+    },
     /// Whether a gateway is alive, or what it says, could not be read.
     #[error("cannot read {}: {source}; nothing is known of the gateway", path.display())]
     Unreadable {

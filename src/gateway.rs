@@ -218,7 +218,8 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`ControlError::NotRemoved`]: the drain stays on.
+    /// [`ControlError::NotRemoved`]: the drain stays on; so it does with [`ControlError::StaysOn`], where
+    /// the request is gone, or its home is, and that cannot be seen.
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         self.handle.shared.cancel_drain(holder)
     }

@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::error::{ControlError, StartError};
 use crate::holder::{Holder, Slot};
 use crate::marker::{self, Eyes, RealDisk};
 use crate::reconcile::{Listing, Sighting, Verdict, judge};
-use crate::request::{DrainRequest, Request};
-use crate::status::Reading;
+use crate::request::{DrainRequest, Request, Standing};
+use crate::status::{Reading, STATUS_BYTES_MAX};
 
 /// How often, and how long apart, a start asks for a lock that somebody holds. A reader who asks
 /// whether a gateway is alive holds it for microseconds; a gateway holds it for good.
@@ -58,8 +58,10 @@ impl Home {
     }
 
     /// The same home, whose files are written with these permission bits instead of
-    /// [`DEFAULT_MODE`](marker::DEFAULT_MODE): `0o640` where gateway and controllers are different
-    /// users of one group. The owner can always read and write what he writes.
+    /// [`DEFAULT_MODE`](marker::DEFAULT_MODE): `0o640` on both sides where gateway and controllers are
+    /// different users of one group, in a home that is the group's and that the group may write (2770).
+    /// The owner can always read and write what he writes. The directory of named requests is made like
+    /// the home itself: who may make the one marker may make named requests.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Home {
         Home { mode: mode & 0o777 | 0o600, ..self }
@@ -145,27 +147,55 @@ impl Home {
     /// request is in force throughout: the new one stands before the old one goes. It has a new
     /// [`request_id`](Request::request_id).
     ///
+    /// Where the holder is the shared slot, a cancel that comes between looking and writing is undone.
+    /// A named holder's is not.
+    ///
     /// # Errors
     ///
-    /// [`ControlError::NothingToRenew`] where he has no live request any more: his drain is lost, and
-    /// the gate may have been open since. Otherwise as [`Home::begin_drain`].
+    /// [`ControlError::NothingToRenew`] where he has no live request any more, or none that lasted until
+    /// the new one stood: his drain is lost, and the gate may have been open since.
+    /// [`ControlError::Unseen`] where that cannot be told. Otherwise as [`Home::begin_drain`].
     pub fn renew_drain(
         &self,
         holder: &Holder,
         lease: Option<Duration>,
     ) -> Result<Request, ControlError> {
         let observation = self.observe();
-        let his = observation
-            .requests()
-            .find(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
-        let Some((_, _, request)) = his else {
-            return Err(ControlError::NothingToRenew { holder: holder.clone() });
+        let is_his = |slot: &Slot| slot.is_held_by(holder);
+        let mut live = observation.requests().filter(|it| is_his(it.0) && it.1.asks_for_drain());
+        let Some((slot, _, request)) = live.next() else {
+            return Err(observation
+                .unseen_of(holder)
+                .unwrap_or_else(|| ControlError::NothingToRenew { holder: holder.clone() }));
         };
         let again = DrainRequest::again(request, holder.clone());
-        self.begin_drain(&match lease {
+        let again = match lease {
             Some(lease) => again.lease(lease),
             None => again,
-        })
+        };
+        let epoch = Epoch::current();
+        let renewed = again.stamp(&fresh_id(), &epoch, Now::by_system());
+        let stood = match holder {
+            Holder::Shared => {
+                self.begin(holder, &renewed)?;
+                true
+            }
+            Holder::Named(name) => {
+                let others = observation.requests().map(|(other, ..)| other);
+                let others = others.filter(|other| is_his(other) && *other != slot);
+                let old: Vec<Slot> = std::iter::once(slot).chain(others).cloned().collect();
+                let new = Slot::of(name, renewed.request_id().unwrap_or_default());
+                marker::renew(&RealDisk, self, &new, &renewed, &old)?
+            }
+        };
+        if stood && request.standing(&epoch, Now::by_system()) == Standing::Live {
+            return Ok(renewed);
+        }
+        if stood {
+            // The old one ran out before the new one was there for certain.
+            self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
+        }
+        Err(ControlError::NothingToRenew { holder: holder.clone() })
     }
 
     /// Takes the holder's request away, durably, and says whether there was one (R3). Idempotent.
@@ -185,50 +215,86 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// As [`Home::cancel_drain`].
+    /// As [`Home::cancel_drain`], and [`ControlError::Unseen`] where it cannot be told whose request
+    /// stands there.
     pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
         let slots = match holder {
             Holder::Named(name) => vec![Slot::of(name, request_id)],
-            Holder::Shared => match marker::observe(&self.marker_path()) {
-                Sighting::Present(request) if request.request_id() == Some(request_id) => {
-                    vec![Slot::Shared]
+            Holder::Shared => match self.look_at(holder, request_id) {
+                Sighting::Present(_) => vec![Slot::Shared],
+                Sighting::Absent => return Ok(false),
+                Sighting::Unreadable(reason) => {
+                    return Err(ControlError::Unseen { holder: holder.clone(), reason });
                 }
-                _ => Vec::new(),
             },
         };
         Ok(marker::cancel(&RealDisk, self, &slots)? > 0)
     }
 
+    /// Looks at this one request of the holder: [`Sighting::Absent`] also where another one stands in
+    /// its place.
+    #[must_use]
+    pub fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+        match holder {
+            Holder::Named(name) => marker::observe(&self.slot_path(&Slot::of(name, request_id))),
+            Holder::Shared => match marker::observe(&self.marker_path()) {
+                Sighting::Present(other) if other.request_id() != Some(request_id) => {
+                    Sighting::Absent
+                }
+                seen => seen,
+            },
+        }
+    }
+
     /// Takes everybody's request away, also those of others: for people, when whoever asked is gone.
-    /// Gives what stood there, and logs it with `by`, who did this.
-    ///
-    /// # Errors
-    ///
-    /// As [`Home::cancel_drain`]; what could be removed is removed all the same.
-    pub fn cancel_all(&self, by: &str) -> Result<Observation, ControlError> {
-        let observation = self.observe();
-        let mut slots = marker::named_slots(self)?;
-        slots.push(Slot::Shared);
-        for (slot, sighting) in &observation.sightings {
-            if *sighting != Sighting::Absent {
-                let principal = match sighting {
-                    Sighting::Present(request) => request.principal(),
-                    Sighting::Absent | Sighting::Unreadable(_) => None,
-                };
-                tracing::warn!(by, %slot, principal, "a drain is cancelled by force");
+    /// Gives what it took away, each logged with `by`, who did this; and, as [`Home::cancel_drain`] does,
+    /// why something stays, if anything does. What could be removed is removed all the same.
+    pub fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
+        let mut removed = Vec::new();
+        let mut result = self.remove(&[Slot::Shared], by, &mut removed);
+        let mut more = true;
+        while more {
+            let named = marker::some_slots(self).and_then(|(slots, cut_short)| {
+                more = cut_short;
+                self.remove(&slots, by, &mut removed)
+            });
+            more &= named.is_ok();
+            result = result.and(named);
+        }
+        (removed, result)
+    }
+
+    fn remove(
+        &self,
+        slots: &[Slot],
+        by: &str,
+        removed: &mut Vec<Removed>,
+    ) -> Result<(), ControlError> {
+        let mut failed = None;
+        for slot in slots {
+            let seen = marker::observe(&self.slot_path(slot));
+            match marker::cancel(&RealDisk, self, std::slice::from_ref(slot)) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let request = match seen {
+                        Sighting::Present(request) => Some(request),
+                        Sighting::Absent | Sighting::Unreadable(_) => None,
+                    };
+                    let principal = request.as_ref().and_then(Request::principal);
+                    tracing::warn!(by, %slot, principal, "a drain is cancelled by force");
+                    removed.push(Removed { slot: slot.clone(), request });
+                }
+                Err(error) => failed = Some(error),
             }
         }
-        marker::cancel(&RealDisk, self, &slots)?;
-        Ok(observation)
+        failed.map_or(Ok(()), Err)
     }
 
     fn slots_of(&self, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
-        let mut slots = match holder {
-            Holder::Shared => vec![Slot::Shared],
-            Holder::Named(_) => marker::named_slots(self)?,
-        };
-        slots.retain(|slot| slot.is_held_by(holder));
-        Ok(slots)
+        match holder {
+            Holder::Shared => Ok(vec![Slot::Shared]),
+            Holder::Named(_) => marker::slots_of(self, holder),
+        }
     }
 
     /// Looks at every request. Never fails or blocks (R5). Of a home that is not there nothing is
@@ -253,7 +319,7 @@ impl Home {
     pub fn status(&self) -> Result<Reading, ControlError> {
         // The lock first: a status read after it was seen held is of that gateway or a later one.
         let lock = self.read_lock()?;
-        let bytes = match marker::read(&self.status_path()) {
+        let bytes = match marker::read(&self.status_path(), STATUS_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(source) => {
@@ -279,16 +345,16 @@ impl Home {
         Ok(Some(read_body(&mut file).unwrap_or_default()))
     }
 
-    pub(crate) fn make_requests_directory(&self) -> io::Result<bool> {
-        marker::make_requests_directory(&RealDisk, self)
-    }
-
     /// Takes the lock for a gateway, for as long as the value lives.
     pub(crate) fn lock(&self, incarnation: &str) -> Result<HomeLock, StartError> {
         let path = self.lock_path();
         let unusable = |source| StartError::Home { path: path.clone(), source };
-        let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).clone();
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).mode(self.mode).clone();
         let mut file = open_lock(&path, &options).map_err(unusable)?;
+        // Who may read the status must be able to see whether it is a living gateway's. Not an error
+        // where the file is another user's: then its mode is his affair.
+        let _ = file.set_permissions(PermissionsExt::from_mode(self.mode));
         for attempt in 1.. {
             if try_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(unusable)? {
                 break;
@@ -307,6 +373,16 @@ impl Home {
         let id = FileId::from(&rustix::fs::fstat(&file).map_err(|error| unusable(error.into()))?);
         Ok(HomeLock { file, id })
     }
+}
+
+/// A request that was [taken away by force](Home::cancel_all).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Where it stood.
+    pub slot: Slot,
+    /// What it said; `None` where that could not be read.
+    pub request: Option<Request>,
 }
 
 /// What a visitor sees who looks at a home once, judged as a gateway on this machine would.
@@ -340,6 +416,19 @@ impl Observation {
             }
             Sighting::Absent | Sighting::Unreadable(_) => None,
         })
+    }
+
+    /// Why it cannot be told what this holder asks, if that cannot be told.
+    fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
+        let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
+            Sighting::Unreadable(reason) if slot.is_held_by(holder) => Some(reason),
+            _ => None,
+        });
+        let reason = unreadable.or(match (&self.listing, holder) {
+            (Listing::Partial(reason), Holder::Named(_)) => Some(reason),
+            _ => None,
+        })?;
+        Some(ControlError::Unseen { holder: holder.clone(), reason: reason.clone() })
     }
 
     /// Why something could not be read, if anything could not.

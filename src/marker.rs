@@ -6,7 +6,8 @@
 //! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but his own.
 //! * **TG-S12 no_torn_request**: a writer makes a whole file beside the place, syncs it, renames it
 //!   over and syncs the directory, so a reader sees a whole request or none, and an acknowledged begin
-//!   or cancel survives power loss. A renewal removes the old request after the new one is durable.
+//!   or cancel survives power loss. A renewal removes the old request after the new one is durable, and
+//!   takes the new one back where the old one had been cancelled meanwhile.
 //! * Nothing at a request's name is followed, waited for or read without bound: a FIFO hung the
 //!   original for good (U33), a symlink had it overwrite somebody else's file (U37).
 
@@ -25,7 +26,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
 use crate::error::ControlError;
-use crate::holder::Slot;
+use crate::holder::{Holder, Slot};
 use crate::home::Home;
 use crate::reconcile::Sighting;
 use crate::request::Request;
@@ -42,7 +43,7 @@ pub const MARKER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Looks once. Does not block on anything that is no regular file, and never fails.
 #[must_use]
 pub fn observe(path: &Path) -> Sighting {
-    sighting_of(read_at(CWD, path, MARKER_BYTES_MAX), MARKER_BYTES_MAX)
+    sighting_of(read(path, MARKER_BYTES_MAX), MARKER_BYTES_MAX)
 }
 
 fn sighting_of(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
@@ -54,9 +55,9 @@ fn sighting_of(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
     }
 }
 
-/// The bytes of a regular file, [`MARKER_BYTES_MAX`] and one more at most.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_at(CWD, path, MARKER_BYTES_MAX)
+/// The bytes of a regular file, `bytes_max` and one more at most.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_at(CWD, path, bytes_max)
 }
 
 /// The bytes of a regular file in a directory, `bytes_max` and one more at most.
@@ -118,7 +119,7 @@ pub(crate) fn begin(
     let not_written = |source| ControlError::NotWritten { path: path.clone(), source };
     let directory = home.directory_of(slot);
     if directory != home.path() {
-        make_requests_directory(disk, home).map_err(not_written)?;
+        disk.make_directory(&home.requests_path()).map_err(not_written)?;
         // Also where it was there before: whoever made it may not have synced it yet.
         sync(disk, home.path())?;
     }
@@ -132,10 +133,30 @@ pub(crate) fn begin(
     if older.is_empty() { Ok(()) } else { sync(disk, &directory) }
 }
 
-/// Says whether it was not there before.
-pub(crate) fn make_requests_directory(disk: &impl Disk, home: &Home) -> io::Result<bool> {
-    // Who may read its files may search it too.
-    disk.make_directory(&home.requests_path(), home.mode() | (home.mode() & 0o444) >> 2)
+/// Puts a request in its slot, durably, and then takes the holder's `old` ones away, of which the first
+/// is the one it renews. Says whether that still stood there: if not, the holder has cancelled it
+/// meanwhile, or renewed it elsewhere, and the new one is taken away again.
+pub(crate) fn renew(
+    disk: &impl Disk,
+    home: &Home,
+    slot: &Slot,
+    request: &Request,
+    old: &[Slot],
+) -> Result<bool, ControlError> {
+    begin(disk, home, slot, request, &[])?;
+    let mut stood = true;
+    for (at, old) in old.iter().enumerate() {
+        match disk.remove(&home.slot_path(old)) {
+            Ok(was_there) => stood &= was_there || at > 0,
+            Err(error) => tracing::warn!(%error, "a request that was renewed cannot be removed"),
+        }
+    }
+    if stood {
+        sync(disk, &home.directory_of(slot))?;
+    } else {
+        cancel(disk, home, std::slice::from_ref(slot))?;
+    }
+    Ok(stood)
 }
 
 /// Takes requests away, durably. Says how many stood there.
@@ -151,18 +172,53 @@ pub(crate) fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<us
         }
     }
     // Also where nothing stood: the removal that somebody else began may not be on disk yet.
-    for directory in [home.path().to_owned(), home.requests_path()] {
-        if slots.iter().any(|slot| home.directory_of(slot) == directory) {
-            sync(disk, &directory)?;
+    if slots.contains(&Slot::Shared) {
+        sync(disk, home.path())?;
+    }
+    if slots.iter().any(|slot| *slot != Slot::Shared) || slots.is_empty() {
+        match disk.sync_directory(&home.requests_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let path = home.requests_path();
+                return Err(ControlError::NotDurable { path, source: error });
+            }
+            // Where there is no directory, nothing stands in it.
+            _ => {}
         }
     }
     failed.map_or(Ok(removed), Err)
 }
 
-/// The slots of named requests that stand there now.
-pub(crate) fn named_slots(home: &Home) -> Result<Vec<Slot>, ControlError> {
+/// The slots of this holder's named requests that stand there now.
+pub(crate) fn slots_of(home: &Home, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
+    match slots_in(home, |slot| slot.is_held_by(holder))? {
+        (slots, false) => Ok(slots),
+        (_, true) => Err(too_many(home)),
+    }
+}
+
+/// The slots of named requests that stand there now, and whether there are more.
+pub(crate) fn some_slots(home: &Home) -> Result<(Vec<Slot>, bool), ControlError> {
+    match slots_in(home, |_| true)? {
+        (slots, true) if slots.is_empty() => Err(too_many(home)),
+        found => Ok(found),
+    }
+}
+
+fn slots_in(
+    home: &Home,
+    wanted: impl Fn(&Slot) -> bool,
+) -> Result<(Vec<Slot>, bool), ControlError> {
     let path = home.requests_path();
-    scan::slots_in(&path).map_err(|source| ControlError::Unlisted { path, source })
+    match scan::slots_in(&path, wanted) {
+        Ok(names) => Ok((names.slots, names.cut_short)),
+        Err(source) => Err(ControlError::Unlisted { path, source }),
+    }
+}
+
+fn too_many(home: &Home) -> ControlError {
+    let source =
+        io::Error::other("there are too many files; remove what is no request, or is dead");
+    ControlError::Unlisted { path: home.requests_path(), source }
 }
 
 /// Whether a replaced file's bytes must be on disk before its name is.

@@ -129,6 +129,8 @@ impl Asks for Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry<R> {
     request: Option<R>,
+    /// What stood there, and since when, before it was ruined where it lies.
+    whole: Option<(R, Duration)>,
     terms: Terms,
     live: bool,
     /// Whether the look that is being applied could see it.
@@ -151,6 +153,15 @@ impl<R> Entry<R> {
     /// say nothing do not break the promise of a seal (F9).
     pub const fn terms(&self) -> Terms {
         self.terms
+    }
+
+    /// The request whose lease was promised to last: the one that stands there or, where that one was
+    /// ruined, what it was before. Writing to a file by hand is no release, so it takes nothing back.
+    pub const fn promised(&self) -> Option<&R> {
+        match &self.whole {
+            Some((whole, _)) => Some(whole),
+            None => self.request(),
+        }
     }
 
     /// The time since boot at which the request was first seen or, once it is dead, found dead.
@@ -181,7 +192,8 @@ impl<S: Ord, R: Asks> Roll<S, R> {
         for (slot, sighting) in sightings {
             if matches!(sighting, Sighting::Unreadable(_)) {
                 let terms = Terms::default();
-                let unseen = Entry { request: None, terms, live: true, seen: false, since: at };
+                let (request, whole) = (None, None);
+                let unseen = Entry { request, whole, terms, live: true, seen: false, since: at };
                 roll.entries.insert(slot, unseen);
             } else {
                 roll.see(slot, sighting, at);
@@ -229,17 +241,23 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                 if entry.request.as_ref() == Some(&request) {
                     return false;
                 }
-                // What was dead has no terms left to keep.
-                let kept = if entry.live { entry.terms } else { Terms::default() };
-                entry.terms = request.asks().unwrap_or(kept);
+                let asks = request.asks();
+                // What was dead has nothing left to keep.
+                if asks.is_none() && entry.live {
+                    let since = entry.since;
+                    let whole = entry.request.take().filter(|it| it.asks().is_some());
+                    entry.whole = whole.map(|it| (it, since)).or(entry.whole.take());
+                } else {
+                    (entry.terms, entry.whole) = (asks.unwrap_or_default(), None);
+                }
                 (entry.request, entry.live, entry.since) = (Some(request), true, at);
                 true
             }
             (Sighting::Present(request), None) => {
                 let terms = request.asks().unwrap_or_default();
-                let request = Some(request);
-                self.entries
-                    .insert(slot, Entry { request, terms, live: true, seen: true, since: at });
+                let (request, whole) = (Some(request), None);
+                let entry = Entry { request, whole, terms, live: true, seen: true, since: at };
+                self.entries.insert(slot, entry);
                 true
             }
         }
@@ -253,10 +271,11 @@ impl<S: Ord, R: Asks> Roll<S, R> {
             let Some(request) = entry.request.as_ref().filter(|_| seen && entry.live) else {
                 continue;
             };
+            let promised = entry.whole.as_ref().is_some_and(|(whole, at)| is_live(whole, *at));
             // Dead once, dead until it is another request: what a clock that is set back revived
             // would be a drain that nobody asked for again.
-            if !is_live(request, entry.since) {
-                (entry.live, entry.since, news) = (false, at, true);
+            if !promised && !is_live(request, entry.since) {
+                (entry.live, entry.whole, entry.since, news) = (false, None, at, true);
             }
         }
         news
@@ -520,6 +539,23 @@ mod tests {
         assert_eq!(roll.entry(&0).map(Entry::terms), Some(HOLD));
         assert_eq!(roll.entry(&1).map(Entry::terms), Some(PLAIN), "it never had any");
         assert_eq!(roll.wanted(), Some(HOLD));
+    }
+
+    /// Found in review: ruined, and bounded by the author's age for what has no lease, a request was
+    /// dropped before the end of the lease that had been promised.
+    #[test]
+    fn a_ruined_request_keeps_what_was_promised_of_its_lease() {
+        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let until =
+            |end: u64| move |ask: &Ask, _: Duration| matches!(ask, Ask::Live(_)) && end > 10;
+        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
+        for _ in 0..2 {
+            roll.apply(ruined(), &Listing::Whole, Duration::from_secs(1), until(11));
+            assert_eq!(roll.wanted(), Some(HOLD), "also where its bytes would count no more");
+            assert_eq!(roll.entry(&0).and_then(Entry::promised), Some(&Ask::Live(HOLD)));
+        }
+        assert!(roll.apply(ruined(), &Listing::Whole, Duration::from_secs(2), until(10)));
+        assert_eq!(roll.wanted(), None);
     }
 
     #[test]

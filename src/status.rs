@@ -22,6 +22,23 @@ use crate::machine::{Machine, Phase, ShutdownCause};
 use crate::reconcile::{Entry, Listing, Roll};
 use crate::request::{LeaseLeft, Request, Standing, iso};
 
+/// A status file is never longer than this: as many holders and as much active work as it lists, and
+/// every text in it, have a bound.
+pub(crate) const STATUS_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// A text that others chose is told up to this many characters.
+const TEXT_MAX: usize = 256;
+
+/// Of this many labelled turns, the younger ones are not listed.
+pub(crate) const ACTIVE_WORK_MAX: usize = 256;
+
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// What machine and gate together amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -107,11 +124,8 @@ impl HolderStatus {
         let lease_left = request.map(|request| request.lease_left(epoch, now));
         HolderStatus {
             holder: slot.holder_name(),
-            request_id: request
-                .and_then(Request::request_id)
-                .map(str::to_owned)
-                .or_else(|| slot.request_id()),
-            principal: request.and_then(Request::principal).map(str::to_owned),
+            request_id: id_of(slot, entry),
+            principal: request.and_then(Request::principal).map(bounded),
             age_s: Some(age.as_secs_f64()),
             lease_left_s: match lease_left {
                 None | Some(LeaseLeft::Unleased) => None,
@@ -120,6 +134,12 @@ impl HolderStatus {
             hold_internal: entry.terms().hold_internal,
         }
     }
+}
+
+/// A request's own name: as it states, and else as its file is called.
+fn id_of(slot: &Slot, entry: &Entry<Request>) -> Option<String> {
+    let stated = entry.request().and_then(Request::request_id).map(bounded);
+    stated.or_else(|| slot.request_id())
 }
 
 /// Who asks for the drain in force.
@@ -137,8 +157,12 @@ fn live(roll: &Roll<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Reque
 pub(crate) fn held_until(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
     live(roll)
         .filter(|(_, entry)| entry.terms().hold_internal)
-        .filter_map(|(_, entry)| entry.request())
-        .filter(|request| request.lease_left(epoch, now) != LeaseLeft::Unleased)
+        .filter_map(|(_, entry)| entry.promised())
+        // What has no lease, or has outlived it since it was ruined, lives until it is removed.
+        .filter(|request| match request.lease_left(epoch, now) {
+            LeaseLeft::Unleased => false,
+            LeaseLeft::For(left) => left > Duration::ZERO,
+        })
         .map(|request| request.lease_ends_at_uptime(epoch))
         .min()
         .flatten()
@@ -148,10 +172,7 @@ pub(crate) fn held_until(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) ->
 pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
     live(roll)
         .filter(|(_, entry)| entry.terms().hold_internal)
-        .filter_map(|(slot, entry)| {
-            let stated = entry.request().and_then(Request::request_id).map(str::to_owned);
-            stated.or_else(|| slot.request_id())
-        })
+        .filter_map(|(slot, entry)| id_of(slot, entry))
         .collect()
 }
 
@@ -159,7 +180,7 @@ pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveWork {
-    /// What its admission called it.
+    /// What its admission called it, or the beginning of that.
     pub label: String,
     /// Whose it is.
     pub origin: Origin,
@@ -168,13 +189,13 @@ pub struct ActiveWork {
 }
 
 impl ActiveWork {
-    pub(crate) fn new(label: String, origin: Origin, age: Duration) -> ActiveWork {
-        ActiveWork { label, origin, age_s: age.as_secs_f64() }
+    pub(crate) fn new(label: &str, origin: Origin, age: Duration) -> ActiveWork {
+        ActiveWork { label: bounded(label), origin, age_s: age.as_secs_f64() }
     }
 }
 
 /// Something that is not as it should be, for people and alarms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Degraded {
     /// Which: `request_unreadable`, `request_corrupt`, `request_unleased`, `request_of_other_epoch`,
@@ -182,44 +203,82 @@ pub struct Degraded {
     pub code: &'static str,
     /// What exactly, and what to do.
     pub detail: String,
+    /// Seconds since this gateway first saw it, where that matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+}
+
+impl Degraded {
+    pub(crate) fn new(code: &'static str, detail: String) -> Degraded {
+        Degraded { code, detail, age_s: None }
+    }
+}
+
+/// What is wrong, and the time since boot at which it began, where its age matters: an age of itself
+/// would be news at each look.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Complaint {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    since: Option<Duration>,
 }
 
 /// This many things that are not as they should be are told one by one.
 const DEGRADED_MAX: usize = 16;
 
+/// What a status says of these complaints.
+pub(crate) fn degraded(complaints: &[Complaint], now: Now) -> Vec<Degraded> {
+    let told = complaints.iter().take(DEGRADED_MAX).map(|it| Degraded {
+        code: it.code,
+        detail: it.detail.clone(),
+        age_s: it.since.map(|since| now.uptime.saturating_sub(since).as_secs_f64()),
+    });
+    let mut told: Vec<Degraded> = told.collect();
+    if complaints.len() > DEGRADED_MAX {
+        let detail = format!("and {} more", complaints.len() - DEGRADED_MAX);
+        told.push(Degraded::new("more", detail));
+    }
+    told
+}
+
 /// What is wrong with the requests, if anything is. It costs nothing where nothing is.
-pub(crate) fn degraded(
+pub(crate) fn complaints(
     unreadable: Vec<(Slot, String)>,
     listing: &Listing,
     roll: &Roll<Slot, Request>,
     epoch: &Epoch,
     now: Now,
-) -> Vec<Degraded> {
+    unleased_max_age: Option<Duration>,
+) -> Vec<Complaint> {
     let mut all = Vec::new();
     if let Listing::Partial(reason) = listing {
-        let detail =
-            format!("not every drain request can be seen, so none is taken to be gone: {reason}");
-        all.push(Degraded { code: "requests_unlisted", detail });
+        let detail = format!(
+            "not every drain request can be seen, so none is taken to be gone or to have run out: {reason}"
+        );
+        all.push(Complaint { code: "requests_unlisted", detail, since: None });
     }
-    all.extend(unreadable.into_iter().map(|(slot, reason)| Degraded {
+    all.extend(unreadable.into_iter().map(|(slot, reason)| Complaint {
         code: "request_unreadable",
         detail: format!(
             "{} cannot be read, so it counts for what it was: {reason}",
             capitalized(&slot)
         ),
+        since: None,
     }));
-    let wrong = roll.entries().filter_map(|(slot, entry)| {
+    all.extend(roll.entries().filter_map(|(slot, entry)| {
         let request = entry.request()?;
         let (code, what) = what_is_wrong(request, entry.is_live(), epoch, now)?;
-        let by = request.principal().map(|by| format!(" by {by}")).unwrap_or_default();
-        Some(Degraded { code, detail: format!("{}{by} {what}", capitalized(slot)) })
-    });
-    all.extend(wrong);
-    if all.len() > DEGRADED_MAX {
-        let detail = format!("and {} more", all.len() - DEGRADED_MAX);
-        all.truncate(DEGRADED_MAX);
-        all.push(Degraded { code: "more", detail });
-    }
+        let by = request.principal().map(|by| format!(" by {}", bounded(by))).unwrap_or_default();
+        let bound = match unleased_max_age {
+            Some(age) if matches!(code, "request_corrupt" | "request_unleased") => {
+                format!(", or until it has stood for {} s", age.as_secs_f64())
+            }
+            _ => String::new(),
+        };
+        let detail = format!("{}{by} {what}{bound}", capitalized(slot));
+        let since = matches!(code, "request_corrupt" | "request_unleased").then_some(entry.since());
+        Some(Complaint { code, detail, since })
+    }));
     all
 }
 
@@ -403,10 +462,8 @@ impl Reading {
         let body = Body::parse(bytes).unwrap_or_default();
         // A gateway that has just started holds the lock before it has replaced its predecessor's
         // status. What the predecessor said is not what a live gateway says.
-        let alive = lock.is_some_and(|owner| {
-            let alive = owner.string("incarnation");
-            alive.is_none() || alive == body.string("incarnation")
-        });
+        let alive =
+            lock.is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"));
         Reading { body, alive }
     }
 

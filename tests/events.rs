@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tidegate::home::Home;
 use tidegate::machine::Phase;
 use tidegate::request::{DrainRequest, Holder};
-use tidegate::{Changes, Gateway, Origin};
+use tidegate::{Changes, ControlError, Gateway, Origin};
 
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(2);
@@ -88,9 +88,11 @@ fn a_home_that_is_swapped_is_polled_and_asks_but_never_releases() {
     let gateway = Gateway::builder(&home).interval(OFTEN).start().expect("starts");
     let mut changes = gateway.changes();
     swap(&second);
-    Home::at(&home).begin_drain(&DrainRequest::default()).expect("writes");
+    let ask = DrainRequest::by("test").holder(Holder::named("ci").expect("a name"));
+    Home::at(&home).begin_drain(&ask).expect("writes");
     becomes(&mut changes, Phase::ExternallyDraining);
-    Home::at(&home).cancel_drain(&Holder::Shared).expect("removes");
+    let cancelled = gateway.cancel_drain(ask.its_holder());
+    assert!(matches!(cancelled, Err(ControlError::StaysOn { .. })), "{cancelled:?}");
     // The watcher's own look may overtake this one, with what it saw before the removal.
     let began = Instant::now();
     while !gateway.status().degraded.iter().any(|it| it.code == "request_unreadable") {

@@ -47,6 +47,7 @@ fn without_file_handles_nothing_changes_and_it_is_told() {
     drop(held);
 
     opened.reconcile_now();
+    drained.reconcile_now();
     assert!(opened.admit(Origin::User).is_err());
     assert!(opened.status().degraded.is_empty() && drained.status().degraded.is_empty());
     assert_eq!(fresh.observe().verdict(), Verdict::Absent);

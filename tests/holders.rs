@@ -297,6 +297,57 @@ fn quiesced_means_idle() {
     assert_eq!(quiesced.until(), Some(33 * HOUR));
 }
 
+/// TG-S4, F9. Found in review: ruined where it lies, a request lost its lease and, with a bound on what has
+/// none, its gate reopened an hour before the end of what was promised.
+#[test]
+fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
+    let scene = Scene::with(|builder| builder.unleased_max_age(Duration::from_secs(60)));
+    scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let promised = scene.gateway.quiesced().wait().expect("idle and sealed").until();
+    assert_eq!(promised, Some(25 * HOUR));
+    fs::write(&scene.requests()[0], [0, 0]).expect("ruins it");
+    scene.gateway.reconcile_now();
+    assert_eq!(scene.codes(), ["request_corrupt"]);
+    let after = scene.gateway.quiesced().wait().expect("still sealed");
+    assert_eq!((after.until(), after.request_ids().len()), (promised, 1));
+    scene.pass(ALMOST_AN_HOUR);
+    assert!(scene.gateway.admit(Origin::Internal).is_err());
+    scene.pass(INSTANT);
+    assert!(scene.is_open());
+    assert_eq!(scene.codes(), ["request_outlived"]);
+}
+
+/// TG-S14. Found in review: what could not be read was taken to be gone.
+#[test]
+fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
+    let scene = Scene::new();
+    fs::create_dir(scene.home.requests_path().join("ci.1.json")).expect("mkdir");
+    let error = scene.home.renew_drain(&named("ci"), None).expect_err("it cannot be read");
+    assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
+    assert!(error.to_string().contains("a directory stands there"), "{error}");
+    let error = scene.home.renew_drain(&named("ops"), None).expect_err("that is another's");
+    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+
+    fs::create_dir(scene.home.marker_path()).expect("mkdir");
+    let error =
+        scene.home.cancel_request(&Holder::Shared, "x").expect_err("whose it is, who knows");
+    assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
+}
+
+/// Found in review: a file that a person writes to is no new file, and was swept for what it had been.
+#[test]
+fn what_was_written_to_since_it_was_dead_is_not_swept() {
+    let scene = Scene::with(|builder| builder.unleased_max_age(HOUR));
+    let path = scene.lay("ops.json", "{}");
+    scene.gateway.reconcile_now();
+    scene.pass(HOUR);
+    assert!(scene.is_open());
+    fs::write(&path, r#"{"principal":"again"}"#).expect("writes");
+    scene.pass(2 * HOUR);
+    assert!(path.exists());
+    assert!(!scene.is_open());
+}
+
 /// U36: 348 drafts of killed writers were never swept. Dead requests are told of first.
 #[test]
 fn what_is_dead_is_swept_after_it_was_told_of_and_what_lives_is_not() {
@@ -335,7 +386,7 @@ fn a_cancel_that_fails_says_so_and_takes_the_rest() {
 
 #[test]
 fn modes_are_as_asked_whatever_the_umask() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     let mode =
         |path: &std::path::Path| fs::metadata(path).expect("exists").permissions().mode() & 0o777;
@@ -344,8 +395,24 @@ fn modes_are_as_asked_whatever_the_umask() {
     assert_eq!(mode(&scene.requests()[0]), 0o600);
     assert_eq!(mode(&scene.home.status_path()), 0o600);
 
+    assert_eq!(mode(&scene.home.lock_path()), 0o600);
+
     let scene = Scene::with(|builder| builder.mode(0o640));
     scene.home.clone().with_mode(0o644).begin_drain(&ask("ci")).expect("writes");
     assert_eq!(mode(&scene.requests()[0]), 0o644);
     assert_eq!(mode(&scene.home.status_path()), 0o640);
+    assert_eq!(mode(&scene.home.lock_path()), 0o640, "who reads the status must see who lives");
+
+    // Who may make the one marker may make named requests, whoever comes first.
+    let dir = tempfile::tempdir().expect("temp dir");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2770)).expect("permits");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).expect("gives away");
+    }
+    let home = Home::at(dir.path());
+    home.begin_drain(&ask("ci")).expect("writes");
+    let [around, within] =
+        [dir.path(), &home.requests_path()].map(|it| fs::metadata(it).expect("exists"));
+    assert_eq!(within.permissions(), around.permissions());
+    assert_eq!((within.uid(), within.gid()), (around.uid(), around.gid()));
 }

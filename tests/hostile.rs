@@ -14,7 +14,7 @@ use tidegate::home::Home;
 use tidegate::marker::{MARKER_BYTES_MAX, REQUESTS_MAX};
 use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DrainRequest, Holder};
-use tidegate::{Gateway, Origin, marker};
+use tidegate::{ControlError, Gateway, Origin, marker};
 
 /// What a gateway whose gate is open makes of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,6 +241,63 @@ fn thousands_of_files_are_looked_at_within_bounds() {
     assert!(degraded.iter().any(|it| it.code == "requests_unlisted"), "{degraded:?}");
     fs::remove_file(requests.join("live.json")).expect("removes");
     assert!(scene.is_open(), "listed whole again");
+
+    // Found in review: among so many, a holder's own was not found, and he was told there was none.
+    for number in 0..20 {
+        let holder = Holder::named(&format!("ci{number}")).expect("a name");
+        scene.home.begin_drain(&DrainRequest::by("ci").holder(holder.clone())).expect("writes");
+        let again = scene.home.renew_drain(&holder, None);
+        assert!(again.is_ok() || matches!(again, Err(ControlError::Unseen { .. })), "{again:?}");
+        assert!(scene.home.cancel_drain(&holder).expect("removes"));
+    }
+    let (removed, result) = scene.home.cancel_all("root");
+    result.expect("removes");
+    assert_eq!(removed.len(), REQUESTS_MAX, "one was exchanged for another");
+    assert_eq!(fs::read_dir(&requests).expect("lists").count(), 1, "the README is no request");
+}
+
+/// Found in review: a request as big as may be made a status too big to be read, so a living gateway was
+/// taken for dead.
+#[test]
+fn what_others_write_does_not_make_the_status_unreadable() {
+    let scene = scene();
+    let ci = Holder::named("ci").expect("a name");
+    let ask = DrainRequest::by("ci").holder(ci.clone()).hold_internal(true);
+    let request = scene.gateway.begin_drain(&ask).expect("writes").request;
+    let huge = "\\u0001".repeat(usize::try_from(MARKER_BYTES_MAX).expect("fits") / 7);
+    write(
+        &scene.home.marker_path(),
+        format!(r#"{{"principal":"{huge}","request_id":"{huge}"}}"#).as_bytes(),
+    );
+    let _work = scene.gateway.admit_labelled(Origin::Internal, "x".repeat(1 << 20));
+    assert!(!scene.is_open());
+    let reading = scene.home.status().expect("reads");
+    assert!(reading.is_quiesced_for(request.request_id().expect("named")));
+    let size = fs::metadata(scene.home.status_path()).expect("exists").len();
+    assert!(size < 16 * 1024, "{size} bytes");
+}
+
+/// U33 once more, found in review: a FIFO where the directory of named requests should be.
+#[test]
+fn a_fifo_in_place_of_the_directory_holds_nobody_up() {
+    let scene = scene();
+    let ci = Holder::named("ci").expect("a name");
+    let ask = DrainRequest::by("ci").holder(ci.clone());
+    let request = scene.home.begin_drain(&ask).expect("writes");
+    assert!(!scene.is_open());
+    fs::rename(scene.home.requests_path(), scene.dir.path().join("aside")).expect("renames");
+    mknodat(CWD, scene.home.requests_path(), FileType::Fifo, Mode::RUSR, 0).expect("mkfifo");
+    assert!(!scene.is_open(), "its request cannot be seen, and is not taken to be gone");
+    let id = request.request_id().expect("named");
+    for error in [
+        scene.home.cancel_request(&ci, id).map(drop),
+        scene.home.cancel_drain(&ci).map(drop),
+        scene.home.begin_drain(&ask).map(drop),
+        scene.home.cancel_all("root").1,
+    ] {
+        let error = error.expect_err("no directory stands there");
+        assert!(error.to_string().contains(".drain_requests"), "{error}");
+    }
 }
 
 /// An error of the disk, and a device: neither needs a broken disk to be met.

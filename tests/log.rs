@@ -62,7 +62,9 @@ fn an_expiry_is_logged_once_and_a_cancel_by_force_with_who_and_what() {
     assert!(expired[0].contains("ci."), "{expired:?}");
 
     gateway.begin_drain(&ask("ops")).expect("writes");
-    Home::at(dir.path()).cancel_all("root").expect("removes");
+    let (removed, result) = Home::at(dir.path()).cancel_all("root");
+    result.expect("removes");
+    assert_eq!(removed.len(), 1, "{removed:?}");
     let forced = lines("by force");
     assert!(forced.iter().any(|line| line.contains("root") && line.contains("ops")), "{forced:?}");
     gateway.reconcile_now();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
 use crate::home::{Home, fresh_id};
-use crate::marker::Eyes;
+use crate::marker::{Disk, Eyes, RealDisk};
 use crate::status::Identity;
 use crate::sync::Arc;
 use crate::watcher::Rounds;
@@ -61,7 +61,7 @@ impl Builder {
         self
     }
 
-    /// The permission bits of the status file, and of the requests this gateway writes: see
+    /// The permission bits of the status file, of the lock and of the requests this gateway writes: see
     /// [`Home::with_mode`].
     pub fn mode(mut self, mode: u32) -> Builder {
         self.mode = Some(mode);
@@ -107,7 +107,7 @@ impl Builder {
                 let home = Home::at(path).with_mode(self.mode.unwrap_or(home.mode()));
                 let lock = home.lock(&identity.incarnation)?;
                 // A look at a directory that is there costs one system call less.
-                let made = home.make_requests_directory();
+                let made = RealDisk.make_directory(&home.requests_path());
                 if let Err(error) = made {
                     tracing::warn!(%error, "the directory for named requests cannot be made");
                 }

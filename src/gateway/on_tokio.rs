@@ -9,8 +9,8 @@ use crate::request::DrainRequest;
 use super::{Gateway, Receipt};
 
 impl Gateway {
-    /// As [`begin_drain`](Gateway::begin_drain), without blocking a worker. Once called, the request is
-    /// made also where the future is dropped.
+    /// As [`begin_drain`](Gateway::begin_drain), without blocking a worker. It begins with the call, and
+    /// goes on where the future is dropped.
     ///
     /// # Errors
     ///
@@ -19,13 +19,16 @@ impl Gateway {
     /// # Panics
     ///
     /// Outside a tokio runtime, or on one that is shutting down.
-    pub async fn begin_drain_async(&self, ask: DrainRequest) -> Result<Receipt, ControlError> {
+    pub fn begin_drain_async(
+        &self,
+        ask: DrainRequest,
+    ) -> impl Future<Output = Result<Receipt, ControlError>> + Send + use<> {
         let gateway = self.clone();
-        off_the_workers(move || gateway.begin_drain(&ask)).await
+        off_the_workers(move || gateway.begin_drain(&ask))
     }
 
-    /// As [`cancel_drain`](Gateway::cancel_drain), without blocking a worker. Once called, the request
-    /// is removed also where the future is dropped.
+    /// As [`cancel_drain`](Gateway::cancel_drain), without blocking a worker. It begins with the call,
+    /// and goes on where the future is dropped.
     ///
     /// # Errors
     ///
@@ -34,16 +37,24 @@ impl Gateway {
     /// # Panics
     ///
     /// Outside a tokio runtime, or on one that is shutting down.
-    pub async fn cancel_drain_async(&self, holder: Holder) -> Result<bool, ControlError> {
+    pub fn cancel_drain_async(
+        &self,
+        holder: Holder,
+    ) -> impl Future<Output = Result<bool, ControlError>> + Send + use<> {
         let gateway = self.clone();
-        off_the_workers(move || gateway.cancel_drain(&holder)).await
+        off_the_workers(move || gateway.cancel_drain(&holder))
     }
 }
 
-async fn off_the_workers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // The work never panics, and is never cancelled once it runs.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+fn off_the_workers<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> + Send {
+    let working = tokio::task::spawn_blocking(work);
+    async {
+        match working.await {
+            Ok(done) => done,
+            // The work never panics, and is never cancelled once it runs.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! The one writer of the status file, and of the log. It has no opinion: it writes what a snapshot of
 //! machine, gate and request says.
 
+use std::collections::BTreeSet;
+
 use crate::home::HomeLock;
 use crate::machine::Phase;
 use crate::marker::{self, Durability, RealDisk};
-use crate::status::{Condition, Degraded, condition};
+use crate::status::{Complaint, Condition, Degraded, condition};
 
 use super::changes::Change;
 use super::place::Place;
@@ -19,7 +21,7 @@ pub(super) struct Publisher {
     /// The changes logged so far.
     told_changes: u64,
     /// The complaints about requests that were logged last.
-    told_complaints: Vec<Degraded>,
+    told_complaints: BTreeSet<Complaint>,
 }
 
 impl Publisher {
@@ -30,12 +32,8 @@ impl Publisher {
             on_disk: None,
             finished: false,
             told_changes: 0,
-            told_complaints: Vec::new(),
+            told_complaints: BTreeSet::new(),
         }
-    }
-
-    fn told(&self, complaint: &Degraded) -> bool {
-        self.told_complaints.contains(complaint)
     }
 }
 
@@ -67,7 +65,7 @@ impl Shared {
                 return News::default();
             }
             let status = self.snapshot(&state, word, state.sequence + 1);
-            (meant, status, state.changes.since(publisher.told_changes), state.degraded.clone())
+            (meant, status, state.changes.since(publisher.told_changes), state.complaints.clone())
         };
         let written = match &self.place {
             Place::Files { home, .. } => marker::replace(
@@ -79,9 +77,9 @@ impl Shared {
             ),
             Place::Memory(_) => Ok(()),
         };
-        let unwritten = written.err().map(|error| Degraded {
-            code: "status_unwritten",
-            detail: format!("the status file cannot be written, and is tried again: {error}"),
+        let unwritten = written.err().map(|error| {
+            let detail = format!("the status file cannot be written, and is tried again: {error}");
+            Degraded::new("status_unwritten", detail)
         });
         publisher.on_disk = unwritten.is_none().then_some(meant);
         if unwritten.is_none() && meant.0.phase == Phase::Stopped {
@@ -99,10 +97,12 @@ impl Shared {
             std::mem::replace(&mut state.unwritten, unwritten.clone())
         };
         let mut news = News { changes: changes.0, ..News::default() };
-        news.begun.extend(complaints.iter().filter(|it| !publisher.told(it)).cloned());
-        news.over = publisher.told_complaints.iter().filter(|it| !complaints.contains(it)).count();
+        let complaints: BTreeSet<Complaint> = complaints.into_iter().collect();
+        let begun = complaints.difference(&publisher.told_complaints);
+        news.begun.extend(begun.map(|it| (it.code, it.detail.clone())));
+        news.over = publisher.told_complaints.difference(&complaints).count();
         match (was_unwritten, unwritten) {
-            (None, Some(complaint)) => news.begun.push(complaint),
+            (None, Some(it)) => news.begun.push((it.code, it.detail)),
             (Some(_), None) => news.over += 1,
             _ => {}
         }
@@ -115,7 +115,7 @@ impl Shared {
 #[derive(Default)]
 struct News {
     changes: Vec<Change>,
-    begun: Vec<Degraded>,
+    begun: Vec<(&'static str, String)>,
     over: usize,
 }
 
@@ -124,7 +124,7 @@ impl News {
         for Change { from, to, generation, .. } in self.changes {
             tracing::info!(%from, %to, generation, "phase changed");
         }
-        for Degraded { code, detail } in self.begun {
+        for (code, detail) in self.begun {
             tracing::warn!(code, "{detail}");
         }
         if self.over > 0 {

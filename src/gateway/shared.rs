@@ -14,9 +14,9 @@ use crate::home::{HomeLock, fresh_id};
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
 use crate::marker::{self, Durability, Look, RealDisk, Stamp};
-use crate::reconcile::{Entry, Ledger, Overtaken, Roll};
+use crate::reconcile::{Entry, Ledger, Listing, Overtaken, Roll, Sighting};
 use crate::request::{DrainRequest, Request};
-use crate::status::{self, Degraded, Identity, Inputs, Status, condition};
+use crate::status::{self, Complaint, Degraded, Identity, Inputs, Status, condition};
 use crate::sync::{Arc, Bell, Mutex};
 use crate::watcher::Next;
 
@@ -62,6 +62,19 @@ impl Rules {
     }
 }
 
+impl Rules {
+    fn complaints(
+        &self,
+        unreadable: Vec<(Slot, String)>,
+        listing: &Listing,
+        roll: &Roll<Slot, Request>,
+        now: Now,
+    ) -> Vec<Complaint> {
+        let Rules { epoch, unleased_max_age, .. } = self;
+        status::complaints(unreadable, listing, roll, epoch, now, *unleased_max_age)
+    }
+}
+
 /// The bells of the gateway's threads.
 #[derive(Debug)]
 pub(super) struct Threads {
@@ -98,7 +111,7 @@ pub(super) struct State {
     looks: u32,
     /// The time since boot of the next sweep.
     sweep_at: Duration,
-    pub(super) degraded: Vec<Degraded>,
+    pub(super) complaints: Vec<Complaint>,
     /// Why the status on disk is not what is meant, while it is not.
     pub(super) unwritten: Option<Degraded>,
     /// Rises with everything a status says beyond the condition, so that publishing nothing new costs
@@ -149,7 +162,7 @@ impl Shared {
         let state = State {
             changes: ChangeLog::default(),
             ledger: Ledger::default(),
-            degraded: status::degraded(unreadable, &listing, &roll, &rules.epoch, now),
+            complaints: rules.complaints(unreadable, &listing, &roll, now),
             roll,
             stamp,
             looks: 0,
@@ -274,7 +287,7 @@ impl Shared {
     fn sweep(&self) {
         let Place::Files { home, .. } = &self.place else { return };
         let now = self.rules.clock.now().uptime;
-        let dead: Vec<Slot> = {
+        let dead: Vec<(Slot, Request)> = {
             let mut state = self.state.lock();
             if now < state.sweep_at {
                 return;
@@ -284,9 +297,15 @@ impl Shared {
                 !entry.is_live() && now.saturating_sub(entry.since()) >= SWEEP_EVERY
             };
             let named = state.roll.entries().filter(|(slot, _)| **slot != Slot::Shared);
-            named.filter(|(_, entry)| dead(entry)).map(|(slot, _)| slot.clone()).collect()
+            let dead = named.filter(|(_, entry)| dead(entry));
+            dead.filter_map(|(slot, it)| Some((slot.clone(), it.request()?.clone()))).collect()
         };
-        // A file among the named requests is never written twice: dead once, it is dead for good.
+        // A file among the named requests is never written twice, so dead once it is dead for good; but
+        // for one that a person writes to, which is looked at once more.
+        let as_it_was = |(slot, request): &(Slot, Request)| {
+            marker::observe(&home.slot_path(slot)) == Sighting::Present(request.clone())
+        };
+        let dead: Vec<Slot> = dead.into_iter().filter(as_it_was).map(|(slot, _)| slot).collect();
         if !dead.is_empty() {
             match marker::cancel(&RealDisk, home, &dead) {
                 Ok(swept) => tracing::info!(swept, "drain requests that were dead are removed"),
@@ -338,10 +357,22 @@ impl Shared {
         })
     }
 
+    // Property: TG-S14 receipt_is_true.
     pub(super) fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
+        let live_before = self.state.lock().live_of(holder);
         let cancelled = self.place.cancel(holder);
+        // Also where it failed: of several, some may have gone.
         self.reconcile();
-        cancelled
+        let cancelled = cancelled?;
+        let state = self.state.lock();
+        let is_still_live = |(slot, request): &(Slot, Option<Request>)| {
+            let entry = state.roll.entry(slot);
+            entry.is_some_and(|it| it.is_live() && it.request() == request.as_ref())
+        };
+        if live_before.iter().any(is_still_live) && !state.lifecycle.phase().is_shut() {
+            return Err(ControlError::StaysOn { holder: holder.clone() });
+        }
+        Ok(cancelled)
     }
 
     pub(super) fn shut_down(&self, cause: ShutdownCause, grace: Duration) {
@@ -430,7 +461,7 @@ impl Shared {
             holders: status::holders(&state.roll, &self.rules.epoch, now),
             held_until: status::held_until(&state.roll, &self.rules.epoch, now),
             active_work: self.registry.lock().active(now.uptime),
-            degraded: state.degraded.clone(),
+            degraded: status::degraded(&state.complaints, now),
             now,
             sequence,
         };
@@ -477,15 +508,21 @@ impl State {
         slots.filter(|slot| **slot != Slot::Shared).cloned().collect()
     }
 
+    /// What is believed that this holder asks.
+    fn live_of(&self, holder: &Holder) -> Vec<(Slot, Option<Request>)> {
+        let his = self.roll.entries().filter(|(slot, it)| it.is_live() && slot.is_held_by(holder));
+        his.map(|(slot, entry)| (slot.clone(), entry.request().cloned())).collect()
+    }
+
     /// Remembers what a look found.
     fn note(&mut self, look: Look, rules: &Rules, now: Now) {
         let (unreadable, listing, stamp) = look.complaints();
         self.stamp = stamp;
         let is_live = rules.is_live(now);
         let news = self.roll.apply(look.into_sightings(), &listing, now.uptime, is_live);
-        let degraded = status::degraded(unreadable, &listing, &self.roll, &rules.epoch, now);
-        if news || degraded != self.degraded {
-            self.degraded = degraded;
+        let complaints = rules.complaints(unreadable, &listing, &self.roll, now);
+        if news || complaints != self.complaints {
+            self.complaints = complaints;
             self.revision += 1;
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::gate::{Origin, Turn};
-use crate::status::ActiveWork;
+use crate::status::{ACTIVE_WORK_MAX, ActiveWork};
 use crate::sync::Arc;
 
 /// A turn that the status file lists by its label while it lives: see
@@ -56,13 +56,14 @@ impl Registry {
         LabelledTurn { _label: label, turn }
     }
 
-    /// The oldest first.
+    /// The oldest first, and not the youngest where there are many.
     pub(super) fn active(&self, now: Duration) -> Vec<ActiveWork> {
         let living = self.labels.iter().filter_map(std::sync::Weak::upgrade);
         living
+            .take(ACTIVE_WORK_MAX)
             .map(|label| {
                 let age = now.saturating_sub(label.since);
-                ActiveWork::new(label.text.clone(), label.origin, age)
+                ActiveWork::new(&label.text, label.origin, age)
             })
             .collect()
     }

@@ -1,12 +1,11 @@
 //! The few things that are done to a disk, so that a test can do them to a disk that crashes or fails.
 //! It decides nothing: what is done in which order is the business of `marker`.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 /// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
 /// a gateway, who may not read it need not know.
@@ -27,8 +26,9 @@ pub(crate) trait Disk {
     fn put(&self, draft: Self::Draft, path: &Path) -> io::Result<()>;
     /// Takes a name away. Says whether there was one.
     fn remove(&self, path: &Path) -> io::Result<bool>;
-    /// Says whether it was not there before.
-    fn make_directory(&self, path: &Path, mode: u32) -> io::Result<bool>;
+    /// Makes a directory that belongs to whom the one around it does, and lets in whom that lets in: who
+    /// may make a request there may make one here. Says whether it was not there before.
+    fn make_directory(&self, path: &Path) -> io::Result<bool>;
     /// Brings the names in a directory to the disk.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
@@ -76,16 +76,27 @@ impl Disk for RealDisk {
         }
     }
 
-    fn make_directory(&self, path: &Path, mode: u32) -> io::Result<bool> {
-        match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::EXIST) => Ok(false),
-            Err(error) => Err(error.into()),
+    fn make_directory(&self, path: &Path) -> io::Result<bool> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
+        let around = std::fs::metadata(path.parent().unwrap_or(path))?;
+        if rustix::process::geteuid().is_root() {
+            // A controller that is root must not keep the gateway out of its own home. Where the owner
+            // is unknown here, as in a container that maps users, it stays root's.
+            let _ = std::os::unix::fs::lchown(path, Some(around.uid()), Some(around.gid()));
+        }
+        // Set, not asked for: what was asked for, the umask would narrow.
+        std::fs::set_permissions(path, around.permissions())?;
+        Ok(true)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        // Not waited for, whatever stands there now.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(rustix::fs::fsync(rustix::fs::open(path, flags, Mode::empty())?)?)
     }
 }
 

@@ -180,8 +180,9 @@ impl Eyes {
                 Sighting::Absent => Sighting::Unreadable(reason.clone()),
                 shared => shared,
             };
-            let listing = Listing::Partial(reason);
-            return Look { shared, named: Vec::new(), listing, stamp: None };
+            let (mut named, ..) = self.list(&[]).unwrap_or_else(|error| blind(&error));
+            named.retain(|(_, sighting)| matches!(sighting, Sighting::Present(_)));
+            return Look { shared, named, listing: Listing::Partial(reason), stamp: None };
         }
         let (named, listing, stamp) = match found {
             Ok(found) if since.is_some_and(|since| since.tells && since.is_of(&found)) => {
@@ -217,7 +218,7 @@ impl Eyes {
         let mut scan = Scan::begin(known.to_vec());
         let mut named = Vec::new();
         loop {
-            let names = Names::of(Dir::read_from(&directory)?)?;
+            let names = Names::of(Dir::read_from(&directory)?, |_| true)?;
             match scan.listed(names.slots) {
                 Next::Sight(slots) => {
                     named.clear();
@@ -270,11 +271,13 @@ fn look_at(directory: impl AsFd, slot: &Slot) -> Sighting {
     }
 }
 
-/// Which requests there are, once: enough for a holder who looks for his own.
-pub(super) fn slots_in(requests: &Path) -> io::Result<Vec<Slot>> {
+/// Which of these requests there are, once: enough for a holder who looks for his own.
+pub(super) fn slots_in(requests: &Path, wanted: impl Fn(&Slot) -> bool) -> io::Result<Names> {
     match open_directory(requests) {
-        Ok(directory) => Ok(Names::of(Dir::new(directory)?)?.slots),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Ok(directory) => Names::of(Dir::new(directory)?, wanted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Names { slots: Vec::new(), cut_short: false })
+        }
         Err(error) => Err(error),
     }
 }
@@ -286,22 +289,26 @@ fn open_directory(path: &Path) -> io::Result<rustix::fd::OwnedFd> {
 }
 
 /// The requests one listing found.
-struct Names {
-    slots: Vec<Slot>,
-    cut_short: bool,
+pub(super) struct Names {
+    pub(super) slots: Vec<Slot>,
+    /// There are more files than are gone through.
+    pub(super) cut_short: bool,
 }
 
 impl Names {
-    fn of(directory: Dir) -> io::Result<Names> {
+    fn of(directory: Dir, wanted: impl Fn(&Slot) -> bool) -> io::Result<Names> {
         use std::os::unix::ffi::OsStrExt;
 
         let mut names = Names { slots: Vec::new(), cut_short: false };
         for (passed, entry) in directory.enumerate() {
             let entry = entry?;
-            let Some(slot) = Slot::of_file(OsStr::from_bytes(entry.file_name().to_bytes())) else {
-                continue;
-            };
-            if names.slots.len() == REQUESTS_MAX || passed >= NAMES_MAX {
+            if passed >= NAMES_MAX {
+                names.cut_short = true;
+                break;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let Some(slot) = Slot::of_file(name).filter(|slot| wanted(slot)) else { continue };
+            if names.slots.len() == REQUESTS_MAX {
                 names.cut_short = true;
                 break;
             }

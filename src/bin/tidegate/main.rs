@@ -11,12 +11,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tidegate::epoch::Epoch;
-use tidegate::home::Home;
-use tidegate::reconcile::Verdict;
+use tidegate::home::{Home, Removed};
+use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
 use tidegate::{Body, ControlError};
 
-use wait::{Goal, Missed, Reached};
+use wait::{Asked, Goal, Interrupt, Missed, Reached};
 
 /// How long `drain` without `--wait` waits for a live gateway to confirm that its gate is closed,
 /// before it answers that this is still to come: several rounds of a watcher.
@@ -139,6 +139,8 @@ enum Failure {
     Control(#[from] ControlError),
     #[error("{missed}; {aftermath}")]
     Missed { missed: Missed, aftermath: String },
+    #[error("cannot listen for signals: {0}; nothing was asked")]
+    Signals(io::Error),
     #[error("cannot print the answer: {0}")]
     Output(#[from] io::Error),
 }
@@ -148,7 +150,7 @@ impl From<Failure> for ExitCode {
         ExitCode::from(match failure {
             Failure::NoHome | Failure::LeaseTooShort { .. } => 2,
             Failure::Control(ControlError::NothingToRenew { .. }) => 4,
-            Failure::Control(_) | Failure::Output(_) => 1,
+            Failure::Control(_) | Failure::Signals(_) | Failure::Output(_) => 1,
             Failure::Missed { missed, .. } => match missed {
                 Missed::TimedOut(_) => 3,
                 Missed::Lost(_) | Missed::Refused => 4,
@@ -239,6 +241,8 @@ struct Drained<'a> {
     pending: bool,
     suppress_notification: bool,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl Drained<'_> {
@@ -251,7 +255,14 @@ impl Drained<'_> {
             pending: !draining,
             suppress_notification: request.terms().suppress_notification,
             request_id: request.request_id().unwrap_or_default(),
+            error: None,
         }
+    }
+
+    /// Of a drain that did not come to be, and whose request still `stands` or does not.
+    fn failed(request: &Request, stands: bool, error: String) -> Drained<'_> {
+        let drained = Drained::new(request, false);
+        Drained { ok: false, pending: stands, error: Some(error), ..drained }
     }
 }
 
@@ -260,9 +271,13 @@ fn written_at(request: &Request) -> Option<String> {
 }
 
 impl Ask {
+    fn holder(&self) -> Holder {
+        self.holder.clone().unwrap_or_default()
+    }
+
     fn request(&self) -> DrainRequest {
         DrainRequest::by(&self.principal)
-            .holder(self.holder.clone().unwrap_or_default())
+            .holder(self.holder())
             .suppress_notification(self.suppress_notification)
             .hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))
             .lease(self.lease)
@@ -271,21 +286,27 @@ impl Ask {
 
 fn drain(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
     let request = home.begin_drain(&ask.request())?;
-    let draining = match wait::until(Goal::Draining, home, &request, CONFIRMATION_PATIENCE) {
-        Ok(_) => true,
-        Err(Missed::Gone | Missed::TimedOut(_)) => false,
-        // The request was put in place all the same; who cannot look cannot confirm it.
-        Err(missed) => {
-            eprintln!("tidegate: {missed}");
-            false
+    let asked = Asked { holder: ask.holder(), request: &request };
+    // An interrupt ends this waiting as it ends any program: the request is to stay.
+    let interrupt = Interrupt::default();
+    let waited = asked.wait_until(Goal::Draining, home, CONFIRMATION_PATIENCE, &interrupt);
+    let Err(missed) = waited else {
+        return say(json, &Drained::new(&request, true), "draining: the gate is closed");
+    };
+    let stands = match &missed {
+        Missed::Gone | Missed::TimedOut(_) => {
+            let text = "asked: no live gateway has closed its gate for it yet";
+            return say(json, &Drained::new(&request, false), text);
         }
+        Missed::Lost(_) => false,
+        Missed::Refused | Missed::Interrupted | Missed::Control(_) => true,
     };
-    let text = if draining {
-        "draining: the gate is closed"
-    } else {
-        "asked: no live gateway has closed its gate for it yet"
-    };
-    say(json, &Drained::new(&request, draining), text)
+    let aftermath = if stands { "the request stays" } else { "the request is gone" }.to_owned();
+    let failure = Failure::Missed { missed, aftermath };
+    if json {
+        say(json, &Drained::failed(&request, stands, failure.to_string()), "")?;
+    }
+    Err(failure)
 }
 
 /// What a controller may act on.
@@ -299,64 +320,75 @@ struct Waited<'a> {
     safe_for_s: Option<f64>,
     /// The same on the wall clock, for people.
     safe_until: Option<String>,
-    error: Option<String>,
 }
 
 fn drain_and_wait(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
     if ask.lease <= ask.timeout {
         return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
     }
+    // Before there is a request that an interrupt would leave behind.
+    let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
     let request = home.begin_drain(&ask.request())?;
+    let asked = Asked { holder: ask.holder(), request: &request };
     let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
-    let reply = |reached: Option<Reached>, error| {
-        let safe_for = reached.and_then(|reached| reached.safe_for);
-        let safe_until = reached.and_then(|reached| reached.safe_until);
-        let drained =
-            Drained { ok: reached.is_some(), ..Drained::new(&request, reached.is_some()) };
-        Waited {
-            drained,
-            quiesced: reached.is_some() && goal == Goal::Quiesced,
-            safe_until_uptime_ms: safe_until.and_then(|until| until.as_millis().try_into().ok()),
-            safe_for_s: safe_for.map(|safe| safe.as_secs_f64()),
-            safe_until: safe_for.and_then(on_the_wall),
-            error,
+    let missed = match asked.wait_until(goal, home, ask.timeout, &interrupt) {
+        Ok(reached) => return tell_reached(goal, &request, reached, json),
+        Err(missed) => missed,
+    };
+    let id = request.request_id().unwrap_or_default();
+    let (stands, aftermath) = if ask.keep {
+        match home.look_at(&asked.holder, id) {
+            Sighting::Absent => (false, "the request is gone".to_owned()),
+            Sighting::Present(_) | Sighting::Unreadable(_) => {
+                (true, format!("the request {id} stays"))
+            }
+        }
+    } else {
+        match home.cancel_request(&asked.holder, id) {
+            Ok(true) => (false, "the request is taken back".to_owned()),
+            Ok(false) => (false, "the request is gone".to_owned()),
+            Err(error) => (true, format!("and the request could not be taken back: {error}")),
         }
     };
-    match wait::until(goal, home, &request, ask.timeout) {
-        Ok(reached) => {
-            let reply = reply(Some(reached), None);
-            let what = if goal == Goal::Quiesced { "quiesced" } else { "idle" };
-            let until = match (&reply.safe_until, reply.safe_for_s) {
-                (Some(until), Some(seconds)) => {
-                    format!("acting is safe until {until}, for {seconds:.1} s")
-                }
-                _ => "until it is cancelled".to_owned(),
-            };
-            say(json, &reply, &format!("{what}: {until}"))
-        }
-        Err(missed) => {
-            let id = request.request_id().unwrap_or_default();
-            let aftermath = if ask.keep {
-                format!("the request {id} stays")
-            } else {
-                match home.cancel_request(&ask.holder.clone().unwrap_or_default(), id) {
-                    Ok(true) => "the request is taken back".to_owned(),
-                    Ok(false) => "the request is gone".to_owned(),
-                    Err(error) => format!("and the request could not be taken back: {error}"),
-                }
-            };
-            let failure = Failure::Missed { missed, aftermath };
-            if json {
-                say(json, &reply(None, Some(failure.to_string())), "")?;
-            }
-            Err(failure)
-        }
+    let failure = Failure::Missed { missed, aftermath };
+    if json {
+        let drained = Drained::failed(&request, stands, failure.to_string());
+        let (safe_until_uptime_ms, safe_for_s, safe_until) = (None, None, None);
+        let reply =
+            Waited { drained, quiesced: false, safe_until_uptime_ms, safe_for_s, safe_until };
+        say(json, &reply, "")?;
     }
+    Err(failure)
 }
 
-fn on_the_wall(from_now: Duration) -> Option<String> {
-    let until = chrono::Utc::now() + chrono::TimeDelta::from_std(from_now).ok()?;
-    Some(until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+fn tell_reached(
+    goal: Goal,
+    request: &Request,
+    reached: Reached,
+    json: bool,
+) -> Result<(), Failure> {
+    let quiesced = goal == Goal::Quiesced;
+    let safe = reached.safe;
+    let reply = Waited {
+        drained: Drained::new(request, true),
+        quiesced,
+        safe_until_uptime_ms: safe.and_then(|it| it.until_uptime.as_millis().try_into().ok()),
+        safe_for_s: safe.map(|it| it.left.as_secs_f64()),
+        safe_until: safe
+            .and_then(|it| it.until)
+            .map(|until| until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+    };
+    let text = match (&reply.safe_until, reply.safe_for_s) {
+        (Some(until), Some(seconds)) => {
+            format!("quiesced: acting is safe until {until}, for {seconds:.1} s")
+        }
+        _ if quiesced => {
+            "quiesced, and no time is promised: the gate opens when the request ends".to_owned()
+        }
+        _ => "idle: user turns are refused while the request lives; internal work may come at any time"
+            .to_owned(),
+    };
+    say(json, &reply, &text)
 }
 
 #[derive(Serialize)]
@@ -397,21 +429,23 @@ fn cancel(home: &Home, holder: &Holder, json: bool) -> Result<(), Failure> {
 }
 
 fn cancel_all(home: &Home, by: &str, json: bool) -> Result<(), Failure> {
-    let observation = home.cancel_all(by)?;
-    let removed: Vec<String> = observation
-        .requests()
-        .map(|(slot, verdict, request)| {
-            let principal = request.principal().unwrap_or("nobody named");
-            format!("{slot} by {principal} ({})", verdict.word())
-        })
-        .collect();
-    for request in &removed {
+    let (removed, result) = home.cancel_all(by);
+    let told = removed.iter().map(|Removed { slot, request, .. }| {
+        let principal = request.as_ref().and_then(Request::principal).unwrap_or("nobody named");
+        format!("{slot} by {principal}")
+    });
+    let told: Vec<String> = told.collect();
+    for request in &told {
         eprintln!("tidegate: {by} cancelled {request}");
     }
-    let was_draining = observation.verdict() != Verdict::Absent;
-    let text = format!("{} requests are removed", removed.len());
-    let reply = Cancelled { ok: true, action: "cancel", was_draining, removed: Some(removed) };
-    say(json, &reply, &text)
+    let was_draining = !removed.is_empty() || result.is_err();
+    let text = format!("{} requests are removed", told.len());
+    let ok = result.is_ok();
+    if json || ok {
+        let reply = Cancelled { ok, action: "cancel", was_draining, removed: Some(told) };
+        say(json, &reply, &text)?;
+    }
+    Ok(result?)
 }
 
 #[derive(Serialize)]

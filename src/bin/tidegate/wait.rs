@@ -1,16 +1,19 @@
 //! Waits for a drain to be done, and tells the ways in which it may not be apart. It only reads what
-//! the gateway says; whether to act is decided by [`look`], from one reading.
+//! the gateway says; whether to act is decided by [`Asked::look`], from one reading.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tidegate::ControlError;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::machine::Phase;
-use tidegate::request::{LeaseLeft, Request};
+use tidegate::reconcile::Sighting;
+use tidegate::request::{Holder, Request, Standing};
 use tidegate::status::Reading;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -32,10 +35,17 @@ pub enum Goal {
 /// The goal is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Reached {
-    /// How long from now acting on it is safe; `None` where nothing bounds it but a release.
-    pub safe_for: Option<Duration>,
-    /// The same as a time since boot.
-    pub safe_until: Option<Duration>,
+    /// What the gateway promises to one whose goal it was that it is quiesced, if it does.
+    pub safe: Option<Safe>,
+}
+
+/// How long acting is safe, as of one reading of the clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Safe {
+    pub until_uptime: Duration,
+    pub left: Duration,
+    /// By the wall clock, for people; `None` beyond its years.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// The goal is not reached, and why.
@@ -55,92 +65,114 @@ pub enum Missed {
     Control(#[from] ControlError),
 }
 
-/// Waits until the goal is reached for this very request.
-pub fn until(
-    goal: Goal,
-    home: &Home,
-    request: &Request,
-    timeout: Duration,
-) -> Result<Reached, Missed> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // Failing that, the signal ends this process as it would any other; the lease ends the drain.
-        let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+/// Whether somebody asked this program to end, who else would be killed with its request in place.
+#[derive(Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    pub fn listen() -> io::Result<Interrupt> {
+        let interrupt = Interrupt::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
+        }
+        Ok(interrupt)
     }
-    let began = Instant::now();
-    let mut acknowledged = false;
-    let mut told = Told::default();
-    loop {
-        // Whether the gateway has closed is for the gateway to say: never inferred from the file (U4).
-        let reading = home.status()?;
-        if let Some(reached) = look(goal, home, request, &reading, &mut acknowledged)? {
-            return Ok(reached);
-        }
+
+    fn is_asked(&self) -> bool {
         // Relaxed: it says nothing of any other memory.
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(Missed::Interrupted);
-        }
-        let waiting_for = what_it_waits_for(&reading);
-        if began.elapsed() >= timeout {
-            return Err(Missed::TimedOut(waiting_for));
-        }
-        told.tell(waiting_for);
-        std::thread::sleep(PAUSE);
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What one reading amounts to for one request.
-fn look(
-    goal: Goal,
-    home: &Home,
-    request: &Request,
-    reading: &Reading,
-    acknowledged: &mut bool,
-) -> Result<Option<Reached>, Missed> {
-    let id = request.request_id().unwrap_or_default();
-    if !reading.is_alive() {
-        return Err(Missed::Gone);
+/// A request that has been made.
+pub struct Asked<'a> {
+    pub holder: Holder,
+    pub request: &'a Request,
+}
+
+impl Asked<'_> {
+    /// Waits until the goal is reached for this very request.
+    pub fn wait_until(
+        &self,
+        goal: Goal,
+        home: &Home,
+        timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Reached, Missed> {
+        let began = Instant::now();
+        let mut acknowledged = false;
+        let mut told = Told::default();
+        loop {
+            if interrupt.is_asked() {
+                return Err(Missed::Interrupted);
+            }
+            // Whether the gateway has closed is for the gateway to say: never inferred from the file
+            // (U4).
+            let reading = home.status()?;
+            if let Some(reached) = self.look(goal, home, &reading, &mut acknowledged)? {
+                return Ok(reached);
+            }
+            let waiting_for = what_it_waits_for(&reading);
+            if began.elapsed() >= timeout {
+                return Err(Missed::TimedOut(waiting_for));
+            }
+            told.tell(waiting_for);
+            std::thread::sleep(PAUSE);
+        }
     }
-    let lifecycle = reading.body().read::<String>("lifecycle");
-    if [Phase::ShuttingDown, Phase::Stopped]
-        .iter()
-        .any(|it| lifecycle.as_deref() == Some(it.word()))
-    {
-        return Err(Missed::Refused);
+
+    /// What one reading amounts to.
+    fn look(
+        &self,
+        goal: Goal,
+        home: &Home,
+        reading: &Reading,
+        acknowledged: &mut bool,
+    ) -> Result<Option<Reached>, Missed> {
+        let id = self.request.request_id().unwrap_or_default();
+        if !reading.is_alive() {
+            return Err(Missed::Gone);
+        }
+        let lifecycle = reading.body().read::<String>("lifecycle");
+        if [Phase::ShuttingDown, Phase::Stopped]
+            .iter()
+            .any(|it| lifecycle.as_deref() == Some(it.word()))
+        {
+            return Err(Missed::Refused);
+        }
+        let draining = reading.is_draining_for(id);
+        if *acknowledged && !draining {
+            return Err(Missed::Lost("the gateway no longer drains for it"));
+        }
+        *acknowledged |= draining;
+        // Also where the gateway has not seen yet that it is gone.
+        if home.look_at(&self.holder, id) == Sighting::Absent {
+            return Err(Missed::Lost("somebody cancelled or replaced it"));
+        }
+        // After all that was read, which is then of an earlier time and not of a later one.
+        let now = Now::by_system();
+        if self.request.standing(&Epoch::current(), now) == Standing::Expired {
+            return Err(Missed::Lost("its lease has run out"));
+        }
+        let (reached, promised) = match goal {
+            Goal::Draining => (draining, None),
+            Goal::Idle => (draining && reading.is_idle(), None),
+            Goal::Quiesced => (reading.is_quiesced_for(id), reading.quiesced_until()),
+        };
+        if !reached {
+            return Ok(None);
+        }
+        let safe = promised.map(|until_uptime| {
+            let left = until_uptime.saturating_sub(now.uptime);
+            let until = TimeDelta::from_std(left).ok();
+            let until = until.and_then(|left| now.wall.checked_add_signed(left));
+            Safe { until_uptime, left, until }
+        });
+        if safe.is_some_and(|safe| safe.left.is_zero()) {
+            return Err(Missed::Lost("what was promised has run out"));
+        }
+        Ok(Some(Reached { safe }))
     }
-    let now = Now::by_system();
-    let lease_left = match request.lease_left(&Epoch::current(), now) {
-        LeaseLeft::For(Duration::ZERO) => return Err(Missed::Lost("its lease has run out")),
-        LeaseLeft::For(left) => Some(left),
-        LeaseLeft::Unleased => None,
-    };
-    let draining = reading.is_draining_for(id);
-    if *acknowledged && !draining {
-        return Err(Missed::Lost("the gateway no longer drains for it"));
-    }
-    *acknowledged |= draining;
-    let stands = |(_, _, it): (_, _, &Request)| it.request_id() == Some(id);
-    let observation = home.observe();
-    if !observation.requests().any(stands) && observation.complaint().is_none() {
-        return Err(Missed::Lost("somebody cancelled or replaced it"));
-    }
-    let reached = match goal {
-        Goal::Draining => draining,
-        Goal::Idle => draining && reading.is_idle(),
-        Goal::Quiesced => reading.is_quiesced_for(id),
-    };
-    if !reached {
-        return Ok(None);
-    }
-    // What was promised ends with the earliest lease; what is merely so, with one's own.
-    let promised = reading.quiesced_until().filter(|_| goal == Goal::Quiesced);
-    let promised = promised.map(|until| until.saturating_sub(now.uptime));
-    let safe_for = promised.into_iter().chain(lease_left).min();
-    if safe_for == Some(Duration::ZERO) {
-        return Err(Missed::Lost("what was promised has run out"));
-    }
-    let safe_until = safe_for.map(|safe| now.uptime.saturating_add(safe));
-    Ok(Some(Reached { safe_for, safe_until }))
 }
 
 fn what_it_waits_for(reading: &Reading) -> String {
@@ -160,7 +192,8 @@ fn what_it_waits_for(reading: &Reading) -> String {
     let work: Vec<Work> = reading.body().read("active_work").unwrap_or_default();
     // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
     let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
-    let degraded: String = degraded.iter().map(|it| format!("; {}", it.detail)).collect();
+    let degraded: Vec<String> = degraded.into_iter().map(|it| format!("; {}", it.detail)).collect();
+    let degraded = degraded.concat();
     let named: Vec<String> = work
         .iter()
         .map(|work| format!("{} ({}, {:.0} s)", work.label, work.origin, work.age_s))
