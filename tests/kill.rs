@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,8 +30,16 @@ fn dice(test: &str) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// Kills a command after some time, unless it is done before. Gives what it had printed by then.
-fn run_and_kill(command: &mut Command, after: Duration) -> String {
+/// What became of a command.
+struct Run {
+    /// By the kill, and not by itself before that.
+    killed: bool,
+    /// What it had printed by then.
+    printed: String,
+}
+
+/// Kills a command after some time, unless it is done before.
+fn run_and_kill(command: &mut Command, after: Duration) -> Run {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -43,10 +52,10 @@ fn run_and_kill(command: &mut Command, after: Duration) -> String {
         std::thread::park_timeout(Duration::from_micros(50));
     }
     child.kill().expect("killed, or over already");
-    let mut text = String::new();
-    child.stdout.take().expect("piped").read_to_string(&mut text).expect("reads");
-    child.wait().expect("reaped");
-    text
+    let mut printed = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut printed).expect("reads");
+    let killed = child.wait().expect("reaped").signal() == Some(9);
+    Run { killed, printed }
 }
 
 /// What a command acknowledged, if it came to that.
@@ -76,7 +85,7 @@ fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
     let home = Home::at(dir.path());
     let over = AtomicBool::new(false);
     let looks = AtomicU64::new(0);
-    let (mut begun, mut renewed, mut cancelled, mut unfinished) = (0, 0, 0, 0);
+    let (mut killed, mut begun, mut renewed, mut cancelled, mut unfinished) = (0, 0, 0, 0, 0);
     std::thread::scope(|scope| {
         let _ends = Ends(&over);
         scope.spawn(|| {
@@ -88,7 +97,7 @@ fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
                 looks.fetch_add(1, Ordering::Relaxed);
             }
         });
-        for _ in 0..kills() {
+        while killed < kills() {
             let name = ["ci", "ops"][dice.usize(..2)];
             let named = dice.bool();
             let holder = if named { Holder::named(name).expect("a name") } else { Holder::Shared };
@@ -98,10 +107,11 @@ fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
             if named {
                 command.args(["--holder", name]);
             }
-            let printed = run_and_kill(&mut command, Duration::from_micros(dice.u64(..8_000)));
+            let run = run_and_kill(&mut command, Duration::from_micros(dice.u64(..8_000)));
+            killed += u64::from(run.killed);
             let observation = home.observe();
             let mut his = observation.requests().filter(|(slot, ..)| slot.is_held_by(&holder));
-            match (action, acknowledged(&printed)) {
+            match (action, acknowledged(&run.printed)) {
                 (_, None) => unfinished += 1,
                 ("cancel", Some(reply)) => {
                     assert_eq!(reply["ok"], true);
@@ -121,8 +131,7 @@ fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
     });
     let left = drafts(&home);
     println!(
-        "{} kills: {begun} begun, {renewed} renewed, {cancelled} cancelled, {unfinished} cut off; {} looks, 0 torn; {} drafts left",
-        kills(),
+        "{killed} kills: {begun} begun, {renewed} renewed, {cancelled} cancelled, {unfinished} unfinished; {} looks, 0 torn; {} drafts left",
         looks.into_inner(),
         left.len()
     );
@@ -148,17 +157,18 @@ fn gateways_that_are_killed_leave_a_whole_status() {
     let example = beside.join("examples/gateway");
     assert!(example.exists(), "build the example first: cargo build --examples");
     let (mut started, mut cut_off) = (0u64, 0u64);
-    for round in 0..kills() / 5 {
+    while started + cut_off < kills() / 5 {
         let mut command = Command::new(&example);
         command.arg("--home").arg(dir.path());
-        let printed = run_and_kill(&mut command, Duration::from_micros(dice.u64(..12_000)));
-        *(if printed.is_empty() { &mut cut_off } else { &mut started }) += 1;
+        let run = run_and_kill(&mut command, Duration::from_micros(dice.u64(..12_000)));
+        assert!(run.killed, "it ends by nothing else");
+        *(if run.printed.is_empty() { &mut cut_off } else { &mut started }) += 1;
         let reading = home.status().expect("reads");
         assert!(!reading.is_alive(), "the lock went with the process (U41)");
         assert!(!reading.is_drainable() && !reading.is_idle() && !reading.is_quiesced());
         if let Ok(bytes) = fs::read(home.status_path()) {
             let status: serde_json::Value = serde_json::from_slice(&bytes).expect("a whole status");
-            assert!(status["gateway_state"].is_string(), "round {round}: {status}");
+            assert!(status["gateway_state"].is_string(), "{status}");
         }
     }
     println!("{started} gateways killed after they had started, {cut_off} before; 0 torn");

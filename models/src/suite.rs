@@ -44,8 +44,8 @@ impl Size {
     /// or removes behaviour shows as a changed number in a review.
     pub(crate) fn pinned_states(self, model: &str) -> u64 {
         match (self, model) {
-            (Size::Small, GATEWAY) => 1_316_112,
-            (Size::Full, GATEWAY) => 2_173_912,
+            (Size::Small, GATEWAY) => 1_470_936,
+            (Size::Full, GATEWAY) => 2_431_952,
             (Size::Small, _) => 777_587,
             (Size::Full, _) => 1_555_174,
         }
