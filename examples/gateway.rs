@@ -62,8 +62,10 @@ fn converse(gateway: &Gateway, connection: TcpStream) -> std::io::Result<()> {
     for line in BufReader::new(connection).lines() {
         let line = line?;
         let origin = if line.starts_with("internal") { Origin::Internal } else { Origin::User };
-        // The turn lives until its reply has been written: only then may a drain call it over.
-        let admitted = gateway.admit(origin);
+        // The turn lives until its reply has been written: only then may a drain call it over. Whoever
+        // waits for the drain is shown its label.
+        let label: String = line.chars().take(20).collect();
+        let admitted = gateway.admit_labelled(origin, label);
         let reply = match &admitted {
             Ok(_turn) => answer(&line),
             Err(refused) => format!("refused: {refused}"),

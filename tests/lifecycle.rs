@@ -4,6 +4,7 @@
 #![cfg(feature = "test-util")]
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -292,6 +293,47 @@ fn the_status_follows_a_flapping_count() {
             );
         });
     }
+}
+
+/// TG-S8. U39: of two that wrote the original's status at once, one's update was lost. Here whoever
+/// publishes writes all of it, so a reader never sees it go back, and the last one is what is meant.
+#[test]
+fn whoever_publishes_the_status_never_goes_back() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = 0;
+            while !over.load(Ordering::Relaxed) {
+                let sequence = status_of(&home)["sequence"].as_u64().expect("a number");
+                assert!(sequence >= last, "from {last} to {sequence}");
+                last = sequence;
+            }
+        });
+        let changing: Vec<_> = ["a", "b", "c"]
+            .map(|name| {
+                let (gateway, holder) = (&gateway, Holder::named(name).expect("a name"));
+                scope.spawn(move || {
+                    for _ in 0..60 {
+                        let ask = drain().holder(holder.clone());
+                        assert!(gateway.begin_drain(&ask).expect("writes").draining);
+                        assert!(gateway.cancel_drain(&holder).expect("removes"));
+                    }
+                })
+            })
+            .into();
+        let ended: Vec<_> = changing.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    let (disk, meant) = (status_of(&home), gateway.status());
+    assert_eq!(disk["lifecycle"], "running");
+    assert_eq!(
+        (disk["generation"].as_u64(), disk["sequence"].as_u64()),
+        (Some(meant.generation), Some(meant.sequence))
+    );
 }
 
 #[test]

@@ -31,6 +31,6 @@ fuzz_target!(|tree: Vec<(Vec<u8>, Vec<u8>)>| {
     let observation = home.observe();
     assert_ne!(observation.verdict(), Verdict::Unreadable, "{observation:?}");
     assert!(!ruined || observation.verdict().asks_for_drain(), "{observation:?}");
-    home.cancel_all("fuzz").expect("removes");
+    home.cancel_all("fuzz").1.expect("removes");
     assert_eq!(home.observe().verdict(), Verdict::Absent);
 });
