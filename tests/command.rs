@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate::home::Home;
-use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 
@@ -51,20 +51,16 @@ impl Scene {
         Answer::of(&self.command(arguments).output().expect("the command runs"))
     }
 
-    /// Begins a `drain --wait` for `ci`, and goes on once the gateway is draining for it and the
-    /// command has said what it waits for.
+    /// Begins a `drain --wait` for `ci`, and goes on once the command has seen that the gateway drains
+    /// for it: from then on losing the drain is noticed.
     fn waiting(&self, more: &[&str]) -> Child {
-        let mut changes = self.gateway.changes();
         let arguments = [&["drain", "--holder", "ci", "--wait", "--timeout", "10m"], more].concat();
         let mut child = self.command(&arguments).spawn().expect("the command starts");
-        while self.gateway.phase() != Phase::ExternallyDraining {
-            changes.recv().expect("the gateway lives");
+        let mut told = String::new();
+        let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().expect("piped"));
+        while !told.contains("waiting: 1 in flight") {
+            assert_ne!(stderr.read_line(&mut told).expect("reads"), 0, "it ended: {told}");
         }
-        // Told after the first look at the status, from which on losing the drain is noticed.
-        let mut line = String::new();
-        let stderr = child.stderr.as_mut().expect("piped");
-        BufReader::with_capacity(1, stderr).read_line(&mut line).expect("reads");
-        assert!(line.contains("waiting: 1 in flight"), "{line}");
         child
     }
 
@@ -144,14 +140,15 @@ fn idle_is_enough_lets_internal_work_through() {
 fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
     let scene = Scene::new();
     let _turn = scene.gateway.admit_labelled(Origin::User, "chat 7").expect("open");
-    let wait = ["drain", "--holder", "ci", "--wait", "--timeout", "100ms"];
+    let wait = ["drain", "--holder", "ci", "--wait", "--timeout", "1s"];
     let answer = scene.run(&wait);
     assert_eq!((answer.code, &answer.json["ok"]), (Some(3), &Value::from(false)), "{answer:?}");
     assert!(answer.told.contains("waiting: 1 in flight"), "{answer:?}");
     assert!(answer.told.contains("timed out: 1 in flight: chat 7 (user"), "{answer:?}");
     assert!(answer.told.contains("taken back") && !scene.asks(), "{answer:?}");
 
-    let answer = scene.run(&[&wait[..], &["--keep"]].concat());
+    let hasty = ["drain", "--holder", "ci", "--wait", "--timeout", "1ms", "--keep"];
+    let answer = scene.run(&hasty);
     assert_eq!(answer.code, Some(3));
     assert!(answer.told.contains("stays") && scene.asks(), "{answer:?}");
 }

@@ -19,7 +19,7 @@ use tidegate::status::Reading;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often what is waited for is told, at most.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Asked<'_> {
             if let Some(reached) = self.look(goal, home, &reading, &mut acknowledged)? {
                 return Ok(reached);
             }
-            let waiting_for = what_it_waits_for(&reading);
+            let waiting_for = what_it_waits_for(&reading, acknowledged);
             if began.elapsed() >= timeout {
                 return Err(Missed::TimedOut(waiting_for));
             }
@@ -175,7 +175,7 @@ impl Asked<'_> {
     }
 }
 
-fn what_it_waits_for(reading: &Reading) -> String {
+fn what_it_waits_for(reading: &Reading, acknowledged: bool) -> String {
     #[derive(serde::Deserialize)]
     struct Work {
         label: String,
@@ -186,9 +186,6 @@ fn what_it_waits_for(reading: &Reading) -> String {
     struct Complaint {
         detail: String,
     }
-    let Some(count) = reading.active_agents() else {
-        return "the gateway does not say what is in flight".to_owned();
-    };
     let work: Vec<Work> = reading.body().read("active_work").unwrap_or_default();
     // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
     let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
@@ -199,7 +196,12 @@ fn what_it_waits_for(reading: &Reading) -> String {
         .map(|work| format!("{} ({}, {:.0} s)", work.label, work.origin, work.age_s))
         .collect();
     let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
-    format!("{count} in flight{named}{degraded}")
+    match reading.active_agents() {
+        // What it said before it closed is of some time ago.
+        _ if !acknowledged => format!("the gateway has not closed its gate for it yet{degraded}"),
+        Some(count) => format!("{count} in flight{named}{degraded}"),
+        None => format!("the gateway does not say what is in flight{degraded}"),
+    }
 }
 
 #[derive(Default)]
