@@ -31,8 +31,9 @@ fn status_of(home: &Home) -> Value {
     serde_json::from_slice(&fs::read(home.status_path()).expect("a status")).expect("JSON")
 }
 
+/// TG-L2 drains: to idle or, where internal work is held, to quiesced; and who waits is woken.
 #[test]
-fn idle_and_quiesced_are_told_apart() {
+fn drains() {
     let gateway = Gateway::in_memory().start().expect("starts");
     assert_eq!(gateway.quiesced().wait(), Err(NotQuiesced::NotDraining));
     let turn = gateway.admit(Origin::User).expect("open");
@@ -138,9 +139,9 @@ fn force_ends_a_drain_with_a_wedged_turn_at_once() {
     assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::GoingDown { .. })));
 }
 
-/// TG-L4 on the gateway's own thread: nobody drives anything here.
+/// TG-L4 stops, on the gateway's own thread: nobody drives anything here.
 #[test]
-fn a_deadline_fires_by_itself() {
+fn stops() {
     let gateway = Gateway::in_memory().manual().start().expect("starts");
     let _wedged = gateway.admit(Origin::User).expect("open");
     let mut ending = gateway.shut_down(ShutdownCause::Operator, Duration::from_millis(1));
@@ -336,8 +337,9 @@ fn whoever_publishes_the_status_never_goes_back() {
     );
 }
 
+/// TG-L3 reopens: a lease that has run out is no live request.
 #[test]
-fn a_lease_that_runs_out_reopens_the_gate() {
+fn reopens() {
     let dir = dir();
     let wall = DateTime::from_timestamp(1_700_000_000, 0).expect("in range");
     let clock = ManualClock::at(Now { uptime: Duration::from_secs(5000), wall });
@@ -384,9 +386,9 @@ fn the_status_is_repeated_until_written_and_not_once_more() {
     assert!(gateway.status().degraded.is_empty());
 }
 
-/// The watcher's own thread, no driver: it sees a marker come and go.
+/// TG-L1 closes, by the watcher's own thread: it sees a marker come, and go.
 #[test]
-fn the_watcher_sees_a_marker_come_and_go() {
+fn closes() {
     let dir = dir();
     let home = Home::at(dir.path());
     let interval = Duration::from_millis(1);

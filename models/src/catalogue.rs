@@ -14,6 +14,9 @@ pub struct Entry {
     pub kept_by: &'static str,
     /// What a pass does not show.
     pub not_shown: &'static str,
+    /// What is taken fairly, of a property that says that something comes; weak fairness unless it says
+    /// strong. Each is shown to be needed.
+    pub assumes: &'static str,
     /// The model that checks it.
     pub model: &'static str,
     /// The model's properties that check it: the first must hold, the others must be reachable, so
@@ -26,14 +29,23 @@ pub const GATEWAY: &str = "gateway";
 /// The name of the channel model.
 pub const CHANNEL: &str = "channel";
 
+impl Entry {
+    /// Whether it says that something comes, and is judged by searching runs that go on for ever.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        self.checked_as[0].ends_with("_progress")
+    }
+}
+
 /// Every property that is checked so far.
-pub const CATALOGUE: [Entry; 9] = [
+pub const CATALOGUE: [Entry; 13] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
         statement: "once a shutdown has begun, the gate never reopens in that incarnation, and no snapshot it derives later says running or ready",
         kept_by: "`machine::step` (no such edge), `Word::perform` (a shut word refuses the order), `status::condition`",
         not_shown: "that the status file is written at all, or in time; anything about a later incarnation",
+        assumes: "",
         model: GATEWAY,
         checked_as: &["shutdown_wins_inv", "shutdown_wins_reach"],
     },
@@ -43,6 +55,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "from the confirmed close of generation g to the start of its reopening, no user turn starts; a reopening starts only once the request it was closed for is gone",
         kept_by: "`Word::admit`, `Ledger::accept`, `Roll::apply`, `Roll::first`, the transition lock in `Shared::apply`",
         not_shown: "that work which does not ask the gate is refused",
+        assumes: "",
         model: GATEWAY,
         checked_as: &[
             "no_new_turn_while_draining_step",
@@ -56,6 +69,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "what is admitted while closed is internal or a child of live work, and is counted; while sealed or after Stopped, nothing is admitted",
         kept_by: "`Word::admit`, `Word::release`",
         not_shown: "that internal work ends; that an origin is told truthfully by the embedder",
+        assumes: "",
         model: GATEWAY,
         checked_as: &["bypass_is_bounded_inv", "bypass_is_bounded_reach", "seal_reach"],
     },
@@ -65,6 +79,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "published quiesced ⇒ no live work of any class, and none starts before release or `quiesced_until`",
         kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `status::held_until`",
         not_shown: "that the clock is right; more than one renewal at a time; that a controller acts in time",
+        assumes: "",
         model: CHANNEL,
         checked_as: &["quiesced_means_idle_inv", "quiesced_means_idle_reach"],
     },
@@ -74,6 +89,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "whatever tells a controller \"draining\" names its request_id and is true: the gate is closed for it",
         kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate",
         not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
+        assumes: "",
         model: GATEWAY,
         checked_as: &["ack_means_closed_inv", "ack_means_closed_reach"],
     },
@@ -83,6 +99,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "a release drops only the releaser's own request; the shared slot is one holder",
         kept_by: "`Slot::of`, `Slot::is_held_by`, `marker::begin` and `marker::cancel`",
         not_shown: "anything about people who remove files by hand, or `cancel --all --force`",
+        assumes: "",
         model: CHANNEL,
         checked_as: &["owner_release_inv", "owner_release_reach"],
     },
@@ -92,6 +109,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "neither a corrupt nor an unreadable request ever opens a closed gate; corrupt closes an open one; unreadable at start counts as closed",
         kept_by: "`Request::parse`, `Roll::first`, `Roll::apply`",
         not_shown: "that what is unreadable is ever repaired",
+        assumes: "",
         model: GATEWAY,
         checked_as: &["fail_safe_inv", "fail_safe_reach"],
     },
@@ -101,6 +119,7 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "an observation applies only if none was applied since it began",
         kept_by: "`Ledger::accept`",
         not_shown: "that a look ends",
+        assumes: "",
         model: GATEWAY,
         checked_as: &["latest_observation_wins_inv", "latest_observation_wins_reach"],
     },
@@ -110,8 +129,49 @@ pub const CATALOGUE: [Entry; 9] = [
         statement: "a request that states another epoch, or a lease that has run out, never closes the gate",
         kept_by: "`Request::standing`, `Roll::apply`",
         not_shown: "that the epoch of a machine tells its boots apart; what a request's standing is (the model has small requests that stand or do not; the gateway model asks the shipped function)",
+        assumes: "",
         model: CHANNEL,
         checked_as: &["stale_never_closes_inv", "stale_never_closes_reach"],
+    },
+    Entry {
+        id: "TG-L1",
+        name: "closes",
+        statement: "a live request and a watcher whose reads succeed: closed, and the status says so",
+        kept_by: "`Shared::watch_round`, `Roll::apply`, `Ledger::accept`, `Request::parse` (total)",
+        not_shown: "how soon (benches measure it); that the status is written",
+        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails",
+        model: GATEWAY,
+        checked_as: &["closes_progress"],
+    },
+    Entry {
+        id: "TG-L2",
+        name: "drains",
+        statement: "closed, user turns end and internal admissions eventually stop: idle; with hold_internal: quiesced",
+        kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
+        not_shown: "that a turn ends; that who waits is woken (loom shows it)",
+        assumes: "user turns end (strong); children end; internal work ends; from some point on no internal work arrives",
+        model: GATEWAY,
+        checked_as: &["drains_progress"],
+    },
+    Entry {
+        id: "TG-L3",
+        name: "reopens",
+        statement: "from some point no live request (cancelled, of another epoch) and no shutdown: admitting again",
+        kept_by: "`Shared::watch_round`, `Roll::apply`, `Request::standing`",
+        not_shown: "that a clock runs, and a lease with it",
+        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails",
+        model: GATEWAY,
+        checked_as: &["reopens_progress"],
+    },
+    Entry {
+        id: "TG-L4",
+        name: "stops",
+        statement: "a shutdown asked for ends, also with a wedged turn",
+        kept_by: "`Shared::settle`, on a thread that touches no file",
+        not_shown: "that the process exits",
+        assumes: "time passes",
+        model: GATEWAY,
+        checked_as: &["stops_progress"],
     },
 ];
 
@@ -125,16 +185,16 @@ pub fn entry_of(model_property: &str) -> Option<&'static Entry> {
 #[must_use]
 pub fn table() -> String {
     let mut lines = vec![
-        "| id | name | statement | kept by | model | checked as | a pass does not show |"
+        "| id | name | statement | kept by | model | checked as | assumes | a pass does not show |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|".to_owned(),
     ];
     lines.extend(CATALOGUE.iter().map(|entry| {
-        let Entry { id, name, statement, kept_by, not_shown, model, checked_as } = entry;
+        let Entry { id, name, statement, kept_by, not_shown, assumes, model, checked_as } = entry;
         let checked_as: Vec<_> = checked_as.iter().map(|name| format!("`{name}`")).collect();
         let checked_as = checked_as.join(", ");
         format!(
-            "| {id} | {name} | {statement} | {kept_by} | {model} | {checked_as} | {not_shown} |"
+            "| {id} | {name} | {statement} | {kept_by} | {model} | {checked_as} | {assumes} | {not_shown} |"
         )
     }));
     lines.join("\n")

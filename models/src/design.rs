@@ -37,11 +37,18 @@ pub enum Guard {
     /// A known request goes only when its own place was found empty. Off: also when the look broke off
     /// before it.
     DirectNotFound,
+    /// Reading a request never fails. Off: what cannot be parsed raises, and the look is lost (U34).
+    TotalReader,
+    /// A turn is counted out when it is dropped, whatever became of it. Off: one that fails never is
+    /// (I-32).
+    TurnsCountedOut,
+    /// A shutdown has a deadline on a thread of its own. Off: it waits for the last turn (I-10, I-12).
+    Deadline,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 14] = [
+    pub const ALL: [Guard; 17] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -56,9 +63,12 @@ impl Guard {
         Guard::Lease,
         Guard::SecondListing,
         Guard::DirectNotFound,
+        Guard::TotalReader,
+        Guard::TurnsCountedOut,
+        Guard::Deadline,
     ];
 
-    const fn bit(self) -> u16 {
+    const fn bit(self) -> u32 {
         1 << self as u8
     }
 }
@@ -80,6 +90,9 @@ impl fmt::Display for Guard {
             Guard::Lease => "lease",
             Guard::SecondListing => "second_listing",
             Guard::DirectNotFound => "direct_not_found",
+            Guard::TotalReader => "total_reader",
+            Guard::TurnsCountedOut => "turns_counted_out",
+            Guard::Deadline => "deadline",
         })
     }
 }
@@ -87,7 +100,7 @@ impl fmt::Display for Guard {
 /// Which guards are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Design {
-    off: u16,
+    off: u32,
 }
 
 impl Design {

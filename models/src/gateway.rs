@@ -21,6 +21,7 @@
 //! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
+pub mod progress;
 mod story;
 
 use std::sync::LazyLock;
@@ -63,6 +64,12 @@ impl GatewayModel {
     #[must_use]
     pub const fn full(design: Design) -> GatewayModel {
         GatewayModel { design, begins: 2, restarts: 1, users: 2 }
+    }
+
+    /// What is searched for runs that go on for ever: the whole graph is kept.
+    #[must_use]
+    pub const fn endless(design: Design) -> GatewayModel {
+        GatewayModel { design, begins: 1, restarts: 1, users: 1 }
     }
 }
 
@@ -222,9 +229,17 @@ pub enum Action {
     },
 }
 
-/// What the shipped reader makes of each marker: what it asks for, and whether it stands.
-fn read(marker: Marker) -> (Option<Terms>, bool) {
-    static TABLE: LazyLock<[(Option<Terms>, bool); 5]> = LazyLock::new(|| {
+/// What the shipped reader makes of a marker.
+#[derive(Clone, Copy)]
+struct Reading {
+    asks: Option<Terms>,
+    /// Whether it stands for a gateway that knows its epoch, and for one that does not.
+    stands: bool,
+    stands_where_epoch_is_unknown: bool,
+}
+
+fn read(marker: Marker) -> Reading {
+    static TABLE: LazyLock<[Reading; 5]> = LazyLock::new(|| {
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
         [
@@ -236,7 +251,12 @@ fn read(marker: Marker) -> (Option<Terms>, bool) {
         ]
         .map(|text| {
             let request = Request::parse(text.as_bytes());
-            (request.asks(), request.standing(&epoch, now) == Standing::Live)
+            let stands = |epoch: &Epoch| request.standing(epoch, now) == Standing::Live;
+            Reading {
+                asks: request.asks(),
+                stands: stands(&epoch),
+                stands_where_epoch_is_unknown: stands(&Epoch::default()),
+            }
         })
     });
     TABLE[marker as usize]
@@ -244,17 +264,24 @@ fn read(marker: Marker) -> (Option<Terms>, bool) {
 
 impl Asks for Marker {
     fn asks(&self) -> Option<Terms> {
-        read(*self).0
+        read(*self).asks
     }
 }
 
-fn is_live() -> impl Fn(&Marker, Duration) -> bool {
-    |marker, _first_seen| read(*marker).1
+fn is_live(design: Design) -> impl Fn(&Marker, Duration) -> bool {
+    let knows_its_epoch = design.has(Guard::Epoch);
+    move |marker, _first_seen| {
+        let read = read(*marker);
+        if knows_its_epoch { read.stands } else { read.stands_where_epoch_is_unknown }
+    }
 }
 
-fn sighting_of(seen: Seen) -> Sighting<Marker> {
+fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker> {
     match seen {
         Seen::Marker(Marker::Absent) => Sighting::Absent,
+        Seen::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
+            Sighting::Unreadable(String::new())
+        }
         Seen::Marker(marker) => Sighting::Present(marker),
         Seen::Error => Sighting::Unreadable(String::new()),
     }
@@ -268,8 +295,8 @@ impl Process {
         } else {
             Seen::Marker(Marker::Absent)
         };
-        let first = [((), sighting_of(seen))];
-        let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live());
+        let first = [((), sighting_of(design, seen))];
+        let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live(design));
         let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
         let word = Word::starting();
         Process {
@@ -331,6 +358,12 @@ impl State {
         }
     }
 
+    /// User turns that are counted and not live.
+    fn leaked(&self) -> Option<u8> {
+        let process = self.process.as_ref()?;
+        u8::try_from(process.word.in_flight().user.saturating_sub(process.live().user)).ok()
+    }
+
     /// A turn at the gate.
     fn admit(&mut self, arrival: Arrival) -> Option<()> {
         let process = self.process.as_mut()?;
@@ -364,12 +397,12 @@ impl GatewayModel {
                 *overtaken = true;
             }
         }
-        let sighting = match sighting_of(seen) {
+        let sighting = match sighting_of(self.design, seen) {
             Sighting::Unreadable(_) if !self.design.has(Guard::ReadErrorPolicy) => Sighting::Absent,
             sighting => sighting,
         };
         let was = process.machine.phase();
-        process.roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live());
+        process.roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live(self.design));
         let event = process.roll.event();
         if self.design.has(Guard::TransitionLock) {
             process.happened(self.design, event);
@@ -511,7 +544,9 @@ impl Model for GatewayModel {
             }
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
             Action::UserArrives => {
-                raise(&mut state.process.as_mut()?.users, self.users)?;
+                // What leaked is not live, and takes its room all the same, or there would be no end.
+                let leaked = state.leaked()?;
+                raise(&mut state.process.as_mut()?.users, self.users.checked_sub(leaked)?)?;
                 state.admit(Arrival::New(Origin::User))?;
             }
             Action::ChildArrives => {
@@ -695,7 +730,9 @@ impl GatewayModel {
                 // A turn outlives its children: it holds what they work for.
                 process.users.checked_sub(1).filter(|left| *left >= process.children)?;
                 lower(&mut process.users)?;
-                process.word = process.word.release(Origin::User);
+                if self.design.has(Guard::TurnsCountedOut) {
+                    process.word = process.word.release(Origin::User);
+                }
             }
             Action::ChildEnds => {
                 lower(&mut process.children)?;
@@ -713,6 +750,7 @@ impl GatewayModel {
                     .then_some(())?;
             }
             Action::DeadlinePasses => {
+                self.design.has(Guard::Deadline).then_some(())?;
                 process.happened(self.design, Event::DeadlinePassed).then_some(())?;
             }
             Action::KeeperSeesEmptyGate => {

@@ -5,8 +5,9 @@ pub mod channel;
 pub mod design;
 pub mod explorer;
 pub mod gateway;
+pub mod liveness;
 mod report;
 mod suite;
 
-pub use report::{AblationRun, EngineRun, Report};
+pub use report::{AblationRun, EngineRun, PromiseRun, Report};
 pub use suite::{ABLATIONS, Ablation, Expected, Options, Progress, Size, verify};

@@ -26,6 +26,23 @@ pub struct EngineRun {
     pub took: Duration,
 }
 
+/// What came of the search for runs that go on for ever and break a promise.
+#[derive(Clone, Debug)]
+pub struct PromiseRun {
+    /// The promise.
+    pub property: &'static str,
+    /// Distinct states of the graph that was searched.
+    pub states: u64,
+    /// Those in which something is promised and has not come yet: with none, it says nothing.
+    pub waiting: u64,
+    /// A run that breaks it, a line a step.
+    pub story: Option<Vec<String>>,
+    /// A fairness it is said to rest on, and does not.
+    pub idle_fairness: Option<&'static str>,
+    /// How long it took, with the making of the graph.
+    pub took: Duration,
+}
+
 /// What came of switching guards off.
 #[derive(Clone, Debug)]
 pub struct AblationRun {
@@ -61,6 +78,8 @@ pub struct Report {
     pub size: Size,
     /// The design that ships, by each engine.
     pub engines: Vec<EngineRun>,
+    /// What must come, in the design that ships.
+    pub promises: Vec<PromiseRun>,
     /// Each fault that was seeded.
     pub ablations: Vec<AblationRun>,
     /// A counterexample to the design that ships, should there be one: a line a step.
@@ -76,7 +95,8 @@ impl Report {
         let mut failures = Vec::new();
         for run in &self.engines {
             let engine = run.engine;
-            for entry in CATALOGUE.iter().filter(|entry| entry.model == run.model) {
+            let checked = |entry: &&Entry| entry.model == run.model && !entry.is_progress();
+            for entry in CATALOGUE.iter().filter(checked) {
                 let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
                 if run.broken.contains(&must_hold) {
                     failures.push(format!("{} {} is falsified ({engine})", entry.id, entry.name));
@@ -96,6 +116,23 @@ impl Report {
                 ));
             }
         }
+        for entry in CATALOGUE.iter().filter(|entry| entry.is_progress()) {
+            let (id, name) = (entry.id, entry.name);
+            let Some(run) = self.promises.iter().find(|it| it.property == entry.checked_as[0])
+            else {
+                failures.push(format!("{id} {name} was not checked"));
+                continue;
+            };
+            if run.story.is_some() {
+                failures.push(format!("{id} {name} is falsified"));
+            }
+            if run.waiting == 0 {
+                failures.push(format!("nothing ever waits for {id} {name}, so it shows nothing"));
+            }
+            if let Some(fairness) = run.idle_fairness {
+                failures.push(format!("{id} {name} holds without the fairness \"{fairness}\""));
+            }
+        }
         for run in self.ablations.iter().filter(|run| !run.is_as_expected()) {
             let (off, expected) = (names(run.ablation.off), run.ablation.expected);
             failures.push(format!("without {off}: expected {expected:?}, found {:?}", run.broken));
@@ -112,6 +149,14 @@ impl Report {
 
     /// What the engines together say of a property.
     fn verdict_on(&self, entry: &Entry) -> &'static str {
+        if entry.is_progress() {
+            let mut runs = self.promises.iter().filter(|it| it.property == entry.checked_as[0]);
+            return match runs.next() {
+                Some(run) if run.story.is_some() => "FALSIFIED",
+                Some(run) if run.waiting > 0 => HOLDS,
+                _ => "VACUOUS",
+            };
+        }
         let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
         let mut runs = self.engines.iter().filter(|run| run.model == entry.model);
         if runs.clone().any(|run| run.broken.contains(&must_hold)) {
@@ -172,6 +217,14 @@ impl fmt::Display for Report {
                 format!("{:.0} k", rate / 1000.0),
                 seconds(run.took),
             ]);
+        }
+        write!(f, "\n{}", aligned(&rows))?;
+
+        let mut rows =
+            vec![["what must come", "states", "of these waiting", "time"].map(str::to_owned)];
+        for run in &self.promises {
+            let (states, waiting) = (thousands(run.states), thousands(run.waiting));
+            rows.push([run.property.to_owned(), states, waiting, seconds(run.took)]);
         }
         write!(f, "\n{}", aligned(&rows))?;
 
@@ -297,9 +350,18 @@ mod tests {
             story: Vec::new(),
             took: Duration::ZERO,
         });
+        let kept = CATALOGUE.iter().filter(|entry| entry.is_progress()).map(|entry| PromiseRun {
+            property: entry.checked_as[0],
+            states: 2,
+            waiting: 1,
+            story: None,
+            idle_fairness: None,
+            took: Duration::ZERO,
+        });
         Report {
             size: Size::Small,
             engines: vec![run(GATEWAY, states), channel],
+            promises: kept.collect(),
             ablations: ablations.to_vec(),
             counterexamples: Vec::new(),
             took: Duration::from_secs(1),
@@ -324,6 +386,18 @@ mod tests {
         let mut survived = report_with(None, &every_reach(), pinned);
         survived.ablations[0].broken = None;
         assert!(!survived.is_ok(), "a seeded fault survived");
+        let with_promise = |change: fn(&mut PromiseRun)| {
+            let mut report = report_with(None, &every_reach(), pinned);
+            change(&mut report.promises[0]);
+            report
+        };
+        let broken = with_promise(|it| it.story = Some(vec![String::new()]));
+        assert!(!broken.is_ok(), "a promise is broken");
+        assert!(!with_promise(|it| it.waiting = 0).is_ok(), "nothing waits for it");
+        assert!(!with_promise(|it| it.idle_fairness = Some("x")).is_ok(), "not needed");
+        let mut unchecked = report_with(None, &every_reach(), pinned);
+        unchecked.promises.clear();
+        assert!(!unchecked.is_ok(), "a promise that was not checked");
         let mut covered = report_with(None, &every_reach(), pinned);
         covered.ablations.retain(|run| run.ablation.off != [Guard::OneDoor]);
         assert!(!covered.is_ok(), "a guard that guards nothing");

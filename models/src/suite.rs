@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
-use crate::catalogue::{CHANNEL, GATEWAY, entry_of};
+use crate::catalogue::{CHANNEL, Entry, GATEWAY, entry_of};
 use crate::channel::ChannelModel;
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::gateway::GatewayModel;
-use crate::report::{AblationRun, EngineRun, Report, names};
+use crate::gateway::progress::promises;
+use crate::liveness::{Graph, Judged, Lasso};
+use crate::report::{AblationRun, EngineRun, PromiseRun, Report, names};
 
 /// How much is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 18] = [
+pub const ABLATIONS: [Ablation; 22] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -164,6 +166,26 @@ pub const ABLATIONS: [Ablation; 18] = [
         expected: Expected::Breaks("quiesced_means_idle_inv"),
         incidents: "U3",
     },
+    Ablation {
+        off: &[Guard::TotalReader],
+        expected: Expected::Breaks("closes_progress"),
+        incidents: "U34",
+    },
+    Ablation {
+        off: &[Guard::TurnsCountedOut],
+        expected: Expected::Breaks("drains_progress"),
+        incidents: "I-32",
+    },
+    Ablation {
+        off: &[Guard::Epoch],
+        expected: Expected::Breaks("reopens_progress"),
+        incidents: "I-1",
+    },
+    Ablation {
+        off: &[Guard::Deadline],
+        expected: Expected::Breaks("stops_progress"),
+        incidents: "I-10, I-12",
+    },
 ];
 
 /// A seeded fault that is not found among this many states has survived: without a guard there may be
@@ -203,6 +225,7 @@ impl Default for Options<'_> {
 /// A job's result.
 enum Done {
     Engine(EngineRun, Vec<(&'static str, Vec<String>)>),
+    Promises(Vec<PromiseRun>),
     Ablation(AblationRun),
 }
 
@@ -210,6 +233,7 @@ enum Done {
 enum Job {
     Stateright(&'static str),
     Explorer(&'static str),
+    Promises,
     Ablation(Ablation),
 }
 
@@ -218,6 +242,7 @@ impl Job {
         match self {
             Job::Stateright(model) => format!("{model} model, by stateright"),
             Job::Explorer(model) => format!("{model} model, by the explorer"),
+            Job::Promises => format!("{GATEWAY} model, what must come"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
         }
     }
@@ -236,9 +261,12 @@ impl Job {
             Job::Stateright(_) => by_stateright(CHANNEL, size.channel(ships)),
             Job::Explorer(GATEWAY) => by_explorer(GATEWAY, &size.gateway(ships), at),
             Job::Explorer(_) => by_explorer(CHANNEL, &size.channel(ships), at),
+            Job::Promises => keep_promises(GatewayModel::endless(ships)),
             Job::Ablation(ablation) => {
                 let design = ships.without(ablation.off);
-                if ablation.model() == GATEWAY {
+                if ablation.breaks_a_promise() {
+                    break_promise(ablation, GatewayModel::endless(design))
+                } else if ablation.model() == GATEWAY {
                     ablate(ablation, &GatewayModel::small(design), at)
                 } else {
                     ablate(ablation, &ChannelModel::small(design), at)
@@ -259,6 +287,72 @@ impl Ablation {
             Expected::CoveredBy(_) => GATEWAY,
         }
     }
+}
+
+impl Ablation {
+    fn breaks_a_promise(&self) -> bool {
+        match self.expected {
+            Expected::Breaks(property) => entry_of(property).is_some_and(Entry::is_progress),
+            Expected::CoveredBy(_) => false,
+        }
+    }
+}
+
+/// A graph that is larger than this is not searched.
+const GRAPH_MAX: usize = 4_000_000;
+
+/// Each promise, as it is made; and again without each of the fairnesses it rests on, which must break
+/// it: a fairness that is not needed would hide what is.
+fn keep_promises(model: GatewayModel) -> Done {
+    let began = Instant::now();
+    let graph = Graph::of(&model, GRAPH_MAX).expect("the endless size is small enough");
+    let mut runs = Vec::new();
+    for promise in promises() {
+        let Judged { waiting, broken } = graph.check(&model, &promise);
+        let idle_fairness = (0..promise.fair.len()).find_map(|without| {
+            let mut weaker = promises().into_iter().find(|it| it.name == promise.name)?;
+            let dropped = weaker.fair.remove(without);
+            graph.check(&model, &weaker).broken.is_none().then_some(dropped.name)
+        });
+        runs.push(PromiseRun {
+            property: promise.name,
+            states: graph.len() as u64,
+            waiting: waiting as u64,
+            story: broken.as_ref().map(endless_story),
+            idle_fairness,
+            took: began.elapsed(),
+        });
+    }
+    Done::Promises(runs)
+}
+
+fn break_promise(ablation: Ablation, model: GatewayModel) -> Done {
+    let began = Instant::now();
+    let graph = Graph::of(&model, GRAPH_MAX);
+    let broken = graph.as_ref().and_then(|graph| {
+        let made = promises().into_iter().find(|it| ablation.expected == Expected::Breaks(it.name));
+        let promise = made?;
+        Some((promise.name, graph.check(&model, &promise).broken?))
+    });
+    Done::Ablation(AblationRun {
+        ablation,
+        broken: broken.as_ref().map(|it| it.0),
+        exhaustive: graph.is_some(),
+        states: graph.map_or(0, |graph| graph.len() as u64),
+        story: broken.map(|it| endless_story(&it.1)).unwrap_or_default(),
+        took: began.elapsed(),
+    })
+}
+
+fn endless_story<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
+    let told = |(action, state): &(A, S)| format!("{:<58} [{state}]", action.to_string());
+    let mut story: Vec<String> = lasso.stem.iter().map(told).collect();
+    if lasso.cycle.is_empty() {
+        story.push("and nothing more need ever happen".to_owned());
+    } else {
+        story.extend(lasso.cycle.iter().map(|step| format!("for ever: {}", told(step))));
+    }
+    story
 }
 
 fn ablate<M>(ablation: Ablation, model: &M, at: impl Fn(u64) -> bool) -> Done
@@ -361,6 +455,7 @@ pub fn verify(options: &Options<'_>) -> Report {
         Job::Explorer(GATEWAY),
         Job::Stateright(CHANNEL),
         Job::Explorer(CHANNEL),
+        Job::Promises,
     ];
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let next = AtomicUsize::new(0);
@@ -384,6 +479,7 @@ pub fn verify(options: &Options<'_>) -> Report {
     let mut report = Report {
         size: options.size,
         engines: Vec::new(),
+        promises: Vec::new(),
         ablations: Vec::new(),
         counterexamples: Vec::new(),
         took: began.elapsed(),
@@ -393,6 +489,11 @@ pub fn verify(options: &Options<'_>) -> Report {
             Done::Engine(run, stories) => {
                 report.engines.push(run);
                 report.counterexamples.extend(stories);
+            }
+            Done::Promises(runs) => {
+                let broken = runs.iter().filter_map(|it| Some((it.property, it.story.clone()?)));
+                report.counterexamples.extend(broken);
+                report.promises = runs;
             }
             Done::Ablation(run) => report.ablations.push(run),
         }

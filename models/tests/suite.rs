@@ -26,18 +26,30 @@ fn every_property_is_traced() {
     use tidegate_models::channel::ChannelModel;
     use tidegate_models::design::Design;
     use tidegate_models::gateway::GatewayModel;
+    use tidegate_models::gateway::progress::promises;
 
     let gateway = GatewayModel::small(Design::tidegate()).properties();
     let channel = ChannelModel::small(Design::tidegate()).properties();
     let gateway = gateway.into_iter().map(|it| it.name);
-    let in_model: BTreeSet<_> = gateway.chain(channel.into_iter().map(|it| it.name)).collect();
+    let promised = promises();
+    let in_model: BTreeSet<_> = gateway
+        .chain(channel.into_iter().map(|it| it.name))
+        .chain(promised.iter().map(|it| it.name))
+        .collect();
     let in_catalogue: BTreeSet<_> =
         catalogue::CATALOGUE.iter().flat_map(|entry| entry.checked_as).copied().collect();
     assert_eq!(in_model, in_catalogue);
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (code, tests) = (text_below(&root.join("src")), text_below(&root.join("tests")));
-    let models = [include_str!("../src/gateway.rs"), include_str!("../src/channel.rs")].concat();
+    let models = text_below(&root.join("models/src"));
+    for promise in &promised {
+        let entry = catalogue::entry_of(promise.name).expect("it is in the catalogue");
+        for fair in &promise.fair {
+            let assumed = entry.assumes.contains(fair.name);
+            assert!(assumed, "{} does not say that it assumes: {}", entry.id, fair.name);
+        }
+    }
     for entry in &catalogue::CATALOGUE {
         let name = format!("{} {}", entry.id, entry.name);
         assert!(code.contains(&name), "no code says that it keeps {name}");

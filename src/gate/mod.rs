@@ -115,6 +115,7 @@ impl Gate {
     }
 
     /// Counts a turn out. Never blocks: at most it rings a bell.
+    // Property: TG-L2 drains.
     fn release(&self, origin: Origin) {
         // Release pairs with the Acquire in `word`: see there. Not Acquire: the turn that leaves reads
         // nothing of the others. The closure always gives a word, so the update always happens.

@@ -213,6 +213,7 @@ impl Shared {
     }
 
     /// One round of the watcher: look, apply, publish.
+    // Property: TG-L1 closes, TG-L3 reopens. Each round looks, whatever came of the last.
     pub(super) fn watch_round(&self) -> Next {
         let (phase, retired) = {
             let state = self.state.lock();
@@ -402,7 +403,8 @@ impl Shared {
         }
     }
 
-    /// Ends a shutdown that has nothing left to wait for, or has waited long enough (TG-L4).
+    /// Ends a shutdown that has nothing left to wait for, or has waited long enough.
+    // Property: TG-L4 stops.
     fn settle(&self, state: &mut State) {
         let now = self.rules.clock.now().uptime;
         if state.lifecycle.phase() == Phase::ShuttingDown {

@@ -1,0 +1,112 @@
+//! What must come of the gateway, under which fairness: promises for [`Graph::check`].
+//!
+//! [`Graph::check`]: crate::liveness::Graph::check
+
+use tidegate::machine::Phase;
+use tidegate::status::condition;
+
+use super::{Action, GatewayModel, Marker, Process, State};
+use crate::liveness::{Fair, Fairness, Progress};
+
+/// What is taken fairly: of each class of steps, what is promised of it.
+const LOOKS: Fair<Action> = Fair {
+    name: "a watcher looks",
+    fairness: Fairness::Weak,
+    includes: |action| matches!(action, Action::WatcherLooks { fails: false, .. }),
+};
+
+const APPLIES: Fair<Action> = Fair {
+    name: "a watcher applies what it saw",
+    fairness: Fairness::Weak,
+    includes: |action| matches!(action, Action::WatcherApplies { .. }),
+};
+
+/// Strong: a turn whose child is live waits for it, so its end is possible again and again only.
+const TURNS_END: Fair<Action> = Fair {
+    name: "user turns end",
+    fairness: Fairness::Strong,
+    includes: |action| matches!(action, Action::UserTurnEnds),
+};
+
+const CHILDREN_END: Fair<Action> = Fair {
+    name: "children end",
+    fairness: Fairness::Weak,
+    includes: |action| matches!(action, Action::ChildEnds),
+};
+
+const INTERNAL_WORK_ENDS: Fair<Action> = Fair {
+    name: "internal work ends",
+    fairness: Fairness::Weak,
+    includes: |action| matches!(action, Action::InternalTurnEnds),
+};
+
+const DEADLINE_PASSES: Fair<Action> = Fair {
+    name: "time passes",
+    fairness: Fairness::Weak,
+    includes: |action| matches!(action, Action::DeadlinePasses),
+};
+
+fn lives(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+    state.process.as_ref().is_some_and(holds)
+}
+
+fn reads_fail(action: &Action) -> bool {
+    matches!(action, Action::WatcherLooks { fails: true, .. })
+}
+
+/// TG-L1 to TG-L4.
+#[must_use]
+pub fn promises() -> Vec<Progress<GatewayModel>> {
+    vec![
+        // Property: TG-L1 closes
+        Progress {
+            name: "closes_progress",
+            premise: |_, state| {
+                let asks =
+                    matches!(state.marker, Marker::Live | Marker::LiveHold | Marker::Corrupt);
+                asks && lives(state, |it| !it.shut)
+            },
+            goal: |_, state| {
+                lives(state, |it| {
+                    it.machine.phase() == Phase::ExternallyDraining && it.word.is_closed()
+                })
+            },
+            ended: reads_fail,
+            fair: vec![LOOKS, APPLIES],
+        },
+        // Property: TG-L2 drains
+        Progress {
+            name: "drains_progress",
+            premise: |_, state| lives(state, |it| it.machine.phase() == Phase::ExternallyDraining),
+            goal: |_, state| {
+                lives(state, |it| {
+                    let condition = condition(it.machine, it.word);
+                    condition.quiesced || (condition.idle && !it.machine.terms().hold_internal)
+                })
+            },
+            ended: |action| matches!(action, Action::InternalArrives),
+            fair: vec![TURNS_END, CHILDREN_END, INTERNAL_WORK_ENDS],
+        },
+        // Property: TG-L3 reopens
+        Progress {
+            name: "reopens_progress",
+            premise: |_, state| {
+                let asks_nothing = matches!(state.marker, Marker::Absent | Marker::Stale);
+                asks_nothing && lives(state, |it| !it.shut)
+            },
+            goal: |_, state| {
+                lives(state, |it| it.machine.phase() == Phase::Running && !it.word.is_closed())
+            },
+            ended: reads_fail,
+            fair: vec![LOOKS, APPLIES],
+        },
+        // Property: TG-L4 stops. Turns need not end: a wedged one does not.
+        Progress {
+            name: "stops_progress",
+            premise: |_, state| lives(state, |it| it.machine.phase() == Phase::ShuttingDown),
+            goal: |_, _| false,
+            ended: |_| false,
+            fair: vec![DEADLINE_PASSES],
+        },
+    ]
+}
