@@ -120,6 +120,42 @@ async fn changes_come_in_order_and_end() {
     assert!(changes.recv().is_none());
 }
 
+/// TG-S6 in_flight_untouched: whatever becomes of the drain, the turn goes on, and is waited for until it
+/// is dropped, which is when its reply is delivered (I-14).
+#[test]
+fn in_flight_untouched() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let turn = gateway.admit(Origin::User).expect("open");
+    for hold in [false, true, false, true] {
+        gateway.begin_drain(&drain().hold_internal(hold)).expect("in memory");
+        assert_eq!(gateway.in_flight().user, 1);
+        assert!(gateway.idle().wait_timeout(NOT_YET).is_none());
+    }
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    assert_eq!((turn.origin(), gateway.in_flight().user), (Origin::User, 1));
+    assert!(turn.child().is_ok(), "it can still do what it needs");
+    assert!(!gateway.status().quiesced);
+    drop(turn);
+    assert!(gateway.status().quiesced);
+}
+
+/// TG-L5 bypass_progress. I-43, I-57: what a turn in flight needs in order to end was refused.
+#[test]
+fn bypass_progress() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let turn = gateway.admit(Origin::User).expect("open");
+    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    let child = turn.child().expect("a live turn gets what it needs");
+    let grandchild = child.child().expect("and so does that");
+    let mut quiesced = gateway.quiesced();
+    assert!(quiesced.wait_timeout(NOT_YET).is_none());
+    drop((turn, child));
+    assert!(grandchild.child().is_ok(), "as long as any of it lives");
+    drop(grandchild);
+    assert!(quiesced.wait_timeout(PATIENCE).expect("woken").is_ok());
+}
+
 /// R12: force is an immediate shutdown that supersedes a drain; F14: it ends with a wedged turn, and
 /// nothing is admitted after.
 #[test]

@@ -44,11 +44,19 @@ pub enum Guard {
     TurnsCountedOut,
     /// A shutdown has a deadline on a thread of its own. Off: it waits for the last turn (I-10, I-12).
     Deadline,
+    /// Work that a live turn needs asks as its child. Off: it asks as a new turn (I-43, I-49, I-57).
+    Children,
+    /// A turn is live until its reply is delivered. Off: until it is done (I-14, I-47).
+    DeliveryCounted,
+    /// A message that waited behind a turn asks the gate. Off: the turn goes on with it (U1).
+    FollowUpsAsk,
+    /// A controller acts on a seal. Off: on an idle reading (U24).
+    Seal,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 17] = [
+    pub const ALL: [Guard; 21] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -66,6 +74,10 @@ impl Guard {
         Guard::TotalReader,
         Guard::TurnsCountedOut,
         Guard::Deadline,
+        Guard::Children,
+        Guard::DeliveryCounted,
+        Guard::FollowUpsAsk,
+        Guard::Seal,
     ];
 
     const fn bit(self) -> u32 {
@@ -93,6 +105,10 @@ impl fmt::Display for Guard {
             Guard::TotalReader => "total_reader",
             Guard::TurnsCountedOut => "turns_counted_out",
             Guard::Deadline => "deadline",
+            Guard::Children => "children",
+            Guard::DeliveryCounted => "delivery_counted",
+            Guard::FollowUpsAsk => "follow_ups_ask",
+            Guard::Seal => "seal",
         })
     }
 }

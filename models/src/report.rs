@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::catalogue::{CATALOGUE, Entry, entry_of};
-use crate::design::{Design, Guard};
+use crate::catalogue::{CATALOGUE, Check, Entry, entry_of};
+use crate::design::Guard;
 use crate::suite::{Ablation, Expected, Size};
 
 const HOLDS: &str = "holds";
@@ -95,15 +95,14 @@ impl Report {
         let mut failures = Vec::new();
         for run in &self.engines {
             let engine = run.engine;
-            let checked = |entry: &&Entry| entry.model == run.model && !entry.is_progress();
-            for entry in CATALOGUE.iter().filter(checked) {
-                let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
-                if run.broken.contains(&must_hold) {
+            for (entry, check) in checks().filter(|(_, it)| it.model == run.model) {
+                let property = check.property;
+                if run.broken.contains(&property) {
                     failures.push(format!("{} {} is falsified ({engine})", entry.id, entry.name));
                 }
-                for reach in must_be_reached.iter().filter(|reach| !run.reached.contains(reach)) {
+                if check.is_reach() && !run.reached.contains(&property) {
                     failures.push(format!(
-                        "{reach} is never reached, so {} shows nothing ({engine})",
+                        "{property} is never reached, so {} shows nothing ({engine})",
                         entry.id
                     ));
                 }
@@ -116,10 +115,9 @@ impl Report {
                 ));
             }
         }
-        for entry in CATALOGUE.iter().filter(|entry| entry.is_progress()) {
+        for (entry, check) in checks().filter(|(_, it)| it.is_progress()) {
             let (id, name) = (entry.id, entry.name);
-            let Some(run) = self.promises.iter().find(|it| it.property == entry.checked_as[0])
-            else {
+            let Some(run) = self.promise_run(check) else {
                 failures.push(format!("{id} {name} was not checked"));
                 continue;
             };
@@ -147,21 +145,26 @@ impl Report {
         self.failures().is_empty()
     }
 
-    /// What the engines together say of a property.
+    fn promise_run(&self, check: Check) -> Option<&PromiseRun> {
+        self.promises.iter().find(|it| it.property == check.property)
+    }
+
+    /// What all checks of a property together say.
     fn verdict_on(&self, entry: &Entry) -> &'static str {
-        if entry.is_progress() {
-            let mut runs = self.promises.iter().filter(|it| it.property == entry.checked_as[0]);
-            return match runs.next() {
-                Some(run) if run.story.is_some() => "FALSIFIED",
-                Some(run) if run.waiting > 0 => HOLDS,
-                _ => "VACUOUS",
-            };
-        }
-        let (must_hold, must_be_reached) = (entry.checked_as[0], &entry.checked_as[1..]);
-        let mut runs = self.engines.iter().filter(|run| run.model == entry.model);
-        if runs.clone().any(|run| run.broken.contains(&must_hold)) {
+        let is_vacuous = |check: &Check| {
+            if check.is_progress() {
+                return self.promise_run(*check).is_none_or(|run| run.waiting == 0);
+            }
+            let mut runs = self.engines.iter().filter(|run| run.model == check.model);
+            check.is_reach() && runs.any(|run| !run.reached.contains(&check.property))
+        };
+        let is_broken = |check: &Check| {
+            self.engines.iter().any(|run| run.broken.contains(&check.property))
+                || self.promise_run(*check).is_some_and(|run| run.story.is_some())
+        };
+        if entry.checked_as.iter().any(is_broken) {
             "FALSIFIED"
-        } else if runs.any(|run| must_be_reached.iter().any(|it| !run.reached.contains(it))) {
+        } else if entry.checked_as.iter().any(is_vacuous) {
             "VACUOUS"
         } else {
             HOLDS
@@ -174,14 +177,22 @@ impl Report {
             .into_iter()
             .filter(move |guard| !breaking().any(|run| run.ablation.off.contains(guard)))
             .map(|guard| format!("nothing breaks without {guard}: it guards nothing"));
-        let unbroken = CATALOGUE
-            .iter()
-            .filter(move |entry| !breaking().any(|run| run.broken == Some(entry.checked_as[0])))
-            .map(|entry| {
-                format!("no seeded fault breaks {} {}: it may catch nothing", entry.id, entry.name)
+        let unbroken = checks()
+            .filter(|(_, check)| !check.is_reach())
+            .filter(move |(_, check)| !breaking().any(|run| run.broken == Some(check.property)))
+            .map(|(entry, check)| {
+                format!(
+                    "no seeded fault breaks {} {}: it may catch nothing",
+                    entry.id, check.property
+                )
             });
         idle_guards.chain(unbroken)
     }
+}
+
+/// Each check of each property.
+fn checks() -> impl Iterator<Item = (&'static Entry, Check)> {
+    CATALOGUE.iter().flat_map(|entry| entry.checked_as.iter().map(move |check| (entry, *check)))
 }
 
 pub(crate) fn names(guards: &[Guard]) -> String {
@@ -190,18 +201,11 @@ pub(crate) fn names(guards: &[Guard]) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (gateway, channel) =
-            (self.size.gateway(Design::tidegate()), self.size.channel(Design::tidegate()));
-        writeln!(
-            f,
-            "gateway model: {} begins, {} restart, {} user turns, an internal turn, a child, 2 watchers; exhaustive\n\
-             channel model: {} requests of one holder, one of another, {} restart, an internal turn, 1 watcher; exhaustive\n",
-            gateway.begins, gateway.restarts, gateway.users, channel.requests, channel.restarts
-        )?;
         let mut rows = vec![["property", "checked as", "verdict"].map(str::to_owned)];
         for entry in &CATALOGUE {
             let name = format!("{} {}", entry.id, entry.name);
-            rows.push([name, entry.checked_as.join(", "), self.verdict_on(entry).to_owned()]);
+            let checked_as: Vec<_> = entry.checked_as.iter().map(|it| it.property).collect();
+            rows.push([name, checked_as.join(", "), self.verdict_on(entry).to_owned()]);
         }
         f.write_str(&aligned(&rows))?;
 
@@ -233,7 +237,8 @@ impl fmt::Display for Report {
                 .map(str::to_owned),
         ];
         for run in &self.ablations {
-            let id = |property| entry_of(property).map_or(property, |entry| entry.id).to_owned();
+            let id =
+                |property| entry_of(property).map_or(property, |(entry, _)| entry.id).to_owned();
             let expected = match run.ablation.expected {
                 Expected::Breaks(property) => id(property),
                 Expected::CoveredBy(guard) => format!("nothing: {guard} covers"),
@@ -326,7 +331,8 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{CHANNEL, GATEWAY};
+    use crate::catalogue::GATEWAY;
+    use crate::checked::MODELS;
     use crate::suite::ABLATIONS;
 
     fn report_with(broken: Option<&'static str>, reached: &[&'static str], states: u64) -> Report {
@@ -338,7 +344,8 @@ mod tests {
             reached: reached.to_vec(),
             took: Duration::from_secs(1),
         };
-        let channel = run(CHANNEL, Size::Small.pinned_states(CHANNEL));
+        let others = MODELS.into_iter().filter(|model| *model != GATEWAY);
+        let others = others.map(|model| run(model, Size::Small.pinned_states(model)));
         let ablations = ABLATIONS.map(|ablation| AblationRun {
             ablation,
             broken: match ablation.expected {
@@ -350,8 +357,8 @@ mod tests {
             story: Vec::new(),
             took: Duration::ZERO,
         });
-        let kept = CATALOGUE.iter().filter(|entry| entry.is_progress()).map(|entry| PromiseRun {
-            property: entry.checked_as[0],
+        let kept = checks().filter(|(_, check)| check.is_progress()).map(|(_, check)| PromiseRun {
+            property: check.property,
             states: 2,
             waiting: 1,
             story: None,
@@ -360,7 +367,7 @@ mod tests {
         });
         Report {
             size: Size::Small,
-            engines: vec![run(GATEWAY, states), channel],
+            engines: std::iter::once(run(GATEWAY, states)).chain(others).collect(),
             promises: kept.collect(),
             ablations: ablations.to_vec(),
             counterexamples: Vec::new(),
@@ -369,7 +376,7 @@ mod tests {
     }
 
     fn every_reach() -> Vec<&'static str> {
-        CATALOGUE.iter().flat_map(|entry| &entry.checked_as[1..]).copied().collect()
+        checks().filter(|(_, it)| it.is_reach()).map(|(_, it)| it.property).collect()
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! What is run, and what is expected of it. The suite has no opinion about gateways: models bring the
 //! properties, [`ABLATIONS`] the expectations; `report` judges what came of them.
 
-use std::fmt::{Debug, Display};
-use std::hash::Hash;
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
-use crate::catalogue::{CHANNEL, Entry, GATEWAY, entry_of};
-use crate::channel::ChannelModel;
+use crate::catalogue::{CATALOGUE, Check, GATEWAY, WORK, entry_of};
+use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
-use crate::gateway::GatewayModel;
-use crate::gateway::progress::promises;
 use crate::liveness::{Graph, Judged, Lasso};
 use crate::report::{AblationRun, EngineRun, PromiseRun, Report, names};
 
@@ -28,26 +25,14 @@ pub enum Size {
 }
 
 impl Size {
-    pub(crate) const fn gateway(self, design: Design) -> GatewayModel {
-        match self {
-            Size::Small => GatewayModel::small(design),
-            Size::Full => GatewayModel::full(design),
-        }
-    }
-
-    pub(crate) const fn channel(self, design: Design) -> ChannelModel {
-        match self {
-            Size::Small => ChannelModel::small(design),
-            Size::Full => ChannelModel::full(design),
-        }
-    }
-
     /// The exact number of a model's distinct states: pinned, so that a change of the code that adds
     /// or removes behaviour shows as a changed number in a review.
     pub(crate) fn pinned_states(self, model: &str) -> u64 {
         match (self, model) {
             (Size::Small, GATEWAY) => 1_470_936,
             (Size::Full, GATEWAY) => 2_431_952,
+            (Size::Small, WORK) => 192,
+            (Size::Full, WORK) => 812,
             (Size::Small, _) => 777_587,
             (Size::Full, _) => 1_555_174,
         }
@@ -75,7 +60,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 22] = [
+pub const ABLATIONS: [Ablation; 26] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -186,6 +171,26 @@ pub const ABLATIONS: [Ablation; 22] = [
         expected: Expected::Breaks("stops_progress"),
         incidents: "I-10, I-12",
     },
+    Ablation {
+        off: &[Guard::Children],
+        expected: Expected::Breaks("bypass_progress"),
+        incidents: "I-43, I-49, I-57",
+    },
+    Ablation {
+        off: &[Guard::DeliveryCounted],
+        expected: Expected::Breaks("in_flight_untouched_inv"),
+        incidents: "I-14, I-47",
+    },
+    Ablation {
+        off: &[Guard::FollowUpsAsk],
+        expected: Expected::Breaks("follow_ups_ask_step"),
+        incidents: "U1",
+    },
+    Ablation {
+        off: &[Guard::Seal],
+        expected: Expected::Breaks("in_flight_untouched_inv"),
+        incidents: "U24",
+    },
 ];
 
 /// A seeded fault that is not found among this many states has survived: without a guard there may be
@@ -233,7 +238,7 @@ enum Done {
 enum Job {
     Stateright(&'static str),
     Explorer(&'static str),
-    Promises,
+    Promises(&'static str),
     Ablation(Ablation),
 }
 
@@ -242,7 +247,7 @@ impl Job {
         match self {
             Job::Stateright(model) => format!("{model} model, by stateright"),
             Job::Explorer(model) => format!("{model} model, by the explorer"),
-            Job::Promises => format!("{GATEWAY} model, what must come"),
+            Job::Promises(model) => format!("{model} model, what must come"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
         }
     }
@@ -255,21 +260,18 @@ impl Job {
             (options.progress)(&name, Progress::At(states));
             true
         };
-        let (size, ships) = (options.size, Design::tidegate());
+        let (explored, ships) = (Configuration::Of(options.size), Design::tidegate());
         let done = match self {
-            Job::Stateright(GATEWAY) => by_stateright(GATEWAY, size.gateway(ships)),
-            Job::Stateright(_) => by_stateright(CHANNEL, size.channel(ships)),
-            Job::Explorer(GATEWAY) => by_explorer(GATEWAY, &size.gateway(ships), at),
-            Job::Explorer(_) => by_explorer(CHANNEL, &size.channel(ships), at),
-            Job::Promises => keep_promises(GatewayModel::endless(ships)),
+            Job::Stateright(model) => visit(model, explored, ships, ByStateright(model)),
+            Job::Explorer(model) => visit(model, explored, ships, ByExplorer(model, at)),
+            Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
             Job::Ablation(ablation) => {
-                let design = ships.without(ablation.off);
+                let (model, design) = (ablation.model(), ships.without(ablation.off));
                 if ablation.breaks_a_promise() {
-                    break_promise(ablation, GatewayModel::endless(design))
-                } else if ablation.model() == GATEWAY {
-                    ablate(ablation, &GatewayModel::small(design), at)
+                    visit(model, Configuration::Endless, design, BreakPromise(ablation))
                 } else {
-                    ablate(ablation, &ChannelModel::small(design), at)
+                    let small = Configuration::Of(Size::Small);
+                    visit(model, small, design, Ablate(ablation, at))
                 }
             }
         };
@@ -282,18 +284,17 @@ impl Ablation {
     /// The model that it is made in: the one with the property that must break.
     #[must_use]
     pub fn model(&self) -> &'static str {
-        match self.expected {
-            Expected::Breaks(property) => entry_of(property).map_or(GATEWAY, |entry| entry.model),
-            Expected::CoveredBy(_) => GATEWAY,
-        }
+        self.check().map_or(GATEWAY, |check| check.model)
     }
-}
 
-impl Ablation {
     fn breaks_a_promise(&self) -> bool {
+        self.check().is_some_and(Check::is_progress)
+    }
+
+    fn check(&self) -> Option<Check> {
         match self.expected {
-            Expected::Breaks(property) => entry_of(property).is_some_and(Entry::is_progress),
-            Expected::CoveredBy(_) => false,
+            Expected::Breaks(property) => entry_of(property).map(|(_, check)| check),
+            Expected::CoveredBy(_) => None,
         }
     }
 }
@@ -303,45 +304,58 @@ const GRAPH_MAX: usize = 4_000_000;
 
 /// Each promise, as it is made; and again without each of the fairnesses it rests on, which must break
 /// it: a fairness that is not needed would hide what is.
-fn keep_promises(model: GatewayModel) -> Done {
-    let began = Instant::now();
-    let graph = Graph::of(&model, GRAPH_MAX).expect("the endless size is small enough");
-    let mut runs = Vec::new();
-    for promise in promises() {
-        let Judged { waiting, broken } = graph.check(&model, &promise);
-        let idle_fairness = (0..promise.fair.len()).find_map(|without| {
-            let mut weaker = promises().into_iter().find(|it| it.name == promise.name)?;
-            let dropped = weaker.fair.remove(without);
-            graph.check(&model, &weaker).broken.is_none().then_some(dropped.name)
-        });
-        runs.push(PromiseRun {
-            property: promise.name,
-            states: graph.len() as u64,
-            waiting: waiting as u64,
-            story: broken.as_ref().map(endless_story),
-            idle_fairness,
-            took: began.elapsed(),
-        });
+struct KeepPromises;
+
+impl Visit for KeepPromises {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let began = Instant::now();
+        let graph = Graph::of(&model, GRAPH_MAX).expect("the endless size is small enough");
+        let mut runs = Vec::new();
+        for promise in model.promises() {
+            let Judged { waiting, broken } = graph.check(&model, &promise);
+            let idle_fairness = (0..promise.fair.len()).find_map(|without| {
+                let mut weaker = model.promises().into_iter().find(|it| it.name == promise.name)?;
+                let dropped = weaker.fair.remove(without);
+                graph.check(&model, &weaker).broken.is_none().then_some(dropped.name)
+            });
+            runs.push(PromiseRun {
+                property: promise.name,
+                states: graph.len() as u64,
+                waiting: waiting as u64,
+                story: broken.as_ref().map(endless_story),
+                idle_fairness,
+                took: began.elapsed(),
+            });
+        }
+        Done::Promises(runs)
     }
-    Done::Promises(runs)
 }
 
-fn break_promise(ablation: Ablation, model: GatewayModel) -> Done {
-    let began = Instant::now();
-    let graph = Graph::of(&model, GRAPH_MAX);
-    let broken = graph.as_ref().and_then(|graph| {
-        let made = promises().into_iter().find(|it| ablation.expected == Expected::Breaks(it.name));
-        let promise = made?;
-        Some((promise.name, graph.check(&model, &promise).broken?))
-    });
-    Done::Ablation(AblationRun {
-        ablation,
-        broken: broken.as_ref().map(|it| it.0),
-        exhaustive: graph.is_some(),
-        states: graph.map_or(0, |graph| graph.len() as u64),
-        story: broken.map(|it| endless_story(&it.1)).unwrap_or_default(),
-        took: began.elapsed(),
-    })
+struct BreakPromise(Ablation);
+
+impl Visit for BreakPromise {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let BreakPromise(ablation) = self;
+        let began = Instant::now();
+        let graph = Graph::of(&model, GRAPH_MAX);
+        let broken = graph.as_ref().and_then(|graph| {
+            let made = model.promises().into_iter();
+            let promise = { made }.find(|it| ablation.expected == Expected::Breaks(it.name))?;
+            Some((promise.name, graph.check(&model, &promise).broken?))
+        });
+        Done::Ablation(AblationRun {
+            ablation,
+            broken: broken.as_ref().map(|it| it.0),
+            exhaustive: graph.is_some(),
+            states: graph.map_or(0, |graph| graph.len() as u64),
+            story: broken.map(|it| endless_story(&it.1)).unwrap_or_default(),
+            took: began.elapsed(),
+        })
+    }
 }
 
 fn endless_story<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
@@ -355,71 +369,79 @@ fn endless_story<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
     story
 }
 
-fn ablate<M>(ablation: Ablation, model: &M, at: impl Fn(u64) -> bool) -> Done
-where
-    M: Model<State: Clone + Eq + Hash + Display, Action: Clone + Display>,
-{
-    let began = Instant::now();
-    let until = match ablation.expected {
-        Expected::Breaks(property) => Until::Broken(property),
-        Expected::CoveredBy(_) => Until::Exhausted,
-    };
-    let found = explore(model, until, |states| at(states) && states < ABLATION_MAX);
-    let broken = match ablation.expected {
-        Expected::Breaks(property) => found.finding(property),
-        Expected::CoveredBy(_) => failures_of(&found).next(),
-    };
-    Done::Ablation(AblationRun {
-        ablation,
-        broken: broken.map(|broken| broken.property),
-        exhaustive: found.exhaustive,
-        states: found.states,
-        story: broken.map(story).unwrap_or_default(),
-        took: began.elapsed(),
-    })
+struct Ablate<F>(Ablation, F);
+
+impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let Ablate(ablation, at) = self;
+        let began = Instant::now();
+        let until = match ablation.expected {
+            Expected::Breaks(property) => Until::Broken(property),
+            Expected::CoveredBy(_) => Until::Exhausted,
+        };
+        let found = explore(&model, until, |states| at(states) && states < ABLATION_MAX);
+        let broken = match ablation.expected {
+            Expected::Breaks(property) => found.finding(property),
+            Expected::CoveredBy(_) => failures_of(&found).next(),
+        };
+        Done::Ablation(AblationRun {
+            ablation,
+            broken: broken.map(|broken| broken.property),
+            exhaustive: found.exhaustive,
+            states: found.states,
+            story: broken.map(story).unwrap_or_default(),
+            took: began.elapsed(),
+        })
+    }
 }
 
-fn by_stateright<M>(name: &'static str, model: M) -> Done
-where
-    M: Model<
-            State: Clone + Debug + Hash + PartialEq + Send + Sync,
-            Action: Clone + Debug + PartialEq,
-        > + Send
-        + Sync
-        + 'static,
-{
-    let began = Instant::now();
-    let checker = model.checker().threads(1).spawn_bfs().join();
-    let found: Vec<_> = checker.discoveries().into_keys().collect();
-    let (broken, reached) = found.into_iter().partition(|name| !name.ends_with("_reach"));
-    let states = checker.unique_state_count() as u64;
-    let took = began.elapsed();
-    Done::Engine(
-        EngineRun { model: name, engine: "stateright", states, broken, reached, took },
-        Vec::new(),
-    )
+struct ByStateright(&'static str);
+
+impl Visit for ByStateright {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let began = Instant::now();
+        let checker = model.checker().threads(1).spawn_bfs().join();
+        let found: Vec<_> = checker.discoveries().into_keys().collect();
+        let (broken, reached) = found.into_iter().partition(|name| !name.ends_with("_reach"));
+        let states = checker.unique_state_count() as u64;
+        let (engine, took) = ("stateright", began.elapsed());
+        let run = EngineRun { model: self.0, engine, states, broken, reached, took };
+        Done::Engine(run, Vec::new())
+    }
 }
 
-fn by_explorer<M>(name: &'static str, model: &M, at: impl Fn(u64) -> bool) -> Done
-where
-    M: Model<State: Clone + Eq + Hash + Display, Action: Clone + Display>,
-{
-    let began = Instant::now();
-    let found = explore(model, Until::Exhausted, at);
-    let names = |failures| {
-        let of_this_kind = found.findings.iter().filter(move |it| it.is_failure == failures);
-        of_this_kind.map(|it| it.property).collect()
-    };
-    let run = EngineRun {
-        model: name,
-        engine: "explorer",
-        states: found.states,
-        broken: names(true),
-        reached: names(false),
-        took: began.elapsed(),
-    };
-    let stories = failures_of(&found).map(|found| (found.property, story(found))).collect();
-    Done::Engine(run, stories)
+struct ByExplorer<F>(&'static str, F);
+
+impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let began = Instant::now();
+        let found = explore(&model, Until::Exhausted, self.1);
+        let names = |failures| {
+            let of_this_kind = found.findings.iter().filter(move |it| it.is_failure == failures);
+            of_this_kind.map(|it| it.property).collect()
+        };
+        let run = EngineRun {
+            model: self.0,
+            engine: "explorer",
+            states: found.states,
+            broken: names(true),
+            reached: names(false),
+            took: began.elapsed(),
+        };
+        let stories = failures_of(&found).map(|found| (found.property, story(found))).collect();
+        Done::Engine(run, stories)
+    }
+}
+
+fn promises_anything(model: &str) -> bool {
+    let mut checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
+    checks.any(|check| check.model == model && check.is_progress())
 }
 
 fn failures_of<M: Model>(found: &Exploration<M>) -> impl Iterator<Item = &Finding<M>> {
@@ -450,13 +472,9 @@ fn story<M: Model<State: Display, Action: Display>>(finding: &Finding<M>) -> Vec
 #[must_use]
 pub fn verify(options: &Options<'_>) -> Report {
     let began = Instant::now();
-    let mut jobs = vec![
-        Job::Stateright(GATEWAY),
-        Job::Explorer(GATEWAY),
-        Job::Stateright(CHANNEL),
-        Job::Explorer(CHANNEL),
-        Job::Promises,
-    ];
+    let mut jobs: Vec<Job> =
+        MODELS.iter().flat_map(|model| [Job::Stateright(model), Job::Explorer(model)]).collect();
+    jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Done)>> = Mutex::new(Vec::new());
@@ -493,7 +511,7 @@ pub fn verify(options: &Options<'_>) -> Report {
             Done::Promises(runs) => {
                 let broken = runs.iter().filter_map(|it| Some((it.property, it.story.clone()?)));
                 report.counterexamples.extend(broken);
-                report.promises = runs;
+                report.promises.extend(runs);
             }
             Done::Ablation(run) => report.ablations.push(run),
         }

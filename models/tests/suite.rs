@@ -22,34 +22,49 @@ fn the_readme_prints_the_catalogue() {
 /// One name, spelled the same in catalogue, code, model and test: none missing, none extra.
 #[test]
 fn every_property_is_traced() {
-    use stateright::Model;
     use tidegate_models::channel::ChannelModel;
+    use tidegate_models::checked::Checked;
     use tidegate_models::design::Design;
     use tidegate_models::gateway::GatewayModel;
-    use tidegate_models::gateway::progress::promises;
+    use tidegate_models::work::WorkModel;
 
-    let gateway = GatewayModel::small(Design::tidegate()).properties();
-    let channel = ChannelModel::small(Design::tidegate()).properties();
-    let gateway = gateway.into_iter().map(|it| it.name);
-    let promised = promises();
-    let in_model: BTreeSet<_> = gateway
-        .chain(channel.into_iter().map(|it| it.name))
-        .chain(promised.iter().map(|it| it.name))
-        .collect();
-    let in_catalogue: BTreeSet<_> =
-        catalogue::CATALOGUE.iter().flat_map(|entry| entry.checked_as).copied().collect();
-    assert_eq!(in_model, in_catalogue);
+    /// A property's name, and what it takes fairly.
+    type Named = (&'static str, Vec<&'static str>);
+
+    fn named<M: Checked>(model: &M) -> Vec<Named> {
+        let checked = model.properties().into_iter().map(|it| (it.name, Vec::new()));
+        let promised = model
+            .promises()
+            .into_iter()
+            .map(|it| (it.name, it.fair.iter().map(|fair| fair.name).collect()));
+        checked.chain(promised).collect()
+    }
+
+    let design = Design::tidegate();
+    let in_models = [
+        named(&GatewayModel::small(design)),
+        named(&ChannelModel::small(design)),
+        named(&WorkModel::small(design)),
+    ]
+    .concat();
+    let names: BTreeSet<_> = in_models.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), in_models.len(), "no two models have a property of the same name");
+    let checks = catalogue::CATALOGUE.iter().flat_map(|entry| entry.checked_as);
+    assert_eq!(names, checks.map(|check| check.property).collect());
+    for (name, fair) in &in_models {
+        let (entry, _) = catalogue::entry_of(name).expect("it is in the catalogue");
+        for fair in fair {
+            assert!(
+                entry.assumes.contains(fair),
+                "{} does not say that it assumes: {fair}",
+                entry.id
+            );
+        }
+    }
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (code, tests) = (text_below(&root.join("src")), text_below(&root.join("tests")));
     let models = text_below(&root.join("models/src"));
-    for promise in &promised {
-        let entry = catalogue::entry_of(promise.name).expect("it is in the catalogue");
-        for fair in &promise.fair {
-            let assumed = entry.assumes.contains(fair.name);
-            assert!(assumed, "{} does not say that it assumes: {}", entry.id, fair.name);
-        }
-    }
     for entry in &catalogue::CATALOGUE {
         let name = format!("{} {}", entry.id, entry.name);
         assert!(code.contains(&name), "no code says that it keeps {name}");

@@ -84,8 +84,9 @@ impl Origin {
 pub enum Arrival {
     /// A new turn.
     New(Origin),
-    /// Work that a live turn of this origin needs in order to end (TG-L5): a closed gate lets it
-    /// through, and it is counted as its parent is.
+    /// Work that a live turn of this origin needs in order to end: a closed gate lets it through, and
+    /// it is counted as its parent is.
+    // Property: TG-L5 bypass_progress.
     ChildOf(Origin),
 }
 

@@ -1,0 +1,369 @@
+//! Work as a model: one user's turns from admission to the delivery of the reply, the child that a turn
+//! needs in order to end, the message that waits behind it, internal work, and a controller who acts on
+//! what he has read, which kills whatever is live. It owns the interleaving and the ghosts; every
+//! *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `DrainBegins`, `DrainIsCancelled` | a look applied: `machine::step`, `Word::perform`, in `Shared::apply` |
+//! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
+//! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
+//! | `FollowUpStarts` | `Gateway::admit`, asked once more for a message that waited |
+//! | `ControllerReads` | `status::condition`, as published |
+//! | `ControllerActs` | what a control plane does then: the process is gone |
+//!
+//! What it leaves out: watchers and requests (the `gateway` and `channel` models have them), time: a
+//! promise here lasts until its holder cancels, shutdown.
+
+use std::fmt;
+
+use stateright::{Model, Property};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{self, Effect, Event, Machine, Phase, Terms};
+use tidegate::status::condition;
+
+use crate::design::{Design, Guard};
+use crate::liveness::{Fair, Fairness, Progress};
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How often a drain may begin.
+    pub drains: u8,
+    /// How many messages may come while a turn runs.
+    pub messages: u8,
+}
+
+impl WorkModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> WorkModel {
+        WorkModel { design, drains: 2, messages: 1 }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> WorkModel {
+        WorkModel { design, drains: 4, messages: 3 }
+    }
+}
+
+/// Where the user's turn is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// There is none.
+    None,
+    /// It runs, and may yet need a child.
+    Running,
+    /// It cannot go on before a child has run.
+    NeedsChild,
+    /// Its child runs.
+    HasChild,
+    /// Its child has run.
+    Fed,
+    /// It is done, and its reply is on its way.
+    Delivering,
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    machine: Machine,
+    word: Word,
+    turn: Stage,
+    /// A message waits behind the turn.
+    waits: bool,
+    internal: bool,
+    drains_left: u8,
+    messages_left: u8,
+    /// The controller has read that he may act, and has not cancelled since.
+    promised: bool,
+    /// He has acted: the process is gone.
+    acted: bool,
+    /// Ghost: work was live when he did.
+    cut_off: bool,
+    /// Ghost: a user turn started at a closed gate.
+    slipped_in: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A drain that holds internal work begins.
+    DrainBegins,
+    /// Its holder cancels it.
+    DrainIsCancelled,
+    /// A user's message starts a turn.
+    UserArrives,
+    /// A user's message comes while his turn runs.
+    MessageWaits,
+    /// The turn comes to need a child.
+    TurnNeedsChild,
+    /// The child is admitted.
+    ChildStarts,
+    /// The child ends.
+    ChildEnds,
+    /// The turn is done; its reply goes out.
+    TurnDelivers,
+    /// The last byte of it is delivered.
+    TurnEnds,
+    /// The message that waited starts a turn, or is refused.
+    FollowUpStarts,
+    /// Internal work is admitted.
+    InternalArrives,
+    /// It ends.
+    InternalEnds,
+    /// The controller reads that he may act.
+    ControllerReads,
+    /// The controller acts.
+    ControllerActs,
+}
+
+const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
+
+impl State {
+    fn happened(&mut self, event: Event) -> Option<()> {
+        let step = machine::step(self.machine, event).ok()?;
+        (self.machine, self.word) = (step.next, self.word.perform(step.effect)?);
+        Some(())
+    }
+
+    fn admit(&mut self, arrival: Arrival) -> Option<()> {
+        let closed = self.word.is_closed();
+        self.word = self.word.admit(arrival).ok()?;
+        self.slipped_in |= closed && arrival == Arrival::New(Origin::User);
+        Some(())
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.turn != Stage::None || self.internal
+    }
+}
+
+impl WorkModel {
+    fn step(self, state: &mut State, action: Action) -> Option<()> {
+        let design = self.design;
+        (!state.acted).then_some(())?;
+        match action {
+            Action::DrainBegins => {
+                state.drains_left = state.drains_left.checked_sub(1)?;
+                let terms = if design.has(Guard::Seal) { HOLD } else { Terms::default() };
+                state.happened(Event::DrainWanted(terms))?;
+            }
+            Action::DrainIsCancelled => {
+                state.happened(Event::DrainUnwanted)?;
+                state.promised = false;
+            }
+            Action::UserArrives => {
+                (state.turn == Stage::None && !state.waits).then_some(())?;
+                state.admit(Arrival::New(Origin::User))?;
+                state.turn = Stage::Running;
+            }
+            Action::MessageWaits => {
+                (state.turn != Stage::None && !state.waits).then_some(())?;
+                state.messages_left = state.messages_left.checked_sub(1)?;
+                state.waits = true;
+            }
+            Action::TurnNeedsChild => {
+                (state.turn == Stage::Running).then_some(())?;
+                state.turn = Stage::NeedsChild;
+            }
+            Action::ChildStarts => {
+                (state.turn == Stage::NeedsChild).then_some(())?;
+                let child = Arrival::ChildOf(Origin::User);
+                let asks =
+                    if design.has(Guard::Children) { child } else { Arrival::New(Origin::User) };
+                state.word = state.word.admit(asks).ok()?;
+                state.turn = Stage::HasChild;
+            }
+            Action::ChildEnds => {
+                (state.turn == Stage::HasChild).then_some(())?;
+                state.word = state.word.release(Origin::User);
+                state.turn = Stage::Fed;
+            }
+            Action::TurnDelivers => {
+                matches!(state.turn, Stage::Running | Stage::Fed).then_some(())?;
+                state.turn = Stage::Delivering;
+                if !design.has(Guard::DeliveryCounted) {
+                    state.word = state.word.release(Origin::User);
+                }
+            }
+            Action::TurnEnds => {
+                (state.turn == Stage::Delivering).then_some(())?;
+                state.turn = Stage::None;
+                if state.waits && !design.has(Guard::FollowUpsAsk) {
+                    // The turn goes on with what waited, and nobody is asked.
+                    (state.turn, state.waits) = (Stage::Running, false);
+                    state.slipped_in |= state.word.is_closed();
+                } else if design.has(Guard::DeliveryCounted) {
+                    state.word = state.word.release(Origin::User);
+                }
+            }
+            Action::FollowUpStarts => {
+                (state.turn == Stage::None).then_some(())?;
+                state.waits.then_some(())?;
+                state.waits = false;
+                // Refused, it is told so; it has not started.
+                if state.admit(Arrival::New(Origin::User)).is_some() {
+                    state.turn = Stage::Running;
+                }
+            }
+            Action::InternalArrives => {
+                (!std::mem::replace(&mut state.internal, true)).then_some(())?;
+                state.admit(Arrival::New(Origin::Internal))?;
+            }
+            Action::InternalEnds => {
+                std::mem::take(&mut state.internal).then_some(())?;
+                state.word = state.word.release(Origin::Internal);
+            }
+            Action::ControllerReads => {
+                let condition = condition(state.machine, state.word);
+                let drained = condition.phase == Phase::ExternallyDraining;
+                let may = if design.has(Guard::Seal) {
+                    condition.quiesced
+                } else {
+                    drained && condition.idle
+                };
+                (may && !state.promised).then_some(())?;
+                state.promised = true;
+            }
+            Action::ControllerActs => {
+                state.promised.then_some(())?;
+                state.cut_off |= state.is_at_work();
+                state.acted = true;
+            }
+        }
+        Some(())
+    }
+
+    /// TG-L5.
+    #[must_use]
+    pub fn promises() -> Vec<Progress<WorkModel>> {
+        vec![
+            // Property: TG-L5 bypass_progress
+            Progress {
+                name: "bypass_progress",
+                premise: |_, state| {
+                    let needs = matches!(state.turn, Stage::NeedsChild | Stage::HasChild);
+                    needs && state.machine.phase() == Phase::ExternallyDraining
+                },
+                goal: |_, _| false,
+                ended: |action| matches!(action, Action::ControllerActs),
+                fair: vec![
+                    Fair {
+                        name: "a child that is needed asks",
+                        fairness: Fairness::Weak,
+                        includes: |action| matches!(action, Action::ChildStarts),
+                    },
+                    Fair {
+                        name: "a child ends",
+                        fairness: Fairness::Weak,
+                        includes: |action| matches!(action, Action::ChildEnds),
+                    },
+                ],
+            },
+        ]
+    }
+}
+
+impl Model for WorkModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let open = Word::starting().perform(Effect::ReopenGate);
+        vec![State {
+            machine: Machine::running(),
+            word: open.unwrap_or(Word::starting()),
+            turn: Stage::None,
+            waits: false,
+            internal: false,
+            drains_left: self.drains,
+            messages_left: self.messages,
+            promised: false,
+            acted: false,
+            cut_off: false,
+            slipped_in: false,
+        }]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        actions.extend([
+            A::DrainBegins,
+            A::DrainIsCancelled,
+            A::UserArrives,
+            A::MessageWaits,
+            A::TurnNeedsChild,
+            A::ChildStarts,
+            A::ChildEnds,
+            A::TurnDelivers,
+            A::TurnEnds,
+            A::FollowUpStarts,
+            A::InternalArrives,
+            A::InternalEnds,
+            A::ControllerReads,
+            A::ControllerActs,
+        ]);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        self.step(&mut state, action)?;
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<WorkModel>> {
+        vec![
+            // Property: TG-S6 in_flight_untouched
+            Property::always("in_flight_untouched_inv", |_, state: &State| !state.cut_off),
+            Property::sometimes("in_flight_untouched_reach", |_, state: &State| {
+                state.acted && state.messages_left == 0 && state.drains_left == 0
+            }),
+            // Property: TG-S2 no_new_turn_while_draining
+            Property::always("follow_ups_ask_step", |_, state: &State| !state.slipped_in),
+            Property::sometimes("follow_ups_ask_reach", |_, state: &State| {
+                state.waits && state.turn == Stage::None && state.word.is_closed()
+            }),
+        ]
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::DrainBegins => "a drain begins that holds internal work",
+            Action::DrainIsCancelled => "its holder cancels the drain",
+            Action::UserArrives => "a user turn starts",
+            Action::MessageWaits => "a message comes while the turn runs, and waits",
+            Action::TurnNeedsChild => "the turn cannot go on without a child",
+            Action::ChildStarts => "the child starts",
+            Action::ChildEnds => "the child ends",
+            Action::TurnDelivers => "the turn is done, and its reply goes out",
+            Action::TurnEnds => "the reply is delivered",
+            Action::FollowUpStarts => "the message that waited asks the gate",
+            Action::InternalArrives => "internal work starts",
+            Action::InternalEnds => "internal work ends",
+            Action::ControllerReads => "the controller reads that he may act",
+            Action::ControllerActs => "the controller acts: the process is gone",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |yes, word| if yes { word } else { "" };
+        write!(
+            f,
+            "{}, gate {:?}, turn {:?}{}{}{}",
+            self.machine.phase(),
+            self.word,
+            self.turn,
+            word(self.waits, ", a message waits"),
+            word(self.internal, ", internal work"),
+            word(self.promised, ", promised"),
+        )
+    }
+}
