@@ -65,6 +65,8 @@ pub enum ControlError {
     NotDurable {
         /// The directory that could not be synced.
         path: PathBuf,
+        /// The request that may be in place, where one was made: for who would rather take it back.
+        request_id: Option<String>,
         /// Why.
         source: io::Error,
     },

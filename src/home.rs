@@ -30,6 +30,10 @@ use crate::status::{Reading, STATUS_BYTES_MAX};
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a holder's own requests are looked for again, where another process of his changes them
+/// meanwhile.
+const OWN_ROUNDS_MAX: u32 = 64;
+
 /// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
 /// [`Gateway`](crate::Gateway) instead.
 ///
@@ -160,6 +164,21 @@ impl Home {
         holder: &Holder,
         lease: Option<Duration>,
     ) -> Result<Request, ControlError> {
+        for _ in 0..OWN_ROUNDS_MAX {
+            if let Some(renewed) = self.renew_once(holder, lease)? {
+                return Ok(renewed);
+            }
+        }
+        Err(ControlError::NothingToRenew { holder: holder.clone() })
+    }
+
+    /// Renews what the holder asks now; `None` where it was gone before the new request was there, for
+    /// it was cancelled, or renewed by another process of his.
+    fn renew_once(
+        &self,
+        holder: &Holder,
+        lease: Option<Duration>,
+    ) -> Result<Option<Request>, ControlError> {
         let observation = self.observe();
         let is_his = |slot: &Slot| slot.is_held_by(holder);
         let mut live = observation.requests().filter(|it| is_his(it.0) && it.1.asks_for_drain());
@@ -188,13 +207,14 @@ impl Home {
                 marker::renew(&RealDisk, self, &new, &renewed, &old)?
             }
         };
-        if stood && request.standing(&epoch, Now::by_system()) == Standing::Live {
-            return Ok(renewed);
+        if !stood {
+            return Ok(None);
         }
-        if stood {
-            // The old one ran out before the new one was there for certain.
-            self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
+        if request.standing(&epoch, Now::by_system()) == Standing::Live {
+            return Ok(Some(renewed));
         }
+        // The old one ran out before the new one was there for certain.
+        self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
         Err(ControlError::NothingToRenew { holder: holder.clone() })
     }
 
@@ -205,7 +225,19 @@ impl Home {
     /// [`ControlError::NotRemoved`]: the drain stays on (U8); [`ControlError::NotDurable`],
     /// [`ControlError::Unlisted`].
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
-        Ok(marker::cancel(&RealDisk, self, &self.slots_of(holder)?)? > 0)
+        let mut slots = self.slots_of(holder)?;
+        let mut removed = marker::cancel(&RealDisk, self, &slots)?;
+        // Another process of his may have renewed it after it was listed.
+        for _ in 0..OWN_ROUNDS_MAX {
+            if *holder == Holder::Shared || slots.is_empty() {
+                break;
+            }
+            slots = self.slots_of(holder)?;
+            if !slots.is_empty() {
+                removed += marker::cancel(&RealDisk, self, &slots)?;
+            }
+        }
+        Ok(removed > 0)
     }
 
     /// Takes this one request of the holder away, and says whether it still stood there: for who gives
@@ -252,14 +284,19 @@ impl Home {
     pub fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
         let mut removed = Vec::new();
         let mut result = self.remove(&[Slot::Shared], by, &mut removed);
-        let mut more = true;
-        while more {
-            let named = marker::some_slots(self).and_then(|(slots, cut_short)| {
-                more = cut_short;
-                self.remove(&slots, by, &mut removed)
-            });
-            more &= named.is_ok();
+        // There may be more than one listing takes in, and some may be renewed meanwhile.
+        for _ in 0..OWN_ROUNDS_MAX {
+            let before = removed.len();
+            let named = match marker::some_slots(self) {
+                Ok(slots) if slots.is_empty() => break,
+                Ok(slots) => self.remove(&slots, by, &mut removed),
+                Err(error) => Err(error),
+            };
+            let stuck = named.is_err() && removed.len() == before;
             result = result.and(named);
+            if stuck {
+                break;
+            }
         }
         (removed, result)
     }
@@ -352,9 +389,6 @@ impl Home {
         let options =
             OpenOptions::new().read(true).write(true).create(true).mode(self.mode).clone();
         let mut file = open_lock(&path, &options).map_err(unusable)?;
-        // Who may read the status must be able to see whether it is a living gateway's. Not an error
-        // where the file is another user's: then its mode is his affair.
-        let _ = file.set_permissions(PermissionsExt::from_mode(self.mode));
         for attempt in 1.. {
             if try_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(unusable)? {
                 break;
@@ -365,6 +399,9 @@ impl Home {
             }
             std::thread::sleep(LOCK_PAUSE);
         }
+        // Who may read the status must be able to see whether it is a living gateway's. Not an error
+        // where the file is another user's: then its mode is his affair.
+        let _ = file.set_permissions(PermissionsExt::from_mode(self.mode));
         let owner = serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
         file.set_len(0)
             .and_then(|()| file.rewind())

@@ -121,21 +121,22 @@ pub(crate) fn begin(
     if directory != home.path() {
         disk.make_directory(&home.requests_path()).map_err(not_written)?;
         // Also where it was there before: whoever made it may not have synced it yet.
-        sync(disk, home.path())?;
+        sync(disk, home.path(), Some(request))?;
     }
     replace(disk, &path, home.mode(), request.to_json().as_bytes(), Durability::Synced)
         .map_err(not_written)?;
-    sync(disk, &directory)?;
+    sync(disk, &directory, Some(request))?;
     // The new request is in force, whatever becomes of the old: that one dies of its own lease.
     for error in older.iter().filter_map(|slot| disk.remove(&home.slot_path(slot)).err()) {
         tracing::warn!(%error, "a request that was renewed cannot be removed");
     }
-    if older.is_empty() { Ok(()) } else { sync(disk, &directory) }
+    if older.is_empty() { Ok(()) } else { sync(disk, &directory, Some(request)) }
 }
 
 /// Puts a request in its slot, durably, and then takes the holder's `old` ones away, of which the first
 /// is the one it renews. Says whether that still stood there: if not, the holder has cancelled it
-/// meanwhile, or renewed it elsewhere, and the new one is taken away again.
+/// meanwhile, or renewed it elsewhere. Then the new one is taken away again, and nothing else is: what
+/// else is his may be what it was renewed to.
 pub(crate) fn renew(
     disk: &impl Disk,
     home: &Home,
@@ -144,19 +145,18 @@ pub(crate) fn renew(
     old: &[Slot],
 ) -> Result<bool, ControlError> {
     begin(disk, home, slot, request, &[])?;
-    let mut stood = true;
     for (at, old) in old.iter().enumerate() {
         match disk.remove(&home.slot_path(old)) {
-            Ok(was_there) => stood &= was_there || at > 0,
+            Ok(false) if at == 0 => {
+                cancel(disk, home, std::slice::from_ref(slot))?;
+                return Ok(false);
+            }
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a request that was renewed cannot be removed"),
         }
     }
-    if stood {
-        sync(disk, &home.directory_of(slot))?;
-    } else {
-        cancel(disk, home, std::slice::from_ref(slot))?;
-    }
-    Ok(stood)
+    sync(disk, &home.directory_of(slot), Some(request))?;
+    Ok(true)
 }
 
 /// Takes requests away, durably. Says how many stood there.
@@ -173,13 +173,12 @@ pub(crate) fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<us
     }
     // Also where nothing stood: the removal that somebody else began may not be on disk yet.
     if slots.contains(&Slot::Shared) {
-        sync(disk, home.path())?;
+        sync(disk, home.path(), None)?;
     }
     if slots.iter().any(|slot| *slot != Slot::Shared) || slots.is_empty() {
         match disk.sync_directory(&home.requests_path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let path = home.requests_path();
-                return Err(ControlError::NotDurable { path, source: error });
+                return Err(not_durable(&home.requests_path(), None, error));
             }
             // Where there is no directory, nothing stands in it.
             _ => {}
@@ -196,11 +195,11 @@ pub(crate) fn slots_of(home: &Home, holder: &Holder) -> Result<Vec<Slot>, Contro
     }
 }
 
-/// The slots of named requests that stand there now, and whether there are more.
-pub(crate) fn some_slots(home: &Home) -> Result<(Vec<Slot>, bool), ControlError> {
+/// The slots of named requests that stand there now, or some of them where there are many.
+pub(crate) fn some_slots(home: &Home) -> Result<Vec<Slot>, ControlError> {
     match slots_in(home, |_| true)? {
         (slots, true) if slots.is_empty() => Err(too_many(home)),
-        found => Ok(found),
+        (slots, _) => Ok(slots),
     }
 }
 
@@ -247,9 +246,14 @@ pub(crate) fn replace(
     disk.put(draft, path)
 }
 
-fn sync(disk: &impl Disk, directory: &Path) -> Result<(), ControlError> {
-    disk.sync_directory(directory)
-        .map_err(|source| ControlError::NotDurable { path: directory.to_owned(), source })
+/// Brings the names in a directory to the disk: that of a new request, or of what is gone.
+fn sync(disk: &impl Disk, directory: &Path, request: Option<&Request>) -> Result<(), ControlError> {
+    disk.sync_directory(directory).map_err(|error| not_durable(directory, request, error))
+}
+
+fn not_durable(directory: &Path, request: Option<&Request>, source: io::Error) -> ControlError {
+    let request_id = request.and_then(Request::request_id).map(str::to_owned);
+    ControlError::NotDurable { path: directory.to_owned(), request_id, source }
 }
 
 #[cfg(test)]

@@ -156,7 +156,8 @@ impl<R> Entry<R> {
     }
 
     /// The request whose lease was promised to last: the one that stands there or, where that one was
-    /// ruined, what it was before. Writing to a file by hand is no release, so it takes nothing back.
+    /// ruined, what it was before: bytes that say nothing take nothing back. Whoever writes *another
+    /// request* over it releases it, as he would by removing it.
     pub const fn promised(&self) -> Option<&R> {
         match &self.whole {
             Some((whole, _)) => Some(whole),
@@ -272,10 +273,14 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                 continue;
             };
             let promised = entry.whole.as_ref().is_some_and(|(whole, at)| is_live(whole, *at));
+            if !promised && entry.whole.take().is_some() {
+                // What it was would be dead by now: of what it is, nothing is known but that it stands.
+                (entry.terms, news) = (Terms::default(), true);
+            }
             // Dead once, dead until it is another request: what a clock that is set back revived
             // would be a drain that nobody asked for again.
             if !promised && !is_live(request, entry.since) {
-                (entry.live, entry.whole, entry.since, news) = (false, None, at, true);
+                (entry.live, entry.since, news) = (false, at, true);
             }
         }
         news
@@ -556,6 +561,22 @@ mod tests {
         }
         assert!(roll.apply(ruined(), &Listing::Whole, Duration::from_secs(2), until(10)));
         assert_eq!(roll.wanted(), None);
+    }
+
+    #[test]
+    fn a_ruined_request_that_would_be_dead_by_now_keeps_no_terms() {
+        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
+        let only_the_ruined = |ask: &Ask, _: Duration| *ask == Ask::Ruined;
+        let roll = || first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        // Ruined first, and then run out; and both within one look.
+        let mut slow = roll();
+        slow.look(&ruined(), &Listing::Whole);
+        assert_eq!(slow.wanted(), Some(HOLD));
+        let mut fast = roll();
+        for roll in [&mut slow, &mut fast] {
+            assert!(roll.apply(ruined(), &Listing::Whole, Duration::MAX, only_the_ruined));
+            assert_eq!(roll.wanted(), Some(PLAIN));
+        }
     }
 
     #[test]

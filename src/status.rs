@@ -23,7 +23,7 @@ use crate::reconcile::{Entry, Listing, Roll};
 use crate::request::{LeaseLeft, Request, Standing, iso};
 
 /// A status file is never longer than this: as many holders and as much active work as it lists, and
-/// every text in it, have a bound.
+/// every text in it that others chose, have a bound; its process's arguments have the system's.
 pub(crate) const STATUS_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// A text that others chose is told up to this many characters.

@@ -58,14 +58,18 @@ fn the_directory_of_requests_is_followed_where_it_is_made_anew() {
     }
 }
 
-/// Whoever changed a file where no event tells of it has the watcher look himself.
+/// Whoever changed a file where no event tells of it has the watcher look himself: here because the home
+/// was swapped for another directory.
 #[test]
 fn a_poke_is_a_look() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
+    let home = dir.path().join("home");
+    fs::create_dir(&home).expect("mkdir");
+    let gateway = Gateway::builder(&home).interval(NEVER).start().expect("starts");
     let mut changes = gateway.changes();
-    gateway.poke();
-    Home::at(dir.path()).begin_drain(&DrainRequest::default()).expect("writes");
+    fs::rename(&home, dir.path().join("aside")).expect("moves away");
+    fs::create_dir(&home).expect("mkdir");
+    Home::at(&home).begin_drain(&DrainRequest::default()).expect("writes");
     gateway.poke();
     becomes(&mut changes, Phase::ExternallyDraining);
 }

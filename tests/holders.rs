@@ -57,6 +57,11 @@ impl Scene {
         open
     }
 
+    /// Whether anybody asks for a drain by the system's clock, by which a controller stamps.
+    fn asks(&self) -> bool {
+        self.home.observe().verdict().asks_for_drain()
+    }
+
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
         self.gateway.reconcile_now();
@@ -315,6 +320,61 @@ fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
     scene.pass(INSTANT);
     assert!(scene.is_open());
     assert_eq!(scene.codes(), ["request_outlived"]);
+}
+
+/// TG-S7. A shared slot is one holder's after another: who gives up takes back his own, and not what came
+/// after it.
+#[test]
+fn giving_up_one_s_own_request_spares_the_one_that_replaced_it() {
+    let scene = Scene::new();
+    let ours = scene.home.begin_drain(&DrainRequest::by("us")).expect("writes");
+    let theirs = scene.home.begin_drain(&DrainRequest::by("them")).expect("writes");
+    let cancel = |request: &tidegate::request::Request| {
+        scene.home.cancel_request(&Holder::Shared, request.request_id().expect("named"))
+    };
+    assert!(!cancel(&ours).expect("it is gone"));
+    assert!(scene.asks());
+    assert!(cancel(&theirs).expect("removes"));
+    assert!(!scene.asks());
+}
+
+/// TG-S7, TG-S14. Found in review: of two renewals at once one took away what the other had renewed to, so
+/// that nobody asked any more who had been told that he did; and a cancel between found nothing.
+#[test]
+fn one_holder_s_own_processes_do_not_undo_each_other() {
+    let scene = Scene::new();
+    for round in 0..100 {
+        scene.home.begin_drain(&ask("ci")).expect("writes");
+        let cancels = round % 2 == 0;
+        let (renewed, other) = std::thread::scope(|scope| {
+            let renewed = scope.spawn(|| scene.home.renew_drain(&named("ci"), None));
+            let other = scope.spawn(|| match cancels {
+                true => scene.home.cancel_drain(&named("ci")),
+                false => scene.home.renew_drain(&named("ci"), None).map(|_| true),
+            });
+            (renewed.join().expect("no panic"), other.join().expect("no panic"))
+        });
+        if cancels {
+            assert!(other.expect("removes"), "round {round}: it stood, and was not found");
+            assert!(!scene.asks(), "round {round}: a cancel was undone by {renewed:?}");
+        } else {
+            assert!(renewed.is_ok() && other.is_ok(), "round {round}: {renewed:?} {other:?}");
+            assert!(scene.asks(), "round {round}: both renewed, and nobody asks");
+        }
+        scene.home.cancel_drain(&named("ci")).expect("removes");
+    }
+}
+
+/// F17. Found in review: a start that is refused took the living gateway's lock from those who read it.
+#[test]
+fn a_second_start_leaves_the_lock_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scene = Scene::with(|builder| builder.mode(0o644));
+    let refused = Gateway::builder(scene.home.path()).start().expect_err("it is in use");
+    assert!(matches!(refused, tidegate::StartError::HomeInUse { .. }), "{refused}");
+    let lock = fs::metadata(scene.home.lock_path()).expect("exists");
+    assert_eq!(lock.permissions().mode() & 0o777, 0o644);
 }
 
 /// TG-S14. Found in review: what could not be read was taken to be gone.

@@ -286,10 +286,15 @@ fn thousands_of_files_are_looked_at_within_bounds() {
         assert!(again.is_ok() || matches!(again, Err(ControlError::Unseen { .. })), "{again:?}");
         assert!(scene.home.cancel_drain(&holder).expect("removes"));
     }
+    for number in 0..REQUESTS_MAX / 2 {
+        fs::write(requests.join(format!("more.{number}.json")), "{}").expect("writes");
+    }
+    fs::create_dir(requests.join("stuck.json")).expect("mkdir");
     let (removed, result) = scene.home.cancel_all("root");
-    result.expect("removes");
-    assert_eq!(removed.len(), REQUESTS_MAX, "one was exchanged for another");
-    assert_eq!(fs::read_dir(&requests).expect("lists").count(), 1, "the README is no request");
+    let error = result.expect_err("a directory is no request");
+    assert!(error.to_string().contains("stuck.json"), "{error}");
+    assert_eq!(removed.len(), REQUESTS_MAX + REQUESTS_MAX / 2, "all that could be is removed");
+    assert_eq!(fs::read_dir(&requests).expect("lists").count(), 2);
 }
 
 /// Found in review: a request as big as may be made a status too big to be read, so a living gateway was
@@ -311,6 +316,27 @@ fn what_others_write_does_not_make_the_status_unreadable() {
     assert!(reading.is_quiesced_for(request.request_id().expect("named")));
     let size = fs::metadata(scene.home.status_path()).expect("exists").len();
     assert!(size < 16 * 1024, "{size} bytes");
+}
+
+/// What stands at the lock's name is neither followed nor waited for.
+#[test]
+fn a_lock_that_is_no_file_starts_nothing_and_holds_nobody_up() {
+    let laid: [Lay; 3] = [
+        |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).expect("mkfifo"),
+        |path| symlink("precious", path).expect("links"),
+        |path| fs::create_dir(path).expect("mkdir"),
+    ];
+    for lay in laid {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = Home::at(dir.path());
+        write(&dir.path().join("precious"), b"untouched");
+        lay(&home.lock_path());
+        let error = Gateway::builder(dir.path()).start().expect_err("there is no lock to take");
+        assert!(matches!(error, tidegate::StartError::Home { .. }), "{error}");
+        let alive = home.status().is_ok_and(|reading| reading.is_alive());
+        assert!(!alive);
+        assert_eq!(fs::read(dir.path().join("precious")).expect("reads"), b"untouched");
+    }
 }
 
 /// U33 once more, found in review: a FIFO where the directory of named requests should be.

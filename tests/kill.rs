@@ -157,10 +157,12 @@ fn gateways_that_are_killed_leave_a_whole_status() {
     let example = beside.join("examples/gateway");
     assert!(example.exists(), "build the example first: cargo build --examples");
     let (mut started, mut cut_off) = (0u64, 0u64);
-    while started + cut_off < kills() / 5 {
+    while started + cut_off < kills() / 5 || started == 0 {
         let mut command = Command::new(&example);
         command.arg("--home").arg(dir.path());
-        let run = run_and_kill(&mut command, Duration::from_micros(dice.u64(..12_000)));
+        // Later and later, until some live to say that they have started, also on a slow machine.
+        let latest = 12_000 + if started == 0 { 500 * cut_off } else { 0 };
+        let run = run_and_kill(&mut command, Duration::from_micros(dice.u64(..latest)));
         assert!(run.killed, "it ends by nothing else");
         *(if run.printed.is_empty() { &mut cut_off } else { &mut started }) += 1;
         let reading = home.status().expect("reads");
@@ -172,6 +174,5 @@ fn gateways_that_are_killed_leave_a_whole_status() {
         }
     }
     println!("{started} gateways killed after they had started, {cut_off} before; 0 torn");
-    assert!(started > 0);
     Gateway::builder(dir.path()).manual().start().expect("the last one's home is free");
 }

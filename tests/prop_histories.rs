@@ -64,7 +64,7 @@ enum Lies {
         hold: bool,
         until_s: u64,
     },
-    /// A drain is asked for, on whatever terms are in force.
+    /// A drain is asked for, on the terms that were, for as long as they were to last.
     Ruined,
     Stale,
     Unreadable,
@@ -77,6 +77,8 @@ struct Oracle {
     phase: Phase,
     generation: u64,
     hold: bool,
+    /// The terms of the whole request that was last seen to stand there, and until when.
+    kept: Option<(bool, u64)>,
     sealed: bool,
     live: InFlight,
     deadline_s: u64,
@@ -91,6 +93,7 @@ impl Oracle {
             phase: Phase::Running,
             generation: 0,
             hold: false,
+            kept: None,
             sealed: false,
             live: InFlight::default(),
             deadline_s: u64::MAX,
@@ -103,10 +106,17 @@ impl Oracle {
     }
 
     fn look(&mut self) {
+        self.kept = match self.lies {
+            Lies::Asks { hold, until_s } => Some((hold, until_s)),
+            Lies::Ruined | Lies::Unreadable => self.kept,
+            Lies::Nothing | Lies::Stale => None,
+        }
+        // What cannot be seen is not judged.
+        .filter(|it| matches!(self.lies, Lies::Unreadable) || self.now_s < it.1);
         let asked = match self.lies {
             Lies::Asks { hold, until_s } if self.now_s < until_s => Some(Some(hold)),
             Lies::Nothing | Lies::Stale | Lies::Asks { .. } => Some(None),
-            Lies::Ruined => Some(Some(self.hold)),
+            Lies::Ruined => Some(Some(self.kept.is_some_and(|it| it.0))),
             Lies::Unreadable => None,
         };
         match (self.phase, asked) {

@@ -58,3 +58,34 @@ fn off_the_workers<T: Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use crate::Gateway;
+    use crate::holder::Holder;
+    use crate::request::DrainRequest;
+
+    /// A place that takes its time, as a disk may: who asks goes on meanwhile.
+    #[test]
+    fn a_slow_place_blocks_no_worker() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _within = runtime.enter();
+        let gateway = Gateway::in_memory().start().expect("starts");
+        let place = &gateway.handle.shared.place;
+
+        let busy = place.keep_busy();
+        let mut begun = pin!(gateway.begin_drain_async(DrainRequest::default()));
+        assert!(begun.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(busy);
+        assert!(runtime.block_on(begun).expect("in memory").draining);
+
+        let busy = place.keep_busy();
+        let mut cancelled = pin!(gateway.cancel_drain_async(Holder::Shared));
+        assert!(cancelled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(busy);
+        assert!(runtime.block_on(cancelled).expect("in memory"));
+    }
+}

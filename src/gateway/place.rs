@@ -25,6 +25,15 @@ impl Place {
         Place::Memory(Mutex::new(BTreeMap::new()))
     }
 
+    /// Lets nobody at it, as a disk that is stuck.
+    #[cfg(all(test, feature = "tokio"))]
+    pub(super) fn keep_busy(&self) -> crate::sync::MutexGuard<'_, BTreeMap<Slot, Request>> {
+        match self {
+            Place::Memory(slots) => slots.lock(),
+            Place::Files { .. } => unreachable!("only a place in memory can be kept busy"),
+        }
+    }
+
     pub(super) fn look(&self, since: Option<Stamp>, known: &[Slot]) -> Look {
         match self {
             Place::Files { eyes, .. } => eyes.look(since, known),

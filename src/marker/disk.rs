@@ -83,13 +83,16 @@ impl Disk for RealDisk {
             Err(error) => return Err(error.into()),
         }
         let around = std::fs::metadata(path.parent().unwrap_or(path))?;
+        // By its handle: its name may be something else's by now.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let made = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
         if rustix::process::geteuid().is_root() {
             // A controller that is root must not keep the gateway out of its own home. Where the owner
             // is unknown here, as in a container that maps users, it stays root's.
-            let _ = std::os::unix::fs::lchown(path, Some(around.uid()), Some(around.gid()));
+            let _ = std::os::unix::fs::fchown(&made, Some(around.uid()), Some(around.gid()));
         }
         // Set, not asked for: what was asked for, the umask would narrow.
-        std::fs::set_permissions(path, around.permissions())?;
+        made.set_permissions(around.permissions())?;
         Ok(true)
     }
 

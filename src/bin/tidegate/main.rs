@@ -328,7 +328,12 @@ fn drain_and_wait(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
     }
     // Before there is a request that an interrupt would leave behind.
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
-    let request = home.begin_drain(&ask.request())?;
+    let request = home.begin_drain(&ask.request()).inspect_err(|error| {
+        if let (ControlError::NotDurable { request_id: Some(id), .. }, false) = (error, ask.keep) {
+            // It may be in place, and who is told that it failed will not come back for it.
+            let _ = home.cancel_request(&ask.holder(), id);
+        }
+    })?;
     let asked = Asked { holder: ask.holder(), request: &request };
     let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
     let missed = match asked.wait_until(goal, home, ask.timeout, &interrupt) {

@@ -13,10 +13,13 @@ use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::machine::Phase;
 use tidegate::reconcile::Sighting;
-use tidegate::request::{Holder, Request, Standing};
+use tidegate::request::{Holder, Request};
 use tidegate::status::Reading;
 
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
+const TOO_SOON: Duration = Duration::from_secs(1);
 
 /// How often what is waited for is told, at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -151,9 +154,6 @@ impl Asked<'_> {
         }
         // After all that was read, which is then of an earlier time and not of a later one.
         let now = Now::by_system();
-        if self.request.standing(&Epoch::current(), now) == Standing::Expired {
-            return Err(Missed::Lost("its lease has run out"));
-        }
         let (reached, promised) = match goal {
             Goal::Draining => (draining, None),
             Goal::Idle => (draining && reading.is_idle(), None),
@@ -168,10 +168,16 @@ impl Asked<'_> {
             let until = until.and_then(|left| now.wall.checked_add_signed(left));
             Safe { until_uptime, left, until }
         });
-        if safe.is_some_and(|safe| safe.left.is_zero()) {
-            return Err(Missed::Lost("what was promised has run out"));
+        // What is promised to all ends with the first of their leases. Where that is another's and about
+        // to run out, more will be promised in a moment.
+        let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
+        let own_end = self.request.lease_ends_at_uptime(&Epoch::current());
+        let ends_with_own =
+            safe.map(|safe| safe.until_uptime.as_millis()) == own_end.map(|end| end.as_millis());
+        if ends_soon && !ends_with_own {
+            return Ok(None);
         }
-        Ok(Some(Reached { safe }))
+        Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
     }
 }
 
@@ -199,6 +205,9 @@ fn what_it_waits_for(reading: &Reading, acknowledged: bool) -> String {
     match reading.active_agents() {
         // What it said before it closed is of some time ago.
         _ if !acknowledged => format!("the gateway has not closed its gate for it yet{degraded}"),
+        Some(0) if reading.is_quiesced() => {
+            format!("another's promise to run out, which is about to{degraded}")
+        }
         Some(count) => format!("{count} in flight{named}{degraded}"),
         None => format!("the gateway does not say what is in flight{degraded}"),
     }
