@@ -348,9 +348,12 @@ fn one_holder_s_own_processes_do_not_undo_each_other() {
         let cancels = round % 2 == 0;
         let (renewed, other) = std::thread::scope(|scope| {
             let renewed = scope.spawn(|| scene.home.renew_drain(&named("ci"), None));
-            let other = scope.spawn(|| match cancels {
-                true => scene.home.cancel_drain(&named("ci")),
-                false => scene.home.renew_drain(&named("ci"), None).map(|_| true),
+            let other = scope.spawn(|| {
+                if cancels {
+                    scene.home.cancel_drain(&named("ci"))
+                } else {
+                    scene.home.renew_drain(&named("ci"), None).map(|_| true)
+                }
             });
             (renewed.join().expect("no panic"), other.join().expect("no panic"))
         });
