@@ -125,6 +125,17 @@ impl Asks for Request {
     }
 }
 
+/// When a request's lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseEnd {
+    /// It has none, or has outlived it since it was ruined: it lives until it is removed.
+    Never,
+    /// At this time since boot.
+    At(Duration),
+    /// When the wall clock says so, of which nothing can be promised.
+    ByTheWall,
+}
+
 /// What is believed of one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry<R> {
@@ -294,6 +305,24 @@ impl<S: Ord, R: Asks> Roll<S, R> {
         live.chain(unlisted).reduce(Terms::with)
     }
 
+    /// The time since boot before which none of those who hold internal work loses its lease: what may be
+    /// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
+    // Property: TG-S4 quiesced_means_idle.
+    pub fn held_until(&self, lease_end: impl Fn(&R) -> LeaseEnd) -> Option<Duration> {
+        let held = self.entries.values().filter(|entry| entry.live && entry.terms.hold_internal);
+        let mut earliest = None;
+        for request in held.filter_map(Entry::promised) {
+            match lease_end(request) {
+                LeaseEnd::Never => {}
+                LeaseEnd::ByTheWall => return None,
+                LeaseEnd::At(end) => {
+                    earliest = Some(earliest.map_or(end, |other: Duration| other.min(end)));
+                }
+            }
+        }
+        earliest
+    }
+
     /// What the machine is to be told.
     #[must_use]
     pub fn event(&self) -> Event {
@@ -450,6 +479,13 @@ mod tests {
         }
     }
 
+    /// A number is a request that holds, but for 2.
+    impl Asks for u8 {
+        fn asks(&self) -> Option<Terms> {
+            Some(Terms { hold_internal: *self != 2, suppress_notification: false })
+        }
+    }
+
     const PLAIN: Terms = Terms { hold_internal: false, suppress_notification: false };
     const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
     const QUIET: Terms = Terms { hold_internal: false, suppress_notification: true };
@@ -587,6 +623,24 @@ mod tests {
         assert!(roll.apply(lives_no_more, &Listing::Whole, Duration::MAX, nothing_lives));
         assert!(roll.look(&[(0, Sighting::Present(Ask::Ruined))], &Listing::Whole));
         assert_eq!(roll.wanted(), Some(PLAIN));
+    }
+
+    #[test]
+    fn what_is_promised_to_all_is_the_least_that_is_promised_to_one() {
+        let end = |ask: &u8| match ask {
+            0 => LeaseEnd::Never,
+            9 => LeaseEnd::ByTheWall,
+            end => LeaseEnd::At(Duration::from_secs(u64::from(*end))),
+        };
+        let until = |asks: &[u8]| {
+            let sightings = asks.iter().map(|ask| (*ask, Sighting::Present(*ask)));
+            let dead = |ask: &u8, _| *ask != 1;
+            Roll::first(sightings, &Listing::Whole, Duration::ZERO, dead).held_until(end)
+        };
+        assert_eq!(until(&[7, 5, 0]), Some(Duration::from_secs(5)));
+        assert_eq!(until(&[7, 5, 1]), Some(Duration::from_secs(5)), "the dead have no say");
+        assert_eq!(until(&[7, 5, 2]), Some(Duration::from_secs(5)), "nor who does not hold");
+        assert_eq!((until(&[7, 9]), until(&[0]), until(&[])), (None, None, None));
     }
 
     #[test]

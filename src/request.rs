@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::epoch::{Epoch, Now, millis};
 use crate::machine::Terms;
+use crate::reconcile::LeaseEnd;
 
 pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
 
@@ -311,6 +312,18 @@ impl Request {
         let same_boot = self.epoch.as_deref().is_some_and(|stated| epoch.is_same_boot_as(stated));
         let made = self.requested_uptime.filter(|_| same_boot)?;
         Some(made.saturating_add(self.lease?))
+    }
+
+    /// When its lease ends, for a promise about it.
+    #[must_use]
+    pub fn lease_end(&self, epoch: &Epoch, now: Now) -> LeaseEnd {
+        match self.lease_left(epoch, now) {
+            LeaseLeft::Unleased | LeaseLeft::For(Duration::ZERO) => LeaseEnd::Never,
+            LeaseLeft::For(_) => match self.lease_ends_at_uptime(epoch) {
+                Some(end) => LeaseEnd::At(end),
+                None => LeaseEnd::ByTheWall,
+            },
+        }
     }
 
     fn states_other_epoch(&self, epoch: &Epoch) -> bool {

@@ -151,21 +151,9 @@ fn live(roll: &Roll<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Reque
     roll.entries().filter(|(_, entry)| entry.is_live())
 }
 
-/// The time since boot before which none of those who hold internal work loses its lease: what may be
-/// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
-// Property: TG-S4 quiesced_means_idle.
+/// See [`Roll::held_until`].
 pub(crate) fn held_until(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
-    live(roll)
-        .filter(|(_, entry)| entry.terms().hold_internal)
-        .filter_map(|(_, entry)| entry.promised())
-        // What has no lease, or has outlived it since it was ruined, lives until it is removed.
-        .filter(|request| match request.lease_left(epoch, now) {
-            LeaseLeft::Unleased => false,
-            LeaseLeft::For(left) => left > Duration::ZERO,
-        })
-        .map(|request| request.lease_ends_at_uptime(epoch))
-        .min()
-        .flatten()
+    roll.held_until(|request| request.lease_end(epoch, now))
 }
 
 /// The requests a sealed gate is sealed for.

@@ -49,6 +49,8 @@ impl Check {
 pub const GATEWAY: &str = "gateway";
 /// The name of the channel model.
 pub const CHANNEL: &str = "channel";
+/// The name of the controllers model.
+pub const CONTROLLERS: &str = "controllers";
 /// The name of the work model.
 pub const WORK: &str = "work";
 
@@ -98,12 +100,14 @@ pub const CATALOGUE: [Entry; 15] = [
         id: "TG-S4",
         name: "quiesced_means_idle",
         statement: "published quiesced ⇒ no live work of any class, and none starts before release or `quiesced_until`",
-        kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `status::held_until`",
+        kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `Roll::held_until`",
         not_shown: "that the clock is right; more than one renewal at a time; that a controller acts in time",
         assumes: "",
         checked_as: &[
             Check { model: CHANNEL, property: "quiesced_means_idle_inv" },
             Check { model: CHANNEL, property: "quiesced_means_idle_reach" },
+            Check { model: CONTROLLERS, property: "promise_is_kept_inv" },
+            Check { model: CONTROLLERS, property: "promise_is_kept_reach" },
         ],
     },
     Entry {
@@ -199,11 +203,14 @@ pub const CATALOGUE: [Entry; 15] = [
     Entry {
         id: "TG-L3",
         name: "reopens",
-        statement: "from some point no live request (cancelled, of another epoch) and no shutdown: admitting again",
+        statement: "from some point no live request (cancelled, expired, of another epoch) and no shutdown: admitting again",
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Request::standing`",
-        not_shown: "that a clock runs, and a lease with it",
-        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails",
-        checked_as: &[Check { model: GATEWAY, property: "reopens_progress" }],
+        not_shown: "how soon",
+        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails; where those who asked have died: a clock ticks, the gateway looks",
+        checked_as: &[
+            Check { model: GATEWAY, property: "reopens_progress" },
+            Check { model: CONTROLLERS, property: "orphans_run_out_progress" },
+        ],
     },
     Entry {
         id: "TG-L4",

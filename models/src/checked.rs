@@ -6,8 +6,9 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::catalogue::{CHANNEL, GATEWAY, WORK};
+use crate::catalogue::{CHANNEL, CONTROLLERS, GATEWAY, WORK};
 use crate::channel::ChannelModel;
+use crate::controllers::ControllersModel;
 use crate::design::Design;
 use crate::gateway::GatewayModel;
 use crate::liveness::Progress;
@@ -39,6 +40,12 @@ impl Checked for GatewayModel {
 
 impl Checked for ChannelModel {}
 
+impl Checked for ControllersModel {
+    fn promises(&self) -> Vec<Progress<ControllersModel>> {
+        ControllersModel::promises()
+    }
+}
+
 impl Checked for WorkModel {
     fn promises(&self) -> Vec<Progress<WorkModel>> {
         WorkModel::promises()
@@ -46,7 +53,7 @@ impl Checked for WorkModel {
 }
 
 /// The names of the models.
-pub const MODELS: [&str; 3] = [GATEWAY, CHANNEL, WORK];
+pub const MODELS: [&str; 4] = [GATEWAY, CHANNEL, CONTROLLERS, WORK];
 
 /// What is done with a model, whichever it is.
 pub(crate) trait Visit {
@@ -75,6 +82,8 @@ pub(crate) fn visit<V: Visit>(
         (GATEWAY, Of(Size::Small)) => visit.visit(GatewayModel::small(design)),
         (GATEWAY, Of(Size::Full)) => visit.visit(GatewayModel::full(design)),
         (GATEWAY, Endless) => visit.visit(GatewayModel::endless(design)),
+        (CONTROLLERS, Of(Size::Small) | Endless) => visit.visit(ControllersModel::small(design)),
+        (CONTROLLERS, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
         (WORK, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),
         (WORK, Of(Size::Full)) => visit.visit(WorkModel::full(design)),
         (_, Of(Size::Small) | Endless) => visit.visit(ChannelModel::small(design)),

@@ -52,11 +52,21 @@ pub enum Guard {
     FollowUpsAsk,
     /// A controller acts on a seal. Off: on an idle reading (U24).
     Seal,
+    /// A controller acts only before `quiesced_until`. Off: whenever he likes, once he has read quiesced
+    /// (U12).
+    QuiescedUntil,
+    /// A controller acts only on a quiesced that names the request he made last. Off: on any (I-59, U7).
+    OwnPromise,
+    /// A controller acts only on what a live gateway says. Off: on his request being there, and nothing
+    /// being in flight (U4).
+    AckAfterClose,
+    /// Leases are judged on the boot clock. Off: on the wall clock (U13).
+    BootClock,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 21] = [
+    pub const ALL: [Guard; 25] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -78,6 +88,10 @@ impl Guard {
         Guard::DeliveryCounted,
         Guard::FollowUpsAsk,
         Guard::Seal,
+        Guard::QuiescedUntil,
+        Guard::OwnPromise,
+        Guard::AckAfterClose,
+        Guard::BootClock,
     ];
 
     const fn bit(self) -> u32 {
@@ -109,6 +123,10 @@ impl fmt::Display for Guard {
             Guard::DeliveryCounted => "delivery_counted",
             Guard::FollowUpsAsk => "follow_ups_ask",
             Guard::Seal => "seal",
+            Guard::QuiescedUntil => "quiesced_until",
+            Guard::OwnPromise => "own_promise",
+            Guard::AckAfterClose => "ack_after_close",
+            Guard::BootClock => "boot_clock",
         })
     }
 }

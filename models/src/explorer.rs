@@ -6,7 +6,8 @@
 
 use std::hash::Hash;
 
-use rustc_hash::FxHashMap;
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
 use stateright::{Expectation, Model};
 
 /// What a search found.
@@ -72,24 +73,14 @@ where
         "a search over states cannot judge an `eventually`"
     );
 
-    let mut numbers: FxHashMap<M::State, u32> = FxHashMap::default();
-    // By number.
-    let mut seen: Vec<Seen<M::State, M::Action>> = Vec::new();
+    let mut seen: Seen<M::State, M::Action> = IndexMap::default();
     let mut exploration =
         Exploration { states: 0, transitions: 0, depth: 0, exhaustive: true, findings: Vec::new() };
-    let mut reach = |state: M::State, from: Option<(u32, M::Action)>, seen: &mut Vec<_>| {
-        let number = u32::try_from(seen.len()).expect("fewer than 2^32 states");
-        if let std::collections::hash_map::Entry::Vacant(place) = numbers.entry(state.clone()) {
-            place.insert(number);
-            seen.push((state, from));
-        }
-    };
-
     for start in model.init_states() {
-        reach(start, None, &mut seen);
+        seen.entry(start).or_insert(None);
     }
     let mut layer_end = seen.len();
-    let mut actions = Vec::new();
+    let (mut actions, mut nexts) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < seen.len() {
         if at == layer_end {
@@ -100,9 +91,9 @@ where
             exploration.exhaustive = false;
             break;
         }
-        let state = seen[at].0.clone();
+        let Some((state, _)) = seen.get_index(at) else { break };
         for property in &properties {
-            let holds = (property.condition)(model, &state);
+            let holds = (property.condition)(model, state);
             let is_failure = property.expectation == Expectation::Always;
             if holds != is_failure && exploration.finding(property.name).is_none() {
                 let (start, steps) = way_to(at, &seen);
@@ -117,13 +108,16 @@ where
             break;
         }
         let number = u32::try_from(at).expect("fewer than 2^32 states");
-        model.actions(&state, &mut actions);
+        model.actions(state, &mut actions);
         for action in actions.drain(..) {
-            let Some(next) = model.next_state(&state, action.clone()) else { continue };
+            let Some(next) = model.next_state(state, action.clone()) else { continue };
             if model.within_boundary(&next) {
-                exploration.transitions += 1;
-                reach(next, Some((number, action)), &mut seen);
+                nexts.push((next, action));
             }
+        }
+        exploration.transitions += nexts.len() as u64;
+        for (next, action) in nexts.drain(..) {
+            seen.entry(next).or_insert(Some((number, action)));
         }
         at += 1;
     }
@@ -131,20 +125,27 @@ where
     exploration
 }
 
-/// A state, and the number of the state it was first reached from, and by what.
-type Seen<S, A> = (S, Option<(u32, A)>);
+/// Each state, by its number: with the number of the state it was first reached from, and by what.
+type Seen<S, A> = IndexMap<S, Option<(u32, A)>, FxBuildHasher>;
 
 type Way<S, A> = (S, Vec<(A, S)>);
 
-fn way_to<S: Clone, A: Clone>(end: usize, seen: &[Seen<S, A>]) -> Way<S, A> {
+fn way_to<S: Clone, A: Clone>(end: usize, seen: &Seen<S, A>) -> Way<S, A> {
     let mut steps = Vec::new();
     let mut at = end;
-    while let (state, Some((from, action))) = &seen[at] {
-        steps.push((action.clone(), state.clone()));
-        at = *from as usize;
+    loop {
+        let (state, from) = seen.get_index(at).expect("it was reached");
+        match from {
+            Some((from, action)) => {
+                steps.push((action.clone(), state.clone()));
+                at = *from as usize;
+            }
+            None => {
+                steps.reverse();
+                return (state.clone(), steps);
+            }
+        }
     }
-    steps.reverse();
-    (seen[at].0.clone(), steps)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod channel;
 pub mod checked;
+pub mod controllers;
 pub mod design;
 pub mod explorer;
 pub mod gateway;

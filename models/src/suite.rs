@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
-use crate::catalogue::{CATALOGUE, Check, GATEWAY, WORK, entry_of};
+use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATEWAY, WORK, entry_of};
 use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
@@ -31,6 +31,8 @@ impl Size {
         match (self, model) {
             (Size::Small, GATEWAY) => 1_470_936,
             (Size::Full, GATEWAY) => 2_431_952,
+            (Size::Small, CONTROLLERS) => 16_700,
+            (Size::Full, CONTROLLERS) => 121_512,
             (Size::Small, WORK) => 192,
             (Size::Full, WORK) => 812,
             (Size::Small, _) => 777_587,
@@ -60,7 +62,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 26] = [
+pub const ABLATIONS: [Ablation; 31] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -190,6 +192,31 @@ pub const ABLATIONS: [Ablation; 26] = [
         off: &[Guard::Seal],
         expected: Expected::Breaks("in_flight_untouched_inv"),
         incidents: "U24",
+    },
+    Ablation {
+        off: &[Guard::QuiescedUntil],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "U12",
+    },
+    Ablation {
+        off: &[Guard::OwnPromise],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "I-59, U7",
+    },
+    Ablation {
+        off: &[Guard::AckAfterClose],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "U4",
+    },
+    Ablation {
+        off: &[Guard::BootClock],
+        expected: Expected::Breaks("orphans_run_out_progress"),
+        incidents: "U13",
+    },
+    Ablation {
+        off: &[Guard::Lease],
+        expected: Expected::Breaks("orphans_run_out_progress"),
+        incidents: "I-2, I-60",
     },
 ];
 

@@ -24,6 +24,7 @@ fn the_readme_prints_the_catalogue() {
 fn every_property_is_traced() {
     use tidegate_models::channel::ChannelModel;
     use tidegate_models::checked::Checked;
+    use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
     use tidegate_models::gateway::GatewayModel;
     use tidegate_models::work::WorkModel;
@@ -44,6 +45,7 @@ fn every_property_is_traced() {
     let in_models = [
         named(&GatewayModel::small(design)),
         named(&ChannelModel::small(design)),
+        named(&ControllersModel::small(design)),
         named(&WorkModel::small(design)),
     ]
     .concat();

@@ -1,0 +1,439 @@
+//! Two controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step;
+//! leases run out on a clock of ticks; the wall clock may be set back. Acting kills the process, so a
+//! promise that is not kept is work that is cut off. It owns the interleaving and the ghosts; every
+//! *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `Begins`, `Renews`, `Cancels` | `Home::begin_drain`, `Home::renew_drain`, `Home::cancel_drain`, of a named holder |
+//! | `GatewayLooks` | `Shared::look_and_apply`: `Roll::apply`, `Request::standing`, `Roll::event`, `machine::step`, `Word::perform` |
+//! | `Reads` | one reading of `drain --wait`: `status::condition`, `Roll::held_until`, and whether one's own latest request is named, as in `Reading::is_quiesced_for` |
+//! | `Acts` | what a control plane does then, in less than a tick: the process is gone |
+//! | `Ticks` | the boot clock, and the wall clock with it |
+//! | `WallClockIsSetBack` | an operator, or NTP |
+//! | `UserArrives`, `InternalArrives`, `UserEnds`, `InternalEnds` | `Word::admit`, `Word::release` |
+//!
+//! A request's age stands for the time it was made at, so that there is no last tick. The first
+//! controller holds internal work, the second does not. What it leaves out: how a directory is listed
+//! (the `channel` model has it), shutdown and restarts (the `gateway` model has them).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use stateright::{Model, Property};
+use tidegate::epoch::{Epoch, Now};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{self, Effect, Event, Machine, Phase, Terms};
+use tidegate::reconcile::{Asks, LeaseEnd, Listing, Roll, Sighting};
+use tidegate::request::{DrainRequest, Standing};
+use tidegate::status::condition;
+
+use crate::design::{Design, Guard};
+use crate::liveness::{Fair, Fairness, Progress};
+
+/// How many ticks a lease lasts.
+const LEASE: u8 = 2;
+
+/// Two of them.
+const CONTROLLERS: usize = 2;
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct ControllersModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How many requests each controller makes, renewals included.
+    pub requests: [u8; CONTROLLERS],
+}
+
+impl ControllersModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> ControllersModel {
+        ControllersModel { design, requests: [2, 1] }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> ControllersModel {
+        ControllersModel { design, requests: [3, 2] }
+    }
+}
+
+/// A request: whose, and which of his.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Request {
+    by: usize,
+    number: u8,
+}
+
+impl Asks for Request {
+    fn asks(&self) -> Option<Terms> {
+        Some(Terms { hold_internal: self.by == 0, suppress_notification: false })
+    }
+}
+
+/// How old a request is, in ticks, by each of the clocks; no older than its lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Age {
+    by_boot: u8,
+    by_wall: u8,
+}
+
+/// Leave to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Promise {
+    /// For so many ticks from now.
+    For(u8),
+    /// And no time was said.
+    Timeless,
+}
+
+/// One of those who ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Controller {
+    /// How many requests he has made.
+    made: u8,
+    /// He has begun, and has not cancelled.
+    asks: bool,
+    dead: bool,
+    /// He has read that he may act.
+    promise: Option<Promise>,
+}
+
+/// The whole state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// Whose request stands, and how old it is.
+    files: BTreeMap<Request, Age>,
+    controllers: [Controller; CONTROLLERS],
+    machine: Machine,
+    word: Word,
+    roll: Roll<usize, Request>,
+    user: bool,
+    internal: bool,
+    /// Somebody has acted: the process is gone.
+    acted: bool,
+    /// Ghost: work was live when he did.
+    cut_off: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A controller begins a drain.
+    Begins(usize),
+    /// He renews it.
+    Renews(usize),
+    /// He cancels it.
+    Cancels(usize),
+    /// He reads that he may act.
+    Reads(usize),
+    /// He acts.
+    Acts(usize),
+    /// He dies, and his request stays.
+    Dies(usize),
+    /// The gateway looks, and applies what it saw.
+    GatewayLooks,
+    /// A tick of the clocks.
+    Ticks,
+    /// The wall clock is set back.
+    WallClockIsSetBack,
+    /// A user turn is admitted.
+    UserArrives,
+    /// It ends.
+    UserEnds,
+    /// Internal work is admitted.
+    InternalArrives,
+    /// It ends.
+    InternalEnds,
+}
+
+/// What the shipped reader makes of a request of this age.
+fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
+    const AGES: usize = LEASE as usize + 1;
+    type Table = [[[(bool, LeaseEnd); 2]; AGES]; AGES];
+
+    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+        let tick = |ticks: usize| Duration::from_secs(ticks as u64);
+        let epoch = Epoch::from_texts(Some("this-boot"), None);
+        let made = Now { uptime: made_at(), wall: std::time::UNIX_EPOCH.into() };
+        let ask = DrainRequest::default().lease(tick(LEASE.into()));
+        let request = ask.stamp("r", &epoch, made);
+        std::array::from_fn(|by_boot| {
+            std::array::from_fn(|by_wall| {
+                let now =
+                    Now { uptime: made.uptime + tick(by_boot), wall: made.wall + tick(by_wall) };
+                [Epoch::default(), epoch.clone()].map(|epoch| {
+                    let live = request.standing(&epoch, now) == Standing::Live;
+                    (live, request.lease_end(&epoch, now))
+                })
+            })
+        })
+    });
+    TABLE[usize::from(age.by_boot)][usize::from(age.by_wall)][usize::from(knows_its_epoch)]
+}
+
+/// When every request was made, on the boot clock.
+const fn made_at() -> Duration {
+    Duration::from_secs(1000)
+}
+
+impl State {
+    fn age(&self, request: Request) -> Age {
+        // One that no longer stands is as old as it can be.
+        let old = Age { by_boot: LEASE, by_wall: LEASE };
+        self.files.get(&request).copied().unwrap_or(old)
+    }
+
+    /// Whether a request asks for anything.
+    fn is_live(&self, design: Design) -> impl Fn(&Request, Duration) -> bool + '_ {
+        move |request, _| {
+            !design.has(Guard::Lease) || judged(self.age(*request), design.has(Guard::BootClock)).0
+        }
+    }
+
+    fn look(&mut self, design: Design) {
+        let mut roll = self.roll.clone();
+        let sightings = (0..CONTROLLERS).map(|by| {
+            let his = self.files.keys().find(|request| request.by == by);
+            (by, his.map_or(Sighting::Absent, |request| Sighting::Present(*request)))
+        });
+        roll.apply(sightings, &Listing::Whole, Duration::ZERO, self.is_live(design));
+        let event: Event = roll.event();
+        self.roll = roll;
+        if let Ok(step) = machine::step(self.machine, event) {
+            self.machine = step.next;
+            self.word = self.word.perform(step.effect).unwrap_or(self.word);
+        }
+    }
+
+    /// For how many ticks the status promises those who hold that they may act.
+    fn promised(&self, design: Design) -> Promise {
+        let until = self.roll.held_until(|request| {
+            let age = self.age(*request);
+            let (_, end) = judged(age, design.has(Guard::BootClock));
+            match end {
+                // Each was made at the same time, and is judged some ticks after it.
+                LeaseEnd::At(end) => {
+                    LeaseEnd::At(end.saturating_sub(Duration::from_secs(age.by_boot.into())))
+                }
+                other => other,
+            }
+        });
+        let ticks = until.map(|until| until.saturating_sub(made_at()).as_secs());
+        ticks.and_then(|ticks| u8::try_from(ticks).ok()).map_or(Promise::Timeless, Promise::For)
+    }
+
+    /// What this controller may take for leave to act.
+    fn leave(&self, design: Design, by: usize) -> Option<Promise> {
+        let condition = condition(self.machine, self.word);
+        let latest = Request { by, number: self.controllers[by].made.checked_sub(1)? };
+        let entry = self.roll.entry(&by)?;
+        let named =
+            entry.is_live() && entry.request() == Some(&latest) && entry.terms().hold_internal;
+        let quiesced = condition.quiesced && (named || !design.has(Guard::OwnPromise));
+        if design.has(Guard::AckAfterClose) {
+            quiesced.then(|| self.promised(design))
+        } else {
+            // The request is there, so the gate will be closed, and nothing is in flight.
+            let there = self.files.contains_key(&latest);
+            (there && condition.in_flight.total() == 0).then_some(Promise::For(LEASE))
+        }
+    }
+}
+
+impl ControllersModel {
+    fn step(self, state: &mut State, action: Action) -> Option<()> {
+        let design = self.design;
+        (!state.acted).then_some(())?;
+        match action {
+            Action::Begins(by) | Action::Renews(by) => {
+                let renews = matches!(action, Action::Renews(_));
+                let his = &mut state.controllers[by];
+                (!his.dead && his.asks == renews && his.made < self.requests[by]).then_some(())?;
+                state.files.retain(|request, _| request.by != by);
+                state.files.insert(Request { by, number: his.made }, Age::default());
+                // What was promised to the old request is not promised to the new one.
+                (his.made, his.asks, his.promise) = (his.made + 1, true, None);
+            }
+            Action::Cancels(by) => {
+                let his = &mut state.controllers[by];
+                (!his.dead && his.asks).then_some(())?;
+                (his.asks, his.promise) = (false, None);
+                state.files.retain(|request, _| request.by != by);
+            }
+            Action::Reads(by) => {
+                let his = state.controllers[by];
+                (!his.dead && his.asks && his.promise.is_none()).then_some(())?;
+                state.controllers[by].promise = Some(state.leave(design, by)?);
+            }
+            Action::Acts(by) => {
+                let his = state.controllers[by];
+                let promise = his.promise.filter(|_| !his.dead)?;
+                let in_time = matches!(promise, Promise::For(1..));
+                (in_time || !design.has(Guard::QuiescedUntil)).then_some(())?;
+                state.cut_off |= state.user || state.internal;
+                state.acted = true;
+            }
+            Action::Dies(by) => {
+                let his = &mut state.controllers[by];
+                (!his.dead && his.asks).then_some(())?;
+                (his.dead, his.promise) = (true, None);
+            }
+            Action::GatewayLooks => state.look(design),
+            Action::Ticks => {
+                for age in state.files.values_mut() {
+                    age.by_boot = (age.by_boot + 1).min(LEASE);
+                    age.by_wall = (age.by_wall + 1).min(LEASE);
+                }
+                for his in &mut state.controllers {
+                    if let Some(Promise::For(ticks)) = &mut his.promise {
+                        *ticks = ticks.saturating_sub(1);
+                    }
+                }
+            }
+            Action::WallClockIsSetBack => {
+                state.files.values_mut().for_each(|age| age.by_wall = 0);
+            }
+            Action::UserArrives => {
+                (!std::mem::replace(&mut state.user, true)).then_some(())?;
+                state.word = state.word.admit(Arrival::New(Origin::User)).ok()?;
+            }
+            Action::UserEnds => {
+                std::mem::take(&mut state.user).then_some(())?;
+                state.word = state.word.release(Origin::User);
+            }
+            Action::InternalArrives => {
+                (!std::mem::replace(&mut state.internal, true)).then_some(())?;
+                state.word = state.word.admit(Arrival::New(Origin::Internal)).ok()?;
+            }
+            Action::InternalEnds => {
+                std::mem::take(&mut state.internal).then_some(())?;
+                state.word = state.word.release(Origin::Internal);
+            }
+        }
+        Some(())
+    }
+
+    /// TG-L3, where those who asked are gone.
+    #[must_use]
+    pub fn promises() -> Vec<Progress<ControllersModel>> {
+        vec![
+            // Property: TG-L3 reopens
+            Progress {
+                name: "orphans_run_out_progress",
+                premise: |_, state| {
+                    !state.acted && state.controllers.iter().all(|his| his.dead || !his.asks)
+                },
+                goal: |_, state| state.machine.phase() == Phase::Running && !state.word.is_closed(),
+                ended: |_| false,
+                fair: vec![
+                    Fair {
+                        name: "a clock ticks",
+                        fairness: Fairness::Weak,
+                        includes: |action| matches!(action, Action::Ticks),
+                    },
+                    Fair {
+                        name: "the gateway looks",
+                        fairness: Fairness::Weak,
+                        includes: |action| matches!(action, Action::GatewayLooks),
+                    },
+                ],
+            },
+        ]
+    }
+}
+
+impl Model for ControllersModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let open = Word::starting().perform(Effect::ReopenGate);
+        vec![State {
+            files: BTreeMap::new(),
+            controllers: [Controller::default(); CONTROLLERS],
+            machine: Machine::running(),
+            word: open.unwrap_or(Word::starting()),
+            roll: Roll::first([], &Listing::Whole, Duration::ZERO, |_, _| false),
+            user: false,
+            internal: false,
+            acted: false,
+            cut_off: false,
+        }]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        for by in 0..CONTROLLERS {
+            actions.extend([
+                A::Begins(by),
+                A::Renews(by),
+                A::Cancels(by),
+                A::Reads(by),
+                A::Acts(by),
+                A::Dies(by),
+            ]);
+        }
+        actions.extend([
+            A::GatewayLooks,
+            A::Ticks,
+            A::WallClockIsSetBack,
+            A::UserArrives,
+            A::UserEnds,
+            A::InternalArrives,
+            A::InternalEnds,
+        ]);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        self.step(&mut state, action)?;
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<ControllersModel>> {
+        vec![
+            // Property: TG-S4 quiesced_means_idle
+            Property::always("promise_is_kept_inv", |_, state: &State| !state.cut_off),
+            Property::sometimes("promise_is_kept_reach", |_, state: &State| {
+                state.acted && state.controllers[0].made > 1 && state.controllers[1].made > 0
+            }),
+        ]
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            |by: usize| if by == 0 { "the first controller" } else { "the second controller" };
+        match *self {
+            Action::Begins(by) => write!(f, "{} begins a drain", name(by)),
+            Action::Renews(by) => write!(f, "{} renews his drain", name(by)),
+            Action::Cancels(by) => write!(f, "{} cancels his drain", name(by)),
+            Action::Reads(by) => write!(f, "{} takes it that he may act", name(by)),
+            Action::Acts(by) => write!(f, "{} acts: the process is gone", name(by)),
+            Action::Dies(by) => write!(f, "{} dies, and his request stays", name(by)),
+            Action::GatewayLooks => f.write_str("the gateway looks"),
+            Action::Ticks => f.write_str("time passes"),
+            Action::WallClockIsSetBack => f.write_str("the wall clock is set back"),
+            Action::UserArrives => f.write_str("a user turn starts"),
+            Action::UserEnds => f.write_str("the user turn ends"),
+            Action::InternalArrives => f.write_str("internal work starts"),
+            Action::InternalEnds => f.write_str("internal work ends"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("requests")?;
+        for (request, age) in &self.files {
+            write!(f, " {}.{} aged {}", request.by, request.number, age.by_boot)?;
+        }
+        write!(f, ", {}, gate {:?}", self.machine.phase(), self.word)
+    }
+}
