@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+pub mod ablations;
 pub mod catalogue;
 pub mod channel;
 pub mod checked;
 pub mod controllers;
 pub mod design;
+mod document;
 pub mod explorer;
 pub mod gateway;
 pub mod liveness;
@@ -12,5 +14,6 @@ mod report;
 mod suite;
 pub mod work;
 
+pub use document::list;
 pub use report::{AblationRun, EngineRun, PromiseRun, Report};
-pub use suite::{ABLATIONS, Ablation, Expected, Options, Progress, Size, verify};
+pub use suite::{Options, Progress, Size, bench, serve, verify};

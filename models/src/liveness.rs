@@ -233,11 +233,14 @@ where
             .filter(|step| !self.ended[*step] && member[self.graph.steps[*step].to as usize])
     }
 
-    /// Strongly connected states in which a fair run can go round, or stop, for ever.
+    /// Strongly connected states in which a fair run can go round, or stop, for ever; the nearest.
     fn fair_component(&self, region: Vec<u32>) -> Option<Vec<u32>> {
         let mut member = vec![false; self.graph.len()];
         let mut place = vec![NodeIndex::end(); self.graph.len()];
         let mut to_search = vec![region];
+        // Of several, the one with the shortest way to it: numbers are in the order of a breadth-first
+        // search.
+        let mut nearest: Option<Vec<u32>> = None;
         while let Some(states) = to_search.pop() {
             for component in self.components(&states, &mut member, &mut place) {
                 mark(&mut member, &component, true);
@@ -254,7 +257,10 @@ where
                 }
                 let starved = self.strong & sometimes & !taken;
                 if starved == 0 {
-                    return Some(component);
+                    if nearest.as_ref().is_none_or(|it| component.iter().min() < it.iter().min()) {
+                        nearest = Some(component);
+                    }
+                    continue;
                 }
                 let mut rest = component;
                 rest.retain(|state| self.enabled(*state) & starved == 0);
@@ -263,7 +269,7 @@ where
                 }
             }
         }
-        None
+        nearest
     }
 
     /// The strongly connected components of these states; `member` and `place` are scratch.

@@ -3,9 +3,10 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use crate::ablations::{Ablation, Expected};
 use crate::catalogue::{CATALOGUE, Check, Entry, entry_of};
 use crate::design::Guard;
-use crate::suite::{Ablation, Expected, Size};
+use crate::suite::Size;
 
 const HOLDS: &str = "holds";
 
@@ -24,6 +25,23 @@ pub struct EngineRun {
     pub reached: Vec<&'static str>,
     /// How long it took.
     pub took: Duration,
+}
+
+pub(crate) const ENGINE_COLUMNS: [&str; 5] =
+    ["model", "engine", "distinct states", "states/s", "time"];
+
+impl EngineRun {
+    pub(crate) fn row(&self) -> [String; 5] {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.states as f64 / self.took.as_secs_f64();
+        [
+            self.model.to_owned(),
+            self.engine.to_owned(),
+            thousands(self.states),
+            format!("{:.0} k", rate / 1000.0),
+            seconds(self.took),
+        ]
+    }
 }
 
 /// What came of the search for runs that go on for ever and break a promise.
@@ -84,11 +102,32 @@ pub struct Report {
     pub ablations: Vec<AblationRun>,
     /// A counterexample to the design that ships, should there be one: a line a step.
     pub counterexamples: Vec<(&'static str, Vec<String>)>,
+    /// What alone was run; everything, where there is nothing.
+    pub only: Vec<String>,
+    /// The jobs that were interrupted, and show nothing.
+    pub unfinished: Vec<String>,
     /// How long it all took.
     pub took: Duration,
 }
 
 impl Report {
+    /// Whether everything that was to be run was.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
+    /// Whether nothing has the name that was to be run alone.
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        let ran = [self.engines.len(), self.promises.len(), self.ablations.len()];
+        self.is_complete() && ran == [0; 3]
+    }
+
+    fn is_of_everything(&self) -> bool {
+        self.only.is_empty() && self.is_complete()
+    }
+
     /// Everything that is not as it must be, a line each; empty when all is well.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {
@@ -118,7 +157,9 @@ impl Report {
         for (entry, check) in checks().filter(|(_, it)| it.is_progress()) {
             let (id, name) = (entry.id, entry.name);
             let Some(run) = self.promise_run(check) else {
-                failures.push(format!("{id} {name} was not checked"));
+                if self.is_of_everything() {
+                    failures.push(format!("{id} {name} was not checked"));
+                }
                 continue;
             };
             if run.story.is_some() {
@@ -135,7 +176,12 @@ impl Report {
             let (off, expected) = (names(run.ablation.off), run.ablation.expected);
             failures.push(format!("without {off}: expected {expected:?}, found {:?}", run.broken));
         }
-        failures.extend(self.guards_without_need());
+        if self.is_of_everything() {
+            failures.extend(self.guards_without_need());
+        }
+        if self.is_of_nothing() {
+            failures.push("nothing was run, so nothing is shown".to_owned());
+        }
         failures
     }
 
@@ -150,7 +196,14 @@ impl Report {
     }
 
     /// What all checks of a property together say.
-    fn verdict_on(&self, entry: &Entry) -> &'static str {
+    pub(crate) fn verdict_on(&self, entry: &Entry) -> &'static str {
+        let was_run = |check: &Check| {
+            self.promise_run(*check).is_some()
+                || (!check.is_progress() && self.engines.iter().any(|it| it.model == check.model))
+        };
+        if !entry.checked_as.iter().all(was_run) {
+            return "not run";
+        }
         let is_vacuous = |check: &Check| {
             if check.is_progress() {
                 return self.promise_run(*check).is_none_or(|run| run.waiting == 0);
@@ -199,39 +252,37 @@ pub(crate) fn names(guards: &[Guard]) -> String {
     guards.iter().map(Guard::to_string).collect::<Vec<_>>().join(" + ")
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// Each property, what checks it, and what came of it.
+    pub(crate) fn property_rows(&self) -> Vec<[String; 3]> {
         let mut rows = vec![["property", "checked as", "verdict"].map(str::to_owned)];
         for entry in &CATALOGUE {
             let name = format!("{} {}", entry.id, entry.name);
             let checked_as: Vec<_> = entry.checked_as.iter().map(|it| it.property).collect();
             rows.push([name, checked_as.join(", "), self.verdict_on(entry).to_owned()]);
         }
-        f.write_str(&aligned(&rows))?;
+        rows
+    }
 
-        let mut rows =
-            vec![["model", "engine", "distinct states", "states/s", "time"].map(str::to_owned)];
-        for run in &self.engines {
-            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-            let rate = run.states as f64 / run.took.as_secs_f64();
-            rows.push([
-                run.model.to_owned(),
-                run.engine.to_owned(),
-                thousands(run.states),
-                format!("{:.0} k", rate / 1000.0),
-                seconds(run.took),
-            ]);
-        }
-        write!(f, "\n{}", aligned(&rows))?;
+    /// Each engine's count of each model.
+    pub(crate) fn engine_rows(&self) -> Vec<[String; 5]> {
+        let columns = std::iter::once(ENGINE_COLUMNS.map(str::to_owned));
+        columns.chain(self.engines.iter().map(EngineRun::row)).collect()
+    }
 
+    /// Each promise, and how much waits for it.
+    pub(crate) fn promise_rows(&self) -> Vec<[String; 4]> {
         let mut rows =
             vec![["what must come", "states", "of these waiting", "time"].map(str::to_owned)];
         for run in &self.promises {
             let (states, waiting) = (thousands(run.states), thousands(run.waiting));
             rows.push([run.property.to_owned(), states, waiting, seconds(run.took)]);
         }
-        write!(f, "\n{}", aligned(&rows))?;
+        rows
+    }
 
+    /// Each seeded fault, and whether it was found.
+    pub(crate) fn ablation_rows(&self) -> Vec<[String; 7]> {
         let mut rows = vec![
             ["switched off", "must break", "found", "steps", "states", "time", "incidents"]
                 .map(str::to_owned),
@@ -261,37 +312,55 @@ impl fmt::Display for Report {
                 run.ablation.incidents.to_owned(),
             ]);
         }
-        write!(f, "\n{}", aligned(&rows))?;
+        rows
+    }
 
-        let stories = self.ablations.iter().filter_map(|run| {
-            let title = format!("without {}: {} breaks", names(run.ablation.off), run.broken?);
-            Some((title, &run.story))
+    /// Each counterexample, under what it is of.
+    pub(crate) fn stories(&self) -> Vec<(String, &[String])> {
+        let seeded = self.ablations.iter().filter_map(|run| {
+            let incidents = match run.ablation.incidents {
+                "" => String::new(),
+                incidents => format!(" ({incidents})"),
+            };
+            let off = names(run.ablation.off);
+            Some((format!("without {off}{incidents}: {} breaks", run.broken?), &run.story[..]))
         });
-        let falsified = self
-            .counterexamples
-            .iter()
-            .map(|(property, story)| (format!("FALSIFIED: {property}"), story));
-        for (title, story) in stories.chain(falsified) {
+        let falsified = self.counterexamples.iter();
+        let falsified = falsified.map(|(it, story)| (format!("FALSIFIED: {it}"), &story[..]));
+        seeded.chain(falsified).collect()
+    }
+
+    /// What it all came to, in a line.
+    pub(crate) fn summary(&self) -> String {
+        let broke = |run: &&AblationRun| run.broken.is_some() && run.is_as_expected();
+        format!(
+            "{} of {} properties hold; {} seeded faults killed; {} s",
+            CATALOGUE.iter().filter(|entry| self.verdict_on(entry) == HOLDS).count(),
+            CATALOGUE.len(),
+            self.ablations.iter().filter(broke).count(),
+            self.took.as_secs_f32().round()
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", aligned(&self.property_rows()))?;
+        writeln!(f, "{}", aligned(&self.engine_rows()))?;
+        writeln!(f, "{}", aligned(&self.promise_rows()))?;
+        write!(f, "{}", aligned(&self.ablation_rows()))?;
+        for (title, story) in self.stories() {
             writeln!(f, "\n{title}")?;
             for (number, step) in story.iter().enumerate() {
                 writeln!(f, "  {:>2}. {step}", number + 1)?;
             }
         }
-
-        let failures = self.failures();
-        let broke = self
-            .ablations
-            .iter()
-            .filter(|run| run.broken.is_some() && run.is_as_expected())
-            .count();
-        writeln!(
-            f,
-            "\n{} of {} properties hold; {broke} seeded faults killed; {} s",
-            CATALOGUE.iter().filter(|entry| self.verdict_on(entry) == HOLDS).count(),
-            CATALOGUE.len(),
-            self.took.as_secs_f32().round()
-        )?;
-        for failure in failures {
+        writeln!(f)?;
+        for job in &self.unfinished {
+            writeln!(f, "NOT SHOWN: {job} was interrupted")?;
+        }
+        writeln!(f, "{}", self.summary())?;
+        for failure in self.failures() {
             writeln!(f, "FAILED: {failure}")?;
         }
         Ok(())
@@ -316,7 +385,7 @@ fn thousands(number: u64) -> String {
 }
 
 /// Rows of cells as lines of columns.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
@@ -331,9 +400,9 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ablations::ABLATIONS;
     use crate::catalogue::GATEWAY;
     use crate::checked::MODELS;
-    use crate::suite::ABLATIONS;
 
     fn report_with(broken: Option<&'static str>, reached: &[&'static str], states: u64) -> Report {
         let run = |model, states| EngineRun {
@@ -371,6 +440,8 @@ mod tests {
             promises: kept.collect(),
             ablations: ablations.to_vec(),
             counterexamples: Vec::new(),
+            only: Vec::new(),
+            unfinished: Vec::new(),
             took: Duration::from_secs(1),
         }
     }

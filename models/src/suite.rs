@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
-use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATEWAY, WORK, entry_of};
+use crate::ablations::{ABLATIONS, Ablation, Expected};
+use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATEWAY, WORK};
 use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
-use crate::design::{Design, Guard};
+use crate::design::Design;
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::liveness::{Graph, Judged, Lasso};
-use crate::report::{AblationRun, EngineRun, PromiseRun, Report, names};
+use crate::report::{AblationRun, ENGINE_COLUMNS, EngineRun, PromiseRun, Report, aligned, names};
 
 /// How much is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,185 +42,6 @@ impl Size {
     }
 }
 
-/// What must come of switching guards off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// This property of the model breaks.
-    Breaks(&'static str),
-    /// Nothing breaks, because this other guard covers for it; the two together are listed too.
-    CoveredBy(Guard),
-}
-
-/// A seeded fault, and what must come of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Ablation {
-    /// The guards switched off.
-    pub off: &'static [Guard],
-    /// What must come of it.
-    pub expected: Expected,
-    /// What it brings back, by its number in the project's list of incidents.
-    pub incidents: &'static str,
-}
-
-/// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 31] = [
-    Ablation {
-        off: &[Guard::AtomicAdmission],
-        expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "I-54, U19",
-    },
-    Ablation {
-        off: &[Guard::TransitionLock],
-        expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "I-48",
-    },
-    Ablation {
-        off: &[Guard::TransitionLock],
-        expected: Expected::Breaks("ack_means_closed_inv"),
-        incidents: "I-41, I-53",
-    },
-    Ablation {
-        off: &[Guard::StickyShutdown],
-        expected: Expected::CoveredBy(Guard::TransitionLock),
-        incidents: "",
-    },
-    Ablation {
-        off: &[Guard::StickyShutdown, Guard::TransitionLock],
-        expected: Expected::Breaks("shutdown_wins_inv"),
-        incidents: "U29",
-    },
-    Ablation {
-        off: &[Guard::ObservationOrder],
-        expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "U5",
-    },
-    Ablation {
-        off: &[Guard::ReadErrorPolicy],
-        expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "U3",
-    },
-    Ablation {
-        off: &[Guard::ReconcileBeforeAdmit],
-        expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "U2, U35",
-    },
-    Ablation {
-        off: &[Guard::SingleStatusWriter],
-        expected: Expected::Breaks("shutdown_wins_inv"),
-        incidents: "U16",
-    },
-    Ablation {
-        off: &[Guard::CountedClasses],
-        expected: Expected::Breaks("bypass_is_bounded_inv"),
-        incidents: "I-3, I-4, I-5",
-    },
-    Ablation {
-        off: &[Guard::OneDoor],
-        expected: Expected::Breaks("bypass_is_bounded_inv"),
-        incidents: "I-23, I-26",
-    },
-    Ablation {
-        off: &[Guard::ObservationOrder],
-        expected: Expected::Breaks("latest_observation_wins_inv"),
-        incidents: "U5",
-    },
-    Ablation {
-        off: &[Guard::ReadErrorPolicy],
-        expected: Expected::Breaks("fail_safe_inv"),
-        incidents: "U3",
-    },
-    Ablation {
-        off: &[Guard::Epoch],
-        expected: Expected::Breaks("stale_never_closes_inv"),
-        incidents: "I-1",
-    },
-    Ablation {
-        off: &[Guard::OwnFiles],
-        expected: Expected::Breaks("owner_release_inv"),
-        incidents: "I-35, I-38, U6, U7",
-    },
-    Ablation {
-        off: &[Guard::Lease],
-        expected: Expected::Breaks("stale_never_closes_inv"),
-        incidents: "I-2",
-    },
-    Ablation {
-        off: &[Guard::SecondListing],
-        expected: Expected::Breaks("quiesced_means_idle_inv"),
-        incidents: "",
-    },
-    Ablation {
-        off: &[Guard::DirectNotFound],
-        expected: Expected::Breaks("quiesced_means_idle_inv"),
-        incidents: "U3",
-    },
-    Ablation {
-        off: &[Guard::TotalReader],
-        expected: Expected::Breaks("closes_progress"),
-        incidents: "U34",
-    },
-    Ablation {
-        off: &[Guard::TurnsCountedOut],
-        expected: Expected::Breaks("drains_progress"),
-        incidents: "I-32",
-    },
-    Ablation {
-        off: &[Guard::Epoch],
-        expected: Expected::Breaks("reopens_progress"),
-        incidents: "I-1",
-    },
-    Ablation {
-        off: &[Guard::Deadline],
-        expected: Expected::Breaks("stops_progress"),
-        incidents: "I-10, I-12",
-    },
-    Ablation {
-        off: &[Guard::Children],
-        expected: Expected::Breaks("bypass_progress"),
-        incidents: "I-43, I-49, I-57",
-    },
-    Ablation {
-        off: &[Guard::DeliveryCounted],
-        expected: Expected::Breaks("in_flight_untouched_inv"),
-        incidents: "I-14, I-47",
-    },
-    Ablation {
-        off: &[Guard::FollowUpsAsk],
-        expected: Expected::Breaks("follow_ups_ask_step"),
-        incidents: "U1",
-    },
-    Ablation {
-        off: &[Guard::Seal],
-        expected: Expected::Breaks("in_flight_untouched_inv"),
-        incidents: "U24",
-    },
-    Ablation {
-        off: &[Guard::QuiescedUntil],
-        expected: Expected::Breaks("promise_is_kept_inv"),
-        incidents: "U12",
-    },
-    Ablation {
-        off: &[Guard::OwnPromise],
-        expected: Expected::Breaks("promise_is_kept_inv"),
-        incidents: "I-59, U7",
-    },
-    Ablation {
-        off: &[Guard::AckAfterClose],
-        expected: Expected::Breaks("promise_is_kept_inv"),
-        incidents: "U4",
-    },
-    Ablation {
-        off: &[Guard::BootClock],
-        expected: Expected::Breaks("orphans_run_out_progress"),
-        incidents: "U13",
-    },
-    Ablation {
-        off: &[Guard::Lease],
-        expected: Expected::Breaks("orphans_run_out_progress"),
-        incidents: "I-2, I-60",
-    },
-];
-
 /// A seeded fault that is not found among this many states has survived: without a guard there may be
 /// no end of states.
 const ABLATION_MAX: u64 = 20_000_000;
@@ -231,8 +53,13 @@ pub struct Options<'a> {
     pub size: Size,
     /// How many jobs run at once.
     pub threads: usize,
+    /// What alone is run, by the id of a property, the name of a model or guard, or the number of an
+    /// incident; everything, where there is nothing.
+    pub only: &'a [String],
     /// Told of each job's beginning, progress and end.
     pub progress: &'a (dyn Fn(&str, Progress) + Sync),
+    /// Asked now and then; with `true` no job goes on, and the report says which did not end.
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// How a job is going.
@@ -250,11 +77,17 @@ impl Default for Options<'_> {
     /// The small size, on every core, telling nobody.
     fn default() -> Options<'static> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Options { size: Size::Small, threads, progress: &|_, _| {} }
+        Options {
+            size: Size::Small,
+            threads,
+            only: &[],
+            progress: &|_, _| {},
+            interrupted: &|| false,
+        }
     }
 }
 
-/// A job's result.
+/// A job's result; `None` where it was interrupted.
 enum Done {
     Engine(EngineRun, Vec<(&'static str, Vec<String>)>),
     Promises(Vec<PromiseRun>),
@@ -279,17 +112,46 @@ impl Job {
         }
     }
 
-    fn run(self, options: &Options<'_>) -> Done {
+    /// Whether one of these names it.
+    fn is_named(self, only: &[String]) -> bool {
+        let (model, properties, ablation) = match self {
+            Job::Stateright(model) | Job::Explorer(model) => {
+                (model, ids_of(|check| check.model == model && !check.is_progress()), None)
+            }
+            Job::Promises(model) => {
+                (model, ids_of(|check| check.model == model && check.is_progress()), None)
+            }
+            Job::Ablation(ablation) => {
+                let broken = ablation.check();
+                let ids = ids_of(|check| Some(check) == broken);
+                (ablation.model(), ids, Some(ablation))
+            }
+        };
+        let names_ablation = |name: &str, ablation: Ablation| {
+            ablation.off.iter().any(|guard| guard.to_string() == name)
+                || ablation.incidents.split(", ").any(|it| it.eq_ignore_ascii_case(name))
+        };
+        only.is_empty()
+            || only.iter().any(|name| {
+                model == name
+                    || properties.iter().any(|it| it.eq_ignore_ascii_case(name))
+                    || ablation.is_some_and(|ablation| names_ablation(name, ablation))
+            })
+    }
+
+    fn run(self, options: &Options<'_>) -> Option<Done> {
         let name = self.name();
         let began = Instant::now();
         (options.progress)(&name, Progress::Begun);
         let at = |states| {
             (options.progress)(&name, Progress::At(states));
-            true
+            !(options.interrupted)()
         };
         let (explored, ships) = (Configuration::Of(options.size), Design::tidegate());
         let done = match self {
-            Job::Stateright(model) => visit(model, explored, ships, ByStateright(model)),
+            Job::Stateright(model) => {
+                visit(model, explored, ships, ByStateright(model, options.interrupted))
+            }
             Job::Explorer(model) => visit(model, explored, ships, ByExplorer(model, at)),
             Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
             Job::Ablation(ablation) => {
@@ -303,26 +165,8 @@ impl Job {
             }
         };
         (options.progress)(&name, Progress::Ended(began.elapsed()));
-        done
-    }
-}
-
-impl Ablation {
-    /// The model that it is made in: the one with the property that must break.
-    #[must_use]
-    pub fn model(&self) -> &'static str {
-        self.check().map_or(GATEWAY, |check| check.model)
-    }
-
-    fn breaks_a_promise(&self) -> bool {
-        self.check().is_some_and(Check::is_progress)
-    }
-
-    fn check(&self) -> Option<Check> {
-        match self.expected {
-            Expected::Breaks(property) => entry_of(property).map(|(_, check)| check),
-            Expected::CoveredBy(_) => None,
-        }
+        // What ended while it was interrupted may have been cut short.
+        (!(options.interrupted)()).then_some(done)
     }
 }
 
@@ -424,14 +268,18 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
     }
 }
 
-struct ByStateright(&'static str);
+struct ByStateright<'a>(&'static str, &'a (dyn Fn() -> bool + Sync));
 
-impl Visit for ByStateright {
+impl Visit for ByStateright<'_> {
     type Out = Done;
 
     fn visit<M: Checked>(self, model: M) -> Done {
         let began = Instant::now();
-        let checker = model.checker().threads(1).spawn_bfs().join();
+        let checker = model.checker().threads(1).spawn_bfs();
+        // It cannot be told to stop; who is interrupted leaves it behind.
+        while !checker.is_done() && !(self.1)() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let found: Vec<_> = checker.discoveries().into_keys().collect();
         let (broken, reached) = found.into_iter().partition(|name| !name.ends_with("_reach"));
         let states = checker.unique_state_count() as u64;
@@ -464,6 +312,12 @@ impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
         let stories = failures_of(&found).map(|found| (found.property, story(found))).collect();
         Done::Engine(run, stories)
     }
+}
+
+/// The ids and names of the properties that have such a check.
+fn ids_of(wanted: impl Fn(Check) -> bool) -> Vec<&'static str> {
+    let entries = CATALOGUE.iter().filter(|entry| entry.checked_as.iter().any(|it| wanted(*it)));
+    entries.flat_map(|entry| [entry.id, entry.name]).collect()
 }
 
 fn promises_anything(model: &str) -> bool {
@@ -503,8 +357,9 @@ pub fn verify(options: &Options<'_>) -> Report {
         MODELS.iter().flat_map(|model| [Job::Stateright(model), Job::Explorer(model)]).collect();
     jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
     jobs.extend(ABLATIONS.map(Job::Ablation));
+    jobs.retain(|job| job.is_named(options.only));
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Done)>> = Mutex::new(Vec::new());
+    let done: Mutex<Vec<(usize, Option<Done>)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
@@ -513,7 +368,7 @@ pub fn verify(options: &Options<'_>) -> Report {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     jobs.get(number).map(|job| (number, *job))
                 } {
-                    let result = job.run(options);
+                    let result = if (options.interrupted)() { None } else { job.run(options) };
                     done.lock().expect("no job panics while it reports").push((number, result));
                 }
             });
@@ -527,9 +382,15 @@ pub fn verify(options: &Options<'_>) -> Report {
         promises: Vec::new(),
         ablations: Vec::new(),
         counterexamples: Vec::new(),
+        only: options.only.to_vec(),
+        unfinished: Vec::new(),
         took: began.elapsed(),
     };
-    for (_, result) in done {
+    for (number, result) in done {
+        let Some(result) = result else {
+            report.unfinished.push(jobs[number].name());
+            continue;
+        };
         match result {
             Done::Engine(run, stories) => {
                 report.engines.push(run);
@@ -544,4 +405,41 @@ pub fn verify(options: &Options<'_>) -> Report {
         }
     }
     report
+}
+
+struct Serve(std::net::SocketAddr);
+
+impl Visit for Serve {
+    type Out = ();
+
+    fn visit<M: Checked>(self, model: M) {
+        model.checker().serve(self.0);
+    }
+}
+
+/// Serves a model by stateright's explorer, until the program ends.
+///
+/// # Panics
+///
+/// Where nothing can listen there.
+pub fn serve(model: &str, listen: std::net::SocketAddr) {
+    visit(model, Configuration::Of(Size::Small), Design::tidegate(), Serve(listen));
+}
+
+/// Each engine on each model, alone: a table of rates.
+#[must_use]
+pub fn bench() -> String {
+    let (size, ships) = (Configuration::Of(Size::Full), Design::tidegate());
+    let mut rows = vec![ENGINE_COLUMNS.map(str::to_owned)];
+    for model in MODELS {
+        for done in [
+            visit(model, size, ships, ByStateright(model, &|| false)),
+            visit(model, size, ships, ByExplorer(model, |_| true)),
+        ] {
+            if let Done::Engine(run, _) = done {
+                rows.push(run.row());
+            }
+        }
+    }
+    aligned(&rows)
 }

@@ -1,0 +1,203 @@
+//! The seeded faults: which guards are switched off, and what must come of it. Each guard is in a failing
+//! set of one or two; where another guard covers for it, that one is named, and the pair is here too.
+
+use crate::catalogue::{Check, GATEWAY, entry_of};
+use crate::design::Guard;
+
+/// What must come of switching guards off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This property of the model breaks.
+    Breaks(&'static str),
+    /// Nothing breaks, because this other guard covers for it; the two together are listed too.
+    CoveredBy(Guard),
+}
+
+/// A seeded fault, and what must come of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ablation {
+    /// The guards switched off.
+    pub off: &'static [Guard],
+    /// What must come of it.
+    pub expected: Expected,
+    /// What it brings back, by its number in the project's list of incidents.
+    pub incidents: &'static str,
+}
+
+/// Every guard, in a failing set of size one or two.
+pub const ABLATIONS: [Ablation; 31] = [
+    Ablation {
+        off: &[Guard::AtomicAdmission],
+        expected: Expected::Breaks("no_new_turn_while_draining_step"),
+        incidents: "I-54, U19",
+    },
+    Ablation {
+        off: &[Guard::TransitionLock],
+        expected: Expected::Breaks("no_new_turn_while_draining_step"),
+        incidents: "I-48",
+    },
+    Ablation {
+        off: &[Guard::TransitionLock],
+        expected: Expected::Breaks("ack_means_closed_inv"),
+        incidents: "I-41, I-53",
+    },
+    Ablation {
+        off: &[Guard::StickyShutdown],
+        expected: Expected::CoveredBy(Guard::TransitionLock),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::StickyShutdown, Guard::TransitionLock],
+        expected: Expected::Breaks("shutdown_wins_inv"),
+        incidents: "U29",
+    },
+    Ablation {
+        off: &[Guard::ObservationOrder],
+        expected: Expected::Breaks("no_new_turn_while_draining_step"),
+        incidents: "U5",
+    },
+    Ablation {
+        off: &[Guard::ReadErrorPolicy],
+        expected: Expected::Breaks("no_new_turn_while_draining_step"),
+        incidents: "U3",
+    },
+    Ablation {
+        off: &[Guard::ReconcileBeforeAdmit],
+        expected: Expected::Breaks("no_new_turn_while_draining_step"),
+        incidents: "U2, U35",
+    },
+    Ablation {
+        off: &[Guard::SingleStatusWriter],
+        expected: Expected::Breaks("shutdown_wins_inv"),
+        incidents: "U16",
+    },
+    Ablation {
+        off: &[Guard::CountedClasses],
+        expected: Expected::Breaks("bypass_is_bounded_inv"),
+        incidents: "I-3, I-4, I-5",
+    },
+    Ablation {
+        off: &[Guard::OneDoor],
+        expected: Expected::Breaks("bypass_is_bounded_inv"),
+        incidents: "I-23, I-26",
+    },
+    Ablation {
+        off: &[Guard::ObservationOrder],
+        expected: Expected::Breaks("latest_observation_wins_inv"),
+        incidents: "U5",
+    },
+    Ablation {
+        off: &[Guard::ReadErrorPolicy],
+        expected: Expected::Breaks("fail_safe_inv"),
+        incidents: "U3",
+    },
+    Ablation {
+        off: &[Guard::Epoch],
+        expected: Expected::Breaks("stale_never_closes_inv"),
+        incidents: "I-1",
+    },
+    Ablation {
+        off: &[Guard::OwnFiles],
+        expected: Expected::Breaks("owner_release_inv"),
+        incidents: "I-35, I-38, U6, U7",
+    },
+    Ablation {
+        off: &[Guard::Lease],
+        expected: Expected::Breaks("stale_never_closes_inv"),
+        incidents: "I-2",
+    },
+    Ablation {
+        off: &[Guard::SecondListing],
+        expected: Expected::Breaks("quiesced_means_idle_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::DirectNotFound],
+        expected: Expected::Breaks("quiesced_means_idle_inv"),
+        incidents: "U3",
+    },
+    Ablation {
+        off: &[Guard::TotalReader],
+        expected: Expected::Breaks("closes_progress"),
+        incidents: "U34",
+    },
+    Ablation {
+        off: &[Guard::TurnsCountedOut],
+        expected: Expected::Breaks("drains_progress"),
+        incidents: "I-32",
+    },
+    Ablation {
+        off: &[Guard::Epoch],
+        expected: Expected::Breaks("reopens_progress"),
+        incidents: "I-1",
+    },
+    Ablation {
+        off: &[Guard::Deadline],
+        expected: Expected::Breaks("stops_progress"),
+        incidents: "I-10, I-12",
+    },
+    Ablation {
+        off: &[Guard::Children],
+        expected: Expected::Breaks("bypass_progress"),
+        incidents: "I-43, I-49, I-57",
+    },
+    Ablation {
+        off: &[Guard::DeliveryCounted],
+        expected: Expected::Breaks("in_flight_untouched_inv"),
+        incidents: "I-14, I-47",
+    },
+    Ablation {
+        off: &[Guard::FollowUpsAsk],
+        expected: Expected::Breaks("follow_ups_ask_step"),
+        incidents: "U1",
+    },
+    Ablation {
+        off: &[Guard::Seal],
+        expected: Expected::Breaks("in_flight_untouched_inv"),
+        incidents: "U24",
+    },
+    Ablation {
+        off: &[Guard::QuiescedUntil],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "U12",
+    },
+    Ablation {
+        off: &[Guard::OwnPromise],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "I-59, U7",
+    },
+    Ablation {
+        off: &[Guard::AckAfterClose],
+        expected: Expected::Breaks("promise_is_kept_inv"),
+        incidents: "U4",
+    },
+    Ablation {
+        off: &[Guard::BootClock],
+        expected: Expected::Breaks("orphans_run_out_progress"),
+        incidents: "U13",
+    },
+    Ablation {
+        off: &[Guard::Lease],
+        expected: Expected::Breaks("orphans_run_out_progress"),
+        incidents: "I-2, I-60",
+    },
+];
+
+impl Ablation {
+    /// The model that it is made in: the one with the property that must break.
+    #[must_use]
+    pub fn model(&self) -> &'static str {
+        self.check().map_or(GATEWAY, |check| check.model)
+    }
+
+    pub(crate) fn breaks_a_promise(&self) -> bool {
+        self.check().is_some_and(Check::is_progress)
+    }
+
+    pub(crate) fn check(&self) -> Option<Check> {
+        match self.expected {
+            Expected::Breaks(property) => entry_of(property).map(|(_, check)| check),
+            Expected::CoveredBy(_) => None,
+        }
+    }
+}

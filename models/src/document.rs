@@ -1,0 +1,140 @@
+//! A report as documents: Markdown for a design review, JSON for a program. It judges nothing.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::catalogue::{self, CATALOGUE};
+use crate::report::{Report, names};
+use crate::suite::Size;
+
+impl Report {
+    /// The report as a Markdown document: summary, machine, properties, faults, stories, assumptions,
+    /// limits, and how to have it again.
+    #[must_use]
+    pub fn to_markdown(&self) -> String {
+        let mut text = format!(
+            "# tidegate {}: what was checked\n\n{}.\n\n",
+            env!("CARGO_PKG_VERSION"),
+            self.summary()
+        );
+        if !self.only.is_empty() {
+            let _ = writeln!(text, "Only a part was run: {}.\n", self.only.join(", "));
+        }
+        for job in &self.unfinished {
+            let _ = writeln!(text, "* not shown: {job} was interrupted");
+        }
+        for failure in self.failures() {
+            let _ = writeln!(text, "* **failed**: {failure}");
+        }
+        let _ =
+            write!(text, "\n## The machine\n\n```mermaid\n{}\n```\n", tidegate::machine::diagram());
+        let _ = write!(text, "\n## Verdicts\n\n{}", markdown(&self.property_rows()));
+        let _ = write!(text, "\n## Engines, which must agree\n\n{}", markdown(&self.engine_rows()));
+        let _ = write!(text, "\n## What must come\n\n{}", markdown(&self.promise_rows()));
+        let _ = write!(
+            text,
+            "\n## Each guard, and what breaks without it\n\n{}",
+            markdown(&self.ablation_rows())
+        );
+        text += "\n## Stories\n";
+        for (title, story) in self.stories() {
+            let _ = write!(text, "\n### {title}\n\n```text\n");
+            for (number, step) in story.iter().enumerate() {
+                let _ = writeln!(text, "{:>2}. {step}", number + 1);
+            }
+            text += "```\n";
+        }
+        let _ = write!(
+            text,
+            "\n## Properties, assumptions, limits\n\n{}\n\n## How to have it again\n\n```sh\ncargo verify {}\n```\n",
+            catalogue::table(),
+            self.command()
+        );
+        text
+    }
+
+    fn command(&self) -> String {
+        let size = match self.size {
+            Size::Small => "quick",
+            Size::Full => "full",
+        };
+        let only = self.only.iter().map(|name| format!(" --only {name}"));
+        std::iter::once(size.to_owned()).chain(only).collect()
+    }
+
+    /// The report as JSON; its schema is in this package's README, and `schema` rises when it changes.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let properties = CATALOGUE.iter().map(|entry| {
+            let checked_as: Vec<_> = entry.checked_as.iter().map(|it| it.property).collect();
+            json!({
+                "id": entry.id, "name": entry.name, "statement": entry.statement,
+                "checked_as": checked_as, "verdict": self.verdict_on(entry),
+                "assumes": entry.assumes, "not_shown": entry.not_shown,
+            })
+        });
+        let engines = self.engines.iter().map(|run| {
+            json!({
+                "model": run.model, "engine": run.engine, "states": run.states,
+                "broken": run.broken, "reached": run.reached, "seconds": run.took.as_secs_f64(),
+            })
+        });
+        let promises = self.promises.iter().map(|run| {
+            json!({
+                "property": run.property, "states": run.states, "waiting": run.waiting,
+                "story": run.story, "seconds": run.took.as_secs_f64(),
+            })
+        });
+        let ablations = self.ablations.iter().map(|run| {
+            let off: Vec<_> = run.ablation.off.iter().map(ToString::to_string).collect();
+            let incidents: Vec<_> =
+                run.ablation.incidents.split(", ").filter(|it| !it.is_empty()).collect();
+            json!({
+                "off": off, "broken": run.broken, "as_expected": run.is_as_expected(),
+                "states": run.states, "incidents": incidents, "story": run.story,
+                "seconds": run.took.as_secs_f64(),
+            })
+        });
+        json!({
+            "schema": 1,
+            "version": env!("CARGO_PKG_VERSION"),
+            "command": self.command(),
+            "ok": self.is_ok(),
+            "complete": self.is_complete(),
+            "failures": self.failures(),
+            "unfinished": self.unfinished,
+            "properties": properties.collect::<Vec<_>>(),
+            "engines": engines.collect::<Vec<_>>(),
+            "promises": promises.collect::<Vec<_>>(),
+            "ablations": ablations.collect::<Vec<_>>(),
+            "seconds": self.took.as_secs_f64(),
+        })
+    }
+}
+
+/// Everything that can be named to have it run alone: properties, models, guards with their incidents.
+#[must_use]
+pub fn list() -> String {
+    let mut text = "properties\n".to_owned();
+    for entry in &CATALOGUE {
+        let _ = writeln!(text, "  {:<7} {:<28} {}", entry.id, entry.name, entry.statement);
+    }
+    let _ = writeln!(text, "models\n  {}", crate::checked::MODELS.join(", "));
+    text += "seeded faults\n";
+    for ablation in &crate::ablations::ABLATIONS {
+        let _ = writeln!(text, "  {:<34} {}", names(ablation.off), ablation.incidents);
+    }
+    text
+}
+
+fn markdown<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+        if number == 0 {
+            let _ = writeln!(text, "|{}", "---|".repeat(N));
+        }
+    }
+    text
+}

@@ -1,0 +1,79 @@
+//! The program as a team's CI calls it: what it prints, and how it ends.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn verify(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-verify"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    verify(arguments).output().expect("the program runs")
+}
+
+#[test]
+fn a_part_is_run_alone_and_told_as_json_and_as_a_document() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("new").join("report.md");
+    let folder = path.parent().and_then(std::path::Path::to_str).expect("a path");
+    let output = run(&["quick", "--only", "I-14", "--only", "tg-l5", "--json", "--report", folder]);
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!((&report["ok"], &report["complete"]), (&Value::from(true), &Value::from(true)));
+    let faults = report["ablations"].as_array().expect("a list");
+    let off: Vec<_> = faults.iter().map(|it| it["off"][0].as_str().expect("a guard")).collect();
+    assert_eq!(off, ["children", "delivery_counted"]);
+    assert_eq!(faults[1]["incidents"], serde_json::json!(["I-14", "I-47"]));
+    assert!(faults.iter().all(|it| it["story"].as_array().is_some_and(|it| it.len() > 2)));
+    let document = std::fs::read_to_string(path).expect("it is written");
+    for part in
+        ["without delivery_counted (I-14, I-47)", "stateDiagram", "cargo verify quick --only"]
+    {
+        assert!(document.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
+    assert_eq!(run(&["quick", "--only", "TG-S99"]).status.code(), Some(2));
+    assert_eq!(run(&["sideways"]).status.code(), Some(2));
+    let listed = run(&["--list"]);
+    assert_eq!(listed.status.code(), Some(0));
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for name in ["TG-L3", "controllers", "second_listing", "U12"] {
+        assert!(listed.contains(name), "{name}");
+    }
+}
+
+/// Exit code 3: nothing is falsified, and not everything is shown.
+#[test]
+fn an_interrupt_is_told_with_what_was_not_shown() {
+    let mut command = verify(&["full", "--only", "gateway", "--json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program starts");
+    let pid = rustix::process::Pid::from_child(&child);
+    // Until it listens for both signals, SIGTERM last; before that it would be killed, and say nothing.
+    let terminate = 1u64 << (rustix::process::Signal::TERM.as_raw() - 1);
+    while caught(child.id()) & terminate == 0 {
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("signals");
+    let status = child.wait().expect("it ends");
+    let mut printed = String::new();
+    let mut stdout = child.stdout.take().expect("piped");
+    std::io::Read::read_to_string(&mut stdout, &mut printed).expect("reads");
+    assert_eq!(status.code(), Some(3), "{printed}");
+    let report: Value = serde_json::from_str(&printed).expect("one JSON document");
+    assert_eq!(report["complete"], false);
+    assert!(report["unfinished"].as_array().is_some_and(|it| !it.is_empty()));
+}
+
+/// The signals that a process has handlers for.
+fn caught(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("procfs");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+    u64::from_str_radix(mask.trim(), 16).expect("hexadecimal")
+}
