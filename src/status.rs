@@ -75,6 +75,7 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
 /// What is wanted of the gateway, as opposed to what it is at (F13). A signal stops the process and
 /// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again (I-7).
 #[must_use]
+// Property: TG-S9 intent_is_separate.
 pub const fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
     match machine.cause() {
         Some(ShutdownCause::Operator) => "stopped",

@@ -332,10 +332,34 @@ fn the_status_follows_a_flapping_count() {
     }
 }
 
-/// TG-S8. U39: of two that wrote the original's status at once, one's update was lost. Here whoever
+/// TG-S9 intent_is_separate. I-7, I-8: a supervisor took what a gateway was at for what was wanted of it,
+/// and left it down after a signal, or a kill while it drained.
+#[test]
+fn intent_is_separate() {
+    let ends_as = |cause| {
+        let dir = dir();
+        let home = Home::at(dir.path());
+        let gateway = Gateway::builder(dir.path()).start().expect("starts");
+        gateway.begin_drain(&drain()).expect("writes");
+        let draining = status_of(&home);
+        assert_eq!(
+            (&draining["gateway_state"], &draining["desired_state"]),
+            (&Value::from("draining"), &Value::from("draining"))
+        );
+        gateway.cancel_drain(&Holder::Shared).expect("removes");
+        assert_eq!(gateway.shut_down(cause, PATIENCE).wait(), Ended::Clean);
+        let last = status_of(&home);
+        assert_eq!(last["gateway_state"], "stopped");
+        last["desired_state"].clone()
+    };
+    assert_eq!(ends_as(ShutdownCause::Sigterm), "running");
+    assert_eq!(ends_as(ShutdownCause::Operator), "stopped");
+}
+
+/// TG-S8 status_is_faithful. U39: of two that wrote the original's status at once, one's update was lost. Here whoever
 /// publishes writes all of it, so a reader never sees it go back, and the last one is what is meant.
 #[test]
-fn whoever_publishes_the_status_never_goes_back() {
+fn status_is_faithful() {
     let dir = dir();
     let home = Home::at(dir.path());
     let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");

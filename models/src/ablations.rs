@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 31] = [
+pub const ABLATIONS: [Ablation; 38] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -180,6 +180,41 @@ pub const ABLATIONS: [Ablation; 31] = [
         off: &[Guard::Lease],
         expected: Expected::Breaks("orphans_run_out_progress"),
         incidents: "I-2, I-60",
+    },
+    Ablation {
+        off: &[Guard::PublisherLock],
+        expected: Expected::Breaks("status_is_faithful_inv"),
+        incidents: "I-15, U39",
+    },
+    Ablation {
+        off: &[Guard::WriteRepeated],
+        expected: Expected::Breaks("status_is_faithful_inv"),
+        incidents: "U14",
+    },
+    Ablation {
+        off: &[Guard::StartReplaces],
+        expected: Expected::Breaks("status_is_faithful_inv"),
+        incidents: "I-16, I-17, U28",
+    },
+    Ablation {
+        off: &[Guard::HomeLock],
+        expected: Expected::Breaks("status_is_faithful_inv"),
+        incidents: "U30",
+    },
+    Ablation {
+        off: &[Guard::LockUntilLastStatus],
+        expected: Expected::Breaks("status_is_faithful_inv"),
+        incidents: "U18",
+    },
+    Ablation {
+        off: &[Guard::AliveByLock],
+        expected: Expected::Breaks("dead_is_not_believed_inv"),
+        incidents: "U17, U41",
+    },
+    Ablation {
+        off: &[Guard::DesiredState],
+        expected: Expected::Breaks("intent_is_separate_inv"),
+        incidents: "I-7, I-8",
     },
 ];
 

@@ -51,11 +51,13 @@ pub const GATEWAY: &str = "gateway";
 pub const CHANNEL: &str = "channel";
 /// The name of the controllers model.
 pub const CONTROLLERS: &str = "controllers";
+/// The name of the status model.
+pub const STATUS: &str = "status";
 /// The name of the work model.
 pub const WORK: &str = "work";
 
 /// Every property that is checked so far.
-pub const CATALOGUE: [Entry; 15] = [
+pub const CATALOGUE: [Entry; 17] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
@@ -144,6 +146,32 @@ pub const CATALOGUE: [Entry; 15] = [
         checked_as: &[
             Check { model: CHANNEL, property: "owner_release_inv" },
             Check { model: CHANNEL, property: "owner_release_reach" },
+        ],
+    },
+    Entry {
+        id: "TG-S8",
+        name: "status_is_faithful",
+        statement: "with no write pending, status = f(machine, gate, requests) of one incarnation; sequence never goes back",
+        kept_by: "`Shared::publish_status`, `status::condition`, `Home::lock`, `Reading::new`",
+        not_shown: "how soon a write comes; that anybody reads",
+        assumes: "",
+        checked_as: &[
+            Check { model: STATUS, property: "status_is_faithful_inv" },
+            Check { model: STATUS, property: "status_is_faithful_reach" },
+            Check { model: STATUS, property: "dead_is_not_believed_inv" },
+            Check { model: STATUS, property: "dead_is_not_believed_reach" },
+        ],
+    },
+    Entry {
+        id: "TG-S9",
+        name: "intent_is_separate",
+        statement: "no transient observed state overwrites the wanted one",
+        kept_by: "`status::desired_state`",
+        not_shown: "that a supervisor reads it",
+        assumes: "",
+        checked_as: &[
+            Check { model: STATUS, property: "intent_is_separate_inv" },
+            Check { model: STATUS, property: "intent_is_separate_reach" },
         ],
     },
     Entry {

@@ -6,12 +6,13 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::catalogue::{CHANNEL, CONTROLLERS, GATEWAY, WORK};
+use crate::catalogue::{CHANNEL, CONTROLLERS, GATEWAY, STATUS, WORK};
 use crate::channel::ChannelModel;
 use crate::controllers::ControllersModel;
 use crate::design::Design;
 use crate::gateway::GatewayModel;
 use crate::liveness::Progress;
+use crate::status::StatusModel;
 use crate::suite::Size;
 use crate::work::WorkModel;
 
@@ -46,6 +47,8 @@ impl Checked for ControllersModel {
     }
 }
 
+impl Checked for StatusModel {}
+
 impl Checked for WorkModel {
     fn promises(&self) -> Vec<Progress<WorkModel>> {
         WorkModel::promises()
@@ -53,7 +56,7 @@ impl Checked for WorkModel {
 }
 
 /// The names of the models.
-pub const MODELS: [&str; 4] = [GATEWAY, CHANNEL, CONTROLLERS, WORK];
+pub const MODELS: [&str; 5] = [GATEWAY, CHANNEL, CONTROLLERS, STATUS, WORK];
 
 /// What is done with a model, whichever it is.
 pub(crate) trait Visit {
@@ -84,6 +87,8 @@ pub(crate) fn visit<V: Visit>(
         (GATEWAY, Endless) => visit.visit(GatewayModel::endless(design)),
         (CONTROLLERS, Of(Size::Small) | Endless) => visit.visit(ControllersModel::small(design)),
         (CONTROLLERS, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
+        (STATUS, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
+        (STATUS, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
         (WORK, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),
         (WORK, Of(Size::Full)) => visit.visit(WorkModel::full(design)),
         (_, Of(Size::Small) | Endless) => visit.visit(ChannelModel::small(design)),

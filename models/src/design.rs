@@ -62,11 +62,27 @@ pub enum Guard {
     AckAfterClose,
     /// Leases are judged on the boot clock. Off: on the wall clock (U13).
     BootClock,
+    /// Who publishes holds one lock from reading to having written. Off: two read, and write in either
+    /// order (I-15, U39).
+    PublisherLock,
+    /// A status that could not be written is written again. Off: it is taken to be there (U14).
+    WriteRepeated,
+    /// A process replaces its predecessor's status before anything else. Off: it changes what it has to
+    /// say, and keeps the rest (I-16, I-17, U28).
+    StartReplaces,
+    /// One gateway a home. Off: two write one status (U30).
+    HomeLock,
+    /// The home's lock is given back after the last status. Off: before it (U18).
+    LockUntilLastStatus,
+    /// Alive is who holds the lock. Off: whoever's status says so (U17, U41).
+    AliveByLock,
+    /// What is wanted stands beside what is. Off: what is is taken for what is wanted (I-7, I-8).
+    DesiredState,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 25] = [
+    pub const ALL: [Guard; 32] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -92,6 +108,13 @@ impl Guard {
         Guard::OwnPromise,
         Guard::AckAfterClose,
         Guard::BootClock,
+        Guard::PublisherLock,
+        Guard::WriteRepeated,
+        Guard::StartReplaces,
+        Guard::HomeLock,
+        Guard::LockUntilLastStatus,
+        Guard::AliveByLock,
+        Guard::DesiredState,
     ];
 
     const fn bit(self) -> u32 {
@@ -127,6 +150,13 @@ impl fmt::Display for Guard {
             Guard::OwnPromise => "own_promise",
             Guard::AckAfterClose => "ack_after_close",
             Guard::BootClock => "boot_clock",
+            Guard::PublisherLock => "publisher_lock",
+            Guard::WriteRepeated => "write_repeated",
+            Guard::StartReplaces => "start_replaces",
+            Guard::HomeLock => "home_lock",
+            Guard::LockUntilLastStatus => "lock_until_last_status",
+            Guard::AliveByLock => "alive_by_lock",
+            Guard::DesiredState => "desired_state",
         })
     }
 }

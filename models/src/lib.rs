@@ -11,6 +11,7 @@ pub mod explorer;
 pub mod gateway;
 pub mod liveness;
 mod report;
+pub mod status;
 mod suite;
 pub mod work;
 

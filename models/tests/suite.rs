@@ -27,6 +27,7 @@ fn every_property_is_traced() {
     use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
     use tidegate_models::gateway::GatewayModel;
+    use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
 
     /// A property's name, and what it takes fairly.
@@ -46,6 +47,7 @@ fn every_property_is_traced() {
         named(&GatewayModel::small(design)),
         named(&ChannelModel::small(design)),
         named(&ControllersModel::small(design)),
+        named(&StatusModel::small(design)),
         named(&WorkModel::small(design)),
     ]
     .concat();

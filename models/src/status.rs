@@ -1,0 +1,422 @@
+//! The status file as a model: two threads that publish, writes that fail, kill -9 and restart on the old
+//! file, a second gateway that is started on the same home, a supervisor and a reader who believe what
+//! they read. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `DrainIsWanted`, `DrainIsUnwanted`, `SignalArrives`, `OperatorStops` | an event applied: `machine::step`, `Word::perform`, in `Shared::apply` |
+//! | `GateIsEmpty` | `Shared::settle` |
+//! | `PublisherReads` | `Shared::publish_status`, under the publisher's lock: `status::condition`, compared with what is on disk |
+//! | `PublisherWrites` | `marker::replace`; what is on disk is remembered, or not; after the last status the home's lock is given back |
+//! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, and the status that says starting, in `Shared::start` |
+//! | `SupervisorLooks` | whoever starts a process again, or does not: `status::desired_state` |
+//!
+//! What it leaves out: turns (the count in a status is one field of the condition), what else a status
+//! says, and the steps of one write (a rename is one; a replay of every crash point has the others).
+
+use std::fmt;
+
+use stateright::{Model, Property};
+use tidegate::Body;
+use tidegate::gate::word::Word;
+use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
+use tidegate::status::{Condition, Reading, condition, desired_state};
+
+use crate::design::{Design, Guard};
+
+/// Threads of one process that publish.
+const PUBLISHERS: usize = 2;
+
+/// Processes that can be alive at once, if the home's lock does not keep them apart.
+const PROCESSES: usize = 2;
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How often a drain begins.
+    pub drains: u8,
+    /// How often a process starts.
+    pub starts: u8,
+    /// How often a write fails.
+    pub failures: u8,
+}
+
+impl StatusModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> StatusModel {
+        StatusModel { design, drains: 1, starts: 2, failures: 1 }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> StatusModel {
+        StatusModel { design, drains: 2, starts: 3, failures: 2 }
+    }
+}
+
+/// What a status file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Written {
+    /// By which process: how many were started before it.
+    by: u8,
+    sequence: u8,
+    /// `None` while it is starting.
+    condition: Option<Condition>,
+    /// What is wanted: that it is not to be started again.
+    stays_down: bool,
+}
+
+/// What a publisher is at: what it has read, and not written yet.
+type Publisher = Option<Written>;
+
+/// A living process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Process {
+    number: u8,
+    machine: Machine,
+    word: Word,
+    sequence: u8,
+    publishers: [Publisher; PUBLISHERS],
+    /// What it knows to be on disk.
+    on_disk: Option<Condition>,
+    /// Its last status is written.
+    finished: bool,
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    processes: [Option<Process>; PROCESSES],
+    /// Which process holds the home's lock.
+    lock: Option<u8>,
+    file: Option<Written>,
+    drains_left: u8,
+    started: u8,
+    failures_left: u8,
+    /// An operator has asked for the end: it is to stay down.
+    operator_stopped: bool,
+    /// Ghost: a status of a process was followed by an earlier one of the same.
+    went_back: bool,
+    /// Ghost: it was left down, and no operator had asked for that.
+    left_down: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A process sees that a drain is wanted.
+    DrainIsWanted(usize),
+    /// Or that none is.
+    DrainIsUnwanted(usize),
+    /// SIGTERM.
+    SignalArrives(usize),
+    /// An operator stops it for good.
+    OperatorStops(usize),
+    /// Its gate is empty, and the shutdown ends.
+    GateIsEmpty(usize),
+    /// A publisher reads what is to be written.
+    PublisherReads(usize, usize),
+    /// It writes that; the write may fail.
+    PublisherWrites {
+        /// Which process.
+        process: usize,
+        /// Which of its publishers.
+        publisher: usize,
+        /// Whether the write fails.
+        fails: bool,
+    },
+    /// kill -9, or its end.
+    ProcessDies(usize),
+    /// A process starts.
+    ProcessStarts,
+    /// With none alive, a supervisor reads the file, and leaves it down or does not.
+    SupervisorLooks,
+}
+
+impl Process {
+    fn happened(&mut self, event: Event) -> Option<()> {
+        let step = machine::step(self.machine, event).ok()?;
+        (self.machine, self.word) = (step.next, self.word.perform(step.effect)?);
+        Some(())
+    }
+
+    fn condition(&self) -> Condition {
+        condition(self.machine, self.word)
+    }
+
+    /// Whether nothing is being written, and nothing is to be.
+    fn is_quiet(&self) -> bool {
+        self.publishers == [None; PUBLISHERS] && self.on_disk == Some(self.condition())
+    }
+}
+
+impl State {
+    /// Whether a reader would take the gateway to be alive and running.
+    fn is_believed_running(&self, design: Design) -> bool {
+        let Some(Written { by, condition: Some(condition), .. }) = self.file else { return false };
+        let word = if condition.phase == Phase::Running { "running" } else { "draining" };
+        let text = format!(r#"{{"incarnation":"{by}","gateway_state":"{word}"}}"#);
+        let owner = |by: u8| Body::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
+        // Who does not look at the lock takes it to be held by whoever wrote.
+        let holder = if design.has(Guard::AliveByLock) { self.lock } else { Some(by) };
+        Reading::new(text.as_bytes(), holder.and_then(owner).as_ref()).is_drainable()
+    }
+
+    fn write(&mut self, written: Written) {
+        let before = self.file.filter(|it| it.by == written.by);
+        self.went_back |= before.is_some_and(|it| it.sequence > written.sequence);
+        self.file = Some(written);
+    }
+}
+
+impl StatusModel {
+    fn start(self, state: &mut State) -> Option<()> {
+        let design = self.design;
+        let free = state.lock.is_none() || !design.has(Guard::HomeLock);
+        (free && state.started < self.starts && !state.left_down).then_some(())?;
+        let place = state.processes.iter().position(Option::is_none)?;
+        let number = state.started;
+        state.started += 1;
+        state.lock = Some(number);
+        state.operator_stopped = false;
+        let starting = Written { by: number, sequence: 0, condition: None, stays_down: false };
+        let merged = state.file.map(|old| Written { by: number, sequence: 0, ..old });
+        let replaces = design.has(Guard::StartReplaces);
+        let first = if replaces { starting } else { merged.unwrap_or(starting) };
+        state.write(first);
+        let word = Word::starting().perform(Effect::ReopenGate)?;
+        let machine = Machine::running();
+        state.processes[place] = Some(Process {
+            number,
+            machine,
+            word,
+            sequence: 0,
+            publishers: [None; PUBLISHERS],
+            // Who writes but what has changed takes what was there to be what it says.
+            on_disk: if replaces {
+                None
+            } else {
+                first.condition.map(|_| condition(machine, word))
+            },
+            finished: false,
+        });
+        Some(())
+    }
+
+    fn step(self, state: &mut State, action: Action) -> Option<()> {
+        let design = self.design;
+        match action {
+            Action::DrainIsWanted(process) => {
+                state.drains_left = state.drains_left.checked_sub(1)?;
+                let wanted = Event::DrainWanted(Terms::default());
+                state.processes[process].as_mut()?.happened(wanted)?;
+            }
+            Action::DrainIsUnwanted(process) => {
+                state.processes[process].as_mut()?.happened(Event::DrainUnwanted)?;
+            }
+            Action::SignalArrives(process) => {
+                let asked = Event::ShutdownAsked(ShutdownCause::Sigterm);
+                state.processes[process].as_mut()?.happened(asked)?;
+            }
+            Action::OperatorStops(process) => {
+                let asked = Event::ShutdownAsked(ShutdownCause::Operator);
+                state.processes[process].as_mut()?.happened(asked)?;
+                state.operator_stopped = true;
+            }
+            Action::GateIsEmpty(process) => {
+                let process = state.processes[process].as_mut()?;
+                process.word.is_at_rest().then_some(())?;
+                process.happened(Event::Emptied)?;
+                if !design.has(Guard::LockUntilLastStatus) && state.lock == Some(process.number) {
+                    state.lock = None;
+                }
+            }
+            Action::PublisherReads(process, publisher) => {
+                let process = state.processes[process].as_mut()?;
+                let is_locked = process.publishers.iter().any(Option::is_some);
+                let may = !is_locked || !design.has(Guard::PublisherLock);
+                let condition = process.condition();
+                (may && !process.finished && process.publishers[publisher].is_none())
+                    .then_some(())?;
+                (process.on_disk != Some(condition)).then_some(())?;
+                if !design.has(Guard::PublisherLock) {
+                    process.sequence += 1;
+                }
+                let stays_down = if design.has(Guard::DesiredState) {
+                    desired_state(process.machine, false) == "stopped"
+                } else {
+                    // What it is at is taken for what is wanted.
+                    condition.phase != Phase::Running
+                };
+                let sequence = process.sequence + u8::from(design.has(Guard::PublisherLock));
+                let condition = Some(condition);
+                process.publishers[publisher] =
+                    Some(Written { by: process.number, sequence, condition, stays_down });
+            }
+            Action::PublisherWrites { process, publisher, fails } => {
+                let process = state.processes[process].as_mut()?;
+                let written = process.publishers[publisher].take()?;
+                if fails {
+                    state.failures_left = state.failures_left.checked_sub(1)?;
+                    process.on_disk =
+                        if design.has(Guard::WriteRepeated) { None } else { written.condition };
+                    return Some(());
+                }
+                if design.has(Guard::PublisherLock) {
+                    process.sequence += 1;
+                }
+                process.on_disk = written.condition;
+                if written.condition.is_some_and(|it| it.phase == Phase::Stopped) {
+                    process.finished = true;
+                    if state.lock == Some(process.number) {
+                        state.lock = None;
+                    }
+                }
+                state.write(written);
+            }
+            Action::ProcessDies(process) => {
+                let process = state.processes[process].take()?;
+                if state.lock == Some(process.number) {
+                    state.lock = None;
+                }
+            }
+            Action::ProcessStarts => self.start(state)?,
+            Action::SupervisorLooks => {
+                (state.processes == [None; PROCESSES] && !state.left_down).then_some(())?;
+                state.left_down = state.file?.stays_down && !state.operator_stopped;
+            }
+        }
+        Some(())
+    }
+}
+
+impl Model for StatusModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            processes: [None; PROCESSES],
+            lock: None,
+            file: None,
+            drains_left: self.drains,
+            started: 0,
+            failures_left: self.failures,
+            operator_stopped: false,
+            went_back: false,
+            left_down: false,
+        }]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        for process in 0..PROCESSES {
+            actions.extend([
+                A::DrainIsWanted(process),
+                A::DrainIsUnwanted(process),
+                A::SignalArrives(process),
+                A::OperatorStops(process),
+                A::GateIsEmpty(process),
+                A::ProcessDies(process),
+            ]);
+            for publisher in 0..PUBLISHERS {
+                actions.extend([
+                    A::PublisherReads(process, publisher),
+                    A::PublisherWrites { process, publisher, fails: false },
+                    A::PublisherWrites { process, publisher, fails: true },
+                ]);
+            }
+        }
+        actions.extend([A::ProcessStarts, A::SupervisorLooks]);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        self.step(&mut state, action)?;
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<StatusModel>> {
+        vec![
+            // Property: TG-S8 status_is_faithful
+            Property::always("status_is_faithful_inv", |_, state: &State| {
+                let says = |process: &Process| {
+                    state.file.is_some_and(|it| {
+                        it.by == process.number && it.condition == Some(process.condition())
+                    })
+                };
+                let mut alive = state.processes.iter().flatten();
+                // A process that has said its last, and is about to end, may have a successor.
+                !state.went_back && alive.all(|it| !it.is_quiet() || it.finished || says(it))
+            }),
+            Property::sometimes("status_is_faithful_reach", |model, state: &State| {
+                let mut alive = state.processes.iter().flatten();
+                state.failures_left == 0
+                    && state.started == model.starts
+                    && alive.any(|it| it.is_quiet() && it.machine.generation() > 0)
+            }),
+            Property::always("dead_is_not_believed_inv", |model, state: &State| {
+                let running = |it: &Process| it.machine.phase() == Phase::Running;
+                let mut alive = state.processes.iter().flatten();
+                // One that is alive may not have written yet that it runs no more.
+                !state.is_believed_running(model.design)
+                    || alive.any(|it| running(it) || !it.is_quiet())
+            }),
+            Property::sometimes("dead_is_not_believed_reach", |_, state: &State| {
+                let said_running =
+                    state.file.and_then(|it| it.condition).is_some_and(|it| it.ready);
+                said_running && state.processes == [None; PROCESSES]
+            }),
+            // Property: TG-S9 intent_is_separate
+            Property::always("intent_is_separate_inv", |_, state: &State| !state.left_down),
+            Property::sometimes("intent_is_separate_reach", |_, state: &State| {
+                state.file.is_some_and(|it| it.stays_down) && state.processes == [None; PROCESSES]
+            }),
+        ]
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |process: usize| ["the gateway", "another gateway"][process];
+        let thread = |publisher: usize| ["its watcher", "a caller"][publisher];
+        match *self {
+            Action::DrainIsWanted(it) => write!(f, "{} sees that a drain is wanted", name(it)),
+            Action::DrainIsUnwanted(it) => write!(f, "{} sees that none is wanted", name(it)),
+            Action::SignalArrives(it) => write!(f, "{} gets SIGTERM", name(it)),
+            Action::OperatorStops(it) => write!(f, "an operator stops {} for good", name(it)),
+            Action::GateIsEmpty(it) => write!(f, "{} is empty, and stops", name(it)),
+            Action::PublisherReads(it, publisher) => {
+                write!(f, "{}: {} reads what is to be written", name(it), thread(publisher))
+            }
+            Action::PublisherWrites { process, publisher, fails: false } => {
+                write!(f, "{}: {} writes it", name(process), thread(publisher))
+            }
+            Action::PublisherWrites { process, publisher, fails: true } => {
+                write!(f, "{}: {} cannot write it", name(process), thread(publisher))
+            }
+            Action::ProcessDies(it) => write!(f, "{} is gone", name(it)),
+            Action::ProcessStarts => f.write_str("a gateway starts"),
+            Action::SupervisorLooks => f.write_str("a supervisor reads what is wanted"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = |condition: Option<Condition>| {
+            condition.map_or("starting".to_owned(), |it| it.phase.to_string())
+        };
+        match self.file {
+            None => f.write_str("no status")?,
+            Some(it) => write!(f, "status {}.{} {}", it.by, it.sequence, phase(it.condition))?,
+        }
+        for process in self.processes.iter().flatten() {
+            write!(f, ", gateway {} {}", process.number, process.machine.phase())?;
+        }
+        write!(f, ", lock {:?}", self.lock)
+    }
+}
