@@ -34,7 +34,7 @@ use tidegate::lifecycle::AnyLifecycle;
 use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::reconcile::{Asks, Ledger, Listing, Roll, Sighting, Ticket};
 use tidegate::request::{Request, Standing};
-use tidegate::status::condition;
+use tidegate::status::{Condition, condition};
 
 use crate::design::{Design, Guard};
 
@@ -347,6 +347,12 @@ impl Process {
 }
 
 impl State {
+    /// What the living process amounts to; for a component of an author's own.
+    #[must_use]
+    pub fn condition(&self) -> Option<Condition> {
+        self.process.as_ref().map(|process| condition(process.machine, process.word))
+    }
+
     /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
     fn marker_becomes(&mut self, marker: Marker) {
         self.marker = marker;
