@@ -174,6 +174,27 @@ impl Design {
         Design { off: 0 }
     }
 
+    /// The contract as first shipped, in the implementation that this one grew from (0.19.0): one event
+    /// loop, so transitions did not interleave; an epoch, a deadline and a lock of its own a home. What
+    /// it had no words for (named requests, a seal, a lease) it did without.
+    #[must_use]
+    pub fn original() -> Design {
+        let kept = [
+            Guard::TransitionLock,
+            Guard::StickyShutdown,
+            Guard::Epoch,
+            Guard::Children,
+            Guard::TurnsCountedOut,
+            Guard::Deadline,
+            Guard::BootClock,
+            Guard::SecondListing,
+            Guard::DirectNotFound,
+            Guard::HomeLock,
+        ];
+        let off = Guard::ALL.into_iter().filter(|guard| !kept.contains(guard));
+        Design::tidegate().without(&off.collect::<Vec<_>>())
+    }
+
     /// The same without these guards.
     #[must_use]
     pub fn without(self, guards: &[Guard]) -> Design {

@@ -34,6 +34,11 @@ impl Report {
         let _ = write!(text, "\n## What must come\n\n{}", markdown(&self.promise_rows()));
         let _ = write!(
             text,
+            "\n## What the contract as first shipped breaks\n\n{}",
+            markdown(&self.original_rows())
+        );
+        let _ = write!(
+            text,
             "\n## Each guard, and what breaks without it\n\n{}",
             markdown(&self.ablation_rows())
         );
@@ -86,6 +91,10 @@ impl Report {
                 "story": run.story, "seconds": run.took.as_secs_f64(),
             })
         });
+        let original = self.original.iter().map(|run| {
+            let broken: Vec<_> = run.broken.iter().map(|it| it.0).collect();
+            json!({ "model": run.model, "states": run.states, "broken": broken })
+        });
         let ablations = self.ablations.iter().map(|run| {
             let off: Vec<_> = run.ablation.off.iter().map(ToString::to_string).collect();
             let incidents: Vec<_> =
@@ -107,6 +116,7 @@ impl Report {
             "properties": properties.collect::<Vec<_>>(),
             "engines": engines.collect::<Vec<_>>(),
             "promises": promises.collect::<Vec<_>>(),
+            "original": original.collect::<Vec<_>>(),
             "ablations": ablations.collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
         })

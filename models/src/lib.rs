@@ -16,5 +16,5 @@ mod suite;
 pub mod work;
 
 pub use document::list;
-pub use report::{AblationRun, EngineRun, PromiseRun, Report};
+pub use report::{AblationRun, EngineRun, OriginalRun, PromiseRun, Report};
 pub use suite::{Options, Progress, Size, bench, serve, verify};

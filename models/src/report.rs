@@ -61,6 +61,17 @@ pub struct PromiseRun {
     pub took: Duration,
 }
 
+/// What the contract as first shipped breaks in a model.
+#[derive(Clone, Debug)]
+pub struct OriginalRun {
+    /// Which model.
+    pub model: &'static str,
+    /// Distinct states seen; not all there are.
+    pub states: u64,
+    /// The properties that break, and in how many steps at least.
+    pub broken: Vec<(&'static str, usize)>,
+}
+
 /// What came of switching guards off.
 #[derive(Clone, Debug)]
 pub struct AblationRun {
@@ -98,6 +109,8 @@ pub struct Report {
     pub engines: Vec<EngineRun>,
     /// What must come, in the design that ships.
     pub promises: Vec<PromiseRun>,
+    /// What the contract as first shipped breaks.
+    pub original: Vec<OriginalRun>,
     /// Each fault that was seeded.
     pub ablations: Vec<AblationRun>,
     /// A counterexample to the design that ships, should there be one: a line a step.
@@ -120,8 +133,8 @@ impl Report {
     /// Whether nothing has the name that was to be run alone.
     #[must_use]
     pub fn is_of_nothing(&self) -> bool {
-        let ran = [self.engines.len(), self.promises.len(), self.ablations.len()];
-        self.is_complete() && ran == [0; 3]
+        let ran = self.engines.len() + self.promises.len() + self.ablations.len();
+        self.is_complete() && ran == 0
     }
 
     fn is_of_everything(&self) -> bool {
@@ -175,6 +188,11 @@ impl Report {
         for run in self.ablations.iter().filter(|run| !run.is_as_expected()) {
             let (off, expected) = (names(run.ablation.off), run.ablation.expected);
             failures.push(format!("without {off}: expected {expected:?}, found {:?}", run.broken));
+        }
+        for run in self.original.iter().filter(|run| run.broken.is_empty()) {
+            let model = run.model;
+            failures
+                .push(format!("the contract as first shipped breaks nothing in the {model} model"));
         }
         if self.is_of_everything() {
             failures.extend(self.guards_without_need());
@@ -281,6 +299,20 @@ impl Report {
         rows
     }
 
+    /// What the contract as first shipped breaks.
+    pub(crate) fn original_rows(&self) -> Vec<[String; 3]> {
+        let mut rows = vec![["as first shipped", "states", "breaks (steps)"].map(str::to_owned)];
+        for run in &self.original {
+            let broken: Vec<_> = run
+                .broken
+                .iter()
+                .map(|(property, steps)| format!("{property} ({steps})"))
+                .collect();
+            rows.push([run.model.to_owned(), thousands(run.states), broken.join(", ")]);
+        }
+        rows
+    }
+
     /// Each seeded fault, and whether it was found.
     pub(crate) fn ablation_rows(&self) -> Vec<[String; 7]> {
         let mut rows = vec![
@@ -348,6 +380,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}", aligned(&self.property_rows()))?;
         writeln!(f, "{}", aligned(&self.engine_rows()))?;
         writeln!(f, "{}", aligned(&self.promise_rows()))?;
+        writeln!(f, "{}", aligned(&self.original_rows()))?;
         write!(f, "{}", aligned(&self.ablation_rows()))?;
         for (title, story) in self.stories() {
             writeln!(f, "\n{title}")?;
@@ -438,6 +471,7 @@ mod tests {
             size: Size::Small,
             engines: std::iter::once(run(GATEWAY, states)).chain(others).collect(),
             promises: kept.collect(),
+            original: Vec::new(),
             ablations: ablations.to_vec(),
             counterexamples: Vec::new(),
             only: Vec::new(),
@@ -473,6 +507,9 @@ mod tests {
         assert!(!broken.is_ok(), "a promise is broken");
         assert!(!with_promise(|it| it.waiting = 0).is_ok(), "nothing waits for it");
         assert!(!with_promise(|it| it.idle_fairness = Some("x")).is_ok(), "not needed");
+        let mut harmless = report_with(None, &every_reach(), pinned);
+        harmless.original.push(OriginalRun { model: GATEWAY, states: 1, broken: Vec::new() });
+        assert!(!harmless.is_ok(), "what was first shipped is said to break something");
         let mut unchecked = report_with(None, &every_reach(), pinned);
         unchecked.promises.clear();
         assert!(!unchecked.is_ok(), "a promise that was not checked");

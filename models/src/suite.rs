@@ -14,7 +14,9 @@ use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
 use crate::design::Design;
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::liveness::{Graph, Judged, Lasso};
-use crate::report::{AblationRun, ENGINE_COLUMNS, EngineRun, PromiseRun, Report, aligned, names};
+use crate::report::{
+    AblationRun, ENGINE_COLUMNS, EngineRun, OriginalRun, PromiseRun, Report, aligned, names,
+};
 
 /// How much is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl Default for Options<'_> {
 enum Done {
     Engine(EngineRun, Vec<(&'static str, Vec<String>)>),
     Promises(Vec<PromiseRun>),
+    Original(OriginalRun),
     Ablation(AblationRun),
 }
 
@@ -101,6 +104,7 @@ enum Job {
     Stateright(&'static str),
     Explorer(&'static str),
     Promises(&'static str),
+    Original(&'static str),
     Ablation(Ablation),
 }
 
@@ -110,6 +114,7 @@ impl Job {
             Job::Stateright(model) => format!("{model} model, by stateright"),
             Job::Explorer(model) => format!("{model} model, by the explorer"),
             Job::Promises(model) => format!("{model} model, what must come"),
+            Job::Original(model) => format!("{model} model, as first shipped"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
         }
     }
@@ -123,6 +128,7 @@ impl Job {
             Job::Promises(model) => {
                 (model, ids_of(|check| check.model == model && check.is_progress()), None)
             }
+            Job::Original(model) => (model, Vec::new(), None),
             Job::Ablation(ablation) => {
                 let broken = ablation.check();
                 let ids = ids_of(|check| Some(check) == broken);
@@ -156,6 +162,10 @@ impl Job {
             }
             Job::Explorer(model) => visit(model, explored, ships, ByExplorer(model, at)),
             Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
+            Job::Original(model) => {
+                let small = Configuration::Of(Size::Small);
+                visit(model, small, Design::original(), Original(model, at))
+            }
             Job::Ablation(ablation) => {
                 let (model, design) = (ablation.model(), ships.without(ablation.off));
                 if ablation.breaks_a_promise() {
@@ -270,6 +280,23 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
     }
 }
 
+/// The contract as first shipped is not searched further than this: without its guards there may be no
+/// end of states, and what it breaks it breaks early.
+const ORIGINAL_MAX: u64 = 200_000;
+
+struct Original<F>(&'static str, F);
+
+impl<F: Fn(u64) -> bool> Visit for Original<F> {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let found =
+            explore(&model, Until::Exhausted, |states| (self.1)(states) && states < ORIGINAL_MAX);
+        let broken = failures_of(&found).map(|it| (it.property, it.steps.len())).collect();
+        Done::Original(OriginalRun { model: self.0, states: found.states, broken })
+    }
+}
+
 struct ByStateright<'a>(&'static str, &'a (dyn Fn() -> bool + Sync));
 
 impl Visit for ByStateright<'_> {
@@ -358,6 +385,7 @@ pub fn verify(options: &Options<'_>) -> Report {
     let mut jobs: Vec<Job> =
         MODELS.iter().flat_map(|model| [Job::Stateright(model), Job::Explorer(model)]).collect();
     jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
+    jobs.extend(MODELS.map(Job::Original));
     jobs.extend(ABLATIONS.map(Job::Ablation));
     jobs.retain(|job| job.is_named(options.only));
     let next = AtomicUsize::new(0);
@@ -382,6 +410,7 @@ pub fn verify(options: &Options<'_>) -> Report {
         size: options.size,
         engines: Vec::new(),
         promises: Vec::new(),
+        original: Vec::new(),
         ablations: Vec::new(),
         counterexamples: Vec::new(),
         only: options.only.to_vec(),
@@ -403,6 +432,7 @@ pub fn verify(options: &Options<'_>) -> Report {
                 report.counterexamples.extend(broken);
                 report.promises.extend(runs);
             }
+            Done::Original(run) => report.original.push(run),
             Done::Ablation(run) => report.ablations.push(run),
         }
     }
