@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 38] = [
+pub const ABLATIONS: [Ablation; 41] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -215,6 +215,21 @@ pub const ABLATIONS: [Ablation; 38] = [
         off: &[Guard::DesiredState],
         expected: Expected::Breaks("intent_is_separate_inv"),
         incidents: "I-7, I-8",
+    },
+    Ablation {
+        off: &[Guard::SecondLook],
+        expected: Expected::Breaks("waiter_is_woken_progress"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::RingAfterRelease],
+        expected: Expected::Breaks("waiter_is_woken_progress"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::CountedClasses],
+        expected: Expected::Breaks("sealed_admits_nothing_inv"),
+        incidents: "I-3, I-4",
     },
 ];
 

@@ -51,6 +51,8 @@ pub const GATEWAY: &str = "gateway";
 pub const CHANNEL: &str = "channel";
 /// The name of the controllers model.
 pub const CONTROLLERS: &str = "controllers";
+/// The name of the gate model.
+pub const GATE: &str = "gate";
 /// The name of the status model.
 pub const STATUS: &str = "status";
 /// The name of the work model.
@@ -96,6 +98,8 @@ pub const CATALOGUE: [Entry; 17] = [
             Check { model: GATEWAY, property: "bypass_is_bounded_inv" },
             Check { model: GATEWAY, property: "bypass_is_bounded_reach" },
             Check { model: GATEWAY, property: "seal_reach" },
+            Check { model: GATE, property: "sealed_admits_nothing_inv" },
+            Check { model: GATE, property: "sealed_admits_nothing_reach" },
         ],
     },
     Entry {
@@ -224,9 +228,12 @@ pub const CATALOGUE: [Entry; 17] = [
         name: "drains",
         statement: "closed, user turns end and internal admissions eventually stop: idle; with hold_internal: quiesced",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
-        not_shown: "that a turn ends; that who waits is woken (loom shows it)",
-        assumes: "user turns end (strong); children end; internal work ends; from some point on no internal work arrives",
-        checked_as: &[Check { model: GATEWAY, property: "drains_progress" }],
+        not_shown: "that a turn ends; the memory model (loom shows it)",
+        assumes: "user turns end (strong); children end; internal work ends; from some point on no internal work arrives; of who waits: the keeper makes its rounds, the waiter goes on, a turn that leaves has left",
+        checked_as: &[
+            Check { model: GATEWAY, property: "drains_progress" },
+            Check { model: GATE, property: "waiter_is_woken_progress" },
+        ],
     },
     Entry {
         id: "TG-L3",

@@ -6,10 +6,11 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::catalogue::{CHANNEL, CONTROLLERS, GATEWAY, STATUS, WORK};
+use crate::catalogue::{CHANNEL, CONTROLLERS, GATE, GATEWAY, STATUS, WORK};
 use crate::channel::ChannelModel;
 use crate::controllers::ControllersModel;
 use crate::design::Design;
+use crate::gate::GateModel;
 use crate::gateway::GatewayModel;
 use crate::liveness::Progress;
 use crate::status::StatusModel;
@@ -47,6 +48,12 @@ impl Checked for ControllersModel {
     }
 }
 
+impl Checked for GateModel {
+    fn promises(&self) -> Vec<Progress<GateModel>> {
+        GateModel::promises()
+    }
+}
+
 impl Checked for StatusModel {}
 
 impl Checked for WorkModel {
@@ -56,7 +63,7 @@ impl Checked for WorkModel {
 }
 
 /// The names of the models.
-pub const MODELS: [&str; 5] = [GATEWAY, CHANNEL, CONTROLLERS, STATUS, WORK];
+pub const MODELS: [&str; 6] = [GATEWAY, CHANNEL, CONTROLLERS, STATUS, WORK, GATE];
 
 /// What is done with a model, whichever it is.
 pub(crate) trait Visit {
@@ -87,6 +94,7 @@ pub(crate) fn visit<V: Visit>(
         (GATEWAY, Endless) => visit.visit(GatewayModel::endless(design)),
         (CONTROLLERS, Of(Size::Small) | Endless) => visit.visit(ControllersModel::small(design)),
         (CONTROLLERS, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
+        (GATE, _) => visit.visit(GateModel::small(design)),
         (STATUS, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
         (STATUS, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
         (WORK, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),

@@ -78,11 +78,15 @@ pub enum Guard {
     AliveByLock,
     /// What is wanted stands beside what is. Off: what is is taken for what is wanted (I-7, I-8).
     DesiredState,
+    /// Who waits looks once more after it has registered. Off: it sleeps at once.
+    SecondLook,
+    /// The last turn out rings after it was counted out. Off: before that.
+    RingAfterRelease,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 32] = [
+    pub const ALL: [Guard; 34] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -115,9 +119,11 @@ impl Guard {
         Guard::LockUntilLastStatus,
         Guard::AliveByLock,
         Guard::DesiredState,
+        Guard::SecondLook,
+        Guard::RingAfterRelease,
     ];
 
-    const fn bit(self) -> u32 {
+    const fn bit(self) -> u64 {
         1 << self as u8
     }
 }
@@ -157,6 +163,8 @@ impl fmt::Display for Guard {
             Guard::LockUntilLastStatus => "lock_until_last_status",
             Guard::AliveByLock => "alive_by_lock",
             Guard::DesiredState => "desired_state",
+            Guard::SecondLook => "second_look",
+            Guard::RingAfterRelease => "ring_after_release",
         })
     }
 }
@@ -164,7 +172,7 @@ impl fmt::Display for Guard {
 /// Which guards are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Design {
-    off: u32,
+    off: u64,
 }
 
 impl Design {
@@ -190,6 +198,8 @@ impl Design {
             Guard::SecondListing,
             Guard::DirectNotFound,
             Guard::HomeLock,
+            Guard::SecondLook,
+            Guard::RingAfterRelease,
         ];
         let off = Guard::ALL.into_iter().filter(|guard| !kept.contains(guard));
         Design::tidegate().without(&off.collect::<Vec<_>>())

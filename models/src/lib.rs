@@ -8,6 +8,7 @@ pub mod controllers;
 pub mod design;
 mod document;
 pub mod explorer;
+pub mod gate;
 pub mod gateway;
 pub mod liveness;
 mod report;

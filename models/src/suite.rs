@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
-use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATEWAY, STATUS, WORK};
+use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATE, GATEWAY, STATUS, WORK};
 use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
 use crate::design::Design;
 use crate::explorer::{Exploration, Finding, Until, explore};
@@ -36,6 +36,7 @@ impl Size {
             (Size::Full, GATEWAY) => 2_431_952,
             (Size::Small, CONTROLLERS) => 16_700,
             (Size::Full, CONTROLLERS) => 121_512,
+            (_, GATE) => 383,
             (Size::Small, STATUS) => 13_379,
             (Size::Full, STATUS) => 327_827,
             (Size::Small, WORK) => 192,

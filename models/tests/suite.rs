@@ -26,6 +26,7 @@ fn every_property_is_traced() {
     use tidegate_models::checked::Checked;
     use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
+    use tidegate_models::gate::GateModel;
     use tidegate_models::gateway::GatewayModel;
     use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
@@ -47,6 +48,7 @@ fn every_property_is_traced() {
         named(&GatewayModel::small(design)),
         named(&ChannelModel::small(design)),
         named(&ControllersModel::small(design)),
+        named(&GateModel::small(design)),
         named(&StatusModel::small(design)),
         named(&WorkModel::small(design)),
     ]
