@@ -31,7 +31,7 @@ use tidegate::request::{DrainRequest, Standing};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
-use crate::liveness::{Fair, Fairness, Progress};
+use crate::liveness::{Fair, Progress};
 
 /// How many ticks a lease lasts.
 const LEASE: u8 = 2;
@@ -331,16 +331,10 @@ impl ControllersModel {
                 goal: |_, state| state.machine.phase() == Phase::Running && !state.word.is_closed(),
                 ended: |_| false,
                 fair: vec![
-                    Fair {
-                        name: "a clock ticks",
-                        fairness: Fairness::Weak,
-                        includes: |action| matches!(action, Action::Ticks),
-                    },
-                    Fair {
-                        name: "the gateway looks",
-                        fairness: Fairness::Weak,
-                        includes: |action| matches!(action, Action::GatewayLooks),
-                    },
+                    Fair::weak("a clock ticks", |action| matches!(action, Action::Ticks)),
+                    Fair::weak("the gateway looks", |action| {
+                        matches!(action, Action::GatewayLooks)
+                    }),
                 ],
             },
         ]

@@ -20,7 +20,7 @@ use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::Effect;
 
 use crate::design::{Design, Guard};
-use crate::liveness::{Fair, Fairness, Progress};
+use crate::liveness::{Fair, Progress};
 
 /// Turns that may be in flight at once.
 const TURNS: u8 = 2;
@@ -189,29 +189,21 @@ impl GateModel {
     /// TG-L2, of those who wait.
     #[must_use]
     pub fn promises() -> Vec<Progress<GateModel>> {
-        const KEEPER: Fair<Action> = Fair {
-            name: "the keeper makes its rounds",
-            fairness: Fairness::Weak,
-            includes: |action| matches!(action, Action::KeeperTakesRing | Action::KeeperWakesAll),
-        };
-        const WAITER: Fair<Action> = Fair {
-            name: "the waiter goes on",
-            fairness: Fairness::Weak,
-            includes: |action| {
-                matches!(
-                    action,
-                    Action::WaiterLooks
-                        | Action::WaiterRegisters
-                        | Action::WaiterLooksAgain
-                        | Action::WaiterWakes
-                )
-            },
-        };
-        const LEAVER: Fair<Action> = Fair {
-            name: "a turn that leaves has left",
-            fairness: Fairness::Weak,
-            includes: |action| matches!(action, Action::TurnHasLeft),
-        };
+        const KEEPER: Fair<Action> = Fair::weak("the keeper makes its rounds", |action| {
+            matches!(action, Action::KeeperTakesRing | Action::KeeperWakesAll)
+        });
+        const WAITER: Fair<Action> = Fair::weak("the waiter goes on", |action| {
+            matches!(
+                action,
+                Action::WaiterLooks
+                    | Action::WaiterRegisters
+                    | Action::WaiterLooksAgain
+                    | Action::WaiterWakes
+            )
+        });
+        const LEAVER: Fair<Action> = Fair::weak("a turn that leaves has left", |action| {
+            matches!(action, Action::TurnHasLeft)
+        });
         vec![
             // Property: TG-L2 drains
             Progress {

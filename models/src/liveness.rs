@@ -41,6 +41,20 @@ pub struct Fair<A> {
     pub includes: fn(&A) -> bool,
 }
 
+impl<A> Fair<A> {
+    /// A class that is taken where it is enabled all the time.
+    #[must_use]
+    pub const fn weak(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
+        Fair { name, fairness: Fairness::Weak, includes }
+    }
+
+    /// A class that is taken where it is enabled again and again.
+    #[must_use]
+    pub const fn strong(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
+        Fair { name, fairness: Fairness::Strong, includes }
+    }
+}
+
 /// A promise: if the premise holds from some point on, the goal is met.
 pub struct Progress<M: Model> {
     /// Its name, ending in `_progress`.
@@ -450,8 +464,8 @@ mod tests {
             goal: |model, state| !model.waiting.contains(state),
             ended: |_| false,
             fair: vec![
-                Fair { name: "weak", fairness: Fairness::Weak, includes: |step| step.0 == WEAK },
-                Fair { name: "strong", fairness: Fairness::Strong, includes: |it| it.0 == STRONG },
+                Fair::weak("weak", |step| step.0 == WEAK),
+                Fair::strong("strong", |it| it.0 == STRONG),
             ],
         }
     }

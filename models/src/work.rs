@@ -23,7 +23,7 @@ use tidegate::machine::{self, Effect, Event, Machine, Phase, Terms};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
-use crate::liveness::{Fair, Fairness, Progress};
+use crate::liveness::{Fair, Progress};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -252,16 +252,10 @@ impl WorkModel {
                 goal: |_, _| false,
                 ended: |action| matches!(action, Action::ControllerActs),
                 fair: vec![
-                    Fair {
-                        name: "a child that is needed asks",
-                        fairness: Fairness::Weak,
-                        includes: |action| matches!(action, Action::ChildStarts),
-                    },
-                    Fair {
-                        name: "a child ends",
-                        fairness: Fairness::Weak,
-                        includes: |action| matches!(action, Action::ChildEnds),
-                    },
+                    Fair::weak("a child that is needed asks", |action| {
+                        matches!(action, Action::ChildStarts)
+                    }),
+                    Fair::weak("a child ends", |action| matches!(action, Action::ChildEnds)),
                 ],
             },
         ]

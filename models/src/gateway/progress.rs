@@ -6,45 +6,29 @@ use tidegate::machine::Phase;
 use tidegate::status::condition;
 
 use super::{Action, GatewayModel, Marker, Process, State};
-use crate::liveness::{Fair, Fairness, Progress};
+use crate::liveness::{Fair, Progress};
 
 /// What is taken fairly: of each class of steps, what is promised of it.
-const LOOKS: Fair<Action> = Fair {
-    name: "a watcher looks",
-    fairness: Fairness::Weak,
-    includes: |action| matches!(action, Action::WatcherLooks { fails: false, .. }),
-};
+const LOOKS: Fair<Action> = Fair::weak("a watcher looks", |action| {
+    matches!(action, Action::WatcherLooks { fails: false, .. })
+});
 
-const APPLIES: Fair<Action> = Fair {
-    name: "a watcher applies what it saw",
-    fairness: Fairness::Weak,
-    includes: |action| matches!(action, Action::WatcherApplies { .. }),
-};
+const APPLIES: Fair<Action> = Fair::weak("a watcher applies what it saw", |action| {
+    matches!(action, Action::WatcherApplies { .. })
+});
 
 /// Strong: a turn whose child is live waits for it, so its end is possible again and again only.
-const TURNS_END: Fair<Action> = Fair {
-    name: "user turns end",
-    fairness: Fairness::Strong,
-    includes: |action| matches!(action, Action::UserTurnEnds),
-};
+const TURNS_END: Fair<Action> =
+    Fair::strong("user turns end", |action| matches!(action, Action::UserTurnEnds));
 
-const CHILDREN_END: Fair<Action> = Fair {
-    name: "children end",
-    fairness: Fairness::Weak,
-    includes: |action| matches!(action, Action::ChildEnds),
-};
+const CHILDREN_END: Fair<Action> =
+    Fair::weak("children end", |action| matches!(action, Action::ChildEnds));
 
-const INTERNAL_WORK_ENDS: Fair<Action> = Fair {
-    name: "internal work ends",
-    fairness: Fairness::Weak,
-    includes: |action| matches!(action, Action::InternalTurnEnds),
-};
+const INTERNAL_WORK_ENDS: Fair<Action> =
+    Fair::weak("internal work ends", |action| matches!(action, Action::InternalTurnEnds));
 
-const DEADLINE_PASSES: Fair<Action> = Fair {
-    name: "time passes",
-    fairness: Fairness::Weak,
-    includes: |action| matches!(action, Action::DeadlinePasses),
-};
+const DEADLINE_PASSES: Fair<Action> =
+    Fair::weak("time passes", |action| matches!(action, Action::DeadlinePasses));
 
 fn lives(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
