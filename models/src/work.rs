@@ -137,6 +137,13 @@ impl State {
         Some(())
     }
 
+    /// The turn is counted out. One that went on uncounted, without two guards, has nothing to give back.
+    fn count_out(&mut self) {
+        if self.word.in_flight().user > 0 {
+            self.word = self.word.release(Origin::User);
+        }
+    }
+
     fn is_at_work(&self) -> bool {
         self.turn != Stage::None || self.internal
     }
@@ -187,7 +194,7 @@ impl WorkModel {
                 matches!(state.turn, Stage::Running | Stage::Fed).then_some(())?;
                 state.turn = Stage::Delivering;
                 if !design.has(Guard::DeliveryCounted) {
-                    state.word = state.word.release(Origin::User);
+                    state.count_out();
                 }
             }
             Action::TurnEnds => {
@@ -198,7 +205,7 @@ impl WorkModel {
                     (state.turn, state.waits) = (Stage::Running, false);
                     state.slipped_in |= state.word.is_closed();
                 } else if design.has(Guard::DeliveryCounted) {
-                    state.word = state.word.release(Origin::User);
+                    state.count_out();
                 }
             }
             Action::FollowUpStarts => {
