@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use stateright::{Model, Property};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::lifecycle::AnyLifecycle;
-use tidegate::machine::{self, Event, Machine, Phase, Terms};
+use tidegate::machine::{Event, Machine, Phase, Terms};
 use tidegate::reconcile::{Asks, Ledger, Listing, Next, Roll, Scan, Sighting, Ticket};
 use tidegate::request::{Holder, HolderName, Slot};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
+use crate::shell::{applied, started};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -364,9 +364,8 @@ impl Look {
 
 impl Process {
     fn happened(&mut self, event: Event) {
-        if let Ok(step) = machine::step(self.machine, event) {
-            self.machine = step.next;
-            self.word = self.word.perform(step.effect).unwrap_or(self.word);
+        if let Some(now) = applied(self.machine, self.word, event) {
+            (self.machine, self.word) = now;
         }
     }
 
@@ -385,16 +384,8 @@ impl ChannelModel {
         let sightings = state.files.iter().map(|(at, request)| (*at, Sighting::Present(*request)));
         let is_live = state.is_live(self.design);
         let roll = Roll::first(sightings, &Listing::Whole, Duration::ZERO, is_live);
-        let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
-        let word = Word::starting();
-        Process {
-            machine: lifecycle.machine(),
-            word: word.perform(effect).unwrap_or(word),
-            roll,
-            ledger: Ledger::default(),
-            look: None,
-            internal: false,
-        }
+        let (machine, word) = started(roll.wanted());
+        Process { machine, word, roll, ledger: Ledger::default(), look: None, internal: false }
     }
 
     fn step(self, state: &mut State, action: Action) -> Option<()> {

@@ -25,13 +25,14 @@ use std::time::Duration;
 use stateright::{Model, Property};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Machine, Phase, Terms};
+use tidegate::machine::{Event, Machine, Phase, Terms};
 use tidegate::reconcile::{Asks, LeaseEnd, Listing, Roll, Sighting};
 use tidegate::request::{DrainRequest, Standing};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
+use crate::shell::{applied, started};
 
 /// How many ticks a lease lasts.
 const LEASE: u8 = 2;
@@ -204,9 +205,8 @@ impl State {
         roll.apply(sightings, &Listing::Whole, Duration::ZERO, self.is_live(design));
         let event: Event = roll.event();
         self.roll = roll;
-        if let Ok(step) = machine::step(self.machine, event) {
-            self.machine = step.next;
-            self.word = self.word.perform(step.effect).unwrap_or(self.word);
+        if let Some(now) = applied(self.machine, self.word, event) {
+            (self.machine, self.word) = now;
         }
     }
 
@@ -346,12 +346,12 @@ impl Model for ControllersModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let open = Word::starting().perform(Effect::ReopenGate);
+        let (machine, word) = started(None);
         vec![State {
             files: BTreeMap::new(),
             controllers: [Controller::default(); CONTROLLERS],
-            machine: Machine::running(),
-            word: open.unwrap_or(Word::starting()),
+            machine,
+            word,
             roll: Roll::first([], &Listing::Whole, Duration::ZERO, |_, _| false),
             user: false,
             internal: false,

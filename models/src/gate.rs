@@ -21,6 +21,7 @@ use tidegate::machine::Effect;
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
+use crate::shell::started;
 
 /// Turns that may be in flight at once.
 const TURNS: u8 = 2;
@@ -222,9 +223,9 @@ impl Model for GateModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let word = Word::starting().perform(Effect::ReopenGate);
+        let (_, word) = started(None);
         vec![State {
-            word: word.unwrap_or(Word::starting()),
+            word,
             turns: 0,
             leaving: Leaving::Nobody,
             rung: false,

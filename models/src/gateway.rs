@@ -30,13 +30,13 @@ use std::time::Duration;
 use stateright::{Model, Property};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
-use tidegate::lifecycle::AnyLifecycle;
 use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::reconcile::{Asks, Ledger, Listing, Roll, Sighting, Ticket};
 use tidegate::request::{Request, Standing};
 use tidegate::status::{Condition, condition};
 
 use crate::design::{Design, Guard};
+use crate::shell::started;
 
 const WATCHERS: usize = 2;
 
@@ -297,11 +297,10 @@ impl Process {
         };
         let first = [((), sighting_of(design, seen))];
         let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live(design));
-        let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
-        let word = Word::starting();
+        let (machine, word) = started(roll.wanted());
         Process {
-            machine: lifecycle.machine(),
-            word: word.perform(effect).unwrap_or(word),
+            machine,
+            word,
             roll,
             ledger: Ledger::default(),
             watchers: [Watcher::Resting; WATCHERS],

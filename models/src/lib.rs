@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gateway;
 pub mod liveness;
 mod report;
+mod shell;
 pub mod status;
 mod suite;
 pub mod work;

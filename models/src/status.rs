@@ -19,10 +19,11 @@ use std::fmt;
 use stateright::{Model, Property};
 use tidegate::Body;
 use tidegate::gate::word::Word;
-use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
+use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::status::{Condition, Reading, condition, desired_state};
 
 use crate::design::{Design, Guard};
+use crate::shell::{applied, started};
 
 /// Threads of one process that publish.
 const PUBLISHERS: usize = 2;
@@ -138,8 +139,7 @@ pub enum Action {
 
 impl Process {
     fn happened(&mut self, event: Event) -> Option<()> {
-        let step = machine::step(self.machine, event).ok()?;
-        (self.machine, self.word) = (step.next, self.word.perform(step.effect)?);
+        (self.machine, self.word) = applied(self.machine, self.word, event)?;
         Some(())
     }
 
@@ -187,8 +187,7 @@ impl StatusModel {
         let replaces = design.has(Guard::StartReplaces);
         let first = if replaces { starting } else { merged.unwrap_or(starting) };
         state.write(first);
-        let word = Word::starting().perform(Effect::ReopenGate)?;
-        let machine = Machine::running();
+        let (machine, word) = started(None);
         state.processes[place] = Some(Process {
             number,
             machine,

@@ -92,7 +92,7 @@ impl Default for Options<'_> {
     }
 }
 
-/// A job's result; `None` where it was interrupted.
+/// A job's result.
 enum Done {
     Engine(EngineRun, Vec<(&'static str, Vec<String>)>),
     Promises(Vec<PromiseRun>),
@@ -148,6 +148,7 @@ impl Job {
             })
     }
 
+    /// `None` where it was interrupted.
     fn run(self, options: &Options<'_>) -> Option<Done> {
         let name = self.name();
         let began = Instant::now();

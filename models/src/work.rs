@@ -19,11 +19,12 @@ use std::fmt;
 
 use stateright::{Model, Property};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Machine, Phase, Terms};
+use tidegate::machine::{Event, Machine, Phase, Terms};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
+use crate::shell::{applied, started};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +126,7 @@ const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
 
 impl State {
     fn happened(&mut self, event: Event) -> Option<()> {
-        let step = machine::step(self.machine, event).ok()?;
-        (self.machine, self.word) = (step.next, self.word.perform(step.effect)?);
+        (self.machine, self.word) = applied(self.machine, self.word, event)?;
         Some(())
     }
 
@@ -274,10 +274,10 @@ impl Model for WorkModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let open = Word::starting().perform(Effect::ReopenGate);
+        let (machine, word) = started(None);
         vec![State {
-            machine: Machine::running(),
-            word: open.unwrap_or(Word::starting()),
+            machine,
+            word,
             turn: Stage::None,
             waits: false,
             internal: false,
