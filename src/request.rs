@@ -318,7 +318,9 @@ impl Request {
     #[must_use]
     pub fn lease_end(&self, epoch: &Epoch, now: Now) -> LeaseEnd {
         match self.lease_left(epoch, now) {
-            LeaseLeft::Unleased | LeaseLeft::For(Duration::ZERO) => LeaseEnd::Never,
+            LeaseLeft::Unleased => LeaseEnd::Never,
+            // Also of one that has run out: until a look finds it dead, a promise made to it is one for
+            // the past, and another holder's later end must not stand in for it.
             LeaseLeft::For(_) => match self.lease_ends_at_uptime(epoch) {
                 Some(end) => LeaseEnd::At(end),
                 None => LeaseEnd::ByTheWall,
@@ -379,7 +381,12 @@ mod tests {
             request.lease_left(&epoch(), now_at(150)),
             LeaseLeft::For(Duration::from_secs(10))
         );
-        assert_eq!(request.lease_ends_at_uptime(&epoch()), Some(Duration::from_secs(160)));
+        let end = Duration::from_secs(160);
+        assert_eq!(request.lease_ends_at_uptime(&epoch()), Some(end));
+        // Found by three controllers in the model: one whose lease had run out was lent another's end.
+        for now in [100, 160, 1000].map(now_at) {
+            assert_eq!(request.lease_end(&epoch(), now), LeaseEnd::At(end));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@
 
 mod story;
 
-use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use tidegate::request::{Holder, HolderName, Slot};
 use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
+use crate::packed::{Bits, InPool, Pool, Pooled};
 use crate::shell::{applied, started};
 
 /// The model: how much of everything, and which guards.
@@ -56,7 +57,7 @@ impl ChannelModel {
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> ChannelModel {
-        ChannelModel { design, requests: 2, restarts: 1 }
+        ChannelModel { design, requests: 3, restarts: 1 }
     }
 }
 
@@ -103,18 +104,44 @@ static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
     ]
 });
 
+/// Some of the places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places(u8);
+
+impl Places {
+    fn of(places: &[Place]) -> Places {
+        Places(places.iter().fold(0, |all, place| all | 1 << place))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Place> {
+        (0..PLACES).filter(move |place| self.0 & 1 << place != 0)
+    }
+}
+
+/// What stands in each place.
+type Files = [Option<Request>; PLACES as usize];
+
+/// Which of them are the first holder's, the second's, the foreign one's, and everybody's.
+static HELD: LazyLock<[Places; 4]> = LazyLock::new(|| {
+    let named = |name: &str| Holder::named(name).expect("a holder's name");
+    [named("a"), named("b"), named("c"), Holder::Shared].map(|holder| {
+        let is_his = |place: &Place| SLOTS[usize::from(*place)].is_held_by(&holder);
+        Places::of(&(0..PLACES).filter(is_his).collect::<Vec<_>>())
+    })
+});
+
 /// What a look is at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     /// Going through the names: those still ahead are below `ahead`.
     Listing {
         /// How many names are still to be passed.
         ahead: Place,
         /// What has been found so far.
-        found: Vec<Place>,
+        found: Places,
     },
     /// Looking at each of these.
-    Sighting(Vec<Place>),
+    Sighting(Places),
     /// Nothing more: to be applied.
     Done {
         /// Whether every name was seen.
@@ -122,31 +149,47 @@ pub enum Doing {
     },
 }
 
+/// What was seen of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It was not looked at.
+    Not,
+    /// Whether a request stood there, and which.
+    As(Option<Request>),
+}
+
 /// A look on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     ticket: Ticket,
-    scan: Scan<Place>,
+    scan: Pooled<Scan<Place>>,
     doing: Doing,
-    /// What was seen of each place: `None` where nothing stood there.
-    seen: BTreeMap<Place, Option<Request>>,
+    seen: [Seen; PLACES as usize],
+    /// Whether the directory's times have moved since before the listing before, and since before the
+    /// one that is going on or comes next.
+    moved: [bool; 2],
+    /// Ghost: the first holder has renewed while it was going on.
+    renewed: bool,
 }
 
 /// A living process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
     machine: Machine,
     word: Word,
-    roll: Roll<Place, Request>,
+    roll: Pooled<Roll<Place, Request>>,
     ledger: Ledger,
     look: Option<Look>,
     internal: bool,
 }
 
 /// The whole state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    files: BTreeMap<Place, Request>,
+    /// Whether the directory's times tell of each change. Where they are too coarse, it is assumed that
+    /// nobody renews twice within one look.
+    times_tell: bool,
+    files: Files,
     process: Option<Process>,
     /// How many requests the first holder has made.
     made: u8,
@@ -164,6 +207,90 @@ pub struct State {
     promised: bool,
     /// Ghost: the gate was closed by a look that saw nothing but requests that are dead.
     closed_for_dead: bool,
+}
+
+impl Request {
+    fn pack(self) -> u8 {
+        match self.by {
+            Asker::First => 2 + self.number,
+            Asker::Second => 5,
+            Asker::Foreign => 6,
+        }
+    }
+}
+
+impl Look {
+    /// Its ticket is its process's latest: there is one look at a time.
+    #[inline]
+    fn pack(&self, bits: Bits) -> Bits {
+        let (kind, ahead, places) = match self.doing {
+            Doing::Listing { ahead, found } => (0_u8, ahead, found.0),
+            Doing::Sighting(places) => (1, 0, places.0),
+            Doing::Done { whole } => (2, u8::from(whole), 0),
+        };
+        let seen = self.seen.iter().fold(0_u32, |all, seen| {
+            let one = match seen {
+                Seen::Not => 0,
+                Seen::As(None) => 1,
+                Seen::As(Some(request)) => request.pack(),
+            };
+            all << 3 | u32::from(one)
+        });
+        let bits = bits.put(self.moved[0], 1).put(self.moved[1], 1).put(self.renewed, 1);
+        bits.put(self.scan.number(), 16).put(kind, 2).put(ahead, 3).put(places, 6).put(seen, 18)
+    }
+}
+
+impl Process {
+    #[inline]
+    fn pack(&self) -> Bits {
+        let bits = Bits::default()
+            .put_machine(self.machine)
+            .put_word(self.word)
+            .put(self.roll.number(), 16)
+            .put(self.internal, 1)
+            .put(self.look.is_some(), 1);
+        self.look.as_ref().map_or(bits, |look| look.pack(bits))
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let bits = Bits::default()
+            .put(self.made, 3)
+            .put(self.renewing.map_or(0, |place| place + 1), 3)
+            .put(self.run_out, 3)
+            .put(self.second_begun, 1)
+            .put(self.restarts_left, 2)
+            .put(self.first_asks, 1)
+            .put(self.second_asks, 1)
+            .put(self.promised, 1)
+            .put(self.closed_for_dead, 1)
+            .put(self.times_tell, 1)
+            .put(self.process.is_some(), 1);
+        let files = self
+            .files
+            .iter()
+            .fold(0_u32, |all, file| all << 3 | u32::from(file.map_or(0, Request::pack)));
+        bits.put(files, 18).finish(hasher);
+        if let Some(process) = &self.process {
+            process.pack().finish(hasher);
+        }
+    }
+}
+
+impl InPool for Roll<Place, Request> {
+    fn pool() -> &'static Pool<Roll<Place, Request>> {
+        static POOL: Pool<Roll<Place, Request>> = Pool::new();
+        &POOL
+    }
+}
+
+impl InPool for Scan<Place> {
+    fn pool() -> &'static Pool<Scan<Place>> {
+        static POOL: Pool<Scan<Place>> = Pool::new();
+        &POOL
+    }
 }
 
 /// What can happen next.
@@ -224,28 +351,45 @@ impl State {
             Asker::Foreign => 4,
         };
         let place = if design.has(Guard::OwnFiles) { own } else { SHARED };
-        self.files.insert(place, request);
+        self.files[usize::from(place)] = Some(request);
+        self.directory_changes();
         place
     }
 
     fn cancel(&mut self, design: Design, by: Asker) -> Option<()> {
-        let holder = match by {
-            _ if !design.has(Guard::OwnFiles) => Holder::Shared,
-            Asker::First => holder("a"),
-            Asker::Second => holder("b"),
-            Asker::Foreign => holder("c"),
+        let [first, second, foreign, shared] = *HELD;
+        let held = match by {
+            _ if !design.has(Guard::OwnFiles) => shared,
+            Asker::First => first,
+            Asker::Second => second,
+            Asker::Foreign => foreign,
         };
-        let before = self.files.len();
-        self.files.retain(|place, _| !SLOTS[usize::from(*place)].is_held_by(&holder));
-        (self.files.len() < before).then_some(())
+        let removed = held.iter().filter_map(|place| self.files[usize::from(place)].take());
+        (removed.count() > 0).then(|| self.directory_changes())
     }
 
     fn stands(&self, by: Asker) -> bool {
-        self.files.values().any(|request| request.by == by && request.number >= self.run_out_of(by))
+        self.files
+            .iter()
+            .flatten()
+            .any(|request| request.by == by && request.number >= self.run_out_of(by))
     }
 
     fn run_out_of(&self, by: Asker) -> u8 {
         if by == Asker::First { self.run_out } else { 0 }
+    }
+
+    /// A name has come or gone.
+    fn directory_changes(&mut self) {
+        let times_tell = self.times_tell;
+        if let Some(look) = self.look_going_on() {
+            look.moved = [times_tell; 2];
+        }
+    }
+
+    fn look_going_on(&mut self) -> Option<&mut Look> {
+        let look = self.process.as_mut()?.look.as_mut()?;
+        (!matches!(look.doing, Doing::Done { .. })).then_some(look)
     }
 
     fn within_look(&mut self, design: Design, fails: bool) -> Option<()> {
@@ -259,19 +403,17 @@ impl State {
                 // Those whose places nobody moves between are passed at once.
                 let passed = if *ahead > RENEWED { RENEWED..*ahead } else { *ahead - 1..*ahead };
                 *ahead = passed.start;
-                found.extend(self.files.keys().copied().filter(|place| passed.contains(place)));
+                for place in passed.filter(|place| self.files[usize::from(*place)].is_some()) {
+                    found.0 |= 1 << place;
+                }
                 if *ahead == 0 {
-                    let found = found.clone();
+                    let found = *found;
                     look.listed(design, found);
                 }
             }
             Doing::Sighting(places) => {
-                for place in std::mem::take(places) {
-                    if fails {
-                        look.seen.remove(&place);
-                    } else {
-                        look.seen.insert(place, self.files.get(&place).copied());
-                    }
+                for place in std::mem::take(places).iter().map(usize::from) {
+                    look.seen[place] = if fails { Seen::Not } else { Seen::As(self.files[place]) };
                 }
                 look.sighted(design);
             }
@@ -287,21 +429,25 @@ impl State {
         let Look { ticket, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
             return None;
         };
-        process.ledger = process.ledger.accept(ticket).ok()?;
-        let saw_live = seen.values().flatten().any(|request| really_live(request, Duration::ZERO));
+        (process.ledger, []) = process.ledger.accept(ticket).ok()?.renumbered([]);
+        let saw_live = seen.iter().any(
+            |seen| matches!(seen, Seen::As(Some(request)) if really_live(request, Duration::ZERO)),
+        );
         let listing = if whole { Listing::Whole } else { Listing::Partial(String::new()) };
-        let known: Vec<Place> = process.roll.entries().map(|(place, _)| *place).collect();
-        let sightings = known.iter().chain(seen.keys()).map(|place| {
-            let sighting = match seen.get(place) {
-                Some(Some(request)) => Sighting::Present(*request),
-                Some(None) if whole => Sighting::Absent,
+        // What is neither known nor was looked at is nothing to the roll, whatever is said of it.
+        let sightings = (0..PLACES).zip(seen).map(|(place, seen)| {
+            let sighting = match seen {
+                Seen::As(Some(request)) => Sighting::Present(request),
+                Seen::As(None) if whole => Sighting::Absent,
                 // It was not looked at, or not to the end.
                 _ if design.has(Guard::DirectNotFound) => Sighting::Unreadable(String::new()),
                 _ => Sighting::Absent,
             };
-            (*place, sighting)
+            (place, sighting)
         });
-        process.roll.apply(sightings, &listing, Duration::ZERO, is_live);
+        let mut roll = (*process.roll).clone();
+        roll.apply(sightings, &listing, Duration::ZERO, is_live);
+        process.roll = roll.pooled();
         let was = process.machine.phase();
         let event = process.roll.event();
         process.happened(event);
@@ -320,26 +466,28 @@ const RENEWED: Place = 3;
 /// All of them.
 const PLACES: Place = 6;
 
-fn holder(name: &str) -> Holder {
-    Holder::named(name).expect("a holder's name")
-}
-
 impl Look {
     fn begin(ledger: Ledger, known: Vec<Place>) -> Look {
-        let doing = Doing::Listing { ahead: PLACES, found: Vec::new() };
-        Look { ticket: ledger.begin(), scan: Scan::begin(known), doing, seen: BTreeMap::new() }
+        let doing = Doing::Listing { ahead: PLACES, found: Places::default() };
+        let (scan, seen) = (Scan::begin(known).pooled(), [Seen::Not; PLACES as usize]);
+        Look { ticket: ledger.begin(), scan, doing, seen, moved: [false; 2], renewed: false }
     }
 
-    fn listed(&mut self, design: Design, found: Vec<Place>) {
-        self.doing = match self.scan.listed(found) {
+    fn listed(&mut self, design: Design, found: Places) {
+        let mut scan = (*self.scan).clone();
+        let moved = self.moved[0] && design.has(Guard::DirectoryTimes);
+        self.moved = [self.moved[1], false];
+        let next = scan.listed(found.iter().collect(), moved);
+        self.scan = scan.pooled();
+        self.doing = match next {
             Next::Sight(places) => {
-                self.seen.clear();
-                Doing::Sighting(places)
+                self.seen = [Seen::Not; PLACES as usize];
+                Doing::Sighting(Places::of(&places))
             }
             Next::Whole => Doing::Done { whole: true },
             Next::Partial => Doing::Done { whole: false },
         };
-        if self.doing == Doing::Sighting(Vec::new()) {
+        if self.doing == Doing::Sighting(Places::default()) {
             self.sighted(design);
         }
         self.forget();
@@ -348,13 +496,14 @@ impl Look {
     /// What a look that is over listed no longer matters.
     fn forget(&mut self) {
         if matches!(self.doing, Doing::Done { .. }) {
-            self.scan = Scan::begin(Vec::new());
+            self.scan = Scan::begin(Vec::new()).pooled();
+            (self.moved, self.renewed) = ([false; 2], false);
         }
     }
 
     fn sighted(&mut self, design: Design) {
         self.doing = if design.has(Guard::SecondListing) {
-            Doing::Listing { ahead: PLACES, found: Vec::new() }
+            Doing::Listing { ahead: PLACES, found: Places::default() }
         } else {
             Doing::Done { whole: true }
         };
@@ -381,25 +530,30 @@ impl Process {
 
 impl ChannelModel {
     fn start(self, state: &State) -> Process {
-        let sightings = state.files.iter().map(|(at, request)| (*at, Sighting::Present(*request)));
+        let files = (0..PLACES).zip(state.files);
+        let sightings = files.filter_map(|(at, file)| Some((at, Sighting::Present(file?))));
         let is_live = state.is_live(self.design);
         let roll = Roll::first(sightings, &Listing::Whole, Duration::ZERO, is_live);
         let (machine, word) = started(roll.wanted());
-        Process { machine, word, roll, ledger: Ledger::default(), look: None, internal: false }
+        let (ledger, []) = Ledger::default().renumbered([]);
+        Process { machine, word, roll: roll.pooled(), ledger, look: None, internal: false }
     }
 
     fn step(self, state: &mut State, action: Action) -> Option<()> {
         let design = self.design;
         match action {
             Action::FirstBegins => {
-                (!state.first_asks && state.made < self.requests).then_some(())?;
+                (state.made < self.requests).then_some(())?;
                 state.begin(design, Request { by: Asker::First, number: state.made });
                 state.made += 1;
                 state.first_asks = true;
             }
             Action::FirstRenews => {
-                (state.first_asks && state.renewing.is_none() && state.made < self.requests)
-                    .then_some(())?;
+                (state.made < self.requests).then_some(())?;
+                let times_tell = state.times_tell;
+                if let Some(look) = state.look_going_on().filter(|_| !times_tell) {
+                    (!std::mem::replace(&mut look.renewed, true)).then_some(())?;
+                }
                 let old = state.made - 1;
                 state.begin(design, Request { by: Asker::First, number: state.made });
                 state.made += 1;
@@ -407,36 +561,32 @@ impl ChannelModel {
             }
             Action::FirstRemovesOld => {
                 let old = state.renewing.take()?;
-                state.files.remove(&old);
+                state.files[usize::from(old)] = None;
+                state.directory_changes();
             }
             Action::FirstCancels => {
-                state.renewing.is_none().then_some(())?;
                 state.cancel(design, Asker::First)?;
                 (state.first_asks, state.promised) = (false, false);
             }
             Action::LeaseRunsOut => {
-                (state.first_asks && state.renewing.is_none()).then_some(())?;
                 state.run_out = state.made;
                 (state.first_asks, state.promised) = (false, false);
             }
             Action::SecondBegins => {
-                (!state.second_begun).then_some(())?;
                 state.begin(design, Request { by: Asker::Second, number: 0 });
                 (state.second_begun, state.second_asks) = (true, true);
             }
             Action::SecondCancels => {
-                state.second_asks.then_some(())?;
                 state.cancel(design, Asker::Second)?;
                 state.second_asks = false;
             }
             Action::ForeignBegins => {
                 let request = Request { by: Asker::Foreign, number: 0 };
-                (!state.files.values().any(|it| *it == request)).then_some(())?;
+                (!state.files.contains(&Some(request))).then_some(())?;
                 state.begin(design, request);
             }
             Action::LookBegins => {
                 let process = state.process.as_mut()?;
-                process.look.is_none().then_some(())?;
                 let known = process.roll.entries().map(|(place, _)| *place).collect();
                 process.look = Some(Look::begin(process.ledger, known));
             }
@@ -445,12 +595,12 @@ impl ChannelModel {
             Action::LookIsApplied => state.apply(design)?,
             Action::InternalArrives => {
                 let process = state.process.as_mut()?;
-                (!std::mem::replace(&mut process.internal, true)).then_some(())?;
+                process.internal = true;
                 process.word = process.word.admit(Arrival::New(Origin::Internal)).ok()?;
             }
             Action::InternalEnds => {
                 let process = state.process.as_mut()?;
-                std::mem::take(&mut process.internal).then_some(())?;
+                process.internal = false;
                 process.word = process.word.release(Origin::Internal);
             }
             Action::QuiescedIsRead => {
@@ -458,7 +608,7 @@ impl ChannelModel {
                 let number = state.made.checked_sub(1)?;
                 let latest = Request { by: Asker::First, number };
                 let named = state.process.as_ref().is_some_and(|it| it.is_quiesced_for(latest));
-                (named && state.first_asks).then_some(())?;
+                named.then_some(())?;
                 state.promised = true;
             }
             Action::ProcessDies => {
@@ -467,13 +617,9 @@ impl ChannelModel {
                 state.promised = false;
             }
             Action::ProcessStarts => {
-                (state.process.is_none() && state.restarts_left > 0).then_some(())?;
-                state.restarts_left -= 1;
+                state.restarts_left = state.restarts_left.checked_sub(1)?;
                 state.process = Some(self.start(state));
             }
-        }
-        if let Some(Process { ledger, look, .. }) = &mut state.process {
-            ledger.renumber(look.iter_mut().map(|look| &mut look.ticket));
         }
         Some(())
     }
@@ -485,7 +631,8 @@ impl Model for ChannelModel {
 
     fn init_states(&self) -> Vec<State> {
         let mut state = State {
-            files: BTreeMap::new(),
+            times_tell: true,
+            files: [None; PLACES as usize],
             process: None,
             made: 0,
             renewing: None,
@@ -498,36 +645,52 @@ impl Model for ChannelModel {
             closed_for_dead: false,
         };
         state.process = Some(self.start(&state));
-        vec![state]
+        vec![state, State { times_tell: false, ..state }]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         use Action as A;
-        actions.extend([
-            A::FirstBegins,
-            A::FirstRenews,
-            A::FirstRemovesOld,
-            A::FirstCancels,
-            A::LeaseRunsOut,
-            A::SecondBegins,
-            A::SecondCancels,
-            A::ForeignBegins,
-            A::LookBegins,
-            A::LookGoesOn,
-            A::LookFails,
-            A::LookIsApplied,
-            A::InternalArrives,
-            A::InternalEnds,
-            A::QuiescedIsRead,
-            A::ProcessDies,
-            A::ProcessStarts,
-        ]);
+        if !state.first_asks {
+            actions.push(A::FirstBegins);
+        } else if state.renewing.is_none() {
+            actions.extend([A::FirstRenews, A::LeaseRunsOut]);
+        } else {
+            actions.push(A::FirstRemovesOld);
+        }
+        if state.renewing.is_none() {
+            actions.push(A::FirstCancels);
+        }
+        if !state.second_begun {
+            actions.push(A::SecondBegins);
+        } else if state.second_asks {
+            actions.push(A::SecondCancels);
+        }
+        actions.push(A::ForeignBegins);
+        let Some(process) = &state.process else {
+            actions.push(A::ProcessStarts);
+            return;
+        };
+        actions.push(match &process.look {
+            None => A::LookBegins,
+            Some(Look { doing: Doing::Done { .. }, .. }) => A::LookIsApplied,
+            Some(_) => A::LookGoesOn,
+        });
+        if matches!(&process.look, Some(look) if !matches!(look.doing, Doing::Done { .. })) {
+            actions.push(A::LookFails);
+        }
+        actions.push(if process.internal { A::InternalEnds } else { A::InternalArrives });
+        if state.first_asks && !state.promised {
+            actions.push(A::QuiescedIsRead);
+        }
+        actions.push(A::ProcessDies);
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let mut state = before.clone();
+        let mut state = *before;
         self.step(&mut state, action)?;
-        (state != *before).then_some(state)
+        debug_assert!(state != *before, "{action} changes something");
+        Some(state)
     }
 
     fn properties(&self) -> Vec<Property<ChannelModel>> {
@@ -554,7 +717,7 @@ impl Model for ChannelModel {
             Property::always("stale_never_closes_inv", |_, state: &State| !state.closed_for_dead),
             Property::sometimes("stale_never_closes_reach", |_, state: &State| {
                 state.run_out > 0
-                    && !state.files.is_empty()
+                    && state.files != [None; PLACES as usize]
                     && process(state, |it| {
                         it.machine.phase() == Phase::Running && it.machine.generation() > 0
                     })

@@ -17,8 +17,8 @@
 //! controller holds internal work, the second does not. What it leaves out: how a directory is listed
 //! (the `channel` model has it), shutdown and restarts (the `gateway` model has them).
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -32,13 +32,14 @@ use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
+use crate::packed::{Bits, InPool, Pool, Pooled};
 use crate::shell::{applied, started};
 
 /// How many ticks a lease lasts.
 const LEASE: u8 = 2;
 
-/// Two of them.
-const CONTROLLERS: usize = 2;
+/// The most of them there can be.
+const CONTROLLERS: usize = 3;
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +54,13 @@ impl ControllersModel {
     /// Enough of everything for every finding of the ablations.
     #[must_use]
     pub const fn small(design: Design) -> ControllersModel {
-        ControllersModel { design, requests: [2, 1] }
+        ControllersModel { design, requests: [2, 1, 1] }
     }
 
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> ControllersModel {
-        ControllersModel { design, requests: [3, 2] }
+        ControllersModel { design, requests: [3, 3, 2] }
     }
 }
 
@@ -72,7 +73,8 @@ pub struct Request {
 
 impl Asks for Request {
     fn asks(&self) -> Option<Terms> {
-        Some(Terms { hold_internal: self.by == 0, suppress_notification: false })
+        // The second one does not hold.
+        Some(Terms { hold_internal: self.by != 1, suppress_notification: false })
     }
 }
 
@@ -105,20 +107,42 @@ struct Controller {
 }
 
 /// The whole state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Whose request stands, and how old it is.
-    files: BTreeMap<Request, Age>,
+    /// Each controller's request that stands, by its number, and how old it is.
+    files: [Option<(u8, Age)>; CONTROLLERS],
     controllers: [Controller; CONTROLLERS],
     machine: Machine,
     word: Word,
-    roll: Roll<usize, Request>,
+    roll: Pooled<Roll<usize, Request>>,
     user: bool,
     internal: bool,
     /// Somebody has acted: the process is gone.
     acted: bool,
     /// Ghost: work was live when he did.
     cut_off: bool,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let bits = Bits::default()
+            .put_machine(self.machine)
+            .put_word(self.word)
+            .put(self.roll.number(), 12)
+            .put(self.user, 1)
+            .put(self.internal, 1)
+            .put(self.acted, 1)
+            .put(self.cut_off, 1);
+        let [one, two, three] = std::array::from_fn(|by| self.pack(by));
+        bits.put(one, 16).put(two, 16).put(three, 16).finish(hasher);
+    }
+}
+
+impl InPool for Roll<usize, Request> {
+    fn pool() -> &'static Pool<Roll<usize, Request>> {
+        static POOL: Pool<Roll<usize, Request>> = Pool::new();
+        &POOL
+    }
 }
 
 /// What can happen next.
@@ -183,10 +207,26 @@ const fn made_at() -> Duration {
 }
 
 impl State {
+    /// Fifteen bits of one controller.
+    fn pack(&self, by: usize) -> u16 {
+        let Controller { made, asks, dead, promise } = self.controllers[by];
+        let promise = match promise {
+            None => 0,
+            Some(Promise::Timeless) => 1,
+            Some(Promise::For(ticks)) => 2 + u16::from(ticks),
+        };
+        let file = self.files[by].map_or(0, |(number, age)| {
+            1 | u16::from(number) << 1 | u16::from(age.by_boot) << 3 | u16::from(age.by_wall) << 5
+        });
+        file | u16::from(made) << 7 | u16::from(asks) << 10 | u16::from(dead) << 11 | promise << 12
+    }
+
     fn age(&self, request: Request) -> Age {
-        // One that no longer stands is as old as it can be.
-        let old = Age { by_boot: LEASE, by_wall: LEASE };
-        self.files.get(&request).copied().unwrap_or(old)
+        match self.files[request.by] {
+            Some((number, age)) if number == request.number => age,
+            // One that no longer stands is as old as it can be.
+            _ => Age { by_boot: LEASE, by_wall: LEASE },
+        }
     }
 
     /// Whether a request asks for anything.
@@ -197,14 +237,14 @@ impl State {
     }
 
     fn look(&mut self, design: Design) {
-        let mut roll = self.roll.clone();
-        let sightings = (0..CONTROLLERS).map(|by| {
-            let his = self.files.keys().find(|request| request.by == by);
-            (by, his.map_or(Sighting::Absent, |request| Sighting::Present(*request)))
+        let mut roll = (*self.roll).clone();
+        let sightings = self.files.iter().enumerate().map(|(by, file)| {
+            let request = |(number, _): &(u8, Age)| Request { by, number: *number };
+            (by, file.as_ref().map(request).map_or(Sighting::Absent, Sighting::Present))
         });
         roll.apply(sightings, &Listing::Whole, Duration::ZERO, self.is_live(design));
         let event: Event = roll.event();
-        self.roll = roll;
+        self.roll = roll.pooled();
         if let Some(now) = applied(self.machine, self.word, event) {
             (self.machine, self.word) = now;
         }
@@ -239,7 +279,7 @@ impl State {
             quiesced.then(|| self.promised(design))
         } else {
             // The request is there, so the gate will be closed, and nothing is in flight.
-            let there = self.files.contains_key(&latest);
+            let there = self.files[by].is_some_and(|(number, _)| number == latest.number);
             (there && condition.in_flight.total() == 0).then_some(Promise::For(LEASE))
         }
     }
@@ -248,44 +288,34 @@ impl State {
 impl ControllersModel {
     fn step(self, state: &mut State, action: Action) -> Option<()> {
         let design = self.design;
-        (!state.acted).then_some(())?;
         match action {
             Action::Begins(by) | Action::Renews(by) => {
-                let renews = matches!(action, Action::Renews(_));
                 let his = &mut state.controllers[by];
-                (!his.dead && his.asks == renews && his.made < self.requests[by]).then_some(())?;
-                state.files.retain(|request, _| request.by != by);
-                state.files.insert(Request { by, number: his.made }, Age::default());
+                state.files[by] = Some((his.made, Age::default()));
                 // What was promised to the old request is not promised to the new one.
                 (his.made, his.asks, his.promise) = (his.made + 1, true, None);
             }
             Action::Cancels(by) => {
                 let his = &mut state.controllers[by];
-                (!his.dead && his.asks).then_some(())?;
                 (his.asks, his.promise) = (false, None);
-                state.files.retain(|request, _| request.by != by);
+                state.files[by] = None;
             }
             Action::Reads(by) => {
-                let his = state.controllers[by];
-                (!his.dead && his.asks && his.promise.is_none()).then_some(())?;
                 state.controllers[by].promise = Some(state.leave(design, by)?);
             }
             Action::Acts(by) => {
-                let his = state.controllers[by];
-                let promise = his.promise.filter(|_| !his.dead)?;
-                let in_time = matches!(promise, Promise::For(1..));
+                let in_time = matches!(state.controllers[by].promise, Some(Promise::For(1..)));
                 (in_time || !design.has(Guard::QuiescedUntil)).then_some(())?;
                 state.cut_off |= state.user || state.internal;
                 state.acted = true;
             }
             Action::Dies(by) => {
                 let his = &mut state.controllers[by];
-                (!his.dead && his.asks).then_some(())?;
                 (his.dead, his.promise) = (true, None);
             }
             Action::GatewayLooks => state.look(design),
             Action::Ticks => {
-                for age in state.files.values_mut() {
+                for (_, age) in state.files.iter_mut().flatten() {
                     age.by_boot = (age.by_boot + 1).min(LEASE);
                     age.by_wall = (age.by_wall + 1).min(LEASE);
                 }
@@ -296,22 +326,22 @@ impl ControllersModel {
                 }
             }
             Action::WallClockIsSetBack => {
-                state.files.values_mut().for_each(|age| age.by_wall = 0);
+                state.files.iter_mut().flatten().for_each(|(_, age)| age.by_wall = 0);
             }
             Action::UserArrives => {
-                (!std::mem::replace(&mut state.user, true)).then_some(())?;
+                state.user = true;
                 state.word = state.word.admit(Arrival::New(Origin::User)).ok()?;
             }
             Action::UserEnds => {
-                std::mem::take(&mut state.user).then_some(())?;
+                state.user = false;
                 state.word = state.word.release(Origin::User);
             }
             Action::InternalArrives => {
-                (!std::mem::replace(&mut state.internal, true)).then_some(())?;
+                state.internal = true;
                 state.word = state.word.admit(Arrival::New(Origin::Internal)).ok()?;
             }
             Action::InternalEnds => {
-                std::mem::take(&mut state.internal).then_some(())?;
+                state.internal = false;
                 state.word = state.word.release(Origin::Internal);
             }
         }
@@ -348,11 +378,11 @@ impl Model for ControllersModel {
     fn init_states(&self) -> Vec<State> {
         let (machine, word) = started(None);
         vec![State {
-            files: BTreeMap::new(),
+            files: [None; CONTROLLERS],
             controllers: [Controller::default(); CONTROLLERS],
             machine,
             word,
-            roll: Roll::first([], &Listing::Whole, Duration::ZERO, |_, _| false),
+            roll: Roll::first([], &Listing::Whole, Duration::ZERO, |_, _| false).pooled(),
             user: false,
             internal: false,
             acted: false,
@@ -360,31 +390,31 @@ impl Model for ControllersModel {
         }]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         use Action as A;
-        for by in 0..CONTROLLERS {
-            actions.extend([
-                A::Begins(by),
-                A::Renews(by),
-                A::Cancels(by),
-                A::Reads(by),
-                A::Acts(by),
-                A::Dies(by),
-            ]);
+        if state.acted {
+            return;
         }
-        actions.extend([
-            A::GatewayLooks,
-            A::Ticks,
-            A::WallClockIsSetBack,
-            A::UserArrives,
-            A::UserEnds,
-            A::InternalArrives,
-            A::InternalEnds,
-        ]);
+        for (by, his) in state.controllers.iter().enumerate() {
+            if his.dead {
+                continue;
+            }
+            if his.made < self.requests[by] {
+                actions.push(if his.asks { A::Renews(by) } else { A::Begins(by) });
+            }
+            if his.asks {
+                actions.extend([A::Cancels(by), A::Dies(by)]);
+                actions.push(if his.promise.is_none() { A::Reads(by) } else { A::Acts(by) });
+            }
+        }
+        actions.extend([A::GatewayLooks, A::Ticks, A::WallClockIsSetBack]);
+        actions.push(if state.user { A::UserEnds } else { A::UserArrives });
+        actions.push(if state.internal { A::InternalEnds } else { A::InternalArrives });
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let mut state = before.clone();
+        let mut state = *before;
         self.step(&mut state, action)?;
         (state != *before).then_some(state)
     }
@@ -402,8 +432,9 @@ impl Model for ControllersModel {
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name =
-            |by: usize| if by == 0 { "the first controller" } else { "the second controller" };
+        let name = |by: usize| {
+            ["the first controller", "the second controller", "the third controller"][by]
+        };
         match *self {
             Action::Begins(by) => write!(f, "{} begins a drain", name(by)),
             Action::Renews(by) => write!(f, "{} renews his drain", name(by)),
@@ -425,8 +456,10 @@ impl fmt::Display for Action {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("requests")?;
-        for (request, age) in &self.files {
-            write!(f, " {}.{} aged {}", request.by, request.number, age.by_boot)?;
+        for (by, file) in self.files.iter().enumerate() {
+            if let Some((number, age)) = file {
+                write!(f, " {by}.{number} aged {}", age.by_boot)?;
+            }
         }
         write!(f, ", {}, gate {:?}", self.machine.phase(), self.word)
     }

@@ -34,6 +34,9 @@ pub enum Guard {
     Lease,
     /// A listing counts once a second one agrees. Off: the first one counts.
     SecondListing,
+    /// Two listings agree only if the directory's times did not move between them. Off: if they found the
+    /// same.
+    DirectoryTimes,
     /// A known request goes only when its own place was found empty. Off: also when the look broke off
     /// before it.
     DirectNotFound,
@@ -86,7 +89,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 34] = [
+    pub const ALL: [Guard; 35] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -100,6 +103,7 @@ impl Guard {
         Guard::OwnFiles,
         Guard::Lease,
         Guard::SecondListing,
+        Guard::DirectoryTimes,
         Guard::DirectNotFound,
         Guard::TotalReader,
         Guard::TurnsCountedOut,
@@ -144,6 +148,7 @@ impl fmt::Display for Guard {
             Guard::OwnFiles => "own_files",
             Guard::Lease => "lease",
             Guard::SecondListing => "second_listing",
+            Guard::DirectoryTimes => "directory_times",
             Guard::DirectNotFound => "direct_not_found",
             Guard::TotalReader => "total_reader",
             Guard::TurnsCountedOut => "turns_counted_out",
@@ -196,6 +201,7 @@ impl Design {
             Guard::Deadline,
             Guard::BootClock,
             Guard::SecondListing,
+            Guard::DirectoryTimes,
             Guard::DirectNotFound,
             Guard::HomeLock,
             Guard::SecondLook,

@@ -1,17 +1,22 @@
-//! An exhaustive breadth-first search over any [`stateright::Model`] that keeps whole states, not
-//! fingerprints of them, and so gives an exact count and the shortest way to every finding. It checks
-//! safety only: `always` and `sometimes`.
+//! An exhaustive breadth-first search over any [`stateright::Model`], for safety: `always` and
+//! `sometimes`. It is fast because it keeps little: the states of two layers, and of all others a
+//! fingerprint of 64 bits. What it finds it finds at its shortest distance; the way there is searched
+//! again when somebody asks for it.
 //!
-//! stateright's own checker runs beside it on every model; the two must agree on the count.
+//! Two states with one fingerprint would be taken for one. stateright's own checker, which hashes
+//! otherwise, runs beside it on every model, and a search over whole states on every model that promises
+//! something; the counts must agree.
 
-use std::hash::Hash;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
 
-use indexmap::IndexMap;
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 use stateright::{Expectation, Model};
 
 /// What a search found.
-pub struct Exploration<M: Model> {
+#[derive(Clone, Debug)]
+pub struct Exploration {
     /// Distinct states seen.
     pub states: u64,
     /// Steps taken, also to states already seen.
@@ -21,25 +26,33 @@ pub struct Exploration<M: Model> {
     /// Whether every reachable state was seen.
     pub exhaustive: bool,
     /// The first state found for each property that is broken or reached.
-    pub findings: Vec<Finding<M>>,
+    pub findings: Vec<Finding>,
 }
 
-/// A shortest way to a state that breaks an `always`, or reaches a `sometimes`.
-pub struct Finding<M: Model> {
+/// A state that breaks an `always`, or reaches a `sometimes`: one of the nearest.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding {
     /// The property's name.
     pub property: &'static str,
     /// Whether it breaks an `always`.
     pub is_failure: bool,
-    /// The initial state.
+    /// How far it is from an initial state, in steps.
+    pub depth: u64,
+    state: Fingerprint,
+}
+
+/// An initial state, and each action with the state it led to.
+pub struct Way<M: Model> {
+    /// Where it begins.
     pub start: M::State,
-    /// Each action, and the state it led to.
+    /// What happens.
     pub steps: Vec<(M::Action, M::State)>,
 }
 
-impl<M: Model> Exploration<M> {
+impl Exploration {
     /// The finding for a property, if there is one.
     #[must_use]
-    pub fn finding(&self, property: &str) -> Option<&Finding<M>> {
+    pub fn finding(&self, property: &str) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.property == property)
     }
 }
@@ -53,19 +66,93 @@ pub enum Until {
     Broken(&'static str),
 }
 
+/// Stands for a state.
+type Fingerprint = NonZeroU64;
+
+fn fingerprint<S: Hash>(state: &S) -> Fingerprint {
+    let mut hasher = FxHasher::default();
+    state.hash(&mut hasher);
+    // The hasher leaves its low bits poor, and a place in a table is made of them.
+    let hash = hasher.finish();
+    NonZeroU64::new((hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        .unwrap_or(NonZeroU64::MIN)
+}
+
+/// The fingerprints seen: an open table, half full at most. One that is looked up is in one place of
+/// memory nearly always, which a search of millions of states a second waits for and for nothing else.
+struct Seen {
+    /// Zero where there is none.
+    places: Vec<u64>,
+    len: usize,
+}
+
+impl Seen {
+    fn new() -> Seen {
+        Seen { places: vec![0; 1 << 12], len: 0 }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "it is smaller than the table")]
+    fn place_of(&self, fingerprint: Fingerprint) -> usize {
+        // The table's size is a power of two; the high bits are the well-mixed ones.
+        (fingerprint.get() >> (64 - self.places.len().trailing_zeros())) as usize
+    }
+
+    /// Has them all fetched at once.
+    fn fetch(&self, fingerprints: impl Iterator<Item = Fingerprint>) {
+        let all = fingerprints.fold(0, |all, it| all ^ self.places[self.place_of(it)]);
+        std::hint::black_box(all);
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, fingerprint: Fingerprint) -> bool {
+        if self.len * 2 >= self.places.len() {
+            self.grow();
+        }
+        let is_new = self.put(fingerprint);
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    fn put(&mut self, fingerprint: Fingerprint) -> bool {
+        let mask = self.places.len() - 1;
+        let mut at = self.place_of(fingerprint);
+        loop {
+            match self.places[at] {
+                0 => {
+                    self.places[at] = fingerprint.get();
+                    return true;
+                }
+                other if other == fingerprint.get() => return false,
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let larger = vec![0; self.places.len() * 2];
+        for fingerprint in std::mem::replace(&mut self.places, larger) {
+            if let Some(fingerprint) = NonZeroU64::new(fingerprint) {
+                self.put(fingerprint);
+            }
+        }
+    }
+}
+
 /// Searches. `progress` is told the number of states now and then, and ends the search early by
 /// answering `false`.
 ///
 /// # Panics
 ///
-/// On a model with an `eventually`, which a search over states cannot judge, or with 2³² states.
-pub fn explore<M>(model: &M, until: Until, progress: impl Fn(u64) -> bool) -> Exploration<M>
+/// On a model with an `eventually`, which a search over states cannot judge.
+pub fn explore<M>(model: &M, until: Until, progress: impl Fn(u64) -> bool) -> Exploration
 where
-    M: Model,
-    M::State: Clone + Eq + Hash,
-    M::Action: Clone,
+    M: Model<State: Hash>,
 {
-    const PROGRESS_EVERY: usize = 1 << 14;
+    /// So many states are gone on from before what came of them is looked up: while one is fetched from
+    /// memory, so are the others.
+    const TOGETHER: usize = 16;
+    /// So many times that many states.
+    const PROGRESS_EVERY: usize = 1 << 10;
 
     let properties = model.properties();
     assert!(
@@ -73,78 +160,146 @@ where
         "a search over states cannot judge an `eventually`"
     );
 
-    let mut seen: Seen<M::State, M::Action> = IndexMap::default();
     let mut exploration =
         Exploration { states: 0, transitions: 0, depth: 0, exhaustive: true, findings: Vec::new() };
-    for start in model.init_states() {
-        seen.entry(start).or_insert(None);
-    }
-    let mut layer_end = seen.len();
-    let (mut actions, mut nexts) = (Vec::new(), Vec::new());
-    let mut at = 0;
-    while at < seen.len() {
-        if at == layer_end {
-            exploration.depth += 1;
-            layer_end = seen.len();
-        }
-        if at % PROGRESS_EVERY == 0 && !progress(seen.len() as u64) {
-            exploration.exhaustive = false;
-            break;
-        }
-        let Some((state, _)) = seen.get_index(at) else { break };
-        for property in &properties {
-            let holds = (property.condition)(model, state);
-            let is_failure = property.expectation == Expectation::Always;
-            if holds != is_failure && exploration.finding(property.name).is_none() {
-                let (start, steps) = way_to(at, &seen);
-                let property = property.name;
-                exploration.findings.push(Finding { property, is_failure, start, steps });
+    let mut open: Vec<_> = properties.iter().collect();
+    let mut seen = Seen::new();
+    let mut layer = model.init_states();
+    layer.retain(|state| seen.insert(fingerprint(state)));
+    let mut next_layer = Vec::new();
+    let mut successors = Successors::default();
+    let mut unasked = 0;
+    'layers: loop {
+        for some in layer.chunks(TOGETHER) {
+            if unasked == 0 {
+                unasked = PROGRESS_EVERY;
+                if !progress(seen.len as u64) {
+                    exploration.exhaustive = false;
+                    break 'layers;
+                }
+            }
+            unasked -= 1;
+            for state in some {
+                open.retain(|property| {
+                    let is_failure = property.expectation == Expectation::Always;
+                    let found = (property.condition)(model, state) != is_failure;
+                    if found {
+                        let (property, depth) = (property.name, exploration.depth);
+                        let state = fingerprint(state);
+                        exploration.findings.push(Finding { property, is_failure, depth, state });
+                    }
+                    !found
+                });
+                if let Until::Broken(property) = until
+                    && exploration.finding(property).is_some()
+                {
+                    exploration.exhaustive = false;
+                    break 'layers;
+                }
+                successors.find(model, state);
+            }
+            exploration.transitions += successors.states.len() as u64;
+            seen.fetch(successors.states.iter().map(|it| it.1));
+            for (next, of_next) in successors.states.drain(..) {
+                if seen.insert(of_next) {
+                    next_layer.push(next);
+                }
             }
         }
-        if let Until::Broken(property) = until
-            && exploration.finding(property).is_some()
-        {
-            exploration.exhaustive = false;
+        if next_layer.is_empty() {
             break;
         }
-        let number = u32::try_from(at).expect("fewer than 2^32 states");
-        model.actions(state, &mut actions);
-        for action in actions.drain(..) {
-            let Some(next) = model.next_state(state, action.clone()) else { continue };
-            if model.within_boundary(&next) {
-                nexts.push((next, action));
-            }
-        }
-        exploration.transitions += nexts.len() as u64;
-        for (next, action) in nexts.drain(..) {
-            seen.entry(next).or_insert(Some((number, action)));
-        }
-        at += 1;
+        exploration.depth += 1;
+        std::mem::swap(&mut layer, &mut next_layer);
+        next_layer.clear();
     }
-    exploration.states = seen.len() as u64;
+    exploration.states = seen.len as u64;
     exploration
 }
 
-/// Each state, by its number: with the number of the state it was first reached from, and by what.
-type Seen<S, A> = IndexMap<S, Option<(u32, A)>, FxBuildHasher>;
+/// What can come of some states.
+struct Successors<M: Model> {
+    actions: Vec<M::Action>,
+    states: Vec<(M::State, Fingerprint)>,
+}
 
-type Way<S, A> = (S, Vec<(A, S)>);
+impl<M: Model> Default for Successors<M> {
+    fn default() -> Successors<M> {
+        Successors { actions: Vec::new(), states: Vec::new() }
+    }
+}
 
-fn way_to<S: Clone, A: Clone>(end: usize, seen: &Seen<S, A>) -> Way<S, A> {
-    let mut steps = Vec::new();
-    let mut at = end;
-    loop {
-        let (state, from) = seen.get_index(at).expect("it was reached");
-        match from {
-            Some((from, action)) => {
-                steps.push((action.clone(), state.clone()));
-                at = *from as usize;
-            }
-            None => {
-                steps.reverse();
-                return (state.clone(), steps);
+impl<M: Model<State: Hash>> Successors<M> {
+    fn find(&mut self, model: &M, state: &M::State) {
+        model.actions(state, &mut self.actions);
+        for action in self.actions.drain(..) {
+            let Some(next) = model.next_state(state, action) else { continue };
+            if model.within_boundary(&next) {
+                let of_next = fingerprint(&next);
+                self.states.push((next, of_next));
             }
         }
+    }
+}
+
+impl Finding {
+    /// A shortest way to it, found by searching the same model again.
+    ///
+    /// # Panics
+    ///
+    /// Where the model is not the one it was found in.
+    #[must_use]
+    pub fn way<M>(&self, model: &M) -> Way<M>
+    where
+        M: Model<State: Hash, Action: Clone>,
+    {
+        let from = self.search_again(model);
+        let mut way = vec![self.state];
+        while let Some(&Some(before)) = way.last().map(|state| &from[state]) {
+            way.push(before);
+        }
+        way.reverse();
+        let start = model.init_states().into_iter().find(|state| fingerprint(state) == way[0]);
+        let start = start.expect("a way begins at an initial state");
+        let mut steps: Vec<(M::Action, M::State)> = Vec::new();
+        for wanted in &way[1..] {
+            let state = steps.last().map_or(&start, |step| &step.1);
+            let mut actions = Vec::new();
+            model.actions(state, &mut actions);
+            let step = actions.into_iter().find_map(|action| {
+                let next = model.next_state(state, action.clone())?;
+                (fingerprint(&next) == *wanted).then_some((action, next))
+            });
+            steps.push(step.expect("the model does again what it did"));
+        }
+        Way { start, steps }
+    }
+
+    /// From which state each was reached first, as far as this finding.
+    fn search_again<M>(&self, model: &M) -> FxHashMap<Fingerprint, Option<Fingerprint>>
+    where
+        M: Model<State: Hash>,
+    {
+        let mut from: FxHashMap<Fingerprint, Option<Fingerprint>> = FxHashMap::default();
+        let mut layer = model.init_states();
+        layer.retain(|state| from.insert(fingerprint(state), None).is_none());
+        let mut successors = Successors::default();
+        while !from.contains_key(&self.state) {
+            let mut next_layer = Vec::new();
+            for state in &layer {
+                let before = fingerprint(state);
+                successors.find(model, state);
+                for (next, of_next) in successors.states.drain(..) {
+                    if let Entry::Vacant(entry) = from.entry(of_next) {
+                        entry.insert(Some(before));
+                        next_layer.push(next);
+                    }
+                }
+            }
+            assert!(!next_layer.is_empty(), "what was found is not in this model");
+            layer = next_layer;
+        }
+        from
     }
 }
 
@@ -187,8 +342,20 @@ mod tests {
         let all = explore(&Grid, Until::Exhausted, |_| true);
         assert_eq!((all.states, all.transitions, all.depth), (16, 24, 6));
         assert!(all.exhaustive);
-        assert_eq!(all.finding("below_inv").expect("broken").steps.len(), 4);
-        assert_eq!(all.finding("corner_reach").expect("reached").steps.len(), 6);
+        for (property, depth) in [("below_inv", 4), ("corner_reach", 6)] {
+            let finding = all.finding(property).expect("found");
+            let way = finding.way(&Grid);
+            assert_eq!((finding.depth, way.steps.len() as u64), (depth, depth));
+            let mut at = way.start;
+            for (action, state) in way.steps {
+                assert_eq!(
+                    Grid.next_state(&at, action),
+                    Some(state),
+                    "each step is one of the model's"
+                );
+                at = state;
+            }
+        }
         assert!(all.finding("beyond_reach").is_none());
     }
 

@@ -21,24 +21,26 @@
 //! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
+mod marker;
 pub mod progress;
+mod properties;
+mod state;
 mod story;
 
-use std::sync::LazyLock;
+pub use marker::{Marker, Seen};
+pub use state::{Process, State, Watcher};
+
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Terms};
-use tidegate::reconcile::{Asks, Ledger, Listing, Roll, Sighting, Ticket};
-use tidegate::request::{Request, Standing};
-use tidegate::status::{Condition, condition};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{self, Effect, Event, Phase, ShutdownCause};
+use tidegate::reconcile::{Listing, Sighting};
+use tidegate::status::condition;
 
+use self::marker::{is_live, sighting_of};
 use crate::design::{Design, Guard};
-use crate::shell::started;
-
-const WATCHERS: usize = 2;
+use crate::packed::InPool;
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -51,116 +53,28 @@ pub struct GatewayModel {
     pub restarts: u8,
     /// User turns at once.
     pub users: u8,
+    /// Watchers; three at most.
+    pub watchers: usize,
 }
 
 impl GatewayModel {
     /// Enough of everything for every finding of the ablations, and small enough for a unit test.
     #[must_use]
     pub const fn small(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 2, restarts: 1, users: 1 }
+        GatewayModel { design, begins: 2, restarts: 1, users: 1, watchers: 2 }
     }
 
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 2, restarts: 1, users: 2 }
+        GatewayModel { design, begins: 2, restarts: 1, users: 2, watchers: 3 }
     }
 
     /// What is searched for runs that go on for ever: the whole graph is kept.
     #[must_use]
     pub const fn endless(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 1, restarts: 1, users: 1 }
+        GatewayModel { design, begins: 1, restarts: 1, users: 1, watchers: 2 }
     }
-}
-
-/// What lies at the marker's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Marker {
-    /// Nothing.
-    Absent,
-    /// A request of this boot.
-    Live,
-    /// A request of this boot that holds internal work.
-    LiveHold,
-    /// Bytes that say nothing.
-    Corrupt,
-    /// A request of another boot.
-    Stale,
-}
-
-/// What a look found there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
-    /// What lay there.
-    Marker(Marker),
-    /// Nothing could be told.
-    Error,
-}
-
-/// Where a watcher is in its round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Watcher {
-    /// Between rounds.
-    Resting,
-    /// It has looked, and not applied it yet.
-    Looked {
-        /// Taken when it looked.
-        ticket: Ticket,
-        /// What it saw.
-        seen: Seen,
-        /// Ghost: whether that is still what lies there.
-        current: bool,
-        /// Ghost: whether another look was applied since it began.
-        overtaken: bool,
-    },
-    /// Without the transition lock: the machine has stepped, the gate has not.
-    Stepped {
-        /// What the gate is yet to do.
-        effect: Effect,
-        /// Ghost: whether it is for the request that lies there now.
-        current: bool,
-    },
-}
-
-/// A living process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Process {
-    machine: Machine,
-    word: Word,
-    roll: Roll<(), Marker>,
-    ledger: Ledger,
-    watchers: [Watcher; WATCHERS],
-    /// User turns that have checked the gate and not claimed yet: only without atomic admission.
-    checked: u8,
-    /// Live user turns.
-    users: u8,
-    /// Live children of user turns.
-    children: u8,
-    /// Live internal turns.
-    internals: u8,
-    /// Ghost: a shutdown has begun, and its closing of the gate has returned.
-    shut: bool,
-    /// The phase and readiness last published since the shutdown began.
-    published: Option<(Phase, bool)>,
-}
-
-/// The whole state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    marker: Marker,
-    process: Option<Process>,
-    begins_left: u8,
-    restarts_left: u8,
-    /// Ghost: the request that lies there has been seen and closed for, and still lies there.
-    confirmed: bool,
-    /// Ghost: a user turn has started while `confirmed`.
-    started_while_draining: bool,
-    /// Ghost: something was admitted that the rule for closed gates does not let pass.
-    passed_unduly: bool,
-    /// Ghost: bytes that say nothing, or a look that saw nothing, opened the gate.
-    opened_unduly: bool,
-    /// Ghost: a look was applied that another had overtaken.
-    applied_overtaken: bool,
 }
 
 /// What can happen next: the actor, and what he does.
@@ -229,160 +143,6 @@ pub enum Action {
     },
 }
 
-/// What the shipped reader makes of a marker.
-#[derive(Clone, Copy)]
-struct Reading {
-    asks: Option<Terms>,
-    /// Whether it stands for a gateway that knows its epoch, and for one that does not.
-    stands: bool,
-    stands_where_epoch_is_unknown: bool,
-}
-
-fn read(marker: Marker) -> Reading {
-    static TABLE: LazyLock<[Reading; 5]> = LazyLock::new(|| {
-        let epoch = Epoch::from_texts(Some("this-boot"), None);
-        let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
-        [
-            "",
-            r#"{"action":"drain","epoch":"this-boot:"}"#,
-            r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#,
-            "{\"action\":\"dra",
-            r#"{"action":"drain","epoch":"another-boot:"}"#,
-        ]
-        .map(|text| {
-            let request = Request::parse(text.as_bytes());
-            let stands = |epoch: &Epoch| request.standing(epoch, now) == Standing::Live;
-            Reading {
-                asks: request.asks(),
-                stands: stands(&epoch),
-                stands_where_epoch_is_unknown: stands(&Epoch::default()),
-            }
-        })
-    });
-    TABLE[marker as usize]
-}
-
-impl Asks for Marker {
-    fn asks(&self) -> Option<Terms> {
-        read(*self).asks
-    }
-}
-
-fn is_live(design: Design) -> impl Fn(&Marker, Duration) -> bool {
-    let knows_its_epoch = design.has(Guard::Epoch);
-    move |marker, _first_seen| {
-        let read = read(*marker);
-        if knows_its_epoch { read.stands } else { read.stands_where_epoch_is_unknown }
-    }
-}
-
-fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker> {
-    match seen {
-        Seen::Marker(Marker::Absent) => Sighting::Absent,
-        Seen::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
-            Sighting::Unreadable(String::new())
-        }
-        Seen::Marker(marker) => Sighting::Present(marker),
-        Seen::Error => Sighting::Unreadable(String::new()),
-    }
-}
-
-impl Process {
-    /// From the first look to an open or closed gate.
-    fn start(design: Design, seen: Seen) -> Process {
-        let seen = if design.has(Guard::ReconcileBeforeAdmit) {
-            seen
-        } else {
-            Seen::Marker(Marker::Absent)
-        };
-        let first = [((), sighting_of(design, seen))];
-        let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live(design));
-        let (machine, word) = started(roll.wanted());
-        Process {
-            machine,
-            word,
-            roll,
-            ledger: Ledger::default(),
-            watchers: [Watcher::Resting; WATCHERS],
-            checked: 0,
-            users: 0,
-            children: 0,
-            internals: 0,
-            shut: false,
-            published: None,
-        }
-    }
-
-    fn perform(&mut self, design: Design, effect: Effect) {
-        let effect = match effect {
-            // Without the sticky bit a shutdown is one more drain that holds everything.
-            Effect::ShutGate if !design.has(Guard::StickyShutdown) => {
-                Effect::CloseGate { hold_internal: true }
-            }
-            effect => effect,
-        };
-        self.word = self.word.perform(effect).unwrap_or(self.word);
-    }
-
-    /// Steps and performs at once: what the transition lock makes one step.
-    fn happened(&mut self, design: Design, event: Event) -> bool {
-        let Ok(step) = machine::step(self.machine, event) else { return false };
-        self.machine = step.next;
-        self.perform(design, step.effect);
-        if self.machine.phase().is_shut() && !self.shut {
-            self.shut = true;
-            self.published = None;
-        }
-        true
-    }
-
-    /// The keeper of the count: what is live, as against what is counted.
-    fn live(&self) -> InFlight {
-        InFlight {
-            user: u32::from(self.users) + u32::from(self.children),
-            internal: u32::from(self.internals),
-        }
-    }
-}
-
-impl State {
-    /// What the living process amounts to; for a component of an author's own.
-    #[must_use]
-    pub fn condition(&self) -> Option<Condition> {
-        self.process.as_ref().map(|process| condition(process.machine, process.word))
-    }
-
-    /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
-    fn marker_becomes(&mut self, marker: Marker) {
-        self.marker = marker;
-        self.confirmed = false;
-        for watcher in self.process.iter_mut().flat_map(|process| &mut process.watchers) {
-            if let Watcher::Looked { current, .. } | Watcher::Stepped { current, .. } = watcher {
-                *current = false;
-            }
-        }
-    }
-
-    /// User turns that are counted and not live.
-    fn leaked(&self) -> Option<u8> {
-        let process = self.process.as_ref()?;
-        u8::try_from(process.word.in_flight().user.saturating_sub(process.live().user)).ok()
-    }
-
-    /// A turn at the gate.
-    fn admit(&mut self, arrival: Arrival) -> Option<()> {
-        let process = self.process.as_mut()?;
-        let before = process.word;
-        process.word = before.admit(arrival).ok()?;
-        let is_new_user = arrival == Arrival::New(Origin::User);
-        self.started_while_draining |= is_new_user && self.confirmed;
-        self.passed_unduly |= before.is_sealed()
-            || (before.is_closed() && is_new_user)
-            || process.machine.phase() == Phase::Stopped;
-        Some(())
-    }
-}
-
 impl GatewayModel {
     /// One look applied: to the machine always, to the gate at once or later.
     fn apply(self, state: &mut State, watcher: usize) -> Option<()> {
@@ -392,7 +152,10 @@ impl GatewayModel {
         };
         process.watchers[watcher] = Watcher::Resting;
         match process.ledger.accept(ticket) {
-            Ok(ledger) => process.ledger = ledger,
+            Ok(ledger) => {
+                process.ledger = ledger;
+                process.renumber();
+            }
             Err(_) if self.design.has(Guard::ObservationOrder) => return Some(()),
             Err(_) => {}
         }
@@ -407,7 +170,9 @@ impl GatewayModel {
             sighting => sighting,
         };
         let was = process.machine.phase();
-        process.roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live(self.design));
+        let mut roll = (*process.roll).clone();
+        roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live(self.design));
+        process.roll = roll.pooled();
         let event = process.roll.event();
         if self.design.has(Guard::TransitionLock) {
             process.happened(self.design, event);
@@ -463,56 +228,58 @@ impl Model for GatewayModel {
         }]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         use Action as A;
-        actions.extend([
-            A::ControllerBegins { hold: false },
-            A::ControllerBegins { hold: true },
-            A::ControllerCancels,
-            A::MarkerIsCorrupted,
-            A::UserTurnEnds,
-            A::InternalArrives,
-            A::InternalTurnEnds,
-            A::ChildArrives,
-            A::ChildEnds,
-            A::SignalArrives,
-            A::DeadlinePasses,
-            A::KeeperSeesEmptyGate,
-            A::LoopEnds,
-            A::StatusIsPublished,
-            A::ProcessDies,
-            A::MachineReboots,
-            A::ProcessStarts { fails: false },
-            A::ProcessStarts { fails: true },
-        ]);
+        if state.begins_left > 0 {
+            actions.extend([false, true].map(|hold| A::ControllerBegins { hold }));
+        }
+        if state.marker != Marker::Absent {
+            actions.extend([A::ControllerCancels, A::MarkerIsCorrupted]);
+        }
+        if state.restarts_left > 0 && !state.lives() {
+            actions.extend([false, true].map(|fails| A::ProcessStarts { fails }));
+        }
+        let Some(process) = &state.process else { return };
+        actions.extend([A::ProcessDies, A::MachineReboots, A::InternalArrives, A::LoopEnds]);
         if self.design.has(Guard::AtomicAdmission) {
             actions.push(A::UserArrives);
         } else {
             actions.extend([A::UserChecks, A::UserClaims]);
         }
-        for watcher in 0..WATCHERS {
-            actions.extend([
-                A::WatcherLooks { watcher, fails: false },
-                A::WatcherLooks { watcher, fails: true },
-                A::WatcherApplies { watcher },
-            ]);
-            if !self.design.has(Guard::TransitionLock) {
-                actions.push(A::WatcherPerforms { watcher });
+        if process.users > 0 {
+            actions.extend([A::UserTurnEnds, A::ChildArrives, A::ChildEnds]);
+        }
+        if process.internals > 0 {
+            actions.push(A::InternalTurnEnds);
+        }
+        if process.machine.phase().is_shut() {
+            actions.extend([A::DeadlinePasses, A::KeeperSeesEmptyGate, A::StatusIsPublished]);
+        } else {
+            actions.push(A::SignalArrives);
+        }
+        let watchers = process.watchers.iter().take(self.watchers).enumerate();
+        for (watcher, at) in watchers {
+            match at {
+                // After the end, nobody looks.
+                Watcher::Resting if process.machine.phase() == Phase::Stopped => {}
+                Watcher::Resting => {
+                    actions.extend([false, true].map(|fails| A::WatcherLooks { watcher, fails }));
+                }
+                Watcher::Looked { .. } => actions.push(A::WatcherApplies { watcher }),
+                Watcher::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
             }
         }
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
-        let mut state = before.clone();
+        let mut state = *before;
         match action {
             Action::ControllerBegins { hold } => {
                 lower(&mut state.begins_left)?;
                 state.marker_becomes(if hold { Marker::LiveHold } else { Marker::Live });
             }
             Action::ControllerCancels => {
-                if state.marker == Marker::Absent {
-                    return None;
-                }
                 state.marker_becomes(Marker::Absent);
             }
             Action::MarkerIsCorrupted => match state.marker {
@@ -530,13 +297,6 @@ impl Model for GatewayModel {
                 }
             }
             Action::ProcessStarts { fails } => {
-                if state
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.machine.phase() != Phase::Stopped)
-                {
-                    return None;
-                }
                 lower(&mut state.restarts_left)?;
                 let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
                 let process = Process::start(self.design, seen);
@@ -591,107 +351,12 @@ impl Model for GatewayModel {
                 action,
             )?,
         }
-        if let Some(process) = &mut state.process {
-            let Process { ledger, watchers, .. } = process;
-            ledger.renumber(watchers.iter_mut().filter_map(|watcher| match watcher {
-                Watcher::Looked { ticket, .. } => Some(ticket),
-                Watcher::Resting | Watcher::Stepped { .. } => None,
-            }));
-        }
-        (state != *before).then_some(state)
+        debug_assert!(state != *before, "{action} changes something");
+        Some(state)
     }
 
     fn properties(&self) -> Vec<Property<GatewayModel>> {
-        fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
-            state.process.as_ref().is_some_and(holds)
-        }
-        vec![
-            // Property: TG-S1 shutdown_wins
-            Property::always("shutdown_wins_inv", |_, state: &State| {
-                !process(state, |it| {
-                    it.shut
-                        && (!it.word.is_closed()
-                            || it.published.is_some_and(|(phase, ready)| ready || !phase.is_shut()))
-                })
-            }),
-            Property::sometimes("shutdown_wins_reach", |_, state: &State| {
-                process(state, |it| {
-                    let about_to_release = |watcher: &Watcher| {
-                        matches!(
-                            watcher,
-                            Watcher::Looked {
-                                seen: Seen::Marker(Marker::Absent),
-                                current: true,
-                                ..
-                            }
-                        )
-                    };
-                    it.machine.phase() == Phase::ShuttingDown
-                        && it.machine.generation() > 0
-                        && it.users > 0
-                        && it.watchers.iter().any(about_to_release)
-                })
-            }),
-            // Property: TG-S2 no_new_turn_while_draining
-            Property::always("no_new_turn_while_draining_step", |_, state: &State| {
-                !state.started_while_draining
-            }),
-            Property::sometimes("no_new_turn_while_draining_reach", |_, state: &State| {
-                let refused = |it: &Process| it.word.admit(Arrival::New(Origin::User)).is_err();
-                state.confirmed && process(state, |it| refused(it) && it.users > 0 && !it.shut)
-            }),
-            Property::sometimes("drain_is_undone_reach", |_, state: &State| {
-                state.begins_left == 0
-                    && process(state, |it| {
-                        it.machine.phase() == Phase::Running
-                            && it.machine.generation() > 1
-                            && it.users > 0
-                    })
-            }),
-            // Property: TG-S5 ack_means_closed
-            Property::always("ack_means_closed_inv", |_, state: &State| {
-                state
-                    .process
-                    .as_ref()
-                    .is_none_or(|it| it.machine.phase() == Phase::Running || it.word.is_closed())
-            }),
-            Property::sometimes("ack_means_closed_reach", |_, state: &State| {
-                state.confirmed && process(state, |it| it.word.is_closed())
-            }),
-            // Property: TG-S3 bypass_is_bounded
-            Property::always("bypass_is_bounded_inv", |_, state: &State| {
-                !state.passed_unduly
-                    && state.process.as_ref().is_none_or(|it| it.word.in_flight() == it.live())
-            }),
-            Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
-                state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
-            }),
-            // Property: TG-S10 fail_safe
-            Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
-            Property::sometimes("fail_safe_reach", |_, state: &State| {
-                let blind = |watcher: &Watcher| {
-                    matches!(watcher, Watcher::Looked { seen: Seen::Error, .. })
-                };
-                state.marker == Marker::Corrupt
-                    && process(state, |it| {
-                        it.machine.phase() == Phase::ExternallyDraining
-                            && it.watchers.iter().any(blind)
-                    })
-            }),
-            // Property: TG-S11 latest_observation_wins
-            Property::always("latest_observation_wins_inv", |_, state: &State| {
-                !state.applied_overtaken
-            }),
-            Property::sometimes("latest_observation_wins_reach", |_, state: &State| {
-                let late = |watcher: &Watcher| {
-                    matches!(watcher, Watcher::Looked { overtaken: true, current: false, .. })
-                };
-                process(state, |it| it.watchers.iter().any(late))
-            }),
-            Property::sometimes("seal_reach", |_, state: &State| {
-                state.confirmed && process(state, |it| condition(it.machine, it.word).quiesced)
-            }),
-        ]
+        properties::properties()
     }
 }
 
@@ -706,11 +371,6 @@ impl GatewayModel {
     ) -> Option<()> {
         match action {
             Action::WatcherLooks { watcher, fails } => {
-                if process.watchers[watcher] != Watcher::Resting
-                    || process.machine.phase() == Phase::Stopped
-                {
-                    return None;
-                }
                 let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
                 process.watchers[watcher] = Watcher::Looked {
                     ticket: process.ledger.begin(),
@@ -768,7 +428,9 @@ impl GatewayModel {
             Action::StatusIsPublished => {
                 process.shut.then_some(())?;
                 let condition = condition(process.machine, process.word);
-                process.published = Some((condition.phase, condition.ready));
+                let published = Some((condition.phase, condition.ready));
+                (process.published != published).then_some(())?;
+                process.published = published;
             }
             // Handled by `next_state`, which needs more than the process.
             Action::ControllerBegins { .. }

@@ -11,6 +11,7 @@ pub mod explorer;
 pub mod gate;
 pub mod gateway;
 pub mod liveness;
+mod packed;
 mod report;
 mod shell;
 pub mod status;

@@ -46,8 +46,12 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:3000")]
         listen: SocketAddr,
     },
-    /// Both engines on every model, one after the other: states a second.
-    Bench,
+    /// Both engines on every model, or on these, one after the other: states a second.
+    Bench {
+        /// Which.
+        #[arg(default_values = MODELS, value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
+        models: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -81,8 +85,8 @@ fn main() -> ExitCode {
             serve(model, *listen);
             ExitCode::SUCCESS
         }
-        Some(Command::Bench) => {
-            print!("{}", bench());
+        Some(Command::Bench { models }) => {
+            print!("{}", bench(models));
             ExitCode::SUCCESS
         }
     }

@@ -19,6 +19,8 @@ pub struct EngineRun {
     pub engine: &'static str,
     /// Distinct states.
     pub states: u64,
+    /// Steps between them, those to states seen before included.
+    pub steps: u64,
     /// The properties it found broken.
     pub broken: Vec<&'static str>,
     /// The properties it found reachable.
@@ -27,17 +29,18 @@ pub struct EngineRun {
     pub took: Duration,
 }
 
-pub(crate) const ENGINE_COLUMNS: [&str; 5] =
-    ["model", "engine", "distinct states", "states/s", "time"];
+pub(crate) const ENGINE_COLUMNS: [&str; 6] =
+    ["model", "engine", "distinct states", "steps", "states/s", "time"];
 
 impl EngineRun {
-    pub(crate) fn row(&self) -> [String; 5] {
+    pub(crate) fn row(&self) -> [String; 6] {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = self.states as f64 / self.took.as_secs_f64();
         [
             self.model.to_owned(),
             self.engine.to_owned(),
             thousands(self.states),
+            thousands(self.steps),
             format!("{:.0} k", rate / 1000.0),
             seconds(self.took),
         ]
@@ -69,7 +72,7 @@ pub struct OriginalRun {
     /// Distinct states seen; not all there are.
     pub states: u64,
     /// The properties that break, and in how many steps at least.
-    pub broken: Vec<(&'static str, usize)>,
+    pub broken: Vec<(&'static str, u64)>,
 }
 
 /// What came of switching guards off.
@@ -283,7 +286,7 @@ impl Report {
     }
 
     /// Each engine's count of each model.
-    pub(crate) fn engine_rows(&self) -> Vec<[String; 5]> {
+    pub(crate) fn engine_rows(&self) -> Vec<[String; 6]> {
         let columns = std::iter::once(ENGINE_COLUMNS.map(str::to_owned));
         columns.chain(self.engines.iter().map(EngineRun::row)).collect()
     }
@@ -442,6 +445,7 @@ mod tests {
             model,
             engine: "explorer",
             states,
+            steps: 7,
             broken: broken.into_iter().collect(),
             reached: reached.to_vec(),
             took: Duration::from_secs(1),

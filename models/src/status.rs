@@ -15,6 +15,8 @@
 //! says, and the steps of one write (a rename is one; a replay of every crash point has the others).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 use stateright::{Model, Property};
 use tidegate::Body;
@@ -23,6 +25,7 @@ use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::status::{Condition, Reading, condition, desired_state};
 
 use crate::design::{Design, Guard};
+use crate::packed::{Bits, InPool, Pool, Pooled};
 use crate::shell::{applied, started};
 
 /// Threads of one process that publish.
@@ -54,18 +57,18 @@ impl StatusModel {
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> StatusModel {
-        StatusModel { design, drains: 2, starts: 3, failures: 2 }
+        StatusModel { design, drains: 4, starts: 4, failures: 4 }
     }
 }
 
 /// What a status file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
     /// By which process: how many were started before it.
     by: u8,
     sequence: u8,
     /// `None` while it is starting.
-    condition: Option<Condition>,
+    condition: Option<Pooled<Condition>>,
     /// What is wanted: that it is not to be started again.
     stays_down: bool,
 }
@@ -74,7 +77,7 @@ struct Written {
 type Publisher = Option<Written>;
 
 /// A living process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     number: u8,
     machine: Machine,
@@ -82,13 +85,13 @@ struct Process {
     sequence: u8,
     publishers: [Publisher; PUBLISHERS],
     /// What it knows to be on disk.
-    on_disk: Option<Condition>,
+    on_disk: Option<Pooled<Condition>>,
     /// Its last status is written.
     finished: bool,
 }
 
 /// The whole state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     processes: [Option<Process>; PROCESSES],
     /// Which process holds the home's lock.
@@ -143,8 +146,8 @@ impl Process {
         Some(())
     }
 
-    fn condition(&self) -> Condition {
-        condition(self.machine, self.word)
+    fn condition(&self) -> Pooled<Condition> {
+        condition(self.machine, self.word).pooled()
     }
 
     /// Whether nothing is being written, and nothing is to be.
@@ -157,18 +160,86 @@ impl State {
     /// Whether a reader would take the gateway to be alive and running.
     fn is_believed_running(&self, design: Design) -> bool {
         let Some(Written { by, condition: Some(condition), .. }) = self.file else { return false };
-        let word = if condition.phase == Phase::Running { "running" } else { "draining" };
-        let text = format!(r#"{{"incarnation":"{by}","gateway_state":"{word}"}}"#);
-        let owner = |by: u8| Body::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
         // Who does not look at the lock takes it to be held by whoever wrote.
         let holder = if design.has(Guard::AliveByLock) { self.lock } else { Some(by) };
-        Reading::new(text.as_bytes(), holder.and_then(owner).as_ref()).is_drainable()
+        let holder = holder.map_or(0, |holder| usize::from(holder) + 1);
+        BELIEVED[usize::from(by)][usize::from(condition.phase == Phase::Running)][holder]
     }
 
     fn write(&mut self, written: Written) {
         let before = self.file.filter(|it| it.by == written.by);
         self.went_back |= before.is_some_and(|it| it.sequence > written.sequence);
         self.file = Some(written);
+    }
+}
+
+/// How many processes can start in any configuration.
+const STARTS_MAX: usize = 8;
+
+/// What the shipped reader makes of a status: written by which process, whether it says running, and who
+/// holds the lock, if anybody does.
+static BELIEVED: LazyLock<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = LazyLock::new(|| {
+    let owner = |by: usize| Body::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
+    std::array::from_fn(|by| {
+        ["draining", "running"].map(|word| {
+            let text = format!(r#"{{"incarnation":"{by}","gateway_state":"{word}"}}"#);
+            let believed = |holder: Option<Body>| {
+                Reading::new(text.as_bytes(), holder.as_ref()).is_drainable()
+            };
+            std::array::from_fn(|holder| believed(holder.checked_sub(1).and_then(owner)))
+        })
+    })
+});
+
+impl Written {
+    fn pack(self, bits: Bits) -> Bits {
+        bits.put(self.by, 3)
+            .put(self.sequence, 6)
+            .put(self.condition.map_or(0, |it| it.number() + 1), 8)
+            .put(self.stays_down, 1)
+    }
+}
+
+impl Process {
+    fn pack(&self) -> Bits {
+        let bits = Bits::default()
+            .put(self.number, 3)
+            .put_machine(self.machine)
+            .put_word(self.word)
+            .put(self.sequence, 6)
+            .put(self.on_disk.map_or(0, |it| it.number() + 1), 8)
+            .put(self.finished, 1);
+        self.publishers.iter().fold(bits, |bits, publisher| {
+            let bits = bits.put(publisher.is_some(), 1);
+            publisher.map_or(bits, |written| written.pack(bits))
+        })
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let bits = Bits::default()
+            .put(self.lock.map_or(0, |holder| holder + 1), 4)
+            .put(self.drains_left, 3)
+            .put(self.started, 4)
+            .put(self.failures_left, 3)
+            .put(self.operator_stopped, 1)
+            .put(self.went_back, 1)
+            .put(self.left_down, 1)
+            .put(self.file.is_some(), 1)
+            .put(self.processes[0].is_some(), 1)
+            .put(self.processes[1].is_some(), 1);
+        self.file.map_or(bits, |written| written.pack(bits)).finish(hasher);
+        for process in self.processes.iter().flatten() {
+            process.pack().finish(hasher);
+        }
+    }
+}
+
+impl InPool for Condition {
+    fn pool() -> &'static Pool<Condition> {
+        static POOL: Pool<Condition> = Pool::new();
+        &POOL
     }
 }
 
@@ -198,7 +269,7 @@ impl StatusModel {
             on_disk: if replaces {
                 None
             } else {
-                first.condition.map(|_| condition(machine, word))
+                first.condition.map(|_| condition(machine, word).pooled())
             },
             finished: false,
         });
@@ -238,9 +309,7 @@ impl StatusModel {
                 let is_locked = process.publishers.iter().any(Option::is_some);
                 let may = !is_locked || !design.has(Guard::PublisherLock);
                 let condition = process.condition();
-                (may && !process.finished && process.publishers[publisher].is_none())
-                    .then_some(())?;
-                (process.on_disk != Some(condition)).then_some(())?;
+                (may && process.on_disk != Some(condition)).then_some(())?;
                 if !design.has(Guard::PublisherLock) {
                     process.sequence += 1;
                 }
@@ -284,7 +353,7 @@ impl StatusModel {
             }
             Action::ProcessStarts => self.start(state)?,
             Action::SupervisorLooks => {
-                (state.processes == [None; PROCESSES] && !state.left_down).then_some(())?;
+                (!state.left_down).then_some(())?;
                 state.left_down = state.file?.stays_down && !state.operator_stopped;
             }
         }
@@ -310,26 +379,34 @@ impl Model for StatusModel {
         }]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         use Action as A;
-        for process in 0..PROCESSES {
-            actions.extend([
-                A::DrainIsWanted(process),
-                A::DrainIsUnwanted(process),
-                A::SignalArrives(process),
-                A::OperatorStops(process),
-                A::GateIsEmpty(process),
-                A::ProcessDies(process),
-            ]);
-            for publisher in 0..PUBLISHERS {
-                actions.extend([
-                    A::PublisherReads(process, publisher),
-                    A::PublisherWrites { process, publisher, fails: false },
-                    A::PublisherWrites { process, publisher, fails: true },
-                ]);
+        for (process, it) in state.processes.iter().enumerate() {
+            let Some(it) = it else { continue };
+            actions.push(A::ProcessDies(process));
+            match it.machine.phase() {
+                Phase::Running if state.drains_left > 0 => actions.push(A::DrainIsWanted(process)),
+                Phase::ExternallyDraining => actions.push(A::DrainIsUnwanted(process)),
+                Phase::ShuttingDown => actions.push(A::GateIsEmpty(process)),
+                Phase::Running | Phase::Stopped => {}
+            }
+            if !it.machine.phase().is_shut() {
+                actions.extend([A::SignalArrives(process), A::OperatorStops(process)]);
+            }
+            for (publisher, has_read) in it.publishers.iter().enumerate() {
+                if has_read.is_some() {
+                    let writes = |fails| A::PublisherWrites { process, publisher, fails };
+                    actions.extend([false, true].map(writes));
+                } else if !it.finished {
+                    actions.push(A::PublisherReads(process, publisher));
+                }
             }
         }
-        actions.extend([A::ProcessStarts, A::SupervisorLooks]);
+        actions.push(A::ProcessStarts);
+        if state.processes == [None; PROCESSES] {
+            actions.push(A::SupervisorLooks);
+        }
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
@@ -406,7 +483,7 @@ impl fmt::Display for Action {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let phase = |condition: Option<Condition>| {
+        let phase = |condition: Option<Pooled<Condition>>| {
             condition.map_or("starting".to_owned(), |it| it.phase.to_string())
         };
         match self.file {

@@ -100,7 +100,8 @@ impl Model for Scaled {
 }
 
 fn scaled(writes_the_status: bool) -> Scaled {
-    let gateway = GatewayModel { design: Design::tidegate(), begins: 1, restarts: 0, users: 1 };
+    let gateway =
+        GatewayModel { design: Design::tidegate(), begins: 1, restarts: 0, users: 1, watchers: 2 };
     Scaled { gateway, writes_the_status }
 }
 
@@ -114,8 +115,9 @@ fn one_that_leaves_the_status_to_its_writer_breaks_nothing() {
 
 #[test]
 fn one_that_writes_what_it_thinks_breaks_tg_s8() {
-    let found = explore(&scaled(true), Until::Broken("status_is_faithful_inv"), |_| true);
-    let broken = found.finding("status_is_faithful_inv").expect("U16");
+    let naive = scaled(true);
+    let found = explore(&naive, Until::Broken("status_is_faithful_inv"), |_| true);
+    let broken = found.finding("status_is_faithful_inv").expect("U16").way(&naive);
     let steps: Vec<_> = broken.steps.iter().map(|(action, _)| action.clone()).collect();
     // Whatever has the gateway at something else than running, published, and then the message.
     assert_eq!(steps.last(), Some(&Action::MessageWakes), "{steps:?}");

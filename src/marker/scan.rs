@@ -217,9 +217,14 @@ impl Eyes {
         let for_good = tells_of_every_change(&directory);
         let mut scan = Scan::begin(known.to_vec());
         let mut named = Vec::new();
+        // The directory's times before the listing before, and before the one to come.
+        let mut times = [times_of(&found); 2];
         loop {
             let names = Names::of(Dir::read_from(&directory)?, |_| true)?;
-            match scan.listed(names.slots) {
+            let now = times_of(&rustix::fs::fstat(&directory)?);
+            let moved = now != times[0];
+            times = [times[1], now];
+            match scan.listed(names.slots, moved) {
                 Next::Sight(slots) => {
                     named.clear();
                     named.extend(slots.into_iter().map(|slot| {

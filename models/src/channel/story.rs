@@ -31,7 +31,8 @@ impl fmt::Display for Action {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("requests")?;
-        for (place, request) in &self.files {
+        for (place, file) in self.files.iter().enumerate() {
+            let Some(request) = file else { continue };
             let by = match request.by {
                 Asker::First => "first",
                 Asker::Second => "second",

@@ -1,0 +1,93 @@
+//! What can lie at the marker's name, and what the shipped reader makes of it.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use tidegate::epoch::{Epoch, Now};
+use tidegate::machine::Terms;
+use tidegate::reconcile::{Asks, Sighting};
+use tidegate::request::{Request, Standing};
+
+use crate::design::{Design, Guard};
+
+/// What lies at the marker's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Marker {
+    /// Nothing.
+    Absent,
+    /// A request of this boot.
+    Live,
+    /// A request of this boot that holds internal work.
+    LiveHold,
+    /// Bytes that say nothing.
+    Corrupt,
+    /// A request of another boot.
+    Stale,
+}
+
+/// What a look found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// What lay there.
+    Marker(Marker),
+    /// Nothing could be told.
+    Error,
+}
+
+/// What the shipped reader makes of a marker.
+#[derive(Clone, Copy)]
+struct Reading {
+    asks: Option<Terms>,
+    /// Whether it stands for a gateway that knows its epoch, and for one that does not.
+    stands: bool,
+    stands_where_epoch_is_unknown: bool,
+}
+
+fn read(marker: Marker) -> Reading {
+    static TABLE: LazyLock<[Reading; 5]> = LazyLock::new(|| {
+        let epoch = Epoch::from_texts(Some("this-boot"), None);
+        let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
+        [
+            "",
+            r#"{"action":"drain","epoch":"this-boot:"}"#,
+            r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#,
+            "{\"action\":\"dra",
+            r#"{"action":"drain","epoch":"another-boot:"}"#,
+        ]
+        .map(|text| {
+            let request = Request::parse(text.as_bytes());
+            let stands = |epoch: &Epoch| request.standing(epoch, now) == Standing::Live;
+            Reading {
+                asks: request.asks(),
+                stands: stands(&epoch),
+                stands_where_epoch_is_unknown: stands(&Epoch::default()),
+            }
+        })
+    });
+    TABLE[marker as usize]
+}
+
+impl Asks for Marker {
+    fn asks(&self) -> Option<Terms> {
+        read(*self).asks
+    }
+}
+
+pub(super) fn is_live(design: Design) -> impl Fn(&Marker, Duration) -> bool {
+    let knows_its_epoch = design.has(Guard::Epoch);
+    move |marker, _first_seen| {
+        let read = read(*marker);
+        if knows_its_epoch { read.stands } else { read.stands_where_epoch_is_unknown }
+    }
+}
+
+pub(super) fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker> {
+    match seen {
+        Seen::Marker(Marker::Absent) => Sighting::Absent,
+        Seen::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
+            Sighting::Unreadable(String::new())
+        }
+        Seen::Marker(marker) => Sighting::Present(marker),
+        Seen::Error => Sighting::Unreadable(String::new()),
+    }
+}

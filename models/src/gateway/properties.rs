@@ -1,0 +1,97 @@
+//! What must hold of the gateway in every state, and what must be reachable lest that be in vain.
+
+use stateright::Property;
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::machine::Phase;
+use tidegate::status::condition;
+
+use super::GatewayModel;
+use super::marker::{Marker, Seen};
+use super::state::{Process, State, Watcher};
+
+pub(super) fn properties() -> Vec<Property<GatewayModel>> {
+    fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+        state.process.as_ref().is_some_and(holds)
+    }
+    vec![
+        // Property: TG-S1 shutdown_wins
+        Property::always("shutdown_wins_inv", |_, state: &State| {
+            !process(state, |it| {
+                it.shut
+                    && (!it.word.is_closed()
+                        || it.published.is_some_and(|(phase, ready)| ready || !phase.is_shut()))
+            })
+        }),
+        Property::sometimes("shutdown_wins_reach", |_, state: &State| {
+            process(state, |it| {
+                let about_to_release = |watcher: &Watcher| {
+                    matches!(
+                        watcher,
+                        Watcher::Looked { seen: Seen::Marker(Marker::Absent), current: true, .. }
+                    )
+                };
+                it.machine.phase() == Phase::ShuttingDown
+                    && it.machine.generation() > 0
+                    && it.users > 0
+                    && it.watchers.iter().any(about_to_release)
+            })
+        }),
+        // Property: TG-S2 no_new_turn_while_draining
+        Property::always("no_new_turn_while_draining_step", |_, state: &State| {
+            !state.started_while_draining
+        }),
+        Property::sometimes("no_new_turn_while_draining_reach", |_, state: &State| {
+            let refused = |it: &Process| it.word.admit(Arrival::New(Origin::User)).is_err();
+            state.confirmed && process(state, |it| refused(it) && it.users > 0 && !it.shut)
+        }),
+        Property::sometimes("drain_is_undone_reach", |_, state: &State| {
+            state.begins_left == 0
+                && process(state, |it| {
+                    it.machine.phase() == Phase::Running
+                        && it.machine.generation() > 1
+                        && it.users > 0
+                })
+        }),
+        // Property: TG-S5 ack_means_closed
+        Property::always("ack_means_closed_inv", |_, state: &State| {
+            state
+                .process
+                .as_ref()
+                .is_none_or(|it| it.machine.phase() == Phase::Running || it.word.is_closed())
+        }),
+        Property::sometimes("ack_means_closed_reach", |_, state: &State| {
+            state.confirmed && process(state, |it| it.word.is_closed())
+        }),
+        // Property: TG-S3 bypass_is_bounded
+        Property::always("bypass_is_bounded_inv", |_, state: &State| {
+            !state.passed_unduly
+                && state.process.as_ref().is_none_or(|it| it.word.in_flight() == it.live())
+        }),
+        Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
+            state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
+        }),
+        // Property: TG-S10 fail_safe
+        Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
+        Property::sometimes("fail_safe_reach", |_, state: &State| {
+            let blind =
+                |watcher: &Watcher| matches!(watcher, Watcher::Looked { seen: Seen::Error, .. });
+            state.marker == Marker::Corrupt
+                && process(state, |it| {
+                    it.machine.phase() == Phase::ExternallyDraining && it.watchers.iter().any(blind)
+                })
+        }),
+        // Property: TG-S11 latest_observation_wins
+        Property::always("latest_observation_wins_inv", |_, state: &State| {
+            !state.applied_overtaken
+        }),
+        Property::sometimes("latest_observation_wins_reach", |_, state: &State| {
+            let late = |watcher: &Watcher| {
+                matches!(watcher, Watcher::Looked { overtaken: true, current: false, .. })
+            };
+            process(state, |it| it.watchers.iter().any(late))
+        }),
+        Property::sometimes("seal_reach", |_, state: &State| {
+            state.confirmed && process(state, |it| condition(it.machine, it.word).quiesced)
+        }),
+    ]
+}

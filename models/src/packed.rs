@@ -1,0 +1,179 @@
+//! What makes a state small: cheap to copy, to compare and to hash. It owns no meaning; a state is what
+//! its fields say, and what is here must tell apart whatever they tell apart.
+
+#![expect(clippy::inline_always, reason = "where a field goes is then known when it is compiled")]
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Mutex;
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use tidegate::gate::word::Word;
+use tidegate::machine::{Machine, ShutdownCause};
+
+/// The fields of a state as one number, each in as many bits as it needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Bits {
+    bits: u128,
+    used: u32,
+}
+
+impl Bits {
+    /// One more field. What needs more bits than it was given would pass for another state, so it is
+    /// refused.
+    #[inline(always)]
+    pub(crate) fn put(self, field: impl Into<u64>, width: u32) -> Bits {
+        let field = field.into();
+        assert!(field >> width == 0 && self.used + width <= 128, "{field} in {width} bits");
+        Bits { bits: self.bits | u128::from(field) << self.used, used: self.used + width }
+    }
+
+    /// A gate with at most seven turns of each origin: ten bits.
+    #[inline(always)]
+    pub(crate) fn put_word(self, word: Word) -> Bits {
+        let in_flight = word.in_flight();
+        self.put(word.bits() & 0xf, 4).put(in_flight.user, 3).put(in_flight.internal, 3)
+    }
+
+    /// A machine that closes less than 2¹² times: nineteen bits.
+    #[inline(always)]
+    pub(crate) fn put_machine(self, machine: Machine) -> Bits {
+        let cause = match machine.cause() {
+            None => 0_u8,
+            Some(ShutdownCause::Sigterm) => 1,
+            Some(ShutdownCause::Sigint) => 2,
+            Some(ShutdownCause::Operator) => 3,
+            Some(ShutdownCause::LoopEnded) => 4,
+            Some(other) => unreachable!("no model shuts down by {other}"),
+        };
+        let terms = machine.terms();
+        self.put(machine.phase() as u8, 2)
+            .put(machine.generation(), 12)
+            .put(terms.hold_internal, 1)
+            .put(terms.suppress_notification, 1)
+            .put(cause, 3)
+    }
+
+    /// The number itself, to be hashed.
+    #[inline]
+    pub(crate) fn finish<H: Hasher>(self, hasher: &mut H) {
+        hasher.write_u128(self.bits);
+    }
+}
+
+/// A value of which there are few, as a state holds it: by its number. Two with one number are equal, and
+/// none is ever dropped.
+pub(crate) struct Pooled<T: 'static>(&'static Numbered<T>);
+
+struct Numbered<T> {
+    number: u32,
+    value: T,
+}
+
+/// Every value of a type that any state has held.
+pub(crate) struct Pool<T: 'static> {
+    /// Guards the numbering.
+    numbers: Mutex<FxHashMap<T, Pooled<T>>>,
+}
+
+impl<T> Pool<T> {
+    pub(crate) const fn new() -> Pool<T> {
+        Pool { numbers: Mutex::new(FxHashMap::with_hasher(FxBuildHasher)) }
+    }
+}
+
+/// A type with a pool.
+pub(crate) trait InPool: Clone + Eq + Hash + Send + Sized + Sync + 'static {
+    /// The one of all models in this process.
+    fn pool() -> &'static Pool<Self>;
+
+    /// This value, by its number.
+    fn pooled(self) -> Pooled<Self> {
+        let mut numbers = Self::pool().numbers.lock().expect("nobody panics while numbering");
+        if let Some(known) = numbers.get(&self) {
+            return *known;
+        }
+        let number = u32::try_from(numbers.len()).expect("a pool is for few values");
+        let pooled = Pooled(Box::leak(Box::new(Numbered { number, value: self.clone() })));
+        numbers.insert(self, pooled);
+        pooled
+    }
+}
+
+impl<T> Deref for Pooled<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T> Pooled<T> {
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.0.number
+    }
+}
+
+impl<T> Clone for Pooled<T> {
+    fn clone(&self) -> Pooled<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Pooled<T> {}
+
+impl<T> PartialEq for Pooled<T> {
+    fn eq(&self, other: &Pooled<T>) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl<T> Eq for Pooled<T> {}
+
+impl<T> Hash for Pooled<T> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u32(self.0.number);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Pooled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.value.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl InPool for String {
+        fn pool() -> &'static Pool<String> {
+            static POOL: Pool<String> = Pool::new();
+            &POOL
+        }
+    }
+
+    #[test]
+    fn what_is_equal_has_one_number_and_what_is_not_has_two() {
+        let [one, again, other] = ["one", "one", "other"].map(|text| text.to_owned().pooled());
+        assert_eq!((one, one.number()), (again, again.number()));
+        assert_ne!(one, other);
+        assert_eq!((&*one, &*other), (&"one".to_owned(), &"other".to_owned()));
+    }
+
+    #[test]
+    fn fields_stand_beside_each_other() {
+        let of = |one: u8, other: u8| Bits::default().put(one, 3).put(other, 2);
+        let all: std::collections::HashSet<_> =
+            (0..8).flat_map(|one| (0..4).map(move |other| of(one, other))).collect();
+        assert_eq!(all.len(), 32);
+    }
+
+    #[test]
+    #[should_panic(expected = "4 in 2 bits")]
+    fn what_does_not_fit_is_refused() {
+        let _ = Bits::default().put(4_u8, 2);
+    }
+}
