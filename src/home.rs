@@ -30,10 +30,6 @@ use crate::status::{Reading, STATUS_BYTES_MAX};
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often a holder's own requests are looked for again, where another process of his changes them
-/// meanwhile.
-const OWN_ROUNDS_MAX: u32 = 64;
-
 /// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
 /// [`Gateway`](crate::Gateway) instead.
 ///
@@ -140,9 +136,10 @@ impl Home {
     pub(crate) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
         let (slot, older) = match holder {
             Holder::Shared => (Slot::Shared, Vec::new()),
-            Holder::Named(name) => {
-                (Slot::of(name, request.request_id().unwrap_or_default()), self.slots_of(holder)?)
-            }
+            Holder::Named(name) => (
+                Slot::of(name, request.request_id().unwrap_or_default()),
+                marker::slots_of(&RealDisk, self, holder)?,
+            ),
         };
         marker::begin(&RealDisk, self, &slot, request, &older)
     }
@@ -164,7 +161,7 @@ impl Home {
         holder: &Holder,
         lease: Option<Duration>,
     ) -> Result<Request, ControlError> {
-        for _ in 0..OWN_ROUNDS_MAX {
+        for _ in 0..marker::OWN_ROUNDS_MAX {
             if let Some(renewed) = self.renew_once(holder, lease)? {
                 return Ok(renewed);
             }
@@ -225,19 +222,7 @@ impl Home {
     /// [`ControlError::NotRemoved`]: the drain stays on (U8); [`ControlError::NotDurable`],
     /// [`ControlError::Unlisted`].
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
-        let mut slots = self.slots_of(holder)?;
-        let mut removed = marker::cancel(&RealDisk, self, &slots)?;
-        // Another process of his may have renewed it after it was listed.
-        for _ in 0..OWN_ROUNDS_MAX {
-            if *holder == Holder::Shared || slots.is_empty() {
-                break;
-            }
-            slots = self.slots_of(holder)?;
-            if !slots.is_empty() {
-                removed += marker::cancel(&RealDisk, self, &slots)?;
-            }
-        }
-        Ok(removed > 0)
+        marker::cancel_all_of(&RealDisk, self, holder)
     }
 
     /// Takes this one request of the holder away, and says whether it still stood there: for who gives
@@ -285,7 +270,7 @@ impl Home {
         let mut removed = Vec::new();
         let mut result = self.remove(&[Slot::Shared], by, &mut removed);
         // There may be more than one listing takes in, and some may be renewed meanwhile.
-        for _ in 0..OWN_ROUNDS_MAX {
+        for _ in 0..marker::OWN_ROUNDS_MAX {
             let before = removed.len();
             let named = match marker::some_slots(self) {
                 Ok(slots) if slots.is_empty() => break,
@@ -325,13 +310,6 @@ impl Home {
             }
         }
         failed.map_or(Ok(()), Err)
-    }
-
-    fn slots_of(&self, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
-        match holder {
-            Holder::Shared => Ok(vec![Slot::Shared]),
-            Holder::Named(_) => marker::slots_of(self, holder),
-        }
     }
 
     /// Looks at every request. Never fails or blocks (R5). Of a home that is not there nothing is

@@ -31,8 +31,8 @@ use crate::home::Home;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 
-pub use disk::DEFAULT_MODE;
-pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use disk::RealDisk;
+pub use disk::{DEFAULT_MODE, Disk};
 pub(crate) use scan::{Eyes, Look, Stamp};
 pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 pub(crate) use sweep::sweep_drafts;
@@ -107,8 +107,15 @@ fn require_regular_file(found: &Stat) -> io::Result<()> {
     Err(io::Error::other(format!("{kind} stands there, not a file; remove it")))
 }
 
-/// Puts a request in its slot, durably, and then takes the same holder's `older` ones away.
-pub(crate) fn begin(
+/// Puts a request in its slot, durably, and then takes the same holder's `older` ones away. What
+/// [`Home::begin_drain`] does once it has chosen the slot.
+///
+/// # Errors
+///
+/// [`ControlError::NotWritten`]: what stood there stands. [`ControlError::NotDurable`]: the request
+/// stands, but may not survive power loss.
+// Property: TG-S12 no_torn_request.
+pub fn begin(
     disk: &impl Disk,
     home: &Home,
     slot: &Slot,
@@ -136,8 +143,13 @@ pub(crate) fn begin(
 /// Puts a request in its slot, durably, and then takes the holder's `old` ones away, of which the first
 /// is the one it renews. Says whether that still stood there: if not, the holder has cancelled it
 /// meanwhile, or renewed it elsewhere. Then the new one is taken away again, and nothing else is: what
-/// else is his may be what it was renewed to.
-pub(crate) fn renew(
+/// else is his may be what it was renewed to. What [`Home::renew_drain`] does with what it saw.
+///
+/// # Errors
+///
+/// As [`begin`], and as [`cancel`] where the new one is taken away again.
+// Property: TG-S14 receipt_is_true.
+pub fn renew(
     disk: &impl Disk,
     home: &Home,
     slot: &Slot,
@@ -159,8 +171,13 @@ pub(crate) fn renew(
     Ok(true)
 }
 
-/// Takes requests away, durably. Says how many stood there.
-pub(crate) fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<usize, ControlError> {
+/// Takes these requests away, durably. Says how many stood there.
+///
+/// # Errors
+///
+/// [`ControlError::NotRemoved`]: it stands, and what could be removed is removed all the same.
+/// [`ControlError::NotDurable`]: what is gone may come back after power loss.
+pub fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<usize, ControlError> {
     let mut removed = 0;
     let mut failed = None;
     for slot in slots {
@@ -187,31 +204,62 @@ pub(crate) fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<us
     failed.map_or(Ok(removed), Err)
 }
 
-/// The slots of this holder's named requests that stand there now.
-pub(crate) fn slots_of(home: &Home, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
-    match slots_in(home, |slot| slot.is_held_by(holder))? {
-        (slots, false) => Ok(slots),
-        (_, true) => Err(too_many(home)),
+/// How often a holder's own requests are looked for again, where another process of his changes them
+/// meanwhile.
+pub(crate) const OWN_ROUNDS_MAX: u32 = 64;
+
+/// Takes all of a holder's requests away, durably, and says whether there was one. Looks until there is
+/// none: another process of his may renew one after it was listed.
+///
+/// # Errors
+///
+/// As [`cancel`], and [`ControlError::Unlisted`].
+// Property: TG-S14 receipt_is_true.
+pub fn cancel_all_of(disk: &impl Disk, home: &Home, holder: &Holder) -> Result<bool, ControlError> {
+    let mut slots = slots_of(disk, home, holder)?;
+    let mut removed = cancel(disk, home, &slots)?;
+    for _ in 0..OWN_ROUNDS_MAX {
+        if *holder == Holder::Shared || slots.is_empty() {
+            break;
+        }
+        slots = slots_of(disk, home, holder)?;
+        if !slots.is_empty() {
+            removed += cancel(disk, home, &slots)?;
+        }
+    }
+    Ok(removed > 0)
+}
+
+/// The slots in which this holder's requests stand now; the shared one whether or not one does.
+///
+/// # Errors
+///
+/// [`ControlError::Unlisted`].
+pub fn slots_of(disk: &impl Disk, home: &Home, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
+    match holder {
+        Holder::Shared => Ok(vec![Slot::Shared]),
+        Holder::Named(_) => match slots_in(disk, home, &|slot| slot.is_held_by(holder))? {
+            (slots, false) => Ok(slots),
+            (_, true) => Err(too_many(home)),
+        },
     }
 }
 
 /// The slots of named requests that stand there now, or some of them where there are many.
 pub(crate) fn some_slots(home: &Home) -> Result<Vec<Slot>, ControlError> {
-    match slots_in(home, |_| true)? {
+    match slots_in(&RealDisk, home, &|_| true)? {
         (slots, true) if slots.is_empty() => Err(too_many(home)),
         (slots, _) => Ok(slots),
     }
 }
 
 fn slots_in(
+    disk: &impl Disk,
     home: &Home,
-    wanted: impl Fn(&Slot) -> bool,
+    wanted: &dyn Fn(&Slot) -> bool,
 ) -> Result<(Vec<Slot>, bool), ControlError> {
     let path = home.requests_path();
-    match scan::slots_in(&path, wanted) {
-        Ok(names) => Ok((names.slots, names.cut_short)),
-        Err(source) => Err(ControlError::Unlisted { path, source }),
-    }
+    disk.slots(&path, wanted).map_err(|source| ControlError::Unlisted { path, source })
 }
 
 fn too_many(home: &Home) -> ControlError {

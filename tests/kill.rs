@@ -79,7 +79,7 @@ impl Drop for Ends<'_> {
 }
 
 #[test]
-fn writers_that_are_killed_tear_nothing_and_lose_nothing_they_acknowledged() {
+fn no_torn_request() {
     let mut dice = dice("writers");
     let dir = tempfile::tempdir().expect("temp dir");
     let home = Home::at(dir.path());

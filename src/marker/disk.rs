@@ -7,18 +7,27 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::holder::Slot;
+
 /// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
 /// a gateway, who may not read it need not know.
 pub const DEFAULT_MODE: u32 = 0o600;
 
-/// A disk. Every operation stands for itself: until it is synced, a crash may undo it.
-pub(crate) trait Disk {
+/// A disk. Every operation stands for itself: until it is synced, a crash may undo it. A trait so that a
+/// test or a model can run what ships on a disk that crashes, fails, or stops between two calls.
+///
+/// # Errors
+///
+/// What the system says; `NotFound` where there is no such directory.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+pub trait Disk {
     /// A file that has no name yet that anybody would read. Gone when it is dropped.
     type Draft;
 
     /// Begins a file that is to stand at `path`, beside it: a rename is atomic only within one file
     /// system.
     fn draft(&self, path: &Path, mode: u32) -> io::Result<Self::Draft>;
+    /// Gives the draft its bytes.
     fn fill(&self, draft: &mut Self::Draft, bytes: &[u8]) -> io::Result<()>;
     /// Brings the draft's bytes to the disk.
     fn sync(&self, draft: &Self::Draft) -> io::Result<()>;
@@ -31,6 +40,13 @@ pub(crate) trait Disk {
     fn make_directory(&self, path: &Path) -> io::Result<bool>;
     /// Brings the names in a directory to the disk.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// The requests in a directory that are wanted, and whether there are more files than are gone
+    /// through. None where there is no directory.
+    fn slots(
+        &self,
+        directory: &Path,
+        wanted: &dyn Fn(&Slot) -> bool,
+    ) -> io::Result<(Vec<Slot>, bool)>;
 }
 
 /// The disk there is.
@@ -100,6 +116,14 @@ impl Disk for RealDisk {
         // Not waited for, whatever stands there now.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         Ok(rustix::fs::fsync(rustix::fs::open(path, flags, Mode::empty())?)?)
+    }
+
+    fn slots(
+        &self,
+        directory: &Path,
+        wanted: &dyn Fn(&Slot) -> bool,
+    ) -> io::Result<(Vec<Slot>, bool)> {
+        super::scan::slots_in(directory, wanted).map(|names| (names.slots, names.cut_short))
     }
 }
 
