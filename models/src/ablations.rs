@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 42] = [
+pub const ABLATIONS: [Ablation; 53] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -230,6 +230,61 @@ pub const ABLATIONS: [Ablation; 42] = [
         off: &[Guard::RingAfterRelease],
         expected: Expected::Breaks("waiter_is_woken_progress"),
         incidents: "",
+    },
+    Ablation {
+        off: &[Guard::DurableRename],
+        expected: Expected::Breaks("no_torn_request_inv"),
+        incidents: "U37",
+    },
+    Ablation {
+        off: &[Guard::FileSync],
+        expected: Expected::Breaks("no_torn_request_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::DirectorySync],
+        expected: Expected::Breaks("acknowledged_survives_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::ImmutableFiles],
+        expected: Expected::Breaks("stays_in_force_inv"),
+        incidents: "I-78",
+    },
+    Ablation {
+        off: &[Guard::NewBeforeOld],
+        expected: Expected::Breaks("stays_in_force_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::RenewalYields],
+        expected: Expected::Breaks("acknowledged_survives_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::CancelLooksAgain],
+        expected: Expected::Breaks("receipt_is_true_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::StickyShutdown, Guard::TransitionLock],
+        expected: Expected::Breaks("any_shutdown_wins_inv"),
+        incidents: "U29",
+    },
+    Ablation {
+        off: &[Guard::ObservationOrder],
+        expected: Expected::Breaks("any_no_new_turn_while_draining_inv"),
+        incidents: "U5",
+    },
+    Ablation {
+        off: &[Guard::CountedClasses],
+        expected: Expected::Breaks("any_bypass_is_bounded_inv"),
+        incidents: "I-3, I-4, I-5",
+    },
+    Ablation {
+        off: &[Guard::ReadErrorPolicy],
+        expected: Expected::Breaks("any_fail_safe_inv"),
+        incidents: "U3",
     },
     Ablation {
         off: &[Guard::CountedClasses],

@@ -6,13 +6,15 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::catalogue::{CHANNEL, CONTROLLERS, GATE, GATEWAY, STATUS, WORK};
+use crate::catalogue::{CHANNEL, CONTROLLERS, CROWD, GATE, GATEWAY, MARKER, STATUS, WORK};
 use crate::channel::ChannelModel;
 use crate::controllers::ControllersModel;
-use crate::design::Design;
+use crate::design::{Design, Guard};
 use crate::gate::GateModel;
 use crate::gateway::GatewayModel;
+use crate::gateway::crowd::CrowdModel;
 use crate::liveness::Progress;
+use crate::marker::MarkerModel;
 use crate::status::StatusModel;
 use crate::suite::Size;
 use crate::work::WorkModel;
@@ -42,6 +44,8 @@ impl Checked for GatewayModel {
 
 impl Checked for ChannelModel {}
 
+impl Checked for CrowdModel {}
+
 impl Checked for ControllersModel {
     fn promises(&self) -> Vec<Progress<ControllersModel>> {
         ControllersModel::promises()
@@ -54,6 +58,8 @@ impl Checked for GateModel {
     }
 }
 
+impl Checked for MarkerModel {}
+
 impl Checked for StatusModel {}
 
 impl Checked for WorkModel {
@@ -63,7 +69,65 @@ impl Checked for WorkModel {
 }
 
 /// The names of the models.
-pub const MODELS: [&str; 6] = [GATEWAY, CHANNEL, CONTROLLERS, STATUS, WORK, GATE];
+pub const MODELS: [&str; 8] = [GATEWAY, CROWD, CHANNEL, MARKER, CONTROLLERS, STATUS, WORK, GATE];
+
+/// The guards that a model asks for.
+#[must_use]
+pub fn guards_of(model: &str) -> &'static [Guard] {
+    match model {
+        // Each step of a crowd is one of the gateway model's.
+        GATEWAY | CROWD => &[
+            Guard::AtomicAdmission,
+            Guard::TransitionLock,
+            Guard::StickyShutdown,
+            Guard::ObservationOrder,
+            Guard::Epoch,
+            Guard::ReadErrorPolicy,
+            Guard::ReconcileBeforeAdmit,
+            Guard::SingleStatusWriter,
+            Guard::CountedClasses,
+            Guard::OneDoor,
+            Guard::TotalReader,
+            Guard::TurnsCountedOut,
+            Guard::Deadline,
+        ],
+        MARKER => &[
+            Guard::DurableRename,
+            Guard::FileSync,
+            Guard::DirectorySync,
+            Guard::ImmutableFiles,
+            Guard::NewBeforeOld,
+            Guard::RenewalYields,
+            Guard::CancelLooksAgain,
+        ],
+        CONTROLLERS => &[
+            Guard::Lease,
+            Guard::BootClock,
+            Guard::OwnPromise,
+            Guard::AckAfterClose,
+            Guard::QuiescedUntil,
+        ],
+        GATE => &[Guard::CountedClasses, Guard::SecondLook, Guard::RingAfterRelease],
+        STATUS => &[
+            Guard::PublisherLock,
+            Guard::WriteRepeated,
+            Guard::StartReplaces,
+            Guard::HomeLock,
+            Guard::LockUntilLastStatus,
+            Guard::AliveByLock,
+            Guard::DesiredState,
+        ],
+        WORK => &[Guard::Children, Guard::DeliveryCounted, Guard::FollowUpsAsk, Guard::Seal],
+        _ => &[
+            Guard::OwnFiles,
+            Guard::Epoch,
+            Guard::Lease,
+            Guard::SecondListing,
+            Guard::DirectoryTimes,
+            Guard::DirectNotFound,
+        ],
+    }
+}
 
 /// What is done with a model, whichever it is.
 pub(crate) trait Visit {
@@ -94,7 +158,10 @@ pub(crate) fn visit<V: Visit>(
         (GATEWAY, Endless) => visit.visit(GatewayModel::endless(design)),
         (CONTROLLERS, Of(Size::Small) | Endless) => visit.visit(ControllersModel::small(design)),
         (CONTROLLERS, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
+        (CROWD, _) => visit.visit(CrowdModel::any(design)),
         (GATE, _) => visit.visit(GateModel::small(design)),
+        (MARKER, Of(Size::Small) | Endless) => visit.visit(MarkerModel::small(design)),
+        (MARKER, Of(Size::Full)) => visit.visit(MarkerModel::full(design)),
         (STATUS, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
         (STATUS, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
         (WORK, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),

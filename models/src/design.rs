@@ -81,6 +81,21 @@ pub enum Guard {
     AliveByLock,
     /// What is wanted stands beside what is. Off: what is is taken for what is wanted (I-7, I-8).
     DesiredState,
+    /// A request is written beside its place and renamed over it. Off: where it stands (U37).
+    DurableRename,
+    /// A request's bytes are on disk before its name is. Off: some time later.
+    FileSync,
+    /// A name that has come or gone is on disk before anybody is told. Off: some time later.
+    DirectorySync,
+    /// A named request's file is never written twice. Off: a renewal writes over it, and who saw it dead
+    /// removes it all the same (I-78).
+    ImmutableFiles,
+    /// A renewal removes the old request after the new one stands. Off: before.
+    NewBeforeOld,
+    /// A renewal whose old request is gone takes back the new one. Off: it stands, cancelled or not.
+    RenewalYields,
+    /// Who cancels looks until nothing is left. Off: once.
+    CancelLooksAgain,
     /// Who waits looks once more after it has registered. Off: it sleeps at once.
     SecondLook,
     /// The last turn out rings after it was counted out. Off: before that.
@@ -89,7 +104,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 35] = [
+    pub const ALL: [Guard; 42] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -123,6 +138,13 @@ impl Guard {
         Guard::LockUntilLastStatus,
         Guard::AliveByLock,
         Guard::DesiredState,
+        Guard::DurableRename,
+        Guard::FileSync,
+        Guard::DirectorySync,
+        Guard::ImmutableFiles,
+        Guard::NewBeforeOld,
+        Guard::RenewalYields,
+        Guard::CancelLooksAgain,
         Guard::SecondLook,
         Guard::RingAfterRelease,
     ];
@@ -168,6 +190,13 @@ impl fmt::Display for Guard {
             Guard::LockUntilLastStatus => "lock_until_last_status",
             Guard::AliveByLock => "alive_by_lock",
             Guard::DesiredState => "desired_state",
+            Guard::DurableRename => "durable_rename",
+            Guard::FileSync => "file_sync",
+            Guard::DirectorySync => "directory_sync",
+            Guard::ImmutableFiles => "immutable_files",
+            Guard::NewBeforeOld => "new_before_old",
+            Guard::RenewalYields => "renewal_yields",
+            Guard::CancelLooksAgain => "cancel_looks_again",
             Guard::SecondLook => "second_look",
             Guard::RingAfterRelease => "ring_after_release",
         })
@@ -204,6 +233,8 @@ impl Design {
             Guard::DirectoryTimes,
             Guard::DirectNotFound,
             Guard::HomeLock,
+            Guard::DurableRename,
+            Guard::FileSync,
             Guard::SecondLook,
             Guard::RingAfterRelease,
         ];

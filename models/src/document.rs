@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, CATALOGUE};
+use crate::matrix;
 use crate::report::{Report, names};
 use crate::suite::Size;
 
@@ -41,6 +42,12 @@ impl Report {
             text,
             "\n## Each guard, and what breaks without it\n\n{}",
             markdown(&self.ablation_rows())
+        );
+        let _ = write!(
+            text,
+            "\n## Guard by property\n\nThe steps of the shortest counterexample; empty where none is among the first {} states.\n\n{}",
+            matrix::states_max(self.size),
+            markdown(&matrix::rows(&self.matrix))
         );
         text += "\n## Stories\n";
         for (title, story) in self.stories() {
@@ -81,7 +88,7 @@ impl Report {
         });
         let engines = self.engines.iter().map(|run| {
             json!({
-                "model": run.model, "engine": run.engine, "states": run.states,
+                "model": run.model, "engine": run.engine, "states": run.states, "steps": run.steps,
                 "broken": run.broken, "reached": run.reached, "seconds": run.took.as_secs_f64(),
             })
         });
@@ -105,6 +112,15 @@ impl Report {
                 "seconds": run.took.as_secs_f64(),
             })
         });
+        let matrix = self.matrix.iter().map(|run| {
+            let broken = run.broken.iter();
+            let broken =
+                broken.map(|(property, steps)| json!({ "property": property, "steps": steps }));
+            json!({
+                "guard": run.guard.to_string(), "model": run.model,
+                "broken": broken.collect::<Vec<_>>(),
+            })
+        });
         json!({
             "schema": 1,
             "version": env!("CARGO_PKG_VERSION"),
@@ -118,6 +134,7 @@ impl Report {
             "promises": promises.collect::<Vec<_>>(),
             "original": original.collect::<Vec<_>>(),
             "ablations": ablations.collect::<Vec<_>>(),
+            "matrix": matrix.collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
         })
     }

@@ -271,6 +271,10 @@ impl Model for GateModel {
                     && state.waiter == Waiter::Sleeps
                     && state.leaving == Leaving::Rings
             }),
+            // What is not promised: that what was idle stays so. Property: TG-S4 quiesced_means_idle
+            Property::sometimes("idle_is_left_gap", |_, state: &State| {
+                state.waiter == Waiter::Knows && state.word.is_closed() && !state.word.is_idle()
+            }),
         ]
     }
 }

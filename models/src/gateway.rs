@@ -21,6 +21,7 @@
 //! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
+pub mod crowd;
 mod marker;
 pub mod progress;
 mod properties;
@@ -53,27 +54,55 @@ pub struct GatewayModel {
     pub restarts: u8,
     /// User turns at once.
     pub users: u8,
+    /// Children of theirs at once, and internal turns at once.
+    pub others: u8,
     /// Watchers; three at most.
     pub watchers: usize,
+    /// Whether of states that differ only in which watcher is which one is explored.
+    pub reduced: bool,
 }
 
 impl GatewayModel {
     /// Enough of everything for every finding of the ablations, and small enough for a unit test.
     #[must_use]
     pub const fn small(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 2, restarts: 1, users: 1, watchers: 2 }
+        GatewayModel {
+            design,
+            begins: 2,
+            restarts: 1,
+            users: 1,
+            others: 1,
+            watchers: 2,
+            reduced: false,
+        }
     }
 
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 2, restarts: 1, users: 2, watchers: 3 }
+        GatewayModel {
+            design,
+            begins: 3,
+            restarts: 2,
+            users: 2,
+            others: 1,
+            watchers: 3,
+            reduced: true,
+        }
     }
 
     /// What is searched for runs that go on for ever: the whole graph is kept.
     #[must_use]
     pub const fn endless(design: Design) -> GatewayModel {
-        GatewayModel { design, begins: 1, restarts: 1, users: 1, watchers: 2 }
+        GatewayModel {
+            design,
+            begins: 1,
+            restarts: 1,
+            users: 1,
+            others: 1,
+            watchers: 2,
+            reduced: false,
+        }
     }
 }
 
@@ -144,6 +173,15 @@ pub enum Action {
 }
 
 impl GatewayModel {
+    /// The one of all states that differ only in which watcher is which that stands for them.
+    #[must_use]
+    pub fn representative(self, mut state: State) -> State {
+        if let Some(Process { watchers, ledger, .. }) = &mut state.process {
+            watchers[..self.watchers].sort_unstable_by_key(|watcher| watcher.packed(*ledger));
+        }
+        state
+    }
+
     /// One look applied: to the machine always, to the gate at once or later.
     fn apply(self, state: &mut State, watcher: usize) -> Option<()> {
         let process = state.process.as_mut()?;
@@ -316,11 +354,11 @@ impl Model for GatewayModel {
             }
             Action::ChildArrives => {
                 let process = state.process.as_mut()?;
-                raise(&mut process.children, process.users.min(1))?;
+                raise(&mut process.children, process.users.min(self.others))?;
                 state.admit(Arrival::ChildOf(Origin::User))?;
             }
             Action::InternalArrives => {
-                raise(&mut state.process.as_mut()?.internals, 1)?;
+                raise(&mut state.process.as_mut()?.internals, self.others)?;
                 let word = state.process.as_ref()?.word;
                 let arrival = Arrival::New(Origin::Internal);
                 if self.design.has(Guard::OneDoor) {
@@ -352,7 +390,7 @@ impl Model for GatewayModel {
             )?,
         }
         debug_assert!(state != *before, "{action} changes something");
-        Some(state)
+        Some(if self.reduced { self.representative(state) } else { state })
     }
 
     fn properties(&self) -> Vec<Property<GatewayModel>> {

@@ -11,6 +11,8 @@ pub mod explorer;
 pub mod gate;
 pub mod gateway;
 pub mod liveness;
+pub mod marker;
+mod matrix;
 mod packed;
 mod report;
 mod shell;
@@ -19,5 +21,6 @@ mod suite;
 pub mod work;
 
 pub use document::list;
+pub use matrix::Without;
 pub use report::{AblationRun, EngineRun, OriginalRun, PromiseRun, Report};
-pub use suite::{Options, Progress, Size, bench, serve, verify};
+pub use suite::{Options, Progress, Size, bench, serve, side_by_side, verify};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{MultiProgress, ProgressBar};
 use tidegate_models::checked::MODELS;
-use tidegate_models::{Options, Progress, Report, Size, bench, list, serve, verify};
+use tidegate_models::{Options, Progress, Report, Size, bench, list, serve, side_by_side, verify};
 
 // Exploring allocates little and hashes a lot; a faster allocator is still a third of the time.
 #[global_allocator]
@@ -87,6 +87,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Bench { models }) => {
             print!("{}", bench(models));
+            print!("{}", side_by_side());
             ExitCode::SUCCESS
         }
     }

@@ -29,11 +29,11 @@ impl Bits {
         Bits { bits: self.bits | u128::from(field) << self.used, used: self.used + width }
     }
 
-    /// A gate with at most seven turns of each origin: ten bits.
+    /// A gate with at most fifteen turns of each origin: twelve bits.
     #[inline(always)]
     pub(crate) fn put_word(self, word: Word) -> Bits {
         let in_flight = word.in_flight();
-        self.put(word.bits() & 0xf, 4).put(in_flight.user, 3).put(in_flight.internal, 3)
+        self.put(word.bits() & 0xf, 4).put(in_flight.user, 4).put(in_flight.internal, 4)
     }
 
     /// A machine that closes less than 2¹² times: nineteen bits.

@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::ablations::{Ablation, Expected};
-use crate::catalogue::{CATALOGUE, Check, Entry, entry_of};
+use crate::catalogue::{CATALOGUE, Check, Entry, entry_of, is_gap};
 use crate::design::Guard;
+use crate::matrix::{self, Without};
 use crate::suite::Size;
 
 const HOLDS: &str = "holds";
@@ -116,6 +117,8 @@ pub struct Report {
     pub original: Vec<OriginalRun>,
     /// Each fault that was seeded.
     pub ablations: Vec<AblationRun>,
+    /// All that breaks without each guard, model by model.
+    pub matrix: Vec<Without>,
     /// A counterexample to the design that ships, should there be one: a line a step.
     pub counterexamples: Vec<(&'static str, Vec<String>)>,
     /// What alone was run; everything, where there is nothing.
@@ -361,7 +364,10 @@ impl Report {
             Some((format!("without {off}{incidents}: {} breaks", run.broken?), &run.story[..]))
         });
         let falsified = self.counterexamples.iter();
-        let falsified = falsified.map(|(it, story)| (format!("FALSIFIED: {it}"), &story[..]));
+        let falsified = falsified.map(|(it, story)| {
+            let told = if is_gap(it) { "not promised" } else { "FALSIFIED" };
+            (format!("{told}: {it}"), &story[..])
+        });
         seeded.chain(falsified).collect()
     }
 
@@ -384,7 +390,8 @@ impl fmt::Display for Report {
         writeln!(f, "{}", aligned(&self.engine_rows()))?;
         writeln!(f, "{}", aligned(&self.promise_rows()))?;
         writeln!(f, "{}", aligned(&self.original_rows()))?;
-        write!(f, "{}", aligned(&self.ablation_rows()))?;
+        writeln!(f, "{}", aligned(&self.ablation_rows()))?;
+        write!(f, "{}", aligned(&matrix::rows(&self.matrix)))?;
         for (title, story) in self.stories() {
             writeln!(f, "\n{title}")?;
             for (number, step) in story.iter().enumerate() {
@@ -477,6 +484,7 @@ mod tests {
             promises: kept.collect(),
             original: Vec::new(),
             ablations: ablations.to_vec(),
+            matrix: Vec::new(),
             counterexamples: Vec::new(),
             only: Vec::new(),
             unfinished: Vec::new(),

@@ -6,17 +6,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use stateright::Checker;
+use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
-use crate::catalogue::{CATALOGUE, CONTROLLERS, Check, GATE, GATEWAY, STATUS, WORK};
-use crate::checked::{Checked, Configuration, MODELS, Visit, visit};
-use crate::design::Design;
+use crate::catalogue::{
+    CATALOGUE, CONTROLLERS, CROWD, Check, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of, is_gap,
+};
+use crate::checked::{Checked, Configuration, MODELS, Visit, guards_of, visit};
+use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::liveness::{Graph, Judged, Lasso};
+use crate::matrix::{Broken, Without, states_max};
 use crate::report::{
     AblationRun, ENGINE_COLUMNS, EngineRun, OriginalRun, PromiseRun, Report, aligned, names,
 };
+use crate::status::StatusModel;
 
 /// How much is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +37,12 @@ impl Size {
     pub(crate) fn pinned_states(self, model: &str) -> u64 {
         match (self, model) {
             (Size::Small, GATEWAY) => 1_470_936,
-            (Size::Full, GATEWAY) => 29_446_616,
+            (Size::Full, GATEWAY) => 28_820_075,
             (Size::Small, CONTROLLERS) => 346_205,
             (Size::Full, CONTROLLERS) => 15_997_033,
+            (Size::Small, MARKER) => 2_082_612,
+            (Size::Full, MARKER) => 39_886_678,
+            (_, CROWD) => 37_478,
             (_, GATE) => 383,
             (Size::Small, STATUS) => 13_379,
             (Size::Full, STATUS) => 11_553_763,
@@ -98,6 +105,7 @@ enum Done {
     Promises(Vec<PromiseRun>),
     Original(OriginalRun),
     Ablation(AblationRun),
+    Without(Without),
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +115,7 @@ enum Job {
     Promises(&'static str),
     Original(&'static str),
     Ablation(Ablation),
+    Without(&'static str, Guard),
 }
 
 impl Job {
@@ -117,6 +126,7 @@ impl Job {
             Job::Promises(model) => format!("{model} model, what must come"),
             Job::Original(model) => format!("{model} model, as first shipped"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
+            Job::Without(model, guard) => format!("{model} model, all that breaks without {guard}"),
         }
     }
 
@@ -130,6 +140,10 @@ impl Job {
                 (model, ids_of(|check| check.model == model && check.is_progress()), None)
             }
             Job::Original(model) => (model, Vec::new(), None),
+            Job::Without(model, guard) => {
+                return only.is_empty()
+                    || only.iter().any(|it| it == model || *it == guard.to_string());
+            }
             Job::Ablation(ablation) => {
                 let broken = ablation.check();
                 let ids = ids_of(|check| Some(check) == broken);
@@ -167,6 +181,16 @@ impl Job {
             Job::Original(model) => {
                 let small = Configuration::Of(Size::Small);
                 visit(model, small, Design::original(), Original(model, at))
+            }
+            Job::Without(model, guard) => {
+                let design = ships.without(&[guard]);
+                let safety = Broken::Safety(states_max(options.size), at);
+                let mut broken = visit(model, explored, design, safety);
+                if promises_anything(model) {
+                    let promises: Broken<fn(u64) -> bool> = Broken::Promises;
+                    broken.extend(visit(model, Configuration::Endless, design, promises));
+                }
+                Done::Without(Without { guard, model, broken })
             }
             Job::Ablation(ablation) => {
                 let (model, design) = (ablation.model(), ships.without(ablation.off));
@@ -316,7 +340,9 @@ impl Visit for ByStateright<'_> {
             std::thread::sleep(Duration::from_millis(1));
         }
         let found: Vec<_> = checker.discoveries().into_keys().collect();
-        let (broken, reached) = found.into_iter().partition(|name| !name.ends_with("_reach"));
+        let (broken, reached) = found
+            .into_iter()
+            .partition(|name| entry_of(name).is_some_and(|(_, check)| !check.is_reach()));
         let states = checker.unique_state_count() as u64;
         // It counts whatever it generates, the initial states too.
         let steps = (checker.state_count() - starts) as u64;
@@ -347,8 +373,8 @@ impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
             reached: names(false),
             took: began.elapsed(),
         };
-        let stories =
-            failures_of(&found).map(|found| (found.property, story(&model, found))).collect();
+        let told = found.findings.iter().filter(|it| it.is_failure || is_gap(it.property));
+        let stories = told.map(|found| (found.property, story(&model, found))).collect();
         Done::Engine(run, stories)
     }
 }
@@ -397,6 +423,9 @@ pub fn verify(options: &Options<'_>) -> Report {
     jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
     jobs.extend(MODELS.map(Job::Original));
     jobs.extend(ABLATIONS.map(Job::Ablation));
+    let guarded =
+        |model: &'static str| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
+    jobs.extend(MODELS.into_iter().flat_map(guarded));
     jobs.retain(|job| job.is_named(options.only));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Option<Done>)>> = Mutex::new(Vec::new());
@@ -422,6 +451,7 @@ pub fn verify(options: &Options<'_>) -> Report {
         promises: Vec::new(),
         original: Vec::new(),
         ablations: Vec::new(),
+        matrix: Vec::new(),
         counterexamples: Vec::new(),
         only: options.only.to_vec(),
         unfinished: Vec::new(),
@@ -444,6 +474,7 @@ pub fn verify(options: &Options<'_>) -> Report {
             }
             Done::Original(run) => report.original.push(run),
             Done::Ablation(run) => report.ablations.push(run),
+            Done::Without(run) => report.matrix.push(run),
         }
     }
     report
@@ -468,27 +499,69 @@ pub fn serve(model: &str, listen: std::net::SocketAddr) {
     visit(model, Configuration::Of(Size::Small), Design::tidegate(), Serve(listen));
 }
 
-/// Each engine on each of these models, alone: a table of rates.
+/// Each engine on each of these models, alone, and what the explorer's rate is of stateright's.
 #[must_use]
 pub fn bench(models: &[String]) -> String {
     let (size, ships) = (Configuration::Of(Size::Full), Design::tidegate());
-    let mut rows = vec![ENGINE_COLUMNS.map(str::to_owned)];
+    let mut rows: Vec<[String; ENGINE_COLUMNS.len() + 1]> = Vec::new();
+    let mut push = |row: [String; ENGINE_COLUMNS.len()], ratio: String| {
+        let mut cells = row.into_iter().chain([ratio]);
+        rows.push(std::array::from_fn(|_| cells.next().unwrap_or_default()));
+    };
+    push(ENGINE_COLUMNS.map(str::to_owned), "ratio".to_owned());
     for model in MODELS.into_iter().filter(|model| models.iter().any(|name| name == model)) {
-        for done in [
-            visit(model, size, ships, ByStateright(model, &|| false)),
-            visit(model, size, ships, ByExplorer(model, |_| true)),
-        ] {
-            if let Done::Engine(run, _) = done {
-                rows.push(run.row());
-            }
+        let stateright = visit(model, size, ships, ByStateright(model, &|| false));
+        let explorer = visit(model, size, ships, ByExplorer(model, |_| true));
+        if let (Done::Engine(stateright, _), Done::Engine(explorer, _)) = (stateright, explorer) {
+            let ratio = stateright.took.as_secs_f64() / explorer.took.as_secs_f64();
+            push(stateright.row(), String::new());
+            push(explorer.row(), format!("{ratio:.1}"));
         }
     }
     aligned(&rows)
 }
 
+/// Two of stateright's checkers, one thread each, side by side on two configurations of the status model:
+/// how it is best run on two cores.
+#[must_use]
+pub fn side_by_side() -> String {
+    let ships = Design::tidegate();
+    let began = Instant::now();
+    let configurations = [
+        StatusModel::full(ships),
+        StatusModel { starts: 5, failures: 3, drains: 3, ..StatusModel::full(ships) },
+    ];
+    let checkers = configurations.map(|model| model.checker().threads(1).spawn_bfs());
+    let states: usize = checkers.map(|checker| checker.join().unique_state_count()).iter().sum();
+    let took = began.elapsed().as_secs_f64();
+    format!("two of stateright's checkers side by side: {states} distinct states in {took:.1} s\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Count;
+
+    impl Visit for Count {
+        type Out = u64;
+
+        fn visit<M: Checked>(self, model: M) -> u64 {
+            explore(&model, Until::Exhausted, |_| true).states
+        }
+    }
+
+    /// Without all the guards that it is said not to ask for, a model is the same.
+    #[test]
+    fn a_model_asks_for_no_guard_but_its_own() {
+        for model in MODELS {
+            let others: Vec<Guard> =
+                Guard::ALL.into_iter().filter(|guard| !guards_of(model).contains(guard)).collect();
+            let design = Design::tidegate().without(&others);
+            let states = visit(model, Configuration::Of(Size::Small), design, Count);
+            assert_eq!(states, Size::Small.pinned_states(model), "{model}");
+        }
+    }
 
     struct BothCounts;
 

@@ -100,8 +100,7 @@ impl Model for Scaled {
 }
 
 fn scaled(writes_the_status: bool) -> Scaled {
-    let gateway =
-        GatewayModel { design: Design::tidegate(), begins: 1, restarts: 0, users: 1, watchers: 2 };
+    let gateway = GatewayModel { restarts: 0, ..GatewayModel::endless(Design::tidegate()) };
     Scaled { gateway, writes_the_status }
 }
 

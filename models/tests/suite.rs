@@ -28,6 +28,8 @@ fn every_property_is_traced() {
     use tidegate_models::design::Design;
     use tidegate_models::gate::GateModel;
     use tidegate_models::gateway::GatewayModel;
+    use tidegate_models::gateway::crowd::CrowdModel;
+    use tidegate_models::marker::MarkerModel;
     use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
 
@@ -49,6 +51,8 @@ fn every_property_is_traced() {
         named(&ChannelModel::small(design)),
         named(&ControllersModel::small(design)),
         named(&GateModel::small(design)),
+        named(&CrowdModel::any(design)),
+        named(&MarkerModel::small(design)),
         named(&StatusModel::small(design)),
         named(&WorkModel::small(design)),
     ]

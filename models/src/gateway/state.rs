@@ -186,7 +186,7 @@ impl State {
 
 impl Watcher {
     /// Eight bits that tell it from every other of the same process.
-    fn packed(self, ledger: Ledger) -> u8 {
+    pub(super) fn packed(self, ledger: Ledger) -> u8 {
         match self {
             Watcher::Resting => 0,
             Watcher::Looked { ticket, seen, current, overtaken } => {
@@ -221,10 +221,10 @@ impl Process {
             .put_machine(self.machine)
             .put_word(self.word)
             .put(self.roll.number(), 8)
-            .put(self.checked, 2)
+            .put(self.checked, 3)
             .put(self.users, 3)
-            .put(self.children, 1)
-            .put(self.internals, 1)
+            .put(self.children, 2)
+            .put(self.internals, 2)
             .put(self.shut, 1)
             .put(published, 4);
         let [one, two, three] = self.watchers.map(|watcher| watcher.packed(self.ledger));

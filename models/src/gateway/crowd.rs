@@ -1,0 +1,384 @@
+//! The gateway model with *any* number of turns, watchers and controllers, for what does not depend on who
+//! is who: TG-S1 (the gate's half), S2, S3 and S10. It owns the abstraction alone; every step of it is a
+//! step of the gateway model.
+//!
+//! Turns of each kind are counted none, one, or many. A step of many is tried with two of them and with
+//! three, so that what was many may be one afterwards, or many still. That says something of five and of
+//! five million because the shipped arithmetic asks no more of a count than whether it becomes zero, or is
+//! full: `Word::admit` adds one and looks at flags, `Word::release` takes one away and seals at zero.
+//!
+//! Of watchers there are as many as there need be: each look that could have been begun has been, and there
+//! is always one more like it. So a look is known by what it saw, and by whether another was accepted since
+//! it began; what a look saw stays in a set. Controllers begin and cancel as often as they like, and
+//! processes die and start. A generation is any: no decision reads it.
+//!
+//! Each of these lets *more* happen than can, so what holds here holds of any number. What breaks here need
+//! not break there, and nothing is said of what comes (a promise), of exact counts, or of a full gate. A
+//! test maps every state of the gateway model to one here that covers it.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use stateright::{Model, Property};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{self, Effect, Event, Machine, Phase};
+use tidegate::reconcile::Ledger;
+
+use super::marker::{Marker, Seen};
+use super::state::{Process, Watcher};
+use super::{Action as Step, GatewayModel};
+use crate::design::{Design, Guard};
+use crate::packed::Bits;
+
+/// From here on, many.
+const MANY: u8 = 2;
+
+/// The model: which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct CrowdModel {
+    gateway: GatewayModel,
+}
+
+impl CrowdModel {
+    /// All of it: there is nothing to bound.
+    #[must_use]
+    pub const fn any(design: Design) -> CrowdModel {
+        let one_more = MANY + 2;
+        CrowdModel {
+            gateway: GatewayModel {
+                begins: 1,
+                restarts: 1,
+                users: one_more,
+                others: one_more,
+                watchers: 1,
+                reduced: false,
+                ..GatewayModel::small(design)
+            },
+        }
+    }
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// One gateway that stands for all that have as many of everything, or many. Its watchers rest.
+    gateway: super::State,
+    /// What those looks saw since whose beginning none was accepted, a bit a marker.
+    fresh: u8,
+    /// What all others of this process saw.
+    stale: u8,
+    /// Without the transition lock: orders that somebody has yet to give the gate, a bit each.
+    orders: u8,
+}
+
+/// How many turns there are now, of many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turns {
+    users: u8,
+    children: u8,
+    internals: u8,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A step that is no watcher's, with so many turns.
+    Gateway(Step, Turns),
+    /// A watcher applies what it saw.
+    WatcherApplies {
+        /// That.
+        seen: Seen,
+        /// Whether none was accepted since it began.
+        fresh: bool,
+    },
+    /// Without the transition lock: the gate is given an order.
+    GateIsTold(Order),
+}
+
+/// An order to the gate, by its number among them.
+pub type Order = usize;
+
+const ORDERS: [Effect; 5] = [
+    Effect::CloseGate { hold_internal: false },
+    Effect::CloseGate { hold_internal: true },
+    Effect::AmendDrain { hold_internal: false },
+    Effect::AmendDrain { hold_internal: true },
+    Effect::ReopenGate,
+];
+
+const MARKERS: [Marker; 5] =
+    [Marker::Absent, Marker::Live, Marker::LiveHold, Marker::Corrupt, Marker::Stale];
+
+/// A gate with these flags and so many turns.
+fn with_turns(word: Word, user: u32, internal: u32) -> Word {
+    const FLAGS: u64 = 0xf;
+    let open = Word::from_bits(0);
+    let one = |origin| open.admit(Arrival::New(origin)).map_or(0, Word::bits);
+    let turns = u64::from(user) * one(Origin::User) + u64::from(internal) * one(Origin::Internal);
+    Word::from_bits((word.bits() & FLAGS) + turns)
+}
+
+/// The machine that stands where this one does, by the shortest way.
+fn by_the_shortest_way(machine: Machine) -> Machine {
+    let step = |machine, event| machine::step(machine, event).map_or(machine, |step| step.next);
+    let mut short = Machine::running();
+    if machine.phase() == Phase::ExternallyDraining || machine.terms() != short.terms() {
+        short = step(short, Event::DrainWanted(machine.terms()));
+    }
+    if machine.phase() == Phase::Running {
+        short = step(short, Event::DrainUnwanted);
+    }
+    if let Some(cause) = machine.cause() {
+        short = step(short, Event::ShutdownAsked(cause));
+    }
+    if machine.phase() == Phase::Stopped {
+        short = step(short, Event::DeadlinePassed);
+    }
+    let where_it_stands = |it: Machine| (it.phase(), it.terms(), it.cause());
+    debug_assert_eq!(where_it_stands(short), where_it_stands(machine));
+    short
+}
+
+impl Process {
+    fn set_turns(&mut self, turns: Turns) {
+        let (counted, live) = (self.word.in_flight(), self.live());
+        (self.users, self.children, self.internals) =
+            (turns.users, turns.children, turns.internals);
+        // What is counted and not live, or live and not counted, stays so, none or one or many.
+        let new = self.live();
+        let leaked = |counted: u32, live: u32| counted.saturating_sub(live).min(MANY.into());
+        let missed = |counted: u32, live: u32| live.saturating_sub(counted);
+        let again = |new: u32, counted, live| {
+            (new + leaked(counted, live)).saturating_sub(missed(counted, live))
+        };
+        let user = again(new.user, counted.user, live.user);
+        let internal = again(new.internal, counted.internal, live.internal);
+        self.word = with_turns(self.word, user, internal);
+    }
+
+    fn turns(&self) -> Turns {
+        Turns { users: self.users, children: self.children, internals: self.internals }
+    }
+}
+
+impl Turns {
+    const NONE: Turns = Turns { users: 0, children: 0, internals: 0 };
+
+    fn capped(self) -> Turns {
+        let Turns { users, children, internals } = self;
+        Turns {
+            users: users.min(MANY),
+            children: children.min(MANY),
+            internals: internals.min(MANY),
+        }
+    }
+
+    /// What it may stand for: each child has a parent of its own.
+    fn each(self) -> impl Iterator<Item = Turns> {
+        let each = |count: u8| count..=(if count == MANY { MANY + 1 } else { count });
+        each(self.users).flat_map(move |users| {
+            each(self.children).filter(move |children| *children <= users).flat_map(
+                move |children| {
+                    each(self.internals).map(move |internals| Turns { users, children, internals })
+                },
+            )
+        })
+    }
+}
+
+impl State {
+    /// The state that stands for this gateway and all like it.
+    #[must_use]
+    pub fn of(gateway: super::State) -> State {
+        let mut fresh = 0;
+        let mut gateway = gateway;
+        // As often as they like.
+        (gateway.begins_left, gateway.restarts_left) = (1, 1);
+        if let Some(process) = &mut gateway.process {
+            process.machine = by_the_shortest_way(process.machine);
+            process.set_turns(process.turns().capped());
+            process.published = None;
+            // Only without atomic admission, where it is enough that something breaks.
+            process.checked = process.checked.min(MANY);
+            for watcher in &mut process.watchers {
+                if let Watcher::Looked { seen: Seen::Marker(marker), ticket, .. } = watcher
+                    && process.ledger.accept(*ticket).is_ok()
+                {
+                    fresh |= 1 << *marker as u8;
+                }
+                *watcher = Watcher::Resting;
+            }
+            fresh |= 1 << gateway.marker as u8;
+        }
+        State { gateway, fresh, stale: 0, orders: 0 }
+    }
+
+    /// Whether all that can happen there can happen here.
+    #[must_use]
+    pub fn covers(&self, other: &State) -> bool {
+        self.gateway == other.gateway && self.fresh & other.fresh == other.fresh
+    }
+
+    /// The gateway alone, of which there may be many states.
+    #[must_use]
+    pub fn gateway(&self) -> &super::State {
+        &self.gateway
+    }
+
+    fn turns(&self) -> Turns {
+        self.gateway.process.as_ref().map_or(Turns::NONE, Process::turns)
+    }
+}
+
+impl CrowdModel {
+    fn apply(self, before: &State, seen: Seen, fresh: bool) -> Option<State> {
+        let mut state = *before;
+        let process = state.gateway.process.as_mut()?;
+        // A ledger that has accepted nothing gives tickets that any other refuses.
+        let ticket = if fresh { process.ledger.begin() } else { Ledger::default().begin() };
+        let current = fresh && seen == Seen::Marker(state.gateway.marker);
+        process.watchers[0] = Watcher::Looked { ticket, seen, current, overtaken: false };
+        self.gateway.apply(&mut state.gateway, 0)?;
+        let process = state.gateway.process.as_mut()?;
+        if let Watcher::Stepped { effect, .. } = process.watchers[0] {
+            let order = ORDERS.iter().position(|order| *order == effect)?;
+            state.orders |= 1 << order;
+            process.watchers[0] = Watcher::Resting;
+        }
+        if fresh {
+            state.stale |= state.fresh;
+            state.fresh = 1 << state.gateway.marker as u8;
+        }
+        Some(state)
+    }
+}
+
+impl Model for CrowdModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        self.gateway.init_states().into_iter().map(State::of).collect()
+    }
+
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let mut steps = Vec::new();
+        self.gateway.actions(&state.gateway, &mut steps);
+        steps.retain(|step| !matches!(step, Step::WatcherLooks { .. } | Step::StatusIsPublished));
+        for turns in state.turns().each() {
+            actions.extend(steps.iter().map(|step| Action::Gateway(*step, turns)));
+        }
+        if state.gateway.process.is_none() {
+            return;
+        }
+        let applies = |seen, fresh| Action::WatcherApplies { seen, fresh };
+        for marker in MARKERS {
+            for (set, fresh) in [(state.fresh, true), (state.stale, false)] {
+                if set & 1 << marker as u8 != 0 {
+                    actions.push(applies(Seen::Marker(marker), fresh));
+                }
+            }
+        }
+        actions.push(applies(Seen::Error, true));
+        let told = (0..ORDERS.len()).filter(|order| state.orders & 1 << order != 0);
+        actions.extend(told.map(Action::GateIsTold));
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        match action {
+            Action::Gateway(step, turns) => {
+                if let Some(process) = &mut state.gateway.process {
+                    process.set_turns(turns);
+                }
+                state.gateway = self.gateway.next_state(&state.gateway, step)?;
+                if matches!(
+                    step,
+                    Step::ProcessStarts { .. } | Step::ProcessDies | Step::MachineReboots
+                ) {
+                    (state.fresh, state.stale, state.orders) = (0, 0, 0);
+                }
+            }
+            Action::WatcherApplies { seen, fresh } => state = self.apply(before, seen, fresh)?,
+            Action::GateIsTold(order) => {
+                state.gateway.process.as_mut()?.perform(self.gateway.design, ORDERS[order]);
+            }
+        }
+        let State { gateway, fresh, .. } = State::of(state.gateway);
+        let stale = if self.gateway.design.has(Guard::ObservationOrder) { 0 } else { state.stale };
+        let state = State { gateway, fresh: state.fresh | fresh, stale, orders: state.orders };
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<CrowdModel>> {
+        fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+            state.gateway.process.as_ref().is_some_and(holds)
+        }
+        vec![
+            // Property: TG-S1 shutdown_wins
+            Property::always("any_shutdown_wins_inv", |_, state: &State| {
+                !process(state, |it| it.shut && !it.word.is_closed())
+            }),
+            Property::sometimes("any_shutdown_wins_reach", |_, state: &State| {
+                state.fresh & 1 << Marker::Absent as u8 != 0
+                    && process(state, |it| {
+                        it.machine.phase() == Phase::ShuttingDown && it.users == MANY
+                    })
+            }),
+            // Property: TG-S2 no_new_turn_while_draining
+            Property::always("any_no_new_turn_while_draining_inv", |_, state: &State| {
+                !state.gateway.started_while_draining
+            }),
+            Property::sometimes("any_no_new_turn_while_draining_reach", |_, state: &State| {
+                state.gateway.confirmed && process(state, |it| it.users == MANY)
+            }),
+            // Property: TG-S3 bypass_is_bounded
+            Property::always("any_bypass_is_bounded_inv", |_, state: &State| {
+                !state.gateway.passed_unduly
+                    && state
+                        .gateway
+                        .process
+                        .as_ref()
+                        .is_none_or(|it| it.word.in_flight() == it.live())
+            }),
+            Property::sometimes("any_bypass_is_bounded_reach", |_, state: &State| {
+                state.gateway.confirmed
+                    && process(state, |it| it.internals == MANY && it.children == MANY)
+            }),
+            // Property: TG-S10 fail_safe
+            Property::always("any_fail_safe_inv", |_, state: &State| !state.gateway.opened_unduly),
+            Property::sometimes("any_fail_safe_reach", |_, state: &State| {
+                state.gateway.marker == Marker::Corrupt && process(state, |it| it.word.is_closed())
+            }),
+        ]
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.gateway.hash(hasher);
+        Bits::default().put(self.fresh, 5).put(self.stale, 5).put(self.orders, 5).finish(hasher);
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Gateway(step, _) => step.fmt(f),
+            Action::WatcherApplies { seen, fresh } => {
+                let when = if *fresh { "" } else { ", before another was accepted" };
+                write!(f, "a watcher applies that it saw {seen:?}{when}")
+            }
+            Action::GateIsTold(order) => {
+                write!(f, "the gate is given an order: {:?}", ORDERS[*order])
+            }
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gateway.fmt(f)
+    }
+}

@@ -1,0 +1,666 @@
+//! The request files as a model: two processes of one holder and one who uses the shared place, each of
+//! whose writes is a step a system call; a gateway that sweeps what is dead; kill -9 at any step, and
+//! power loss, which may keep of the disk whatever was not synced, or not. It owns the disk and the
+//! ghosts; what a writer does next is what the shipped code does next.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `Starts` | `Home::begin_drain`, `Home::renew_drain` (which looks at what stands), `Home::cancel_drain`: the choice of slots before the first call |
+//! | `GoesOn` | the next call on the disk of `marker::begin`, `marker::renew`, `marker::cancel_all_of`, found by running them: see `program.rs` |
+//! | `Starts` of a sweep | `Shared::sweep`: the look at a dead request; the removal after it is `marker::cancel` |
+//! | `Dies` | kill -9 of a writer |
+//! | `LeaseRunsOut` | a named request is dead from now on |
+//! | `PowerFails` | of every name, what it stood for when its directory was last synced, or anything since; of bytes that were not synced, all or not all |
+//!
+//! What it leaves out: who reads (the `channel` model has a reader that lists), disks that fail (a replay
+//! of every step has them), drafts, which no reader looks at, and the status, which is not synced.
+
+mod program;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use stateright::{Model, Property};
+
+use self::program::{Answer, Call, Id, Owner, PLACES, Place, Places, Receipt, Run, SHARED, Task};
+use crate::design::{Design, Guard};
+use crate::packed::{Bits, InPool, Pooled};
+
+/// The writers: two processes of the named holder, one who uses the shared place, and a sweeping gateway.
+const WRITERS: usize = 4;
+
+const SHARED_WRITER: usize = 2;
+
+const SWEEPER: usize = 3;
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct MarkerModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How many requests are made, by all together; four at most.
+    pub requests: u8,
+    /// Whether there is also one who uses the shared place.
+    pub shared: bool,
+    /// Whether of states that differ in nothing anybody could see only one is explored: which of the
+    /// holder's processes is the first, and how far a draft is that has no name yet.
+    pub reduced: bool,
+}
+
+impl MarkerModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> MarkerModel {
+        MarkerModel { design, requests: 2, shared: true, reduced: false }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> MarkerModel {
+        MarkerModel { design, requests: 3, shared: true, reduced: true }
+    }
+}
+
+/// A file: which request it holds, and whether all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct File {
+    id: Id,
+    whole: bool,
+}
+
+/// The disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Disk {
+    /// What stands in each place.
+    files: [Option<File>; PLACES],
+    /// What each may hold after a power loss, a bit each: nothing, or the request of a number.
+    may_hold: [u8; PLACES],
+    /// Of each request, whether its bytes are written and not synced.
+    unsynced: [bool; program::IDS],
+    /// Whether there is a directory of named requests, and whether it survives a power loss.
+    directory: Option<bool>,
+}
+
+/// What came of one owner's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Claims {
+    /// Ghost: he was told that this request stands, and has asked nothing since.
+    begun: Option<Id>,
+    /// Ghost: he was told that he cancelled, and has asked nothing since.
+    cancelled: bool,
+    /// Ghost: a renewal that this cancel came between was killed before it could see that.
+    orphaned: bool,
+    /// Ghost: the request that he began or renewed last; nobody cancels, and its lease has not run out.
+    wanted: Option<Id>,
+}
+
+/// A writer at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Writing {
+    run: Pooled<Run>,
+    /// Ghost, of a cancel: something stood when it began, and nobody else has taken the last away.
+    stood: bool,
+    /// Ghost: nothing that the same owner asked went on beside it which may have come before or after it.
+    /// A renewal beside a cancel is no such thing: it must see that it is too late.
+    undisturbed: bool,
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    disk: Disk,
+    writers: [Option<Writing>; WRITERS],
+    made: u8,
+    /// The requests whose lease has run out, a bit each.
+    dead: u8,
+    power_lost: bool,
+    named: Claims,
+    shared: Claims,
+    /// Ghost: a cancel said that nothing stood there, and something did.
+    told_wrong: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A writer begins something.
+    Starts(usize, Start),
+    /// It makes the next system call, or ends.
+    GoesOn(usize),
+    /// It is killed.
+    Dies(usize),
+    /// A request's lease runs out.
+    LeaseRunsOut(Id),
+    /// Power is lost, and this is found afterwards, place by place.
+    PowerFails([Option<File>; PLACES]),
+}
+
+/// What a writer may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A drain.
+    Begin,
+    /// Its renewal.
+    Renew,
+    /// Its end.
+    Cancel,
+    /// The removal of the dead request in this place.
+    Sweep(u8),
+}
+
+fn bit(file: Option<File>) -> u8 {
+    file.map_or(1, |file| 2 << file.id)
+}
+
+impl Disk {
+    fn empty() -> Disk {
+        Disk {
+            files: [None; PLACES],
+            may_hold: [bit(None); PLACES],
+            unsynced: [false; program::IDS],
+            directory: None,
+        }
+    }
+
+    fn put(&mut self, place: Place, file: Option<File>) {
+        self.files[usize::from(place)] = file;
+        self.may_hold[usize::from(place)] |= bit(file);
+    }
+
+    fn file(&self, place: Place) -> Option<File> {
+        self.files[usize::from(place)]
+    }
+
+    fn sync(&mut self, places: std::ops::Range<Place>) {
+        for place in places.map(usize::from) {
+            self.may_hold[place] = bit(self.files[place]);
+        }
+    }
+
+    /// The named places where a request stands.
+    fn named(&self) -> Places {
+        let there = (0..SHARED).filter(|place| self.file(*place).is_some());
+        there.fold(0, |all, place| all | 1 << place)
+    }
+
+    /// A request that has no name anywhere is gone with who wrote it.
+    fn forget_draft(&mut self, id: Option<Id>) {
+        if let Some(id) = id {
+            let named = bit(Some(File { id, whole: true }));
+            if self.may_hold.iter().all(|may_hold| may_hold & named == 0) {
+                self.unsynced[usize::from(id)] = false;
+            }
+        }
+    }
+
+    /// The next call of a writer whose request is this; what is switched off is not done, or not as it
+    /// should be.
+    fn call(&mut self, design: Design, call: Call, id: Option<Id>) -> Answer {
+        let in_place = !design.has(Guard::DurableRename);
+        let file = |whole| id.map(|id| File { id, whole });
+        if let Some(id) = id {
+            let unsynced = &mut self.unsynced[usize::from(id)];
+            match call {
+                Call::Draft(_) => *unsynced = in_place,
+                Call::Fill(_) => *unsynced = true,
+                Call::Sync(_) => *unsynced &= !design.has(Guard::FileSync),
+                _ => {}
+            }
+        }
+        match call {
+            // The file itself is opened, and what it held is gone.
+            Call::Draft(place) if in_place => self.put(place, file(false)),
+            Call::Fill(place) if in_place => self.put(place, file(true)),
+            Call::Put(place) if !in_place => self.put(place, file(true)),
+            Call::Remove(place) => {
+                let was_there = self.file(place).is_some();
+                if was_there {
+                    self.put(place, None);
+                }
+                return Answer::Was(was_there);
+            }
+            Call::MakeDirectory => {
+                let is_new = self.directory.is_none();
+                self.directory = self.directory.or(Some(false));
+                return Answer::Was(is_new);
+            }
+            Call::SyncHome if design.has(Guard::DirectorySync) => {
+                self.sync(SHARED..SHARED + 1);
+                self.directory = self.directory.map(|_| true);
+            }
+            Call::SyncRequests if self.directory.is_none() => return Answer::NoDirectory,
+            Call::SyncRequests if design.has(Guard::DirectorySync) => self.sync(0..SHARED),
+            Call::List => return Answer::Listed(self.named()),
+            _ => {}
+        }
+        Answer::Done
+    }
+
+    /// Everything that may be found after a power loss.
+    fn after_power_loss(&self) -> Vec<[Option<File>; PLACES]> {
+        let mut all = vec![[None; PLACES]];
+        for place in 0..PLACES {
+            let ids = (0..SHARED).filter(|id| self.may_hold[place] & 2 << id != 0);
+            let files = ids.flat_map(|id| {
+                let torn = self.unsynced[usize::from(id)];
+                let whole = Some(File { id, whole: true });
+                [whole, torn.then_some(File { id, whole: false })].into_iter().flatten()
+            });
+            let nothing = (self.may_hold[place] & bit(None) != 0).then_some(None);
+            let found: Vec<_> = nothing.into_iter().chain(files.map(Some)).collect();
+            let with = |file| {
+                move |mut disk: [Option<File>; PLACES]| {
+                    disk[place] = file;
+                    disk
+                }
+            };
+            all = found.into_iter().flat_map(|file| all.iter().copied().map(with(file))).collect();
+        }
+        if self.directory == Some(false) {
+            // Without its directory no named request is found.
+            let without = all.clone().into_iter().map(|mut disk| {
+                disk[..usize::from(SHARED)].fill(None);
+                disk
+            });
+            all.extend(without.collect::<Vec<_>>());
+        }
+        all.sort_unstable_by_key(|disk| disk.map(|file| file.map(|it| (it.id, it.whole))));
+        all.dedup();
+        all
+    }
+}
+
+impl State {
+    fn claims(&mut self, owner: Owner) -> &mut Claims {
+        match owner {
+            Owner::Named => &mut self.named,
+            Owner::Shared => &mut self.shared,
+        }
+    }
+
+    /// Whether a request of his stands, dead or alive.
+    fn stands(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Named => self.disk.named() != 0,
+            Owner::Shared => self.disk.file(SHARED).is_some(),
+        }
+    }
+
+    /// Whether one stands that is live.
+    fn is_in_force(&self, owner: Owner) -> bool {
+        let places = match owner {
+            Owner::Named => 0..SHARED,
+            Owner::Shared => SHARED..SHARED + 1,
+        };
+        let live = |file: File| self.dead & 1 << file.id == 0;
+        places.into_iter().any(|place| self.disk.file(place).is_some_and(live))
+    }
+
+    /// The tasks that are going on, of this owner's.
+    fn tasks(&self, owner: Owner) -> impl Iterator<Item = Task> {
+        let tasks = self.writers.into_iter().flatten().map(|writing| writing.run.task);
+        tasks.filter(move |task| task.owner() == owner && !matches!(task, Task::Sweep(_)))
+    }
+
+    fn end(&mut self, writing: Writing, receipt: Receipt) {
+        let Writing { run, stood, undisturbed } = writing;
+        let task = run.task;
+        match receipt {
+            Receipt::Begun | Receipt::Renewed(true) => {
+                let lives = |id: &Id| self.dead & 1 << id == 0;
+                let begun = task.id().filter(|id| undisturbed && lives(id));
+                self.claims(task.owner()).begun = begun;
+            }
+            Receipt::Cancelled(was_there) => {
+                self.told_wrong |= !was_there && stood;
+                self.claims(task.owner()).cancelled = undisturbed;
+            }
+            Receipt::Renewed(false) | Receipt::Swept | Receipt::Failed => {}
+        }
+    }
+
+    /// A writer is gone before its end.
+    fn die(&mut self, writer: usize) {
+        let Some(gone) = self.writers[writer].take() else { return };
+        let task = gone.run.task;
+        self.disk.forget_draft(task.id());
+        if task.renews() {
+            let claims = self.claims(task.owner());
+            claims.orphaned |= std::mem::take(&mut claims.cancelled);
+            for beside in self.writers.iter_mut().flatten() {
+                beside.undisturbed &= beside.run.task.owner() != task.owner();
+            }
+        }
+    }
+
+    fn is_standing(&self, id: Id) -> bool {
+        self.disk.files.iter().flatten().any(|file| file.id == id)
+    }
+
+    /// What an owner is told is true.
+    fn is_true(&self, owner: Owner, claims: Claims) -> bool {
+        let begun = claims.begun.is_none_or(|id| self.is_standing(id));
+        // A renewal that is too late makes its request before it sees that, and takes it back.
+        let settles = self.tasks(owner).all(Task::cancels);
+        begun && (!claims.cancelled || !settles || !self.stands(owner))
+    }
+}
+
+impl MarkerModel {
+    fn task(self, state: &State, writer: usize, start: Start) -> Option<Task> {
+        let design = self.design;
+        let owner = if writer == SHARED_WRITER { Owner::Shared } else { Owner::Named };
+        let id = state.made;
+        let place = match owner {
+            Owner::Shared => SHARED,
+            Owner::Named if design.has(Guard::ImmutableFiles) => id,
+            // One file a holder, written again and again.
+            Owner::Named => 0,
+        };
+        let older = if owner == Owner::Named { state.disk.named() & !(1 << place) } else { 0 };
+        let may_make = state.made < self.requests;
+        Some(match start {
+            Start::Begin => may_make.then_some(Task::Begin { id, place, older })?,
+            Start::Renew => {
+                may_make.then_some(())?;
+                let live = |place: &Place| {
+                    state.disk.file(*place).is_some_and(|file| state.dead & 1 << file.id == 0)
+                };
+                let first = (0..SHARED).find(live)?;
+                let others = older & !(1 << first);
+                if !design.has(Guard::NewBeforeOld) {
+                    Task::RemoveThenBegin { id, place, older }
+                } else if design.has(Guard::RenewalYields) && first != place {
+                    Task::Renew { id, place, first, others }
+                } else {
+                    Task::RenewRegardless { id, place, older }
+                }
+            }
+            Start::Cancel if design.has(Guard::CancelLooksAgain) => Task::Cancel(owner),
+            Start::Cancel => Task::CancelOnce(owner),
+            Start::Sweep(place) => {
+                let dead = |file: File| state.dead & 1 << file.id != 0;
+                state.disk.file(place).filter(|file| dead(*file))?;
+                Task::Sweep(place)
+            }
+        })
+    }
+
+    /// The one of all states that cannot be told from this one which stands for them.
+    #[must_use]
+    pub fn representative(self, mut state: State) -> State {
+        for writer in &mut state.writers {
+            while let Some(Writing { run, .. }) = writer
+                && self.is_private(run.next())
+            {
+                let answer = state.disk.call(self.design, run.next(), run.task.id());
+                *run = run.answered(answer).pooled();
+            }
+        }
+        state.writers[..SHARED_WRITER].sort_unstable_by_key(|writer| {
+            writer.map(|it| (it.run.number(), it.stood, it.undisturbed))
+        });
+        state
+    }
+
+    /// Whether a call touches nothing but a draft.
+    fn is_private(self, call: Call) -> bool {
+        matches!(call, Call::Draft(_) | Call::Fill(_) | Call::Sync(_))
+            && self.design.has(Guard::DurableRename)
+    }
+
+    fn start(self, state: &mut State, writer: usize, start: Start) -> Option<()> {
+        let task = self.task(state, writer, start)?;
+        let owner = task.owner();
+        let stood = task.cancels() && state.stands(owner);
+        let mut undisturbed = true;
+        for beside in state.writers.iter_mut().flatten() {
+            let other = beside.run.task;
+            if other.owner() != owner || matches!(other, Task::Sweep(_)) {
+                continue;
+            }
+            undisturbed &= task.cancels() && other.renews();
+            beside.undisturbed &= other.cancels() && task.renews();
+        }
+        state.writers[writer] = Some(Writing { run: Run::of(task).pooled(), stood, undisturbed });
+        if let Some(id) = task.id() {
+            state.made = id + 1;
+            let claims = state.claims(owner);
+            (claims.begun, claims.cancelled, claims.orphaned) = (None, false, false);
+        } else if task.cancels() {
+            *state.claims(owner) = Claims::default();
+        }
+        Some(())
+    }
+
+    fn go_on(self, state: &mut State, writer: usize) -> Option<()> {
+        let writing = state.writers[writer]?;
+        let run = writing.run;
+        let (task, owner) = (run.task, run.task.owner());
+        let call = run.next();
+        if let Call::Ends(receipt) = call {
+            state.writers[writer] = None;
+            state.end(writing, receipt);
+            return Some(());
+        }
+        let stood_before = state.stands(owner);
+        if let (Call::Remove(place), Some(id)) = (call, task.id()) {
+            let removed = state.disk.file(place).map(|file| file.id);
+            let lives = state.dead & 1 << id == 0;
+            let wanted = &mut state.claims(owner).wanted;
+            if wanted.is_some() && *wanted == removed {
+                // From now on it is the new one that must stand.
+                *wanted = lives.then_some(id);
+            }
+        }
+        let answer = state.disk.call(self.design, call, task.id());
+        state.writers[writer] = Some(Writing { run: run.answered(answer).pooled(), ..writing });
+        if matches!(task, Task::Begin { .. }) && matches!(call, Call::Put(_)) {
+            // Whoever cancels meanwhile may have been before or after it.
+            let alone = state.tasks(owner).all(|task| !task.cancels());
+            state.claims(owner).wanted = task.id().filter(|_| alone);
+        }
+        if stood_before && !state.stands(owner) {
+            // It was taken away; whoever else comes to cancel it truly finds nothing.
+            for (other, writing) in state.writers.iter_mut().enumerate() {
+                if let Some(writing) = writing
+                    && other != writer
+                    && writing.run.task.owner() == owner
+                {
+                    writing.stood = false;
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+impl Model for MarkerModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            disk: Disk::empty(),
+            writers: [None; WRITERS],
+            made: 0,
+            dead: 0,
+            power_lost: false,
+            named: Claims::default(),
+            shared: Claims::default(),
+            told_wrong: false,
+        }]
+    }
+
+    /// What is offered here may still turn out to be impossible.
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for writer in 0..SWEEPER {
+            if state.writers[writer].is_some() {
+                actions.extend([Action::GoesOn(writer), Action::Dies(writer)]);
+            } else if writer != SHARED_WRITER {
+                let starts = [Start::Begin, Start::Renew, Start::Cancel];
+                actions.extend(starts.map(|start| Action::Starts(writer, start)));
+            } else if self.shared {
+                let starts = [Start::Begin, Start::Cancel];
+                actions.extend(starts.map(|start| Action::Starts(writer, start)));
+            }
+        }
+        if state.writers[SWEEPER].is_some() {
+            actions.push(Action::GoesOn(SWEEPER));
+        } else {
+            actions.extend((0..SHARED).map(|it| Action::Starts(SWEEPER, Start::Sweep(it))));
+        }
+        actions.extend((0..state.made).map(Action::LeaseRunsOut));
+        if !state.power_lost {
+            actions.extend(state.disk.after_power_loss().into_iter().map(Action::PowerFails));
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        match action {
+            Action::Starts(writer, start) => self.start(&mut state, writer, start)?,
+            Action::GoesOn(writer) => self.go_on(&mut state, writer)?,
+            Action::Dies(writer) => state.die(writer),
+            Action::LeaseRunsOut(id) => {
+                let stands = |place: Place| state.disk.file(place).is_some_and(|it| it.id == id);
+                (state.dead & 1 << id == 0 && (0..SHARED).any(stands)).then_some(())?;
+                state.dead |= 1 << id;
+                state.named.begun = state.named.begun.filter(|begun| *begun != id);
+                state.named.wanted = state.named.wanted.filter(|wanted| *wanted != id);
+            }
+            Action::PowerFails(found) => {
+                state.power_lost = true;
+                (0..WRITERS).for_each(|writer| state.die(writer));
+                state.disk = Disk { files: found, ..Disk::empty() };
+                state.disk.directory = before.disk.directory.filter(|durable| *durable);
+                state.disk.sync(0..SHARED + 1);
+                for owner in [Owner::Named, Owner::Shared] {
+                    let begun = state.claims(owner).begun;
+                    let claims = state.claims(owner);
+                    claims.wanted = claims.wanted.and(begun);
+                }
+            }
+        }
+        debug_assert!(state != *before, "{action} changes something");
+        Some(if self.reduced { self.representative(state) } else { state })
+    }
+
+    fn properties(&self) -> Vec<Property<MarkerModel>> {
+        vec![
+            // Property: TG-S12 no_torn_request
+            Property::always("no_torn_request_inv", |_, state: &State| {
+                state.disk.files.iter().flatten().all(|file| file.whole)
+            }),
+            Property::always("acknowledged_survives_inv", |_, state: &State| {
+                state.is_true(Owner::Named, state.named)
+                    && state.is_true(Owner::Shared, state.shared)
+            }),
+            Property::sometimes("acknowledged_survives_reach", |_, state: &State| {
+                // The named holder's begin and the shared one's cancel.
+                state.power_lost && state.named.begun.is_some() && state.shared.cancelled
+            }),
+            // Property: TG-S14 receipt_is_true
+            Property::always("receipt_is_true_inv", |_, state: &State| !state.told_wrong),
+            Property::sometimes("receipt_is_true_reach", |_, state: &State| {
+                let told_nothing = |writing: &Writing| {
+                    writing.run.task.cancels()
+                        && writing.run.next() == Call::Ends(Receipt::Cancelled(false))
+                };
+                state.made > 1 && state.writers.iter().flatten().any(told_nothing)
+            }),
+            Property::always("stays_in_force_inv", |_, state: &State| {
+                [(Owner::Named, state.named), (Owner::Shared, state.shared)]
+                    .into_iter()
+                    .all(|(owner, claims)| claims.wanted.is_none() || state.is_in_force(owner))
+            }),
+            Property::sometimes("stays_in_force_reach", |_, state: &State| {
+                let is_gone = |task: Task| matches!(task, Task::Renew { first, .. } if state.disk.file(first).is_none());
+                state.named.wanted.is_some() && state.tasks(Owner::Named).any(is_gone)
+            }),
+            // What is not promised: a renewal that dies at the wrong moment outlives the cancel.
+            Property::sometimes("cancel_is_outlived_gap", |_, state: &State| {
+                state.named.orphaned
+                    && state.is_in_force(Owner::Named)
+                    && state.tasks(Owner::Named).next().is_none()
+            }),
+        ]
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Disk { files, may_hold, unsynced, directory } = self.disk;
+        let files = files.iter().fold(0_u32, |all, file| {
+            all << 4 | u32::from(file.map_or(0, |it| 2 * it.id + u8::from(it.whole) + 1))
+        });
+        let may_hold = may_hold.iter().fold(0_u32, |all, one| all << 5 | u32::from(*one));
+        let unsynced = unsynced.iter().fold(0_u32, |all, one| all << 1 | u32::from(*one));
+        let claims = |bits: Bits, claims: Claims| {
+            bits.put(claims.begun.map_or(0, |id| id + 1), 3)
+                .put(claims.cancelled, 1)
+                .put(claims.orphaned, 1)
+                .put(claims.wanted.map_or(0, |id| id + 1), 3)
+        };
+        claims(claims(Bits::default(), self.named), self.shared)
+            .put(files, 20)
+            .put(may_hold, 25)
+            .put(unsynced, 4)
+            .put(directory.map_or(0, |durable| 1 + u8::from(durable)), 2)
+            .put(self.made, 3)
+            .put(self.dead, 4)
+            .put(self.power_lost, 1)
+            .put(self.told_wrong, 1)
+            .finish(hasher);
+        let [one, two, three, four] = self.writers.map(|writing| {
+            writing.map_or(0, |it| {
+                (it.run.number() + 1) << 2 | u32::from(it.stood) << 1 | u32::from(it.undisturbed)
+            })
+        });
+        Bits::default().put(one, 32).put(two, 32).put(three, 32).put(four, 32).finish(hasher);
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |writer: usize| {
+            [
+                "a process of the holder",
+                "another process of his",
+                "who uses the shared place",
+                "the gateway",
+            ][writer]
+        };
+        match *self {
+            Action::Starts(it, Start::Begin) => write!(f, "{} begins a drain", name(it)),
+            Action::Starts(it, Start::Renew) => write!(f, "{} renews it", name(it)),
+            Action::Starts(it, Start::Cancel) => write!(f, "{} cancels", name(it)),
+            Action::Starts(it, Start::Sweep(place)) => {
+                write!(f, "{} sees that request {place} is dead", name(it))
+            }
+            Action::GoesOn(it) => write!(f, "{} goes on", name(it)),
+            Action::Dies(it) => write!(f, "{} is killed", name(it)),
+            Action::LeaseRunsOut(id) => write!(f, "the lease of request {id} runs out"),
+            Action::PowerFails(_) => f.write_str("power is lost"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("requests")?;
+        for (place, file) in self.disk.files.iter().enumerate() {
+            let Some(file) = file else { continue };
+            if place == usize::from(SHARED) {
+                f.write_str(" shared:")?;
+            }
+            write!(f, " {}{}", file.id, if file.whole { "" } else { " (torn)" })?;
+        }
+        for (writer, writing) in self.writers.iter().enumerate() {
+            if let Some(writing) = writing {
+                write!(f, ", {writer}: {:?}", writing.run.next())?;
+            }
+        }
+        Ok(())
+    }
+}

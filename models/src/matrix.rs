@@ -1,0 +1,87 @@
+//! Guard by property: everything that breaks in a model when one guard of it is switched off, and in how
+//! few steps. `ablations` says what *must* break; this says what does.
+
+use crate::catalogue::{CATALOGUE, entry_of};
+use crate::checked::{Checked, Visit};
+use crate::design::Guard;
+use crate::explorer::{Until, explore};
+use crate::liveness::Graph;
+use crate::suite::Size;
+
+/// How far is searched without a guard, in states: what breaks, breaks early, and there may be no end.
+pub(crate) const fn states_max(size: Size) -> u64 {
+    match size {
+        Size::Small => 300_000,
+        Size::Full => 3_500_000,
+    }
+}
+
+/// A graph that is larger is not searched for runs that go on for ever.
+const GRAPH_MAX: usize = 600_000;
+
+/// What one model breaks without one guard.
+#[derive(Clone, Debug)]
+pub struct Without {
+    /// The guard that was off.
+    pub guard: Guard,
+    /// In which model.
+    pub model: &'static str,
+    /// The properties that break, and in how many steps at least; of one that says that something comes,
+    /// the steps to where it is waited for in vain, and once round.
+    pub broken: Vec<(&'static str, u64)>,
+}
+
+/// Searches for whatever breaks, safety or promises; `going_on` is asked now and then.
+pub(crate) enum Broken<F> {
+    /// Among so many states.
+    Safety(u64, F),
+    /// In the whole graph.
+    Promises,
+}
+
+impl<F: Fn(u64) -> bool> Visit for Broken<F> {
+    type Out = Vec<(&'static str, u64)>;
+
+    fn visit<M: Checked>(self, model: M) -> Vec<(&'static str, u64)> {
+        if let Broken::Safety(states_max, going_on) = self {
+            let within = |states| going_on(states) && states < states_max;
+            let found = explore(&model, Until::Exhausted, within).findings;
+            let broken = found.into_iter().filter(|it| it.is_failure);
+            return broken.map(|it| (it.property, it.depth)).collect();
+        }
+        let Some(graph) = Graph::of(&model, GRAPH_MAX) else { return Vec::new() };
+        let broken = model.promises().into_iter().filter_map(|promise| {
+            let lasso = graph.check(&model, &promise).broken?;
+            Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
+        });
+        broken.collect()
+    }
+}
+
+/// How many columns the matrix has: the guard, and each property.
+pub(crate) const COLUMNS: usize = CATALOGUE.len() + 1;
+
+/// The matrix, its head first: in each cell the steps of the shortest counterexample, if there is one.
+pub(crate) fn rows(runs: &[Without]) -> Vec<[String; COLUMNS]> {
+    let head = std::array::from_fn(|column| match column.checked_sub(1) {
+        None => "without".to_owned(),
+        Some(entry) => CATALOGUE[entry].id.trim_start_matches("TG-").to_owned(),
+    });
+    let guards = Guard::ALL.into_iter().filter(|guard| runs.iter().any(|it| it.guard == *guard));
+    let row = |guard: Guard| {
+        let broken = || {
+            let of_guard = runs.iter().filter(move |it| it.guard == guard);
+            of_guard.flat_map(|it| it.broken.iter().copied())
+        };
+        std::array::from_fn(|column| match column.checked_sub(1) {
+            None => guard.to_string(),
+            Some(entry) => {
+                let of_entry = broken().filter(|(property, _)| {
+                    entry_of(property).is_some_and(|(it, _)| it.id == CATALOGUE[entry].id)
+                });
+                of_entry.map(|(_, steps)| steps).min().map_or_else(String::new, |it| it.to_string())
+            }
+        })
+    };
+    std::iter::once(head).chain(guards.map(row)).collect()
+}
