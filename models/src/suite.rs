@@ -529,7 +529,7 @@ pub fn side_by_side() -> String {
     let began = Instant::now();
     let configurations = [
         StatusModel::full(ships),
-        StatusModel { starts: 5, failures: 3, drains: 3, ..StatusModel::full(ships) },
+        StatusModel { drains: 3, starts: 6, ..StatusModel::full(ships) },
     ];
     let checkers = configurations.map(|model| model.checker().threads(1).spawn_bfs());
     let states: usize = checkers.map(|checker| checker.join().unique_state_count()).iter().sum();
