@@ -173,6 +173,14 @@ impl Report {
                 ));
             }
         }
+        for (at, run) in self.engines.iter().enumerate() {
+            let others = self.engines[..at].iter().filter(|other| other.model == run.model);
+            failures.extend(others.filter(|other| other.steps != run.steps).map(|other| {
+                let (model, one, two) = (run.model, other.engine, run.engine);
+                let (of_one, of_two) = (other.steps, run.steps);
+                format!("{one} takes {of_one} steps in the {model} model, and {two} takes {of_two}")
+            }));
+        }
         for (entry, check) in checks().filter(|(_, it)| it.is_progress()) {
             let (id, name) = (entry.id, entry.name);
             let Some(run) = self.promise_run(check) else {
@@ -506,6 +514,11 @@ mod tests {
         );
         assert!(!report_with(None, &every_reach()[1..], pinned).is_ok(), "vacuous");
         assert!(!report_with(None, &every_reach(), pinned + 1).is_ok(), "another count");
+
+        let mut disagree = report_with(None, &every_reach(), pinned);
+        let other = EngineRun { engine: "other", steps: 8, ..disagree.engines[0].clone() };
+        disagree.engines.push(other);
+        assert!(!disagree.is_ok(), "two engines take different steps");
 
         let mut survived = report_with(None, &every_reach(), pinned);
         survived.ablations[0].broken = None;

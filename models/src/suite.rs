@@ -173,9 +173,7 @@ impl Job {
         };
         let (explored, ships) = (Configuration::Of(options.size), Design::tidegate());
         let done = match self {
-            Job::Stateright(model) => {
-                visit(model, explored, ships, ByStateright(model, options.interrupted))
-            }
+            Job::Stateright(model) => visit(model, explored, ships, ByStateright(model, at)),
             Job::Explorer(model) => visit(model, explored, ships, ByExplorer(model, at)),
             Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
             Job::Original(model) => {
@@ -326,9 +324,9 @@ impl<F: Fn(u64) -> bool> Visit for Original<F> {
     }
 }
 
-struct ByStateright<'a>(&'static str, &'a (dyn Fn() -> bool + Sync));
+struct ByStateright<F>(&'static str, F);
 
-impl Visit for ByStateright<'_> {
+impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
     type Out = Done;
 
     fn visit<M: Checked>(self, model: M) -> Done {
@@ -336,7 +334,11 @@ impl Visit for ByStateright<'_> {
         let starts = model.init_states().len();
         let checker = model.checker().threads(1).spawn_bfs();
         // It cannot be told to stop; who is interrupted leaves it behind.
-        while !checker.is_done() && !(self.1)() {
+        for waited in 0_u64.. {
+            let tells = waited % 64 == 0;
+            if checker.is_done() || (tells && !(self.1)(checker.unique_state_count() as u64)) {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         let found: Vec<_> = checker.discoveries().into_keys().collect();
@@ -510,7 +512,7 @@ pub fn bench(models: &[String]) -> String {
     };
     push(ENGINE_COLUMNS.map(str::to_owned), "ratio".to_owned());
     for model in MODELS.into_iter().filter(|model| models.iter().any(|name| name == model)) {
-        let stateright = visit(model, size, ships, ByStateright(model, &|| false));
+        let stateright = visit(model, size, ships, ByStateright(model, |_| true));
         let explorer = visit(model, size, ships, ByExplorer(model, |_| true));
         if let (Done::Engine(stateright, _), Done::Engine(explorer, _)) = (stateright, explorer) {
             let ratio = stateright.took.as_secs_f64() / explorer.took.as_secs_f64();
