@@ -41,7 +41,7 @@ impl Check {
     /// Whether it is what is not promised: reachable, and its shortest way is told.
     #[must_use]
     pub fn is_gap(self) -> bool {
-        is_gap(self.property)
+        self.property.ends_with("_gap")
     }
 
     /// Whether it says that something comes, and is judged by searching runs that go on for ever.
@@ -49,11 +49,6 @@ impl Check {
     pub fn is_progress(self) -> bool {
         self.property.ends_with("_progress")
     }
-}
-
-/// See [`Check::is_gap`].
-pub(crate) fn is_gap(property: &str) -> bool {
-    property.ends_with("_gap")
 }
 
 /// The name of the gateway model.

@@ -121,6 +121,8 @@ impl Report {
                 "broken": broken.collect::<Vec<_>>(),
             })
         });
+        let gaps = self.gaps.iter();
+        let gaps = gaps.map(|(property, story)| json!({ "property": property, "story": story }));
         json!({
             "schema": 1,
             "version": env!("CARGO_PKG_VERSION"),
@@ -135,6 +137,7 @@ impl Report {
             "original": original.collect::<Vec<_>>(),
             "ablations": ablations.collect::<Vec<_>>(),
             "matrix": matrix.collect::<Vec<_>>(),
+            "gaps": gaps.collect::<Vec<_>>(),
             "seconds": self.took.as_secs_f64(),
         })
     }

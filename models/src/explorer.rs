@@ -63,8 +63,8 @@ impl Exploration {
 pub enum Until {
     /// Never.
     Exhausted,
-    /// When this `always` is broken.
-    Broken(&'static str),
+    /// When this `always` is broken, or this `sometimes` is reached.
+    Found(&'static str),
 }
 
 /// Stands for a state.
@@ -189,7 +189,7 @@ where
                     }
                     !found
                 });
-                if let Until::Broken(property) = until
+                if let Until::Found(property) = until
                     && exploration.finding(property).is_some()
                 {
                     exploration.exhaustive = false;
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_search_cut_short_does_not_call_itself_exhaustive() {
-        assert!(!explore(&Grid, Until::Broken("below_inv"), |_| true).exhaustive);
+        assert!(!explore(&Grid, Until::Found("below_inv"), |_| true).exhaustive);
         assert!(!explore(&Grid, Until::Exhausted, |_| false).exhaustive);
     }
 }

@@ -85,8 +85,11 @@ pub struct State {
 /// What can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A drain begins that holds internal work.
-    DrainBegins,
+    /// A drain begins.
+    DrainBegins {
+        /// Whether it holds internal work.
+        hold: bool,
+    },
     /// It is cancelled.
     DrainIsCancelled,
     /// Internal work is admitted.
@@ -121,9 +124,9 @@ impl State {
 impl GateModel {
     fn step(self, state: &mut State, action: Action) -> Option<()> {
         match action {
-            Action::DrainBegins => {
+            Action::DrainBegins { hold } => {
                 (!state.word.is_closed()).then_some(())?;
-                state.word = state.word.perform(Effect::CloseGate { hold_internal: true })?;
+                state.word = state.word.perform(Effect::CloseGate { hold_internal: hold })?;
                 state.rung = true;
             }
             Action::DrainIsCancelled => {
@@ -239,7 +242,8 @@ impl Model for GateModel {
     fn actions(&self, _: &State, actions: &mut Vec<Action>) {
         use Action as A;
         actions.extend([
-            A::DrainBegins,
+            A::DrainBegins { hold: false },
+            A::DrainBegins { hold: true },
             A::DrainIsCancelled,
             A::TurnStarts,
             A::TurnLeaves,
@@ -282,7 +286,8 @@ impl Model for GateModel {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Action::DrainBegins => "a drain begins that holds internal work",
+            Action::DrainBegins { hold: false } => "a drain begins",
+            Action::DrainBegins { hold: true } => "a drain begins that holds internal work",
             Action::DrainIsCancelled => "it is cancelled",
             Action::TurnStarts => "internal work starts",
             Action::TurnLeaves => "a turn is about to leave",

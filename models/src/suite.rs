@@ -10,7 +10,7 @@ use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
 use crate::catalogue::{
-    CATALOGUE, CONTROLLERS, CROWD, Check, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of, is_gap,
+    CATALOGUE, CONTROLLERS, CROWD, Check, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of,
 };
 use crate::checked::{Checked, Configuration, MODELS, Visit, guards_of, visit};
 use crate::design::{Design, Guard};
@@ -43,7 +43,7 @@ impl Size {
             (Size::Small, MARKER) => 2_082_612,
             (Size::Full, MARKER) => 39_886_678,
             (_, CROWD) => 37_478,
-            (_, GATE) => 383,
+            (_, GATE) => 574,
             (Size::Small, STATUS) => 13_379,
             (Size::Full, STATUS) => 11_553_763,
             (Size::Small, WORK) => 192,
@@ -106,6 +106,7 @@ enum Done {
     Original(OriginalRun),
     Ablation(AblationRun),
     Without(Without),
+    Gap(&'static str, Vec<String>),
 }
 
 #[derive(Clone, Copy)]
@@ -116,6 +117,7 @@ enum Job {
     Original(&'static str),
     Ablation(Ablation),
     Without(&'static str, Guard),
+    Gap(Check),
 }
 
 impl Job {
@@ -127,6 +129,7 @@ impl Job {
             Job::Original(model) => format!("{model} model, as first shipped"),
             Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
             Job::Without(model, guard) => format!("{model} model, all that breaks without {guard}"),
+            Job::Gap(check) => format!("{} model, what is not promised", check.model),
         }
     }
 
@@ -140,6 +143,7 @@ impl Job {
                 (model, ids_of(|check| check.model == model && check.is_progress()), None)
             }
             Job::Original(model) => (model, Vec::new(), None),
+            Job::Gap(gap) => (gap.model, ids_of(|check| check == gap), None),
             Job::Without(model, guard) => {
                 return only.is_empty()
                     || only.iter().any(|it| it == model || *it == guard.to_string());
@@ -189,6 +193,10 @@ impl Job {
                     broken.extend(visit(model, Configuration::Endless, design, promises));
                 }
                 Done::Without(Without { guard, model, broken })
+            }
+            // In the small configuration, where who is who is kept apart.
+            Job::Gap(gap) => {
+                visit(gap.model, Configuration::Of(Size::Small), ships, Gap(gap.property, at))
             }
             Job::Ablation(ablation) => {
                 let (model, design) = (ablation.model(), ships.without(ablation.off));
@@ -288,7 +296,7 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
         let Ablate(ablation, at) = self;
         let began = Instant::now();
         let until = match ablation.expected {
-            Expected::Breaks(property) => Until::Broken(property),
+            Expected::Breaks(property) => Until::Found(property),
             Expected::CoveredBy(_) => Until::Exhausted,
         };
         let found = explore(&model, until, |states| at(states) && states < ABLATION_MAX);
@@ -321,6 +329,19 @@ impl<F: Fn(u64) -> bool> Visit for Original<F> {
             explore(&model, Until::Exhausted, |states| (self.1)(states) && states < ORIGINAL_MAX);
         let broken = failures_of(&found).map(|it| (it.property, it.depth)).collect();
         Done::Original(OriginalRun { model: self.0, states: found.states, broken })
+    }
+}
+
+struct Gap<F>(&'static str, F);
+
+impl<F: Fn(u64) -> bool> Visit for Gap<F> {
+    type Out = Done;
+
+    fn visit<M: Checked>(self, model: M) -> Done {
+        let Gap(property, at) = self;
+        let found = explore(&model, Until::Found(property), at);
+        let story = found.finding(property).map(|it| story(&model, it));
+        Done::Gap(property, story.unwrap_or_default())
     }
 }
 
@@ -375,8 +396,7 @@ impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
             reached: names(false),
             took: began.elapsed(),
         };
-        let told = found.findings.iter().filter(|it| it.is_failure || is_gap(it.property));
-        let stories = told.map(|found| (found.property, story(&model, found))).collect();
+        let stories = failures_of(&found).map(|it| (it.property, story(&model, it))).collect();
         Done::Engine(run, stories)
     }
 }
@@ -424,6 +444,8 @@ pub fn verify(options: &Options<'_>) -> Report {
         MODELS.iter().flat_map(|model| [Job::Stateright(model), Job::Explorer(model)]).collect();
     jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
     jobs.extend(MODELS.map(Job::Original));
+    let checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
+    jobs.extend(checks.filter(|check| check.is_gap()).map(|check| Job::Gap(*check)));
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let guarded =
         |model: &'static str| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
@@ -454,6 +476,7 @@ pub fn verify(options: &Options<'_>) -> Report {
         original: Vec::new(),
         ablations: Vec::new(),
         matrix: Vec::new(),
+        gaps: Vec::new(),
         counterexamples: Vec::new(),
         only: options.only.to_vec(),
         unfinished: Vec::new(),
@@ -477,6 +500,7 @@ pub fn verify(options: &Options<'_>) -> Report {
             Done::Original(run) => report.original.push(run),
             Done::Ablation(run) => report.ablations.push(run),
             Done::Without(run) => report.matrix.push(run),
+            Done::Gap(property, story) => report.gaps.push((property, story)),
         }
     }
     report

@@ -115,7 +115,7 @@ fn one_that_leaves_the_status_to_its_writer_breaks_nothing() {
 #[test]
 fn one_that_writes_what_it_thinks_breaks_tg_s8() {
     let naive = scaled(true);
-    let found = explore(&naive, Until::Broken("status_is_faithful_inv"), |_| true);
+    let found = explore(&naive, Until::Found("status_is_faithful_inv"), |_| true);
     let broken = found.finding("status_is_faithful_inv").expect("U16").way(&naive);
     let steps: Vec<_> = broken.steps.iter().map(|(action, _)| action.clone()).collect();
     // Whatever has the gateway at something else than running, published, and then the message.
