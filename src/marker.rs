@@ -216,18 +216,19 @@ pub(crate) const OWN_ROUNDS_MAX: u32 = 64;
 /// As [`cancel`], and [`ControlError::Unlisted`].
 // Property: TG-S14 receipt_is_true.
 pub fn cancel_all_of(disk: &impl Disk, home: &Home, holder: &Holder) -> Result<bool, ControlError> {
-    let mut slots = slots_of(disk, home, holder)?;
-    let mut removed = cancel(disk, home, &slots)?;
-    for _ in 0..OWN_ROUNDS_MAX {
-        if *holder == Holder::Shared || slots.is_empty() {
-            break;
+    let mut removed = 0;
+    for round in 0..OWN_ROUNDS_MAX {
+        let slots = slots_of(disk, home, holder)?;
+        if slots.is_empty() && round > 0 {
+            return Ok(removed > 0);
         }
-        slots = slots_of(disk, home, holder)?;
-        if !slots.is_empty() {
-            removed += cancel(disk, home, &slots)?;
+        removed += cancel(disk, home, &slots)?;
+        if slots.is_empty() || *holder == Holder::Shared {
+            return Ok(removed > 0);
         }
     }
-    Ok(removed > 0)
+    let source = io::Error::other("its requests are renewed as fast as they are removed");
+    Err(ControlError::Unlisted { path: home.requests_path(), source })
 }
 
 /// The slots in which this holder's requests stand now; the shared one whether or not one does.

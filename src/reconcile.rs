@@ -128,7 +128,7 @@ impl Asks for Request {
 /// When a request's lease ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaseEnd {
-    /// It has none: it lives until it is removed.
+    /// It has none, and nobody bounds it: it lives until it is removed.
     Never,
     /// At this time since boot.
     At(Duration),
@@ -308,11 +308,17 @@ impl<S: Ord, R: Asks> Roll<S, R> {
     /// The time since boot before which none of those who hold internal work loses its lease: what may be
     /// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
     // Property: TG-S4 quiesced_means_idle.
-    pub fn held_until(&self, lease_end: impl Fn(&R) -> LeaseEnd) -> Option<Duration> {
+    ///
+    /// `lease_end` says of a request first seen at a time since boot when it ends.
+    pub fn held_until(&self, lease_end: impl Fn(&R, Duration) -> LeaseEnd) -> Option<Duration> {
         let held = self.entries.values().filter(|entry| entry.live && entry.terms.hold_internal);
         let mut earliest = None;
-        for request in held.filter_map(Entry::promised) {
-            match lease_end(request) {
+        let promised = held.filter_map(|entry| match &entry.whole {
+            Some((whole, since)) => Some((whole, *since)),
+            None => Some((entry.request()?, entry.since)),
+        });
+        for (request, since) in promised {
+            match lease_end(request, since) {
                 LeaseEnd::Never => {}
                 LeaseEnd::ByTheWall => return None,
                 LeaseEnd::At(end) => {
@@ -626,7 +632,7 @@ mod tests {
 
     #[test]
     fn what_is_promised_to_all_is_the_least_that_is_promised_to_one() {
-        let end = |ask: &u8| match ask {
+        let end = |ask: &u8, _| match ask {
             0 => LeaseEnd::Never,
             9 => LeaseEnd::ByTheWall,
             end => LeaseEnd::At(Duration::from_secs(u64::from(*end))),

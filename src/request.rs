@@ -314,11 +314,19 @@ impl Request {
         Some(made.saturating_add(self.lease?))
     }
 
-    /// When its lease ends, for a promise about it.
+    /// When its lease ends, for a promise about it. One without a lease ends `unleased_max_age` after it was
+    /// first seen, if that is bounded.
     #[must_use]
-    pub fn lease_end(&self, epoch: &Epoch, now: Now) -> LeaseEnd {
+    pub fn lease_end(
+        &self,
+        epoch: &Epoch,
+        now: Now,
+        first_seen: Duration,
+        unleased_max_age: Option<Duration>,
+    ) -> LeaseEnd {
         match self.lease_left(epoch, now) {
-            LeaseLeft::Unleased => LeaseEnd::Never,
+            LeaseLeft::Unleased => unleased_max_age
+                .map_or(LeaseEnd::Never, |age| LeaseEnd::At(first_seen.saturating_add(age))),
             // Also of one that has run out: until a look finds it dead, a promise made to it is one for
             // the past, and another holder's later end must not stand in for it.
             LeaseLeft::For(_) => match self.lease_ends_at_uptime(epoch) {
@@ -385,8 +393,15 @@ mod tests {
         assert_eq!(request.lease_ends_at_uptime(&epoch()), Some(end));
         // Found by three controllers in the model: one whose lease had run out was lent another's end.
         for now in [100, 160, 1000].map(now_at) {
-            assert_eq!(request.lease_end(&epoch(), now), LeaseEnd::At(end));
+            assert_eq!(request.lease_end(&epoch(), now, now.uptime, None), LeaseEnd::At(end));
         }
+        let unleased = Request::parse(br#"{"action":"drain"}"#);
+        let (now, age) = (now_at(160), Duration::from_secs(60));
+        assert_eq!(unleased.lease_end(&epoch(), now, now.uptime, None), LeaseEnd::Never);
+        assert_eq!(
+            unleased.lease_end(&epoch(), now, Duration::from_secs(130), Some(age)),
+            LeaseEnd::At(Duration::from_secs(190))
+        );
     }
 
     #[test]

@@ -153,8 +153,15 @@ fn live(roll: &Roll<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Reque
 }
 
 /// See [`Roll::held_until`].
-pub(crate) fn held_until(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
-    roll.held_until(|request| request.lease_end(epoch, now))
+pub(crate) fn held_until(
+    roll: &Roll<Slot, Request>,
+    epoch: &Epoch,
+    now: Now,
+    unleased_max_age: Option<Duration>,
+) -> Option<Duration> {
+    roll.held_until(|request, first_seen| {
+        request.lease_end(epoch, now, first_seen, unleased_max_age)
+    })
 }
 
 /// The requests a sealed gate is sealed for.

@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 53] = [
+pub const ABLATIONS: [Ablation; 54] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -253,6 +253,11 @@ pub const ABLATIONS: [Ablation; 53] = [
     },
     Ablation {
         off: &[Guard::NewBeforeOld],
+        expected: Expected::Breaks("stays_in_force_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::DurableBeforeRemoval],
         expected: Expected::Breaks("stays_in_force_inv"),
         incidents: "",
     },

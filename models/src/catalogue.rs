@@ -252,7 +252,7 @@ pub const CATALOGUE: [Entry; 19] = [
         name: "receipt_is_true",
         statement: "what a sender, a caller or a controller is told matches what happened",
         kept_by: "`marker::cancel_all_of`, `marker::renew`",
-        not_shown: "what a command prints (tests show it); anything of the shared slot, where the last writer wins",
+        not_shown: "what a command prints (tests show it); that a cancel which says it took something away did; what a renewal says beside another of the same holder; a cancel of one request, or by force; anything of the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
             Check { model: MARKER, property: "receipt_is_true_inv" },
@@ -276,7 +276,7 @@ pub const CATALOGUE: [Entry; 19] = [
         statement: "closed, user turns end and internal admissions eventually stop: idle; with hold_internal: quiesced",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
         not_shown: "that a turn ends; the memory model (loom shows it)",
-        assumes: "user turns end (strong); children end; internal work ends; from some point on no internal work arrives; of who waits: the keeper makes its rounds, the waiter goes on, a turn that leaves has left",
+        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; of who waits: the keeper makes its rounds, the waiter goes on, a turn that leaves has left",
         checked_as: &[
             Check { model: GATEWAY, property: "drains_progress" },
             Check { model: GATE, property: "waiter_is_woken_progress" },

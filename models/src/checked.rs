@@ -97,6 +97,7 @@ pub fn guards_of(model: &str) -> &'static [Guard] {
             Guard::DirectorySync,
             Guard::ImmutableFiles,
             Guard::NewBeforeOld,
+            Guard::DurableBeforeRemoval,
             Guard::RenewalYields,
             Guard::CancelLooksAgain,
         ],

@@ -1,4 +1,4 @@
-//! Two controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step;
+//! Up to three controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step;
 //! leases run out on a clock of ticks; the wall clock may be set back. Acting kills the process, so a
 //! promise that is not kept is work that is cut off. It owns the interleaving and the ghosts; every
 //! *decision* is a call of a shipped function.
@@ -13,8 +13,8 @@
 //! | `WallClockIsSetBack` | an operator, or NTP |
 //! | `UserArrives`, `InternalArrives`, `UserEnds`, `InternalEnds` | `Word::admit`, `Word::release` |
 //!
-//! A request's age stands for the time it was made at, so that there is no last tick. The first
-//! controller holds internal work, the second does not. What it leaves out: how a directory is listed
+//! A request's age stands for the time it was made at, so that there is no last tick. The second
+//! controller does not hold internal work, the others do. What it leaves out: how a directory is listed
 //! (the `channel` model has it), shutdown and restarts (the `gateway` model has them).
 
 use std::fmt;
@@ -193,7 +193,7 @@ fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
                     Now { uptime: made.uptime + tick(by_boot), wall: made.wall + tick(by_wall) };
                 [Epoch::default(), epoch.clone()].map(|epoch| {
                     let live = request.standing(&epoch, now) == Standing::Live;
-                    (live, request.lease_end(&epoch, now))
+                    (live, request.lease_end(&epoch, now, now.uptime, None))
                 })
             })
         })
@@ -252,7 +252,7 @@ impl State {
 
     /// For how many ticks the status promises those who hold that they may act.
     fn promised(&self, design: Design) -> Promise {
-        let until = self.roll.held_until(|request| {
+        let until = self.roll.held_until(|request, _| {
             let age = self.age(*request);
             let (_, end) = judged(age, design.has(Guard::BootClock));
             match end {

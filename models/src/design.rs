@@ -92,6 +92,8 @@ pub enum Guard {
     ImmutableFiles,
     /// A renewal removes the old request after the new one stands. Off: before.
     NewBeforeOld,
+    /// A new request's name is on disk before the old one is removed. Off: with that removal.
+    DurableBeforeRemoval,
     /// A renewal whose old request is gone takes back the new one. Off: it stands, cancelled or not.
     RenewalYields,
     /// Who cancels looks until nothing is left. Off: once.
@@ -104,7 +106,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 42] = [
+    pub const ALL: [Guard; 43] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -143,6 +145,7 @@ impl Guard {
         Guard::DirectorySync,
         Guard::ImmutableFiles,
         Guard::NewBeforeOld,
+        Guard::DurableBeforeRemoval,
         Guard::RenewalYields,
         Guard::CancelLooksAgain,
         Guard::SecondLook,
@@ -195,6 +198,7 @@ impl fmt::Display for Guard {
             Guard::DirectorySync => "directory_sync",
             Guard::ImmutableFiles => "immutable_files",
             Guard::NewBeforeOld => "new_before_old",
+            Guard::DurableBeforeRemoval => "durable_before_removal",
             Guard::RenewalYields => "renewal_yields",
             Guard::CancelLooksAgain => "cancel_looks_again",
             Guard::SecondLook => "second_look",

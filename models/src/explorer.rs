@@ -4,8 +4,8 @@
 //! again when somebody asks for it.
 //!
 //! Two states with one fingerprint would be taken for one. stateright's own checker, which hashes
-//! otherwise, runs beside it on every model, and a search over whole states on every model that promises
-//! something; the counts must agree.
+//! otherwise, runs beside it on every model, and must count the same; a test compares the small
+//! configurations with a search over whole states.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash};

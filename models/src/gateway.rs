@@ -286,7 +286,10 @@ impl Model for GatewayModel {
             actions.extend([A::UserChecks, A::UserClaims]);
         }
         if process.users > 0 {
-            actions.extend([A::UserTurnEnds, A::ChildArrives, A::ChildEnds]);
+            actions.push(A::UserTurnEnds);
+        }
+        if process.users + process.children > 0 {
+            actions.extend([A::ChildArrives, A::ChildEnds]);
         }
         if process.internals > 0 {
             actions.push(A::InternalTurnEnds);
@@ -354,7 +357,8 @@ impl Model for GatewayModel {
             }
             Action::ChildArrives => {
                 let process = state.process.as_mut()?;
-                raise(&mut process.children, process.users.min(self.others))?;
+                (process.users + process.children > 0).then_some(())?;
+                raise(&mut process.children, self.others)?;
                 state.admit(Arrival::ChildOf(Origin::User))?;
             }
             Action::InternalArrives => {
@@ -430,8 +434,6 @@ impl GatewayModel {
                 process.word.admit(Arrival::New(Origin::User)).ok()?;
             }
             Action::UserTurnEnds => {
-                // A turn outlives its children: it holds what they work for.
-                process.users.checked_sub(1).filter(|left| *left >= process.children)?;
                 lower(&mut process.users)?;
                 if self.design.has(Guard::TurnsCountedOut) {
                     process.word = process.word.release(Origin::User);

@@ -92,6 +92,9 @@ struct Claims {
     orphaned: bool,
     /// Ghost: the request that he began or renewed last; nobody cancels, and its lease has not run out.
     wanted: Option<Id>,
+    /// Ghost: the request he was last told of that it stands; he has not cancelled since, and its lease has
+    /// not run out. While he renews it or begins another, one of them survives.
+    acknowledged: Option<Id>,
 }
 
 /// A writer at work.
@@ -140,8 +143,8 @@ pub enum Action {
 pub enum Start {
     /// A drain.
     Begin,
-    /// Its renewal.
-    Renew,
+    /// The renewal of the request in this place.
+    Renew(u8),
     /// Its end.
     Cancel,
     /// The removal of the dead request in this place.
@@ -185,12 +188,15 @@ impl Disk {
 
     /// A request that has no name anywhere is gone with who wrote it.
     fn forget_draft(&mut self, id: Option<Id>) {
-        if let Some(id) = id {
-            let named = bit(Some(File { id, whole: true }));
-            if self.may_hold.iter().all(|may_hold| may_hold & named == 0) {
-                self.unsynced[usize::from(id)] = false;
-            }
+        if let Some(id) = id.filter(|id| !self.may_be_found(*id)) {
+            self.unsynced[usize::from(id)] = false;
         }
+    }
+
+    /// Whether a request stands somewhere, or may after a power loss.
+    fn may_be_found(&self, id: Id) -> bool {
+        let named = bit(Some(File { id, whole: true }));
+        self.may_hold.iter().any(|may_hold| may_hold & named != 0)
     }
 
     /// The next call of a writer whose request is this; what is switched off is not done, or not as it
@@ -309,7 +315,9 @@ impl State {
             Receipt::Begun | Receipt::Renewed(true) => {
                 let lives = |id: &Id| self.dead & 1 << id == 0;
                 let begun = task.id().filter(|id| undisturbed && lives(id));
-                self.claims(task.owner()).begun = begun;
+                let claims = self.claims(task.owner());
+                claims.begun = begun;
+                claims.acknowledged = begun.or(claims.acknowledged);
             }
             Receipt::Cancelled(was_there) => {
                 self.told_wrong |= !was_there && stood;
@@ -324,7 +332,9 @@ impl State {
         let Some(gone) = self.writers[writer].take() else { return };
         let task = gone.run.task;
         self.disk.forget_draft(task.id());
-        if task.renews() {
+        // Of one that has made nothing yet, or has taken it back, nothing is left.
+        let leaves = task.id().is_some_and(|id| self.disk.may_be_found(id));
+        if task.renews() && leaves {
             let claims = self.claims(task.owner());
             claims.orphaned |= std::mem::take(&mut claims.cancelled);
             for beside in self.writers.iter_mut().flatten() {
@@ -361,12 +371,12 @@ impl MarkerModel {
         let may_make = state.made < self.requests;
         Some(match start {
             Start::Begin => may_make.then_some(Task::Begin { id, place, older })?,
-            Start::Renew => {
+            Start::Renew(first) => {
                 may_make.then_some(())?;
                 let live = |place: &Place| {
                     state.disk.file(*place).is_some_and(|file| state.dead & 1 << file.id == 0)
                 };
-                let first = (0..SHARED).find(live)?;
+                live(&first).then_some(())?;
                 let others = older & !(1 << first);
                 if !design.has(Guard::NewBeforeOld) {
                     Task::RemoveThenBegin { id, place, older }
@@ -409,6 +419,14 @@ impl MarkerModel {
             && self.design.has(Guard::DurableRename)
     }
 
+    /// Whether this call is one that is switched off: the sync of the new name before the old goes.
+    fn is_forgotten(self, run: &Run) -> bool {
+        !self.design.has(Guard::DurableBeforeRemoval)
+            && run.next() == Call::SyncRequests
+            && run.task.id().is_some()
+            && matches!(run.answered(Answer::Done).next(), Call::Remove(_))
+    }
+
     fn start(self, state: &mut State, writer: usize, start: Start) -> Option<()> {
         let task = self.task(state, writer, start)?;
         let owner = task.owner();
@@ -436,6 +454,12 @@ impl MarkerModel {
     fn go_on(self, state: &mut State, writer: usize) -> Option<()> {
         let writing = state.writers[writer]?;
         let run = writing.run;
+        if self.is_forgotten(&run) {
+            // The sync before the old request is removed is not made.
+            let answered = run.answered(Answer::Done).pooled();
+            state.writers[writer] = Some(Writing { run: answered, ..writing });
+            return Some(());
+        }
         let (task, owner) = (run.task, run.task.owner());
         let call = run.next();
         if let Call::Ends(receipt) = call {
@@ -446,11 +470,15 @@ impl MarkerModel {
         let stood_before = state.stands(owner);
         if let (Call::Remove(place), Some(id)) = (call, task.id()) {
             let removed = state.disk.file(place).map(|file| file.id);
-            let lives = state.dead & 1 << id == 0;
-            let wanted = &mut state.claims(owner).wanted;
-            if wanted.is_some() && *wanted == removed {
-                // From now on it is the new one that must stand.
-                *wanted = lives.then_some(id);
+            // Where another process of his has renewed it on in between, no more is said.
+            let comes_later = matches!(task, Task::RemoveThenBegin { .. });
+            let lives = state.dead & 1 << id == 0 && (comes_later || state.is_standing(id));
+            let claims = state.claims(owner);
+            for claim in [&mut claims.wanted, &mut claims.acknowledged] {
+                if claim.is_some() && *claim == removed {
+                    // From now on it is the new one that must stand.
+                    *claim = lives.then_some(id);
+                }
             }
         }
         let answer = state.disk.call(self.design, call, task.id());
@@ -498,7 +526,8 @@ impl Model for MarkerModel {
             if state.writers[writer].is_some() {
                 actions.extend([Action::GoesOn(writer), Action::Dies(writer)]);
             } else if writer != SHARED_WRITER {
-                let starts = [Start::Begin, Start::Renew, Start::Cancel];
+                let renewals = (0..SHARED).map(Start::Renew);
+                let starts = renewals.chain([Start::Begin, Start::Cancel]);
                 actions.extend(starts.map(|start| Action::Starts(writer, start)));
             } else if self.shared {
                 let starts = [Start::Begin, Start::Cancel];
@@ -528,6 +557,7 @@ impl Model for MarkerModel {
                 state.dead |= 1 << id;
                 state.named.begun = state.named.begun.filter(|begun| *begun != id);
                 state.named.wanted = state.named.wanted.filter(|wanted| *wanted != id);
+                state.named.acknowledged = state.named.acknowledged.filter(|told| *told != id);
             }
             Action::PowerFails(found) => {
                 state.power_lost = true;
@@ -536,9 +566,14 @@ impl Model for MarkerModel {
                 state.disk.directory = before.disk.directory.filter(|durable| *durable);
                 state.disk.sync(0..SHARED + 1);
                 for owner in [Owner::Named, Owner::Shared] {
-                    let begun = state.claims(owner).begun;
-                    let claims = state.claims(owner);
-                    claims.wanted = claims.wanted.and(begun);
+                    // Of an acknowledged drain one request must stand, whichever.
+                    let claims = *state.claims(owner);
+                    let wanted = claims.wanted.filter(|_| claims.acknowledged.is_some());
+                    let named = (0..SHARED).filter_map(|place| state.disk.file(place));
+                    let live = named.map(|file| file.id).filter(|id| state.dead & 1 << id == 0);
+                    let survivor = wanted.filter(|id| state.is_standing(*id)).or(live.min());
+                    let survivor = survivor.filter(|_| owner == Owner::Named);
+                    state.claims(owner).wanted = wanted.and(survivor.or(wanted));
                 }
             }
         }
@@ -601,6 +636,7 @@ impl Hash for State {
                 .put(claims.cancelled, 1)
                 .put(claims.orphaned, 1)
                 .put(claims.wanted.map_or(0, |id| id + 1), 3)
+                .put(claims.acknowledged.map_or(0, |id| id + 1), 3)
         };
         claims(claims(Bits::default(), self.named), self.shared)
             .put(files, 20)
@@ -633,7 +669,7 @@ impl fmt::Display for Action {
         };
         match *self {
             Action::Starts(it, Start::Begin) => write!(f, "{} begins a drain", name(it)),
-            Action::Starts(it, Start::Renew) => write!(f, "{} renews it", name(it)),
+            Action::Starts(it, Start::Renew(_)) => write!(f, "{} renews it", name(it)),
             Action::Starts(it, Start::Cancel) => write!(f, "{} cancels", name(it)),
             Action::Starts(it, Start::Sweep(place)) => {
                 write!(f, "{} sees that request {place} is dead", name(it))

@@ -36,13 +36,13 @@ impl Size {
     /// or removes behaviour shows as a changed number in a review.
     pub(crate) fn pinned_states(self, model: &str) -> u64 {
         match (self, model) {
-            (Size::Small, GATEWAY) => 1_470_936,
-            (Size::Full, GATEWAY) => 28_820_075,
+            (Size::Small, GATEWAY) => 1_951_444,
+            (Size::Full, GATEWAY) => 34_534_507,
             (Size::Small, CONTROLLERS) => 346_205,
             (Size::Full, CONTROLLERS) => 15_997_033,
-            (Size::Small, MARKER) => 2_082_612,
-            (Size::Full, MARKER) => 39_886_678,
-            (_, CROWD) => 37_478,
+            (Size::Small, MARKER) => 2_084_904,
+            (Size::Full, MARKER) => 40_964_586,
+            (_, CROWD) => 55_694,
             (_, GATE) => 574,
             (Size::Small, STATUS) => 13_379,
             (Size::Full, STATUS) => 11_553_763,

@@ -63,6 +63,10 @@ impl Rules {
 }
 
 impl Rules {
+    fn held_until(&self, roll: &Roll<Slot, Request>, now: Now) -> Option<Duration> {
+        status::held_until(roll, &self.epoch, now, self.unleased_max_age)
+    }
+
     fn complaints(
         &self,
         unreadable: Vec<(Slot, String)>,
@@ -461,7 +465,7 @@ impl Shared {
             word,
             drain_wanted: state.roll.wanted().is_some(),
             holders: status::holders(&state.roll, &self.rules.epoch, now),
-            held_until: status::held_until(&state.roll, &self.rules.epoch, now),
+            held_until: self.rules.held_until(&state.roll, now),
             active_work: self.registry.lock().active(now.uptime),
             degraded: status::degraded(&state.complaints, now),
             now,
@@ -491,7 +495,7 @@ impl Shared {
                 Ok(Quiesced {
                     generation: machine.generation(),
                     request_ids: status::held_for(&state.roll),
-                    until: status::held_until(&state.roll, &self.rules.epoch, now),
+                    until: self.rules.held_until(&state.roll, now),
                 })
             }),
         }

@@ -24,6 +24,12 @@ pub const REQUESTS_MAX: usize = 4096;
 /// How many names are gone through to find them.
 const NAMES_MAX: usize = 4 * REQUESTS_MAX;
 
+/// How often a scan that came to nothing is begun again: in a directory where others write, drafts too
+/// move its times.
+const SCANS_MAX: usize = 8;
+
+const TOO_FAST: &str = "requests come and go faster than they can be listed";
+
 /// A directory's times tell of every later change only if they were older than this when they were
 /// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
 /// is the coarsest such tick there is.
@@ -216,15 +222,12 @@ impl Eyes {
         let found = rustix::fs::fstat(&directory)?;
         let for_good = tells_of_every_change(&directory);
         let mut scan = Scan::begin(known.to_vec());
+        let mut scans = 1;
         let mut named = Vec::new();
-        // The directory's times before the listing before, and before the one to come.
-        let mut times = [times_of(&found); 2];
+        let mut times = Times([times_of(&found); 2]);
         loop {
             let names = Names::of(Dir::read_from(&directory)?, |_| true)?;
-            let now = times_of(&rustix::fs::fstat(&directory)?);
-            let moved = now != times[0];
-            times = [times[1], now];
-            match scan.listed(names.slots, moved) {
+            match scan.listed(names.slots, times.moved(&directory)?) {
                 Next::Sight(slots) => {
                     named.clear();
                     named.extend(slots.into_iter().map(|slot| {
@@ -245,10 +248,11 @@ impl Eyes {
                         .then(|| Stamp::of(&found, now, for_good));
                     return Ok((named, Listing::Whole, stamp));
                 }
-                Next::Partial => {
-                    let reason = "requests come and go faster than they can be listed".to_owned();
-                    return Ok(partly(named, reason));
+                Next::Partial if scans < SCANS_MAX => {
+                    scan = Scan::begin(known.to_vec());
+                    scans += 1;
                 }
+                Next::Partial => return Ok(partly(named, TOO_FAST.to_owned())),
             }
         }
     }
@@ -276,14 +280,42 @@ fn look_at(directory: impl AsFd, slot: &Slot) -> Sighting {
     }
 }
 
-/// Which of these requests there are, once: enough for a holder who looks for his own.
+/// Which of these requests there are: none of those that stood there throughout is missed.
 pub(super) fn slots_in(requests: &Path, wanted: impl Fn(&Slot) -> bool) -> io::Result<Names> {
-    match open_directory(requests) {
-        Ok(directory) => Names::of(Dir::new(directory)?, wanted),
+    let directory = match open_directory(requests) {
+        Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Names { slots: Vec::new(), cut_short: false })
+            return Ok(Names { slots: Vec::new(), cut_short: false });
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
+    };
+    let mut times = Times([times_of(&rustix::fs::fstat(&directory)?); 2]);
+    for _ in 0..SCANS_MAX {
+        let mut scan = Scan::begin(Vec::new());
+        loop {
+            let names = Names::of(Dir::read_from(&directory)?, &wanted)?;
+            match scan.listed(names.slots.clone(), times.moved(&directory)?) {
+                // Of so many, some are enough.
+                _ if names.cut_short => return Ok(names),
+                Next::Whole => return Ok(names),
+                Next::Sight(_) => {}
+                Next::Partial => break,
+            }
+        }
+    }
+    Err(io::Error::other(TOO_FAST))
+}
+
+/// A directory's times before the listing before, and before the one to come.
+struct Times([[(i64, i64); 2]; 2]);
+
+impl Times {
+    /// After a listing: whether anything has come or gone since before the one before it began.
+    fn moved(&mut self, directory: impl AsFd) -> io::Result<bool> {
+        let now = times_of(&rustix::fs::fstat(directory)?);
+        let [before_last, before_this] = self.0;
+        self.0 = [before_this, now];
+        Ok(now != before_last)
     }
 }
 

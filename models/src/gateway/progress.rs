@@ -17,9 +17,8 @@ const APPLIES: Fair<Action> = Fair::weak("a watcher applies what it saw", |actio
     matches!(action, Action::WatcherApplies { .. })
 });
 
-/// Strong: a turn whose child is live waits for it, so its end is possible again and again only.
 const TURNS_END: Fair<Action> =
-    Fair::strong("user turns end", |action| matches!(action, Action::UserTurnEnds));
+    Fair::weak("user turns end", |action| matches!(action, Action::UserTurnEnds));
 
 const CHILDREN_END: Fair<Action> =
     Fair::weak("children end", |action| matches!(action, Action::ChildEnds));
