@@ -176,6 +176,14 @@ impl<R> Entry<R> {
         }
     }
 
+    /// The time since boot at which the [promised](Entry::promised) one was first seen.
+    const fn promised_since(&self) -> Duration {
+        match &self.whole {
+            Some((_, since)) => *since,
+            None => self.since,
+        }
+    }
+
     /// The time since boot at which the request was first seen or, once it is dead, found dead.
     pub const fn since(&self) -> Duration {
         self.since
@@ -307,18 +315,15 @@ impl<S: Ord, R: Asks> Roll<S, R> {
 
     /// The time since boot before which none of those who hold internal work loses its lease: what may be
     /// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
-    // Property: TG-S4 quiesced_means_idle.
     ///
     /// `lease_end` says of a request first seen at a time since boot when it ends.
+    // Property: TG-S4 quiesced_means_idle.
     pub fn held_until(&self, lease_end: impl Fn(&R, Duration) -> LeaseEnd) -> Option<Duration> {
         let held = self.entries.values().filter(|entry| entry.live && entry.terms.hold_internal);
         let mut earliest = None;
-        let promised = held.filter_map(|entry| match &entry.whole {
-            Some((whole, since)) => Some((whole, *since)),
-            None => Some((entry.request()?, entry.since)),
-        });
-        for (request, since) in promised {
-            match lease_end(request, since) {
+        for entry in held {
+            let Some(request) = entry.promised() else { continue };
+            match lease_end(request, entry.promised_since()) {
                 LeaseEnd::Never => {}
                 LeaseEnd::ByTheWall => return None,
                 LeaseEnd::At(end) => {

@@ -174,6 +174,15 @@ impl Disk {
         self.files[usize::from(place)]
     }
 
+    /// What stands in this owner's places.
+    fn files_of(&self, owner: Owner) -> impl Iterator<Item = File> {
+        let places = match owner {
+            Owner::Named => 0..SHARED,
+            Owner::Shared => SHARED..SHARED + 1,
+        };
+        places.filter_map(|place| self.file(place))
+    }
+
     fn sync(&mut self, places: std::ops::Range<Place>) {
         for place in places.map(usize::from) {
             self.may_hold[place] = bit(self.files[place]);
@@ -286,20 +295,18 @@ impl State {
 
     /// Whether a request of his stands, dead or alive.
     fn stands(&self, owner: Owner) -> bool {
-        match owner {
-            Owner::Named => self.disk.named() != 0,
-            Owner::Shared => self.disk.file(SHARED).is_some(),
-        }
+        self.disk.files_of(owner).next().is_some()
     }
 
     /// Whether one stands that is live.
     fn is_in_force(&self, owner: Owner) -> bool {
-        let places = match owner {
-            Owner::Named => 0..SHARED,
-            Owner::Shared => SHARED..SHARED + 1,
-        };
-        let live = |file: File| self.dead & 1 << file.id == 0;
-        places.into_iter().any(|place| self.disk.file(place).is_some_and(live))
+        let mut files = self.disk.files_of(owner);
+        files.any(|file| self.lives(file.id))
+    }
+
+    /// Whether a request's lease has not run out.
+    fn lives(&self, id: Id) -> bool {
+        self.dead & 1 << id == 0
     }
 
     /// The tasks that are going on, of this owner's.
@@ -313,8 +320,7 @@ impl State {
         let task = run.task;
         match receipt {
             Receipt::Begun | Receipt::Renewed(true) => {
-                let lives = |id: &Id| self.dead & 1 << id == 0;
-                let begun = task.id().filter(|id| undisturbed && lives(id));
+                let begun = task.id().filter(|id| undisturbed && self.lives(*id));
                 let claims = self.claims(task.owner());
                 claims.begun = begun;
                 claims.acknowledged = begun.or(claims.acknowledged);
@@ -373,10 +379,7 @@ impl MarkerModel {
             Start::Begin => may_make.then_some(Task::Begin { id, place, older })?,
             Start::Renew(first) => {
                 may_make.then_some(())?;
-                let live = |place: &Place| {
-                    state.disk.file(*place).is_some_and(|file| state.dead & 1 << file.id == 0)
-                };
-                live(&first).then_some(())?;
+                state.disk.file(first).filter(|file| state.lives(file.id))?;
                 let others = older & !(1 << first);
                 if !design.has(Guard::NewBeforeOld) {
                     Task::RemoveThenBegin { id, place, older }
@@ -389,8 +392,7 @@ impl MarkerModel {
             Start::Cancel if design.has(Guard::CancelLooksAgain) => Task::Cancel(owner),
             Start::Cancel => Task::CancelOnce(owner),
             Start::Sweep(place) => {
-                let dead = |file: File| state.dead & 1 << file.id != 0;
-                state.disk.file(place).filter(|file| dead(*file))?;
+                state.disk.file(place).filter(|file| !state.lives(file.id))?;
                 Task::Sweep(place)
             }
         })
@@ -472,7 +474,7 @@ impl MarkerModel {
             let removed = state.disk.file(place).map(|file| file.id);
             // Where another process of his has renewed it on in between, no more is said.
             let comes_later = matches!(task, Task::RemoveThenBegin { .. });
-            let lives = state.dead & 1 << id == 0 && (comes_later || state.is_standing(id));
+            let lives = state.lives(id) && (comes_later || state.is_standing(id));
             let claims = state.claims(owner);
             for claim in [&mut claims.wanted, &mut claims.acknowledged] {
                 if claim.is_some() && *claim == removed {
@@ -553,7 +555,7 @@ impl Model for MarkerModel {
             Action::Dies(writer) => state.die(writer),
             Action::LeaseRunsOut(id) => {
                 let stands = |place: Place| state.disk.file(place).is_some_and(|it| it.id == id);
-                (state.dead & 1 << id == 0 && (0..SHARED).any(stands)).then_some(())?;
+                (state.lives(id) && (0..SHARED).any(stands)).then_some(())?;
                 state.dead |= 1 << id;
                 state.named.begun = state.named.begun.filter(|begun| *begun != id);
                 state.named.wanted = state.named.wanted.filter(|wanted| *wanted != id);
@@ -569,8 +571,8 @@ impl Model for MarkerModel {
                     // Of an acknowledged drain one request must stand, whichever.
                     let claims = *state.claims(owner);
                     let wanted = claims.wanted.filter(|_| claims.acknowledged.is_some());
-                    let named = (0..SHARED).filter_map(|place| state.disk.file(place));
-                    let live = named.map(|file| file.id).filter(|id| state.dead & 1 << id == 0);
+                    let named = state.disk.files_of(Owner::Named).map(|file| file.id);
+                    let live = named.filter(|id| state.lives(*id));
                     let survivor = wanted.filter(|id| state.is_standing(*id)).or(live.min());
                     let survivor = survivor.filter(|_| owner == Owner::Named);
                     state.claims(owner).wanted = wanted.and(survivor.or(wanted));

@@ -188,9 +188,8 @@ impl Turns {
 impl State {
     /// The state that stands for this gateway and all like it.
     #[must_use]
-    pub fn of(gateway: super::State) -> State {
+    pub fn of(mut gateway: super::State) -> State {
         let mut fresh = 0;
-        let mut gateway = gateway;
         // As often as they like.
         (gateway.begins_left, gateway.restarts_left) = (1, 1);
         if let Some(process) = &mut gateway.process {
