@@ -63,6 +63,11 @@ impl Body {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, raw)| &**raw)
     }
 
+    /// The field's raw text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).map(RawValue::get)
+    }
+
     pub(crate) fn string(&self, name: &str) -> Option<String> {
         self.read(name)
     }

@@ -35,7 +35,7 @@ use crate::gate::word::{Arrival, InFlight};
 use crate::gate::{Origin, Refused, Turn, Wait};
 use crate::machine::{Event, Phase, ShutdownCause};
 use crate::request::{DrainRequest, Holder};
-use crate::status::Status;
+use crate::status::{Status, is_ready};
 use crate::sync::Arc;
 use crate::watcher::Rounds;
 use shared::Shared;
@@ -142,6 +142,15 @@ impl Gateway {
         self.handle.shared.gate.in_flight()
     }
 
+    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown
+    /// (F12). One atomic load, of the very word that admission asks, so that it can be asked for as often
+    /// as a load balancer likes and is never out of date.
+    #[must_use]
+    // Property: TG-S14 receipt_is_true.
+    pub fn is_ready(&self) -> bool {
+        is_ready(self.handle.shared.gate.word())
+    }
+
     /// Where the gateway stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -222,6 +231,16 @@ impl Gateway {
     /// the request is gone, or its home is, and that cannot be seen.
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         self.handle.shared.cancel_drain(holder)
+    }
+
+    /// Takes this one request of the holder away, reconciles at once, and says whether it still stood
+    /// there: see [`Home::cancel_request`](crate::home::Home::cancel_request).
+    ///
+    /// # Errors
+    ///
+    /// As [`cancel_drain`](Gateway::cancel_drain), and [`ControlError::Unseen`].
+    pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
+        self.handle.shared.cancel_request(holder, request_id)
     }
 
     /// Has the watcher look now instead of at its next tick: for whoever has just changed a request's

@@ -7,6 +7,7 @@ compile_error!(
     "tidegate needs a Unix: its home lock is flock(2) and its marker file is opened without following links"
 );
 
+pub mod asked;
 mod body;
 pub mod epoch;
 mod error;
@@ -20,6 +21,7 @@ pub mod lifecycle;
 pub mod machine;
 #[cfg(not(tidegate_loom))]
 pub mod marker;
+pub mod order;
 pub mod reconcile;
 pub mod request;
 pub mod status;

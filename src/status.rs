@@ -66,10 +66,17 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
         phase,
         idle: word.is_idle(),
         quiesced: matches!(phase, Phase::ExternallyDraining) && word.is_at_rest(),
-        ready: matches!(phase, Phase::Running) && !word.is_closed(),
+        ready: matches!(phase, Phase::Running) && is_ready(word),
         in_flight: word.in_flight(),
         generation: machine.generation(),
     }
+}
+
+/// Whether a gate in this state admits a new user turn (F12).
+#[must_use]
+// Property: TG-S14 receipt_is_true.
+pub const fn is_ready(word: Word) -> bool {
+    !word.is_closed()
 }
 
 /// What is wanted of the gateway, as opposed to what it is at (F13). A signal stops the process and

@@ -78,6 +78,21 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Takes this one request away, and says whether it still stood there.
+    pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
+        match self {
+            Place::Files { home, .. } => home.cancel_request(holder, id),
+            Place::Memory(slots) => {
+                let mut slots = slots.lock();
+                let before = slots.len();
+                slots.retain(|slot, it| !slot.is_held_by(holder) || it.request_id() != Some(id));
+                Ok(slots.len() < before)
+            }
+        }
+    }
+}
+
 /// Where a holder's request stands.
 pub(super) fn slot_of(holder: &Holder, request: &Request) -> Slot {
     match holder {

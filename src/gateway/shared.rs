@@ -362,10 +362,27 @@ impl Shared {
         })
     }
 
-    // Property: TG-S14 receipt_is_true.
     pub(super) fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         let live_before = self.state.lock().live_of(holder);
-        let cancelled = self.place.cancel(holder);
+        self.cancel(holder, live_before, || self.place.cancel(holder))
+    }
+
+    pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
+        let mut live_before = self.state.lock().live_of(holder);
+        let is_meant = |request: &Request| request.request_id() == Some(id);
+        live_before.retain(|(_, request)| request.as_ref().is_some_and(is_meant));
+        self.cancel(holder, live_before, || self.place.cancel_request(holder, id))
+    }
+
+    /// Takes requests away, and looks whether what was live before can be seen to be gone.
+    // Property: TG-S14 receipt_is_true.
+    fn cancel(
+        &self,
+        holder: &Holder,
+        live_before: Vec<(Slot, Option<Request>)>,
+        take_away: impl FnOnce() -> Result<bool, ControlError>,
+    ) -> Result<bool, ControlError> {
+        let cancelled = take_away();
         // Also where it failed: of several, some may have gone.
         self.reconcile();
         let cancelled = cancelled?;

@@ -10,17 +10,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
+use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::epoch::Epoch;
 use tidegate::home::{Home, Removed};
 use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
 use tidegate::{Body, ControlError};
 
-use wait::{Asked, Goal, Interrupt, Missed, Reached};
-
-/// How long `drain` without `--wait` waits for a live gateway to confirm that its gate is closed,
-/// before it answers that this is still to come: several rounds of a watcher.
-const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+use wait::{Ended, Interrupt, wait_until};
 
 /// Drains a gateway through its home directory, and releases it again.
 ///
@@ -137,8 +134,8 @@ enum Failure {
     LeaseTooShort { lease: Duration, timeout: Duration },
     #[error(transparent)]
     Control(#[from] ControlError),
-    #[error("{missed}; {aftermath}")]
-    Missed { missed: Missed, aftermath: String },
+    #[error("{ended}; {aftermath}")]
+    Waiting { ended: Ended, aftermath: String },
     #[error("cannot listen for signals: {0}; nothing was asked")]
     Signals(io::Error),
     #[error("cannot print the answer: {0}")]
@@ -151,11 +148,11 @@ impl From<Failure> for ExitCode {
             Failure::NoHome | Failure::LeaseTooShort { .. } => 2,
             Failure::Control(ControlError::NothingToRenew { .. }) => 4,
             Failure::Control(_) | Failure::Signals(_) | Failure::Output(_) => 1,
-            Failure::Missed { missed, .. } => match missed {
-                Missed::TimedOut(_) => 3,
-                Missed::Lost(_) | Missed::Refused => 4,
-                Missed::Gone => 5,
-                Missed::Interrupted | Missed::Control(_) => 1,
+            Failure::Waiting { ended, .. } => match ended {
+                Ended::Missed(Missed::TimedOut(_)) => 3,
+                Ended::Missed(Missed::Lost(_) | Missed::Refused) => 4,
+                Ended::Missed(Missed::Gone) => 5,
+                Ended::Missed(_) | Ended::Interrupted => 1,
             },
         })
     }
@@ -286,23 +283,23 @@ impl Ask {
 
 fn drain(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
     let request = home.begin_drain(&ask.request())?;
-    let asked = Asked { holder: ask.holder(), request: &request };
     // An interrupt ends this waiting as it ends any program: the request is to stay.
-    let interrupt = Interrupt::default();
-    let waited = asked.wait_until(Goal::Draining, home, CONFIRMATION_PATIENCE, &interrupt);
-    let Err(missed) = waited else {
+    let (goal, interrupt) = (Goal::Draining, Interrupt::default());
+    let holder = ask.holder();
+    let waited = wait_until(goal, home, &holder, &request, CONFIRMATION_PATIENCE, &interrupt);
+    let Err(ended) = waited else {
         return say(json, &Drained::new(&request, true), "draining: the gate is closed");
     };
-    let stands = match &missed {
-        Missed::Gone | Missed::TimedOut(_) => {
+    let stands = match &ended {
+        Ended::Missed(Missed::Gone | Missed::TimedOut(_)) => {
             let text = "asked: no live gateway has closed its gate for it yet";
             return say(json, &Drained::new(&request, false), text);
         }
-        Missed::Lost(_) => false,
-        Missed::Refused | Missed::Interrupted | Missed::Control(_) => true,
+        Ended::Missed(Missed::Lost(_)) => false,
+        Ended::Missed(_) | Ended::Interrupted => true,
     };
     let aftermath = if stands { "the request stays" } else { "the request is gone" }.to_owned();
-    let failure = Failure::Missed { missed, aftermath };
+    let failure = Failure::Waiting { ended, aftermath };
     if json {
         say(json, &Drained::failed(&request, stands, failure.to_string()), "")?;
     }
@@ -334,28 +331,28 @@ fn drain_and_wait(home: &Home, ask: &Ask, json: bool) -> Result<(), Failure> {
             let _ = home.cancel_request(&ask.holder(), id);
         }
     })?;
-    let asked = Asked { holder: ask.holder(), request: &request };
+    let holder = ask.holder();
     let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
-    let missed = match asked.wait_until(goal, home, ask.timeout, &interrupt) {
+    let ended = match wait_until(goal, home, &holder, &request, ask.timeout, &interrupt) {
         Ok(reached) => return tell_reached(goal, &request, reached, json),
-        Err(missed) => missed,
+        Err(ended) => ended,
     };
     let id = request.request_id().unwrap_or_default();
     let (stands, aftermath) = if ask.keep {
-        match home.look_at(&asked.holder, id) {
+        match home.look_at(&holder, id) {
             Sighting::Absent => (false, "the request is gone".to_owned()),
             Sighting::Present(_) | Sighting::Unreadable(_) => {
                 (true, format!("the request {id} stays"))
             }
         }
     } else {
-        match home.cancel_request(&asked.holder, id) {
+        match home.cancel_request(&holder, id) {
             Ok(true) => (false, "the request is taken back".to_owned()),
             Ok(false) => (false, "the request is gone".to_owned()),
             Err(error) => (true, format!("and the request could not be taken back: {error}")),
         }
     };
-    let failure = Failure::Missed { missed, aftermath };
+    let failure = Failure::Waiting { ended, aftermath };
     if json {
         let drained = Drained::failed(&request, stands, failure.to_string());
         let (safe_until_uptime_ms, safe_for_s, safe_until) = (None, None, None);

@@ -1,0 +1,196 @@
+//! What has become of a drain that somebody asked for: judged from one reading of what the gateway
+//! says. The command and the HTTP endpoint wait by asking this again and again; it waits for nothing
+//! itself, and reads no file and no clock.
+//!
+//! # Invariants
+//!
+//! * **TG-S5 ack_means_closed**: whether the gate has closed is for a living gateway to say, of this
+//!   very request: never inferred from the request's being there (U4).
+//! * **TG-S14 receipt_is_true**: a drain that was lost, refused or cannot be had is told apart from one
+//!   that takes long.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::epoch::{Epoch, Now};
+use crate::error::ControlError;
+use crate::machine::Phase;
+use crate::reconcile::Sighting;
+use crate::request::Request;
+use crate::status::Reading;
+
+/// How long whoever asks and does not wait is given for a live gateway to confirm that its gate is
+/// closed, before he is told that this is still to come: several rounds of a watcher.
+pub const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to pause between two looks.
+pub const PAUSE: Duration = Duration::from_millis(20);
+
+/// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// A live gateway says that its gate is closed for the request.
+    Draining,
+    /// And that nothing is in flight: a reading, which internal work may undo.
+    Idle,
+    /// And that nothing at all will be admitted: a promise.
+    Quiesced,
+}
+
+/// The goal is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// What the gateway promises to one whose goal it was that it is quiesced, if it does.
+    pub safe: Option<Safe>,
+}
+
+/// How long acting is safe, as of one reading of the clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Safe {
+    /// The time since boot before which it is.
+    pub until_uptime: Duration,
+    /// What is left until then.
+    pub left: Duration,
+    /// By the wall clock, for people; `None` beyond its years.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// The goal is not reached, and why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missed {
+    /// It takes longer than whoever asked would wait.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+    /// The request was in place, and is no longer.
+    #[error("the drain is lost: {0}")]
+    Lost(&'static str),
+    /// The gateway will not drain any more.
+    #[error("refused: the gateway is going down, and a shutdown wins")]
+    Refused,
+    /// There is nobody to drain.
+    #[error("no gateway is alive on this home")]
+    Gone,
+    /// It cannot be told.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// A request that has been made, and what was heard of it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    request: &'a Request,
+    acknowledged: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// This request was made, and nothing was heard of it yet.
+    #[must_use]
+    pub fn of(request: &'a Request) -> Asked<'a> {
+        Asked { request, acknowledged: false }
+    }
+
+    /// What one reading amounts to. `sighting` is what stands in the request's own place and `now` what
+    /// the clocks say, both read *after* the reading, which is then of an earlier time and not of a
+    /// later one.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed::Gone`], [`Missed::Refused`], [`Missed::Lost`]: it will not come.
+    // Property: TG-S5 ack_means_closed.
+    pub fn look(
+        &mut self,
+        goal: Goal,
+        reading: &Reading,
+        sighting: &Sighting,
+        epoch: &Epoch,
+        now: Now,
+    ) -> Result<Option<Reached>, Missed> {
+        let id = self.request.request_id().unwrap_or_default();
+        if !reading.is_alive() {
+            return Err(Missed::Gone);
+        }
+        let lifecycle = reading.body().read::<String>("lifecycle");
+        if [Phase::ShuttingDown, Phase::Stopped]
+            .iter()
+            .any(|it| lifecycle.as_deref() == Some(it.word()))
+        {
+            return Err(Missed::Refused);
+        }
+        let draining = reading.is_draining_for(id);
+        if self.acknowledged && !draining {
+            return Err(Missed::Lost("the gateway no longer drains for it"));
+        }
+        self.acknowledged |= draining;
+        // Also where the gateway has not seen yet that it is gone.
+        if *sighting == Sighting::Absent {
+            return Err(Missed::Lost("somebody cancelled or replaced it"));
+        }
+        let (reached, promised) = match goal {
+            Goal::Draining => (draining, None),
+            Goal::Idle => (draining && reading.is_idle(), None),
+            Goal::Quiesced => (reading.is_quiesced_for(id), reading.quiesced_until()),
+        };
+        if !reached {
+            return Ok(None);
+        }
+        let safe = promised.map(|until_uptime| {
+            let left = until_uptime.saturating_sub(now.uptime);
+            let until = TimeDelta::from_std(left).ok();
+            let until = until.and_then(|left| now.wall.checked_add_signed(left));
+            Safe { until_uptime, left, until }
+        });
+        // What is promised to all ends with the first of their leases. Where that is another's and about
+        // to run out, more will be promised in a moment.
+        let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
+        let own_end = self.request.lease_ends_at_uptime(epoch);
+        let ends_with_own =
+            safe.map(|safe| safe.until_uptime.as_millis()) == own_end.map(|end| end.as_millis());
+        if ends_soon && !ends_with_own {
+            return Ok(None);
+        }
+        Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
+    }
+
+    /// What the last reading shows that it still waits for, in words for people.
+    #[must_use]
+    pub fn waits_for(&self, reading: &Reading) -> String {
+        #[derive(serde::Deserialize)]
+        struct Work {
+            label: String,
+            origin: String,
+            age_s: f64,
+        }
+        #[derive(serde::Deserialize)]
+        struct Complaint {
+            detail: String,
+        }
+        let work: Vec<Work> = reading.body().read("active_work").unwrap_or_default();
+        // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
+        let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
+        let degraded: Vec<String> =
+            degraded.into_iter().map(|it| format!("; {}", it.detail)).collect();
+        let degraded = degraded.concat();
+        let named: Vec<String> = work
+            .iter()
+            .map(|work| format!("{} ({}, {:.0} s)", work.label, work.origin, work.age_s))
+            .collect();
+        let named =
+            if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+        match reading.active_agents() {
+            // What it said before it closed is of some time ago.
+            _ if !self.acknowledged => {
+                format!("the gateway has not closed its gate for it yet{degraded}")
+            }
+            Some(0) if reading.is_quiesced() => {
+                format!("another's promise to run out, which is about to{degraded}")
+            }
+            Some(count) => format!("{count} in flight{named}{degraded}"),
+            None => format!("the gateway does not say what is in flight{degraded}"),
+        }
+    }
+}

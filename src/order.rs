@@ -1,0 +1,333 @@
+//! What a control plane orders over a wire, read from the bytes of its request's body. It does nothing
+//! about it, and whatever the bytes are, it never takes one order for another.
+//!
+//! A file that says nothing readable is still a drain, for its presence is what asks. A body is not a
+//! file: it is cut off, mangled or meant for somebody else, and the original, which took whatever it
+//! could not parse for a drain, began one where a cancel had been cut short (U9, U40).
+//!
+//! # Invariants
+//!
+//! * **TG-S14 receipt_is_true**: [`Order::parse`] is total, and what cannot be read is an error, never
+//!   an order (F15). Only an empty body, or an object without an action, means drain (R11).
+
+use std::time::Duration;
+
+use crate::body::Body;
+use crate::holder::{Holder, NotAHolder};
+use crate::request::{DEFAULT_LEASE, DrainRequest};
+
+/// Nobody is kept waiting for an answer longer than this: one hour.
+pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// No lease is longer than this: a year. What is to last longer is renewed.
+pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What is ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A drain is to begin, or to be renewed.
+    Drain(Terms),
+    /// The holder's drain is to be cancelled.
+    Cancel {
+        /// Whose.
+        holder: Holder,
+    },
+}
+
+/// On what terms a drain is ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// Who is to hold it; the shared marker where none is named.
+    pub holder: Holder,
+    /// How long it lives unless it is renewed.
+    pub lease: Duration,
+    /// Whether internal work is to be held too.
+    pub hold_internal: bool,
+    /// Whether users are not to be told.
+    pub suppress_notification: bool,
+    /// How long to wait for the gateway to be at rest before answering, where that is asked for.
+    pub wait: Option<Patience>,
+}
+
+/// What an answer waits for, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Patience {
+    /// At most this long.
+    pub at_most: Duration,
+    /// An idle reading will do, in place of a promise.
+    pub idle_is_enough: bool,
+}
+
+impl Terms {
+    /// The request that this orders, signed by `principal`.
+    #[must_use]
+    pub fn request(&self, principal: impl Into<String>) -> DrainRequest {
+        DrainRequest::by(principal)
+            .holder(self.holder.clone())
+            .lease(self.lease)
+            .hold_internal(self.hold_internal)
+            .suppress_notification(self.suppress_notification)
+    }
+}
+
+/// Why a body is no order. `Display` names the problem, and what to send instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadOrder {
+    /// The bytes spell no JSON object.
+    #[error("the body is not a JSON object ({reason}); nothing was done: send one, or no body at all for a drain")]
+    Unreadable {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// There is no such action.
+    // In the original's words, which its callers may know.
+    #[error("Unknown drain action '{action}'; expected 'drain' or 'cancel'")]
+    UnknownAction {
+        /// What was given, or the beginning of it.
+        action: String,
+    },
+    /// A field that is not what it must be.
+    #[error("'{name}' must be {expected}; nothing was done")]
+    Field {
+        /// Its name.
+        name: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// `holder` is no holder's name.
+    #[error(transparent)]
+    Holder(#[from] NotAHolder),
+    /// Fields that contradict each other.
+    #[error("{0}; nothing was done")]
+    Contradiction(&'static str),
+}
+
+/// This many characters of an unknown action are repeated.
+const ACTION_MAX: usize = 64;
+
+impl Order {
+    /// What these bytes order. Fields that it does not know are ignored, as the original does; one that
+    /// is `null` counts as absent, but for the action.
+    ///
+    /// ```
+    /// use tidegate::order::{BadOrder, Order};
+    /// assert!(matches!(Order::parse(b""), Ok(Order::Drain(_))));
+    /// assert!(matches!(Order::parse(br#"{"action":"cancel"}"#), Ok(Order::Cancel { .. })));
+    /// assert!(matches!(Order::parse(br#"{"action":"cancel""#), Err(BadOrder::Unreadable { .. })));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`BadOrder`], which says what is wrong.
+    // Property: TG-S14 receipt_is_true.
+    pub fn parse(bytes: &[u8]) -> Result<Order, BadOrder> {
+        let body = if bytes.is_empty() { Body::default() } else { object(bytes)? };
+        match action(&body).as_str() {
+            "drain" => terms(&body).map(Order::Drain),
+            "cancel" => Ok(Order::Cancel { holder: holder(&body)? }),
+            unknown => {
+                let action = unknown.chars().take(ACTION_MAX).collect::<String>();
+                Err(BadOrder::UnknownAction { action: action.escape_debug().to_string() })
+            }
+        }
+    }
+}
+
+fn object(bytes: &[u8]) -> Result<Body, BadOrder> {
+    Body::parse(bytes).ok_or_else(|| {
+        let error = serde_json::from_slice::<Body>(bytes).err();
+        let reason = error.map_or_else(|| "it is not text".to_owned(), |error| error.to_string());
+        BadOrder::Unreadable { reason }
+    })
+}
+
+/// The action, spelled as the original compares it: trimmed, in lower case, and whatever it is made of.
+fn action(body: &Body) -> String {
+    let given = match body.text("action") {
+        None => "drain".to_owned(),
+        Some(raw) => match body.string("action") {
+            Some(text) => text,
+            None if raw == "null" => "none".to_owned(),
+            None => raw.to_owned(),
+        },
+    };
+    given.trim().to_lowercase()
+}
+
+fn holder(body: &Body) -> Result<Holder, BadOrder> {
+    let name: Option<String> = field(body, "holder", "the name of a holder, as a string")?;
+    Ok(match name {
+        Some(name) => Holder::named(&name)?,
+        None => Holder::Shared,
+    })
+}
+
+fn terms(body: &Body) -> Result<Terms, BadOrder> {
+    let holder = holder(body)?;
+    let flag = |name| field::<bool>(body, name, "true or false");
+    let suppress_notification = flag("suppress_notification")?.unwrap_or(false);
+    let hold_internal = flag("hold_internal")?;
+    let idle_is_enough = flag("idle_is_enough")?.unwrap_or(false);
+    let lease = seconds(body, "lease_s", "a number of seconds, more than 0 and at most a year")?
+        .map_or(Ok(DEFAULT_LEASE), |lease| {
+            let it_is_one = !lease.is_zero() && lease <= LEASE_MAX;
+            let expected = "a number of seconds, more than 0 and at most a year";
+            it_is_one.then_some(lease).ok_or(BadOrder::Field { name: "lease_s", expected })
+        })?;
+    let at_most = seconds(body, "wait", "a number of seconds from 0 to 3600")?;
+    if at_most.is_some_and(|wait| wait > WAIT_MAX) {
+        let expected = "a number of seconds from 0 to 3600";
+        return Err(BadOrder::Field { name: "wait", expected });
+    }
+    if idle_is_enough && at_most.is_none() {
+        return Err(BadOrder::Contradiction("'idle_is_enough' says what to 'wait' for; give both"));
+    }
+    if idle_is_enough && hold_internal == Some(true) {
+        return Err(BadOrder::Contradiction(
+            "'hold_internal' asks for more than 'idle_is_enough' waits for; give one of them",
+        ));
+    }
+    if at_most.is_some() && !idle_is_enough && hold_internal == Some(false) {
+        return Err(BadOrder::Contradiction(
+            "'wait' needs internal work to be held; leave out 'hold_internal', or say 'idle_is_enough'",
+        ));
+    }
+    if at_most.is_some_and(|wait| wait >= lease) {
+        return Err(BadOrder::Contradiction(
+            "the lease would run out before the wait does; give a longer 'lease_s'",
+        ));
+    }
+    let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });
+    let hold_internal = hold_internal.unwrap_or(wait.is_some() && !idle_is_enough);
+    Ok(Terms { holder, lease, hold_internal, suppress_notification, wait })
+}
+
+fn seconds(
+    body: &Body,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<Duration>, BadOrder> {
+    let Some(seconds) = field::<f64>(body, name, expected)? else { return Ok(None) };
+    Duration::try_from_secs_f64(seconds)
+        .map(Some)
+        .map_err(|_| BadOrder::Field { name, expected })
+}
+
+fn field<T: serde::de::DeserializeOwned>(
+    body: &Body,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<T>, BadOrder> {
+    match body.text(name) {
+        None | Some("null") => Ok(None),
+        Some(_) => body.read(name).map(Some).ok_or(BadOrder::Field { name, expected }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Order, BadOrder> {
+        Order::parse(text.as_bytes())
+    }
+
+    fn terms_of(text: &str) -> Terms {
+        match parsed(text) {
+            Ok(Order::Drain(terms)) => terms,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    /// F15, U9, U40: however a body is cut off, what is left of it is not another order.
+    #[test]
+    fn a_body_that_was_cut_off_is_no_order() {
+        for whole in [
+            r#"{"action":"cancel"}"#,
+            r#"{"action":"cancel","holder":"ci"}"#,
+            r#"{"action":"drain","holder":"ci","lease_s":60,"hold_internal":true}"#,
+        ] {
+            assert!(parsed(whole).is_ok(), "{whole}");
+            for end in 1..whole.len() {
+                let cut = &whole[..end];
+                assert!(matches!(parsed(cut), Err(BadOrder::Unreadable { .. })), "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_order() {
+        let deep = "[".repeat(1_000_000);
+        let nested = format!("{{\"action\":{deep}");
+        for text in ["[]", "[1]", "\"x\"", "null", "0", "false", " ", "drain", &deep, &nested] {
+            assert!(matches!(parsed(text), Err(BadOrder::Unreadable { .. })), "{}", text.len());
+        }
+        for bytes in [&b"\xff\xfe{\0}\0"[..], b"{\"action\":\"\xff\"}", b"\x1f\x8b\x08"] {
+            assert!(matches!(Order::parse(bytes), Err(BadOrder::Unreadable { .. })), "{bytes:?}");
+        }
+        let told = parsed("{\"action\":\"cancel\"").expect_err("cut off").to_string();
+        assert!(told.contains("EOF while parsing"), "{told}");
+    }
+
+    #[test]
+    fn fields_are_checked_and_not_guessed() {
+        for (text, name) in [
+            (r#"{"suppress_notification":"false"}"#, "suppress_notification"),
+            (r#"{"hold_internal":1}"#, "hold_internal"),
+            (r#"{"lease_s":0}"#, "lease_s"),
+            (r#"{"lease_s":-1}"#, "lease_s"),
+            (r#"{"lease_s":"60"}"#, "lease_s"),
+            (r#"{"lease_s":1e300}"#, "lease_s"),
+            (r#"{"lease_s":NaN}"#, "lease_s"),
+            (r#"{"wait":-1}"#, "wait"),
+            (r#"{"wait":3601,"lease_s":9999}"#, "wait"),
+            (r#"{"wait":true}"#, "wait"),
+            (r#"{"holder":5}"#, "holder"),
+            (r#"{"action":"cancel","holder":[]}"#, "holder"),
+        ] {
+            let told = parsed(text).expect_err(text).to_string();
+            assert!(told.contains(&format!("'{name}' must be")), "{text}: {told}");
+        }
+        assert!(matches!(parsed(r#"{"holder":"../x"}"#), Err(BadOrder::Holder(_))));
+        for contradiction in [
+            r#"{"wait":60,"lease_s":60}"#,
+            r#"{"wait":1,"hold_internal":false}"#,
+            r#"{"wait":1,"hold_internal":true,"idle_is_enough":true}"#,
+            r#"{"idle_is_enough":true}"#,
+        ] {
+            let told = parsed(contradiction);
+            assert!(matches!(told, Err(BadOrder::Contradiction(_))), "{contradiction}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn waiting_asks_for_a_promise_unless_told_that_idle_is_enough() {
+        assert!(terms_of(r#"{"wait":5}"#).hold_internal);
+        assert!(!terms_of(r#"{"wait":5,"idle_is_enough":true}"#).hold_internal);
+        assert!(!terms_of("{}").hold_internal);
+        assert_eq!(terms_of("{}").lease, DEFAULT_LEASE);
+        let said = terms_of(r#"{"holder":"ci","lease_s":1.5,"suppress_notification":null}"#);
+        assert_eq!((said.lease, said.suppress_notification), (Duration::from_millis(1500), false));
+        assert_eq!(said.holder, Holder::named("ci").expect("a name"));
+    }
+
+    /// As a program does that must not be talked into anything: the last of two wins, as in Python.
+    #[test]
+    fn the_action_is_read_as_the_original_reads_it() {
+        assert!(matches!(parsed(r#"{"action":" Cancel\n"}"#), Ok(Order::Cancel { .. })));
+        let twice = r#"{"action":"drain","action":"cancel"}"#;
+        assert!(matches!(parsed(twice), Ok(Order::Cancel { .. })));
+        for (text, action) in
+            [("null", "none"), ("5", "5"), ("true", "true"), ("\"\"", ""), ("\"stop\"", "stop")]
+        {
+            let told = parsed(&format!("{{\"action\":{text}}}")).expect_err(text).to_string();
+            let expected = format!("Unknown drain action '{action}'; expected 'drain' or 'cancel'");
+            assert_eq!(told, expected);
+        }
+        let long = parsed(&format!("{{\"action\":\"{}\"}}", "x".repeat(1 << 20)));
+        assert!(long.expect_err("unknown").to_string().len() < 200);
+    }
+}
