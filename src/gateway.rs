@@ -197,8 +197,7 @@ impl Gateway {
     /// [`reconcile_now`](Gateway::reconcile_now)'s to do, or the last drop's.
     pub fn shut_down(&self, cause: ShutdownCause, grace: Duration) -> Ending {
         self.handle.shared.shut_down(cause, grace);
-        let gateway = self.clone();
-        self.wait_until(move || gateway.handle.shared.look_ended())
+        self.ended()
     }
 
     /// Asks for a drain: the same as writing the request's file and reconciling at once. On return the
@@ -259,7 +258,34 @@ impl Gateway {
         self.handle.shared.keep_round();
     }
 
-    fn wait_until<T>(&self, look: impl FnMut() -> Option<T> + Send + 'static) -> Wait<T> {
+    /// Waits for the end of a shutdown, whoever begins it.
+    pub(crate) fn ended(&self) -> Ending {
+        let gateway = self.clone();
+        self.wait_until(move || gateway.handle.shared.look_ended())
+    }
+
+    /// What [`Home`](crate::home::Home) tells of a home, for a gateway that may have none.
+    #[cfg(feature = "http")]
+    pub(crate) fn observe(&self) -> crate::home::Observation {
+        self.handle.shared.observe()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn look_at(&self, holder: &Holder, id: &str) -> crate::reconcile::Sighting {
+        self.handle.shared.place.look_at(holder, id)
+    }
+
+    /// By this gateway's clock, and in its epoch.
+    #[cfg(feature = "http")]
+    pub(crate) fn epoch_and_now(&self) -> (crate::epoch::Epoch, crate::epoch::Now) {
+        let rules = &self.handle.shared.rules;
+        (rules.epoch.clone(), rules.clock.now())
+    }
+
+    pub(crate) fn wait_until<T>(
+        &self,
+        look: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> Wait<T> {
         Wait::new(Arc::clone(&self.handle.shared.waiters), look)
     }
 }

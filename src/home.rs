@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::epoch::{Epoch, Now};
 use crate::error::{ControlError, StartError};
 use crate::holder::{Holder, Slot};
-use crate::marker::{self, Eyes, RealDisk};
+use crate::marker::{self, Eyes, Look, RealDisk};
 use crate::reconcile::{Listing, Sighting, Verdict, judge};
 use crate::request::{DrainRequest, Request, Standing};
 use crate::status::{Reading, STATUS_BYTES_MAX};
@@ -317,12 +317,7 @@ impl Home {
     #[must_use]
     pub fn observe(&self) -> Observation {
         let look = Eyes::of_visitor(self).look(None, &[]);
-        Observation {
-            epoch: Epoch::current(),
-            now: Now::by_system(),
-            listing: look.listing.clone(),
-            sightings: look.into_sightings().collect(),
-        }
+        Observation::of(look, Epoch::current(), Now::by_system())
     }
 
     /// What the gateway says of itself, and whether it is alive to say so. A status file that is
@@ -410,6 +405,11 @@ pub struct Observation {
 }
 
 impl Observation {
+    pub(crate) fn of(look: Look, epoch: Epoch, now: Now) -> Observation {
+        let listing = look.listing.clone();
+        Observation { sightings: look.into_sightings().collect(), listing, epoch, now }
+    }
+
     /// What it all amounts to.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -434,7 +434,7 @@ impl Observation {
     }
 
     /// Why it cannot be told what this holder asks, if that cannot be told.
-    fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
+    pub(crate) fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
         let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
             Sighting::Unreadable(reason) if slot.is_held_by(holder) => Some(reason),
             _ => None,

@@ -17,10 +17,16 @@ mod gateway;
 mod holder;
 #[cfg(not(tidegate_loom))]
 pub mod home;
+#[cfg(all(feature = "http", not(tidegate_loom)))]
+pub mod http;
 pub mod lifecycle;
 pub mod machine;
 #[cfg(not(tidegate_loom))]
 pub mod marker;
+#[cfg(feature = "metrics")]
+pub mod meters;
+#[cfg(not(feature = "metrics"))]
+mod meters;
 pub mod order;
 pub mod reconcile;
 pub mod request;

@@ -77,7 +77,9 @@ impl Terms {
 #[non_exhaustive]
 pub enum BadOrder {
     /// The bytes spell no JSON object.
-    #[error("the body is not a JSON object ({reason}); nothing was done: send one, or no body at all for a drain")]
+    #[error(
+        "the body is not a JSON object ({reason}); nothing was done: send one, or no body at all for a drain"
+    )]
     Unreadable {
         /// What is wrong with them.
         reason: String,
@@ -211,9 +213,7 @@ fn seconds(
     expected: &'static str,
 ) -> Result<Option<Duration>, BadOrder> {
     let Some(seconds) = field::<f64>(body, name, expected)? else { return Ok(None) };
-    Duration::try_from_secs_f64(seconds)
-        .map(Some)
-        .map_err(|_| BadOrder::Field { name, expected })
+    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| BadOrder::Field { name, expected })
 }
 
 fn field<T: serde::de::DeserializeOwned>(

@@ -171,6 +171,17 @@ pub(crate) fn held_until(
     })
 }
 
+/// What is left of the first lease to run out of those in force: [`Duration::MAX`] where none does, `None`
+/// where nobody asks for a drain.
+#[cfg(feature = "metrics")]
+pub(crate) fn lease_left(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
+    let left = |entry: &Entry<Request>| match entry.request().map(|it| it.lease_left(epoch, now)) {
+        None | Some(LeaseLeft::Unleased) => Duration::MAX,
+        Some(LeaseLeft::For(left)) => left,
+    };
+    live(roll).map(|(_, entry)| left(entry)).min()
+}
+
 /// The requests a sealed gate is sealed for.
 pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
     live(roll)
@@ -468,6 +479,13 @@ impl Reading {
         let alive =
             lock.is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"));
         Reading { body, alive }
+    }
+
+    /// What a gateway in this process says, which is alive as long as it has not stopped.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_living(status: &Status) -> Reading {
+        let body = Body::parse(status.to_json().as_bytes()).unwrap_or_default();
+        Reading { body, alive: status.lifecycle != Phase::Stopped.word() }
     }
 
     /// Every field as it stands in the file.

@@ -40,7 +40,11 @@ pub(crate) struct Rounds {
     hand_over: Option<mpsc::Sender<(Arc<Bell>, Round)>>,
 }
 
-type Round = Box<dyn FnMut() -> Next + Send>;
+/// What a round does, and what is told of one that panicked.
+struct Round {
+    make: Box<dyn FnMut() -> Next + Send>,
+    tell: Box<dyn Fn() + Send>,
+}
 
 impl Rounds {
     /// Starts the thread, which does nothing until [`begin`](Rounds::begin): the bell must exist
@@ -68,11 +72,16 @@ impl Rounds {
         Arc::clone(&self.bell)
     }
 
-    /// Makes the first round at once.
-    pub(crate) fn begin(&mut self, round: impl FnMut() -> Next + Send + 'static) {
+    /// Makes the first round at once, and calls `tell` after one that panicked.
+    pub(crate) fn begin(
+        &mut self,
+        round: impl FnMut() -> Next + Send + 'static,
+        tell: impl Fn() + Send + 'static,
+    ) {
         if let Some(hand_over) = self.hand_over.take() {
+            let round = Round { make: Box::new(round), tell: Box::new(tell) };
             // The thread cannot have ended: it waits for this.
-            let _ = hand_over.send((self.bell(), Box::new(round)));
+            let _ = hand_over.send((self.bell(), round));
         }
     }
 
@@ -96,11 +105,12 @@ impl Rounds {
 fn make_rounds(bell: &Bell, mut round: Round) {
     loop {
         // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
-        let next = catch_unwind(AssertUnwindSafe(&mut round)).unwrap_or_else(|_| {
+        let next = catch_unwind(AssertUnwindSafe(&mut round.make)).unwrap_or_else(|_| {
             // Contained too: what panicked may well have been the logger.
-            let _ = catch_unwind(|| {
+            let _ = catch_unwind(AssertUnwindSafe(|| {
                 tracing::error!("a round panicked; the next one is made all the same");
-            });
+            }));
+            let _ = catch_unwind(AssertUnwindSafe(|| (round.tell)()));
             Next::Within(AFTER_A_PANIC)
         });
         match next {
@@ -122,13 +132,16 @@ mod tests {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
         let mut thread = Rounds::prepare("panicking").expect("a thread");
-        thread.begin(move || {
+        let (told, panics) = mpsc::channel();
+        let round = move || {
             count += 1;
             made.send(count).expect("the test listens");
             assert!(count != 1, "the first round panics on purpose");
             Next::Done
-        });
+        };
+        thread.begin(round, move || told.send(()).expect("the test listens"));
         assert_eq!(rounds.recv_timeout(LONG), Ok(1));
+        assert_eq!(panics.recv_timeout(LONG), Ok(()));
         thread.bell().ring();
         assert_eq!(rounds.recv_timeout(LONG), Ok(2));
         thread.join(LONG);
@@ -139,11 +152,12 @@ mod tests {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
         let mut thread = Rounds::prepare("rung").expect("a thread");
-        thread.begin(move || {
+        let round = move || {
             count += 1;
             made.send(()).expect("the test listens");
             if count == 1000 { Next::Done } else { Next::AtTheBell }
-        });
+        };
+        thread.begin(round, || {});
         for _ in 1..1000 {
             rounds.recv_timeout(LONG).expect("a round for each ring");
             thread.bell().ring();

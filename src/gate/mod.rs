@@ -22,6 +22,7 @@ pub mod word;
 use std::fmt;
 
 use crate::machine::{Effect, Phase};
+use crate::meters::Meters;
 use crate::sync::{Arc, AtomicU64, Bell, Ordering};
 use word::{Arrival, Denied, InFlight, Word};
 
@@ -45,14 +46,7 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.denied {
-            Denied::Draining => {
-                "the gateway is draining for maintenance and starts no new work; please try again shortly"
-            }
-            Denied::Quiesced => "the gateway is quiesced for maintenance and starts no work until it is released",
-            Denied::ShuttingDown => "the gateway is shutting down and starts no new work",
-            Denied::Full => "the gateway has as much work in flight as it can count; please try again later",
-        })
+        self.denied.fmt(f)
     }
 }
 
@@ -64,12 +58,14 @@ pub(crate) struct Gate {
     generation: AtomicU64,
     /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
     bell: Arc<Bell>,
+    pub(crate) meters: Meters,
 }
 
 impl Gate {
     /// A gate that is closed until the first order (F6).
-    pub(crate) fn new(bell: Arc<Bell>) -> Gate {
-        Gate { word: AtomicU64::new(Word::starting().bits()), generation: AtomicU64::new(0), bell }
+    pub(crate) fn new(bell: Arc<Bell>, meters: Meters) -> Gate {
+        let word = AtomicU64::new(Word::starting().bits());
+        Gate { word, generation: AtomicU64::new(0), bell, meters }
     }
 
     /// The gate's state now.
@@ -97,7 +93,7 @@ impl Gate {
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
                 Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
             })
-            .map(|_| ())
+            .map(|_| self.meters.admitted(arrival.origin()))
             .map_err(|bits| self.refusal(Word::from_bits(bits), arrival))
     }
 
@@ -110,6 +106,7 @@ impl Gate {
             Denied::ShuttingDown => Phase::ShuttingDown,
             Denied::Full => Phase::Running,
         };
+        self.meters.refused(denied);
         // Relaxed: ordered by the Acquire that read the word.
         Refused { phase, generation: self.generation.load(Ordering::Relaxed), denied }
     }

@@ -114,6 +114,41 @@ pub enum Denied {
     Full,
 }
 
+impl fmt::Display for Denied {
+    /// What to tell the user.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Denied::Draining => {
+                "the gateway is draining for maintenance and starts no new work; please try again shortly"
+            }
+            Denied::Quiesced => {
+                "the gateway is quiesced for maintenance and starts no work until it is released"
+            }
+            Denied::ShuttingDown => "the gateway is shutting down and starts no new work",
+            Denied::Full => {
+                "the gateway has as much work in flight as it can count; please try again later"
+            }
+        })
+    }
+}
+
+impl Denied {
+    /// All of them.
+    pub const ALL: [Denied; 4] =
+        [Denied::Draining, Denied::Quiesced, Denied::ShuttingDown, Denied::Full];
+
+    /// The word for it, for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Denied::Draining => "draining",
+            Denied::Quiesced => "quiesced",
+            Denied::ShuttingDown => "shutting_down",
+            Denied::Full => "full",
+        }
+    }
+}
+
 /// How many turns are in flight, by origin.
 #[derive(
     Clone,
@@ -128,6 +163,7 @@ pub enum Denied {
     serde::Serialize,
     serde::Deserialize,
 )]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub struct InFlight {
     /// Turns of users, and their children.
     pub user: u32,

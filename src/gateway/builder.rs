@@ -129,12 +129,16 @@ impl Builder {
         let shared = Arc::new(shared);
 
         let kept = Arc::clone(&shared);
-        keeper.begin(move || kept.keep_round());
+        let tell = |shared: &Arc<Shared>| {
+            let shared = Arc::clone(shared);
+            move || shared.gate.meters.watcher_error()
+        };
+        keeper.begin(move || kept.keep_round(), tell(&shared));
         if let Some(watcher) = &mut watcher {
             let watched = Arc::clone(&shared);
             #[cfg(feature = "notify")]
             let (mut alarm, again) = (shared.alarm(watcher.bell()), watcher.bell());
-            watcher.begin(move || {
+            let round = move || {
                 let next = watched.watch_round();
                 #[cfg(feature = "notify")]
                 if let Some(alarm) = &mut alarm
@@ -143,7 +147,8 @@ impl Builder {
                     again.ring();
                 }
                 next
-            });
+            };
+            watcher.begin(round, tell(&shared));
         }
         Ok(Gateway { handle: Arc::new(Handle { shared, keeper, watcher }) })
     }

@@ -2,6 +2,7 @@
 //! listens too late for too long misses the oldest, and can tell by the generation.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::gate::Wait;
 use crate::machine::{Machine, Phase};
@@ -27,10 +28,17 @@ pub struct Change {
     /// Whether users are not to be told: as asked by the drain that the change begins, ends or
     /// supersedes.
     pub suppress_notification: bool,
+    /// When: the time since boot.
+    pub at: Duration,
 }
 
 impl Change {
-    pub(super) fn between(before: Machine, after: Machine, holders: Vec<HolderStatus>) -> Change {
+    pub(super) fn between(
+        before: Machine,
+        after: Machine,
+        holders: Vec<HolderStatus>,
+        at: Duration,
+    ) -> Change {
         let of_the_drain = match before.phase() {
             Phase::ExternallyDraining => before,
             Phase::Running | Phase::ShuttingDown | Phase::Stopped => after,
@@ -41,6 +49,7 @@ impl Change {
             generation: after.generation(),
             holders,
             suppress_notification: of_the_drain.terms().suppress_notification,
+            at,
         }
     }
 }

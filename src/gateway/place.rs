@@ -79,6 +79,21 @@ impl Place {
 }
 
 impl Place {
+    /// Looks at this one request: see [`Home::look_at`].
+    #[cfg(feature = "http")]
+    pub(super) fn look_at(&self, holder: &Holder, id: &str) -> Sighting {
+        match self {
+            Place::Files { home, .. } => home.look_at(holder, id),
+            Place::Memory(slots) => {
+                let slots = slots.lock();
+                let his = slots
+                    .iter()
+                    .find(|(slot, it)| slot.is_held_by(holder) && it.request_id() == Some(id));
+                his.map_or(Sighting::Absent, |(_, it)| Sighting::Present(it.clone()))
+            }
+        }
+    }
+
     /// Takes this one request away, and says whether it still stood there.
     pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
         match self {

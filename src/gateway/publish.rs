@@ -2,6 +2,7 @@
 //! machine, gate and request says.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::home::HomeLock;
 use crate::machine::Phase;
@@ -20,18 +21,22 @@ pub(super) struct Publisher {
     pub(super) finished: bool,
     /// The changes logged so far.
     told_changes: u64,
+    /// When the drain in force began, as told: the time since boot.
+    drain_began: Option<Duration>,
     /// The complaints about requests that were logged last.
     told_complaints: BTreeSet<Complaint>,
 }
 
 impl Publisher {
-    /// One that has published nothing yet, and gives `lock` back with the last status.
-    pub(super) fn new(lock: Option<HomeLock>) -> Publisher {
+    /// One that has published nothing yet, and gives `lock` back with the last status. A gateway that
+    /// starts draining has done so since `drain_began`.
+    pub(super) fn new(lock: Option<HomeLock>, drain_began: Option<Duration>) -> Publisher {
         Publisher {
             lock,
             on_disk: None,
             finished: false,
             told_changes: 0,
+            drain_began,
             told_complaints: BTreeSet::new(),
         }
     }
@@ -45,7 +50,39 @@ impl Shared {
     // Property: TG-S8 status_is_faithful.
     pub(super) fn publish(&self) {
         let news = self.publish_status();
+        self.measure(&news);
         news.log();
+    }
+
+    /// Says to the recorder what the log says to people, and how things stand. It is a stranger's code,
+    /// so no lock is held.
+    fn measure(&self, news: &News) {
+        let meters = &self.gate.meters;
+        for change in &news.changes {
+            if change.to == Phase::ExternallyDraining {
+                meters.drain_began();
+            }
+        }
+        for lasted in &news.drains_over {
+            meters.drain_ended(*lasted);
+        }
+        let is_error = |code: &str| {
+            matches!(code, "request_unreadable" | "requests_unlisted" | "status_unwritten")
+        };
+        for _ in news.begun.iter().filter(|(code, _)| is_error(code)) {
+            meters.watcher_error();
+        }
+        #[cfg(feature = "metrics")]
+        {
+            let (condition, lease_left) = {
+                let state = self.state.lock();
+                let now = self.rules.clock.now();
+                let condition = condition(state.lifecycle.machine(), self.gate.word());
+                let left = crate::status::lease_left(&state.roll, &self.rules.epoch, now);
+                (condition, left)
+            };
+            meters.round(condition, lease_left);
+        }
     }
 
     fn publish_status(&self) -> News {
@@ -97,6 +134,16 @@ impl Shared {
             std::mem::replace(&mut state.unwritten, unwritten.clone())
         };
         let mut news = News { changes: changes.0, ..News::default() };
+        for change in &news.changes {
+            if change.from == Phase::ExternallyDraining
+                && let Some(began) = publisher.drain_began.take()
+            {
+                news.drains_over.push(change.at.saturating_sub(began));
+            }
+            if change.to == Phase::ExternallyDraining {
+                publisher.drain_began = Some(change.at);
+            }
+        }
         let complaints: BTreeSet<Complaint> = complaints.into_iter().collect();
         let begun = complaints.difference(&publisher.told_complaints);
         news.begun.extend(begun.map(|it| (it.code, it.detail.clone())));
@@ -117,6 +164,8 @@ struct News {
     changes: Vec<Change>,
     begun: Vec<(&'static str, String)>,
     over: usize,
+    /// How long each drain lasted that is over.
+    drains_over: Vec<Duration>,
 }
 
 impl News {

@@ -14,6 +14,7 @@ use crate::home::{HomeLock, fresh_id};
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
 use crate::marker::{self, Durability, Look, RealDisk, Stamp};
+use crate::meters::Meters;
 use crate::reconcile::{Entry, Ledger, Listing, Overtaken, Roll, Sighting};
 use crate::request::{DrainRequest, Request};
 use crate::status::{self, Complaint, Degraded, Identity, Inputs, Status, condition};
@@ -109,7 +110,7 @@ pub(super) struct State {
     pub(super) changes: ChangeLog,
     ledger: Ledger,
     /// What is believed of every request.
-    roll: Roll<Slot, Request>,
+    pub(super) roll: Roll<Slot, Request>,
     /// Of the last applied look.
     stamp: Option<Stamp>,
     looks: u32,
@@ -156,7 +157,8 @@ impl Shared {
                 tracing::warn!(%error, "the status that says starting was not written");
             }
         }
-        let gate = Arc::new(Gate::new(Arc::clone(&threads.keeper)));
+        let meters = Meters::of(&identity.kind);
+        let gate = Arc::new(Gate::new(Arc::clone(&threads.keeper), meters));
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
         let look = place.look(None, &[]);
         let now = rules.clock.now();
@@ -182,11 +184,15 @@ impl Shared {
             lifecycle,
         };
         gate.perform(effect, state.lifecycle.machine().generation());
+        let drains = state.lifecycle.phase() == Phase::ExternallyDraining;
+        if drains {
+            gate.meters.drain_began();
+        }
         let shared = Shared {
             gate,
             waiters: Arc::new(WaitList::new()),
             state: Mutex::new(state),
-            publisher: Mutex::new(Publisher::new(lock)),
+            publisher: Mutex::new(Publisher::new(lock, drains.then_some(now.uptime))),
             registry: Mutex::new(Registry::default()),
             place,
             identity,
@@ -364,14 +370,21 @@ impl Shared {
 
     pub(super) fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         let live_before = self.state.lock().live_of(holder);
-        self.cancel(holder, live_before, || self.place.cancel(holder))
+        self.cancel(holder, &live_before, || self.place.cancel(holder))
     }
 
     pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
         let mut live_before = self.state.lock().live_of(holder);
         let is_meant = |request: &Request| request.request_id() == Some(id);
         live_before.retain(|(_, request)| request.as_ref().is_some_and(is_meant));
-        self.cancel(holder, live_before, || self.place.cancel_request(holder, id))
+        self.cancel(holder, &live_before, || self.place.cancel_request(holder, id))
+    }
+
+    /// Looks at every request, and believes nothing.
+    #[cfg(feature = "http")]
+    pub(super) fn observe(&self) -> crate::home::Observation {
+        let look = self.place.look(None, &[]);
+        crate::home::Observation::of(look, self.rules.epoch.clone(), self.rules.clock.now())
     }
 
     /// Takes requests away, and looks whether what was live before can be seen to be gone.
@@ -379,7 +392,7 @@ impl Shared {
     fn cancel(
         &self,
         holder: &Holder,
-        live_before: Vec<(Slot, Option<Request>)>,
+        live_before: &[(Slot, Option<Request>)],
         take_away: impl FnOnce() -> Result<bool, ControlError>,
     ) -> Result<bool, ControlError> {
         let cancelled = take_away();
@@ -463,7 +476,7 @@ impl Shared {
         if before.phase() != after.phase() {
             let now = self.rules.clock.now();
             let holders = status::holders(&state.roll, &self.rules.epoch, now);
-            state.changes.push(Change::between(before, after, holders));
+            state.changes.push(Change::between(before, after, holders, now.uptime));
         }
         self.threads.keeper.ring();
     }

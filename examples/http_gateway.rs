@@ -1,0 +1,175 @@
+//! A small real chat gateway over HTTP/1 and HTTP/2: every request to it is a turn, and a control plane
+//! drains it over HTTP, through its home, or with the `tidegate` command.
+//!
+//! ```text
+//! cargo run --release --features http --example http_gateway -- --home DIR --listen 127.0.0.1:0
+//! ```
+//!
+//! `POST /echo` answers what it is sent, `GET /slow?ms=800` takes its time, `GET /stream?n=10&ms=100` answers
+//! line by line, `POST /internal` is the gateway's own work, `GET /work` needs a child. It prints its
+//! address as one line of JSON, and how it ended as another, after SIGTERM or SIGINT.
+//!
+//! The drain endpoint's secret is `$TIDEGATE_DRAIN_SECRET`. Where that is not set a new one is written to
+//! the home, for its owner only; the line says where.
+
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::RawQuery;
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http_body_util::channel::Channel;
+use tidegate::http::{
+    CurrentTurn, GateLayer, Kind, SharedSecret, drain_router, health_router, serve,
+};
+use tidegate::machine::ShutdownCause;
+use tidegate::{Ended, Gateway, Origin, Refused};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments = Arguments::from_env()?;
+    let (mut sigterm, mut sigint) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let gateway = Gateway::builder(&arguments.home).kind("example-http-gateway").start()?;
+    let (verifier, secret_file) = verifier(&arguments.home)?;
+
+    let turns = Router::new()
+        .route("/echo", post(async |body: Bytes| body))
+        .route("/slow", get(slow))
+        .route("/stream", get(stream))
+        .route("/internal", post(async || "done"))
+        .route("/work", get(work))
+        .layer(GateLayer::new(gateway.clone()).classify(classify));
+    let app: Router =
+        turns.merge(drain_router(gateway.clone(), verifier)).merge(health_router(gateway.clone()));
+
+    let listener = TcpListener::bind(&arguments.listen).await?;
+    let ready = serde_json::json!({
+        "address": listener.local_addr()?.to_string(),
+        "pid": std::process::id(),
+        "secret_file": secret_file,
+    });
+    println!("{ready}");
+    let grace = arguments.grace;
+    let asked_to_end = async move {
+        let cause = tokio::select! {
+            _ = sigterm.recv() => ShutdownCause::Sigterm,
+            _ = sigint.recv() => ShutdownCause::Sigint,
+        };
+        (cause, grace)
+    };
+    match serve(listener, app, &gateway, asked_to_end).await {
+        Ended::Clean => {
+            println!("{}", serde_json::json!({ "ended": "clean" }));
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::TimedOut { in_flight } => {
+            println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// What each request is. What comes from outside is a user's, but for what only the gateway itself sends.
+fn classify(request: &Parts) -> Kind {
+    match request.uri.path() {
+        "/internal" => Kind::Turn(Origin::Internal),
+        // Whoever waits for a drain is shown what it waits for.
+        path @ ("/slow" | "/stream") => Kind::Labelled(Origin::User, format!("GET {path}")),
+        _ => Kind::Turn(Origin::User),
+    }
+}
+
+async fn slow(RawQuery(query): RawQuery) -> String {
+    let ms = number(query.as_deref(), "ms");
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    format!("slept {ms} ms\n")
+}
+
+/// The turn lasts until the last line has been delivered.
+async fn stream(RawQuery(query): RawQuery) -> Body {
+    let (count, ms) = (number(query.as_deref(), "n"), number(query.as_deref(), "ms"));
+    let (mut sender, body) = Channel::<Bytes>::new(1);
+    tokio::spawn(async move {
+        for line in 1..=count {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            if sender.send_data(format!("line {line}\n").into()).await.is_err() {
+                // Nobody reads any more.
+                return;
+            }
+        }
+    });
+    Body::new(body)
+}
+
+/// A turn that needs a tool call in order to end.
+async fn work(turn: CurrentTurn) -> Result<&'static str, String> {
+    let tool_call = turn.child().map_err(|refused: Refused| refused.to_string())?;
+    let working = tokio::spawn(async move {
+        tokio::task::yield_now().await;
+        drop(tool_call);
+    });
+    working.await.map_err(|error| error.to_string())?;
+    Ok("worked\n")
+}
+
+fn number(query: Option<&str>, name: &str) -> u64 {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let mut found = pairs.filter(|(key, _)| *key == name);
+    found.find_map(|(_, value)| value.parse().ok()).unwrap_or(0)
+}
+
+/// The endpoint's verifier, and the file that its secret was written to, if it was.
+fn verifier(home: &Path) -> Result<(SharedSecret, Option<PathBuf>), Box<dyn Error>> {
+    if let Ok(secret) = std::env::var("TIDEGATE_DRAIN_SECRET") {
+        return Ok((SharedSecret::new(secret)?, None));
+    }
+    let mut random = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let secret = URL_SAFE_NO_PAD.encode(random);
+    let path = home.join("drain_secret");
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(secret.as_bytes())?;
+    Ok((SharedSecret::new(secret)?, Some(path)))
+}
+
+struct Arguments {
+    home: PathBuf,
+    listen: String,
+    grace: Duration,
+}
+
+impl Arguments {
+    fn from_env() -> Result<Arguments, Box<dyn Error>> {
+        const USAGE: &str = "usage: http_gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS]";
+        let mut home = None;
+        let mut listen = "127.0.0.1:0".to_owned();
+        let mut grace = Duration::from_secs(30);
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or(USAGE)?;
+            match name.as_str() {
+                "--home" => home = Some(PathBuf::from(value)),
+                "--listen" => listen = value,
+                "--grace-s" => grace = Duration::try_from_secs_f64(value.parse()?)?,
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace })
+    }
+}

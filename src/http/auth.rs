@@ -1,0 +1,170 @@
+//! Who may drive a drain: the seam by which an author's own tokens are verified, and what each
+//! principal may do. It knows nothing of drains, and lets nobody in itself.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use axum::http::{HeaderMap, header};
+
+/// What a principal may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Scope {
+    /// Begin and cancel drains on the shared marker, and of holders that are its own or nobody's.
+    Drain,
+    /// Also those of holders that another principal signed for. Includes [`Scope::Drain`].
+    DrainAny,
+}
+
+impl Scope {
+    /// How it is spelled in tokens and in `WWW-Authenticate`: `drain`, `drain:any`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Scope::Drain => "drain",
+            Scope::DrainAny => "drain:any",
+        }
+    }
+
+    /// The scope that is spelled so.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Scope> {
+        [Scope::Drain, Scope::DrainAny].into_iter().find(|scope| scope.word() == word)
+    }
+}
+
+/// A principal's name is at most this long, so that it is told whole wherever it is told.
+const NAME_MAX: usize = 128;
+
+/// Somebody whose token was verified. Its name signs what it asks for, and stands in the audit line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    name: String,
+    scopes: BTreeSet<Scope>,
+}
+
+impl Principal {
+    /// A principal that may do nothing yet. Of a name beyond 128 characters the rest is cut off.
+    pub fn named(name: impl Into<String>) -> Principal {
+        let mut name = name.into();
+        if let Some((end, _)) = name.char_indices().nth(NAME_MAX) {
+            name.truncate(end);
+        }
+        Principal { name, scopes: BTreeSet::new() }
+    }
+
+    /// The same, who may also do this.
+    #[must_use]
+    pub fn may(mut self, scope: Scope) -> Principal {
+        self.scopes.insert(scope);
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it may do this.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+            || (scope == Scope::Drain && self.scopes.contains(&Scope::DrainAny))
+    }
+}
+
+/// Why a token gave no principal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unverified {
+    /// It is nobody's: 401.
+    #[error("the token is not one of this gateway's")]
+    Rejected,
+    /// It cannot be told whose it is, for now: 503. The reason is logged and told to nobody.
+    #[error("tokens cannot be verified: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Tells whose a bearer token is. [`SharedSecret`](super::SharedSecret) is one; an author with an
+/// identity provider implements his own.
+///
+/// It must not log tokens, and should take as long for a wrong one as for a right one. One that takes
+/// longer than ten seconds is taken for unavailable; one that panics lets nobody in.
+///
+/// ```
+/// use tidegate::http::{Principal, Scope, TokenVerifier, Unverified};
+///
+/// struct MyProvider;
+///
+/// impl TokenVerifier for MyProvider {
+///     async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
+///         // … ask it about `token` …
+/// #       let _ = token;
+///         Ok(Principal::named("deployer").may(Scope::Drain))
+///     }
+/// }
+/// ```
+pub trait TokenVerifier: Send + Sync + 'static {
+    /// Whose this is: what stood after `Bearer` in the request, never empty.
+    fn verify(&self, token: &[u8]) -> impl Future<Output = Result<Principal, Unverified>> + Send;
+}
+
+/// A request's one bearer token; `None` where it has none, or none that is clear.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    // Of two nobody can tell which one whoever stands in front of us has looked at.
+    let (Some(credentials), None) = (given.next(), given.next()) else { return None };
+    let credentials = credentials.as_bytes();
+    let (scheme, token) = credentials.split_at(credentials.iter().position(|byte| *byte == b' ')?);
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token)
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_one_and_clear() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer(&headers).map(<[u8]>::to_vec)
+        };
+        for right in ["Bearer abc", "bearer abc", "BEARER   abc "] {
+            assert_eq!(of(&[right]).as_deref(), Some(&b"abc"[..]), "{right}");
+        }
+        for wrong in ["", "Bearer", "Bearer ", "Basic abc", "Bearerabc", "abc", " Bearer abc"] {
+            assert_eq!(of(&[wrong]), None, "{wrong}");
+        }
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&["Bearer abc", "Bearer abc"]), None);
+    }
+
+    #[test]
+    fn any_includes_one_s_own() {
+        let any = Principal::named("ops").may(Scope::DrainAny);
+        assert!(any.has(Scope::Drain) && any.has(Scope::DrainAny));
+        let own = Principal::named("ci").may(Scope::Drain);
+        assert!(own.has(Scope::Drain) && !own.has(Scope::DrainAny));
+        assert!(!Principal::named("nobody").has(Scope::Drain));
+        assert_eq!(Principal::named("é".repeat(500)).name().chars().count(), NAME_MAX);
+        for scope in [Scope::Drain, Scope::DrainAny] {
+            assert_eq!(Scope::of_word(scope.word()), Some(scope));
+        }
+    }
+}

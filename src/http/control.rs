@@ -1,0 +1,409 @@
+//! The drain endpoint: verifies who asks, reads the order, has it carried out, and answers what came of
+//! it. It decides nothing about drains: an order is read by [`Order::parse`], what became of it is judged
+//! by [`Asked::look`], and the gateway owns the transition (R11).
+//!
+//! # Invariants
+//!
+//! * **TG-S5 ack_means_closed**: `draining: true` is a living gateway's word, for this very request, and
+//!   comes after its gate has closed.
+//! * **TG-S7 owner_release**: a named holder is touched only by the principal that signed for it, or by
+//!   one that may touch any.
+//! * **TG-S14 receipt_is_true**: what failed is never answered with a success.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::RequestExt;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::auth::{Principal, Scope, TokenVerifier, Unverified, bearer};
+use super::place::Place;
+use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
+use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, PAUSE, Reached};
+use crate::error::ControlError;
+use crate::holder::Holder;
+use crate::home::Observation;
+use crate::order::{Order, Terms};
+use crate::reconcile::Sighting;
+use crate::request::Request as DrainRequested;
+use crate::status::Reading;
+
+/// No order is longer than this.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a body may take to come.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a verifier may think.
+const VERIFIER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the home's disk may take.
+const HOME_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Verifies, whatever type the author's verifier is.
+trait Verify: Send + Sync {
+    fn verify<'a>(
+        &'a self,
+        token: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<Principal, Unverified>> + Send + 'a>>;
+}
+
+impl<V: TokenVerifier> Verify for V {
+    fn verify<'a>(
+        &'a self,
+        token: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<Principal, Unverified>> + Send + 'a>> {
+        Box::pin(TokenVerifier::verify(self, token))
+    }
+}
+
+/// What the routes share.
+pub(super) struct Control {
+    place: Place,
+    verifier: Box<dyn Verify>,
+    /// Lets one order at the home at a time, so that nobody takes a holder between another's being told
+    /// that it is free and his taking it; and so that a stalled disk costs one thread, not one a request.
+    orders: Arc<Mutex<()>>,
+    /// The same for readings, which need not wait for orders.
+    readings: Arc<Mutex<()>>,
+}
+
+impl Control {
+    pub(super) fn new(place: Place, verifier: impl TokenVerifier) -> Control {
+        Control {
+            place,
+            verifier: Box::new(verifier),
+            orders: Arc::default(),
+            readings: Arc::default(),
+        }
+    }
+
+    /// Whose token the request bears.
+    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+        let Some(token) = bearer(headers) else {
+            return Err(Failure::unauthenticated(false));
+        };
+        let reason = match timeout(VERIFIER_PATIENCE, self.verifier.verify(token)).await {
+            Ok(Ok(principal)) => return Ok(principal),
+            Ok(Err(Unverified::Rejected)) => return Err(Failure::unauthenticated(true)),
+            Ok(Err(unavailable)) => unavailable.to_string(),
+            Err(_) => "the verifier takes too long".to_owned(),
+        };
+        tracing::warn!(target: AUDIT, reason, "a token could not be verified, and nobody was let in");
+        let detail = "tokens cannot be verified just now; nothing was done: try again";
+        Err(Failure::unavailable("verifier_unavailable", detail))
+    }
+
+    /// Does what blocks off the workers, one at a time behind `lock`. What has begun goes on where
+    /// whoever asked has gone.
+    async fn off_the_workers<T: Send + 'static>(
+        &self,
+        lock: &Arc<Mutex<()>>,
+        work: impl FnOnce(&Place) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let place = self.place.clone();
+        let working = async {
+            let turn = Arc::clone(lock).lock_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let done = work(&place);
+                drop(turn);
+                done
+            })
+            .await
+        };
+        match timeout(HOME_PATIENCE, working).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) => {
+                let detail = "the order was dropped: the server is going down";
+                Err(Failure::unavailable("interrupted", detail))
+            }
+            Err(_) => Err(Failure::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "slow_home",
+                "the home's disk takes too long; what was ordered may yet be done: look at the status",
+            )),
+        }
+    }
+
+    /// What the gateway says of itself.
+    pub(super) async fn reading(&self) -> Result<Reading, Failure> {
+        let reading = match &self.place {
+            // Takes no disk.
+            Place::Here(_) => self.place.reading(),
+            Place::Apart(_) => self.off_the_workers(&self.readings, Place::reading).await?,
+        };
+        reading.map_err(|error| Failure::unavailable("unreadable", error.to_string()))
+    }
+
+    async fn begin(&self, principal: &Principal, terms: Terms) -> Result<Drained, Failure> {
+        let (signer, ordered) = (principal.clone(), terms.clone());
+        let (request, taking_back) = self
+            .off_the_workers(&self.orders, move |place| {
+                let begun = begin(place, &signer, &ordered);
+                let id = begun.as_ref().ok().and_then(DrainRequested::request_id);
+                // Told here, for it is done whether anybody still waits for the answer or not.
+                audit(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
+                let id = id.filter(|_| ordered.wait.is_some()).map(str::to_owned);
+                let taking_back =
+                    TakingBack { place: place.clone(), signer, holder: ordered.holder, id };
+                // Dropped where nobody receives it.
+                begun.map(|request| (request, taking_back))
+            })
+            .await??;
+        let pending = Drained::pending(&request, &terms.holder, terms.lease);
+        let Some(patience) = terms.wait else {
+            return self.confirm(&terms.holder, &request, pending).await;
+        };
+        let goal = if patience.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
+        match self.wait_until(goal, &terms.holder, &request, patience.at_most).await {
+            Ok((reached, reading)) => {
+                taking_back.no_more();
+                let waited = Waited::new(goal == Goal::Quiesced, reached.safe);
+                let confirmed = pending.confirmed(reading.body().read("generation"));
+                Ok(Drained { waited: Some(waited), ..confirmed })
+            }
+            Err(missed) => {
+                let take_back = move |_: &Place| taking_back.take_back();
+                let gone = self.off_the_workers(&self.orders, take_back).await.unwrap_or(false);
+                Err(Failure::missed(&missed, &request, !gone))
+            }
+        }
+    }
+
+    /// Has a live gateway say that its gate is closed for the request. In this process it has said so
+    /// already.
+    async fn confirm(
+        &self,
+        holder: &Holder,
+        request: &DrainRequested,
+        pending: Drained,
+    ) -> Result<Drained, Failure> {
+        match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_PATIENCE).await {
+            Ok((_, reading)) => Ok(pending.confirmed(reading.body().read("generation"))),
+            // It is in place, and whoever starts on this home will see it.
+            Err(Missed::Gone | Missed::TimedOut(_)) => Ok(pending),
+            Err(missed) => {
+                let stands = !matches!(missed, Missed::Lost(_));
+                Err(Failure::missed(&missed, request, stands))
+            }
+        }
+    }
+
+    async fn wait_until(
+        &self,
+        goal: Goal,
+        holder: &Holder,
+        request: &DrainRequested,
+        at_most: Duration,
+    ) -> Result<(Reached, Reading), Missed> {
+        let until = Instant::now() + at_most;
+        let mut asked = Asked::of(request);
+        loop {
+            let id = request.request_id().unwrap_or_default().to_owned();
+            let holder = holder.clone();
+            let look = move |place: &Place| -> Result<(Reading, Sighting), ControlError> {
+                Ok((place.reading()?, place.look_at(&holder, &id)))
+            };
+            let slow = |failure: Failure| Missed::TimedOut(failure.problem.detail);
+            let (reading, sighting) =
+                self.off_the_workers(&self.readings, look).await.map_err(slow)??;
+            let (epoch, now) = self.place.epoch_and_now();
+            if let Some(reached) = asked.look(goal, &reading, &sighting, &epoch, now)? {
+                return Ok((reached, reading));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Missed::TimedOut(asked.waits_for(&reading)));
+            }
+            sleep(left.min(PAUSE)).await;
+        }
+    }
+
+    async fn cancel(&self, principal: &Principal, holder: Holder) -> Result<Cancelled, Failure> {
+        let signer = principal.clone();
+        let was_draining = self
+            .off_the_workers(&self.orders, move |place| {
+                let cancelled = permit(&signer, &holder, &place.observe()).and_then(|()| {
+                    place.cancel(&holder).map_err(|error| Failure::not_cancelled(&error))
+                });
+                audit(&signer, "cancel", &holder, None, cancelled.as_ref().err());
+                cancelled
+            })
+            .await??;
+        Ok(Cancelled { ok: true, action: "cancel", was_draining })
+    }
+}
+
+fn begin(place: &Place, signer: &Principal, terms: &Terms) -> Result<DrainRequested, Failure> {
+    permit(signer, &terms.holder, &place.observe())?;
+    place.begin(&terms.request(signer.name())).map_err(|error| {
+        let failure = Failure::not_begun(&error);
+        match (error, terms.wait) {
+            // Whoever waits and is told that it failed will not come back for it.
+            (ControlError::NotDurable { request_id: Some(id), .. }, Some(_)) => {
+                let gone = place.cancel_request(&terms.holder, &id).is_ok();
+                failure.whose_request_stands(!gone)
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// Takes a request back, at the latest where whoever waited for it has gone: he will not come back for
+/// it, and it would keep the gate closed until its lease ends (I-2).
+struct TakingBack {
+    place: Place,
+    signer: Principal,
+    holder: Holder,
+    /// Of the request, as long as there is something to take back.
+    id: Option<String>,
+}
+
+impl TakingBack {
+    /// What was asked has come, and whoever asked is there to be told.
+    fn no_more(mut self) {
+        self.id = None;
+    }
+
+    /// Says whether it is gone.
+    fn take_back(mut self) -> bool {
+        let Some(id) = self.id.take() else { return true };
+        let gone = self.place.cancel_request(&self.holder, &id);
+        let failure = gone.as_ref().err().map(Failure::not_cancelled);
+        audit(&self.signer, "take back", &self.holder, Some(&id), failure.as_ref());
+        gone.is_ok()
+    }
+}
+
+impl Drop for TakingBack {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let (place, signer, holder) =
+            (self.place.clone(), self.signer.clone(), self.holder.clone());
+        // Dropped on a runtime, but for one that is being torn down.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let left = TakingBack { place, signer, holder, id: Some(id) };
+            runtime.spawn_blocking(move || left.take_back());
+        }
+    }
+}
+
+/// Whether the principal may touch what this holder asks.
+// Property: TG-S7 owner_release.
+fn permit(
+    principal: &Principal,
+    holder: &Holder,
+    observation: &Observation,
+) -> Result<(), Failure> {
+    let Holder::Named(name) = holder else { return Ok(()) };
+    let signed_for = |request: &DrainRequested| request.principal() == Some(principal.name());
+    let mut live = observation
+        .requests()
+        .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
+    let is_his =
+        live.all(|(_, _, request)| signed_for(request)) && observation.unseen_of(holder).is_none();
+    if is_his || principal.has(Scope::DrainAny) {
+        return Ok(());
+    }
+    let detail = format!(
+        "'{name}' is held by somebody else, or nobody can tell by whom; that takes the scope 'drain:any'"
+    );
+    Err(Failure::forbidden(Scope::DrainAny, detail))
+}
+
+/// Says who did what, in one line for each order.
+fn audit(
+    principal: &Principal,
+    action: &str,
+    holder: &Holder,
+    request_id: Option<&str>,
+    failure: Option<&Failure>,
+) {
+    match failure {
+        None => {
+            tracing::info!(target: AUDIT, %principal, action, %holder, request_id, "done");
+        }
+        Some(Failure { status, problem: Problem { error, detail, .. }, .. }) => {
+            tracing::warn!(target: AUDIT, %principal, action, %holder, request_id,
+                status = status.as_u16(), error, "{detail}");
+        }
+    }
+}
+
+/// Where those lines go.
+const AUDIT: &str = "tidegate::audit";
+
+/// Begins or cancels a drain. No body, or one without an action, begins one.
+#[utoipa::path(
+    post,
+    path = "/api/gateway/drain",
+    operation_id = "drain",
+    request_body(
+        content = super::openapi::DrainOrder,
+        description = "What is ordered; no body orders a drain",
+        content_type = "application/json"
+    ),
+    responses(
+        (status = 200, description = "Done: what stands now", body = super::openapi::Answer),
+        (status = 400, description = "No order: nothing was done", body = Problem),
+        (status = 401, description = "No token, or nobody's", body = Problem,
+            headers(("WWW-Authenticate" = String))),
+        (status = 403, description = "The principal may not do this", body = Problem,
+            headers(("WWW-Authenticate" = String))),
+        (status = 405, description = "Only POST", body = Problem, headers(("Allow" = String))),
+        (status = 408, description = "The body did not come in time", body = Problem),
+        (status = 409, description = "Begun, and did not come to what was asked: lost, timed out, or the gateway is going down", body = Problem),
+        (status = 413, description = "The body is too long", body = Problem),
+        (status = 500, description = "It failed; of a cancel, the drain stays on", body = Problem),
+        (status = 503, description = "Tokens cannot be verified just now", body = Problem,
+            headers(("Retry-After" = String))),
+        (status = 504, description = "The home's disk takes too long", body = Problem),
+    ),
+    security(("bearer" = ["drain"])),
+    tag = "drain"
+)]
+pub(super) async fn drain(State(control): State<Arc<Control>>, request: Request) -> Response {
+    match answer(&control, request).await {
+        Ok(answer) => answer,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn answer(control: &Control, request: Request) -> Result<Response, Failure> {
+    // Before a byte of the body is read.
+    let principal = control.authenticate(request.headers()).await?;
+    if !principal.has(Scope::Drain) {
+        let detail = format!("{principal} may not drain this gateway");
+        return Err(Failure::forbidden(Scope::Drain, detail));
+    }
+    match Order::parse(&read(request).await?)? {
+        Order::Drain(terms) => Ok(json(StatusCode::OK, &control.begin(&principal, terms).await?)),
+        Order::Cancel { holder } => {
+            Ok(json(StatusCode::OK, &control.cancel(&principal, holder).await?))
+        }
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, Failure> {
+    match timeout(BODY_PATIENCE, request.extract::<Bytes, _>()).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejected)) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("an order has at most {BODY_BYTES_MAX} bytes; nothing was done");
+            Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", detail))
+        }
+        Ok(Err(_)) => {
+            let detail = "the body was cut off on its way; nothing was done";
+            Err(Failure::new(StatusCode::BAD_REQUEST, "unreadable_body", detail))
+        }
+        Err(_) => {
+            let detail = "the body did not come in time; nothing was done";
+            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
+        }
+    }
+}

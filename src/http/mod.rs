@@ -1,0 +1,144 @@
+//! The outside, over HTTP (feature `http`): an endpoint that drains a gateway and releases it again, its
+//! status and health, a layer that makes requests turns, and a server that knows when a reply has gone.
+//! It decides nothing: orders are read by [`order`](crate::order), what became of one is judged by
+//! [`asked`](crate::asked), and the gateway owns every transition (R11).
+//!
+//! | route | what | who may |
+//! |---|---|---|
+//! | `POST /api/gateway/drain` | begins or cancels a drain | a token with the scope `drain` |
+//! | `GET /api/status` | how the gateway stands | anybody; who asks and what is at work, with a token |
+//! | `GET /api/gateway/openapi.json` | all of this, as OpenAPI | anybody |
+//! | `GET /healthz` | whether the process answers | anybody |
+//! | `GET /readyz` | whether it takes new work: 503 from the first instant of a drain or shutdown (F12) | anybody |
+//!
+//! An order is a JSON object, or no body at all, which orders a drain:
+//!
+//! | field | of | what it says |
+//! |---|---|---|
+//! | `action` | | `drain` (also where it is left out) or `cancel` |
+//! | `holder` | both | whose request it is; the shared marker where it is left out |
+//! | `lease_s` | drain | how many seconds it lives unless it is begun again: 3600 |
+//! | `hold_internal` | drain | internal work is held too, so that the gateway can be quiesced |
+//! | `suppress_notification` | drain | users are not told |
+//! | `wait` | drain | answer once it is quiesced, within so many seconds; else the request is taken back |
+//! | `idle_is_enough` | drain | of `wait`: an idle reading will do |
+//!
+//! 200 says that it is done: of a drain with `wait`, that acting is safe until `safe_until`; without, that
+//! the gate is closed (`draining`), or that the request is in place and no living gateway has confirmed
+//! it yet (`pending`). Whatever did not come to what was ordered has another status: 400 (no order), 401,
+//! 403, 409 (lost, timed out, or the gateway is going down), 500 (of a cancel: the drain stays on). Each
+//! is a JSON object with `error`, for programs, and `detail`, for people.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use axum::{Router, routing::post};
+//! use tidegate::http::{GateLayer, SharedSecret, drain_router, health_router, serve};
+//! use tidegate::{Gateway, machine::ShutdownCause};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let gateway = Gateway::builder("/srv/gateway").kind("my-gateway").start()?;
+//! let verifier = SharedSecret::new(std::env::var("DRAIN_SECRET")?)?;
+//! let app: Router = Router::new()
+//!     .route("/chat", post(async || "hello"))
+//!     .layer(GateLayer::new(gateway.clone()))
+//!     .merge(drain_router(gateway.clone(), verifier))
+//!     .merge(health_router(gateway.clone()));
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! let asked_to_end = async {
+//!     let _ = tokio::signal::ctrl_c().await;
+//!     (ShutdownCause::Sigint, Duration::from_secs(30))
+//! };
+//! let ended = serve(listener, app, &gateway, asked_to_end).await;
+//! println!("{ended:?}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod auth;
+mod body;
+mod control;
+mod layer;
+mod openapi;
+mod place;
+mod reply;
+mod secret;
+mod serve;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::gateway::Gateway;
+use crate::home::Home;
+use control::Control;
+use place::Place;
+use reply::Failure;
+
+pub use auth::{Principal, Scope, TokenVerifier, Unverified};
+pub use body::TurnBody;
+pub use layer::{CurrentTurn, GateFuture, GateLayer, GateService, Kind, NotInATurn, Parking};
+pub use openapi::document;
+pub use secret::{SharedSecret, WeakSecret};
+pub use serve::{Server, serve};
+pub use status::health_router;
+
+/// What [`drain_router`] and [`health_router`] answer. None of it is ever a turn.
+const CONTROL_PATHS: [&str; 5] = [DRAIN_PATH, STATUS_PATH, OPENAPI_PATH, "/healthz", "/readyz"];
+const DRAIN_PATH: &str = "/api/gateway/drain";
+const STATUS_PATH: &str = "/api/status";
+const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
+
+fn is_control_path(path: &str) -> bool {
+    CONTROL_PATHS.contains(&path)
+}
+
+/// Drains this process's gateway and says how it stands: see the [module](self).
+///
+/// An order is written to the home, reconciled, and only then answered, so `draining: true` means that
+/// the gate is closed (TG-S5). Blocking work is done off tokio's workers.
+///
+/// Without a verifier there is no router (E0061):
+///
+/// ```compile_fail,E0061
+/// # let gateway = tidegate::Gateway::in_memory().start().unwrap();
+/// let open_to_everybody: axum::Router = tidegate::http::drain_router(gateway);
+/// ```
+pub fn drain_router<S>(gateway: Gateway, verifier: impl TokenVerifier) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    router(Control::new(Place::Here(gateway), verifier))
+}
+
+/// The same for a gateway in another process, through the home it lives on: for a control plane beside
+/// it. What it says is what a living gateway has published: `draining: true` comes from there, and
+/// `pending: true` where it has not come within five seconds, or there is no living gateway.
+pub fn drain_router_for<S>(home: Home, verifier: impl TokenVerifier) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    router(Control::new(Place::Apart(home), verifier))
+}
+
+fn router<S: Clone + Send + Sync + 'static>(control: Control) -> Router<S> {
+    Router::new()
+        .route(DRAIN_PATH, post(control::drain).fallback(no_such_method))
+        .layer(DefaultBodyLimit::max(control::BODY_BYTES_MAX))
+        .route(STATUS_PATH, get(status::status).fallback(no_such_method))
+        .route(OPENAPI_PATH, get(openapi::openapi).fallback(no_such_method))
+        .with_state(Arc::new(control))
+}
+
+pub(crate) async fn no_such_method(request: Request) -> Response {
+    let detail = format!("{} is not for {}", request.uri().path(), request.method());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail).into_response()
+}

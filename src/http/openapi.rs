@@ -1,0 +1,108 @@
+//! The endpoint described by itself: an OpenAPI document made from the code, field by field.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use super::reply::{Cancelled, Drained, json};
+
+/// What [`Order::parse`](crate::order::Order::parse) reads.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "describes what is read; the reading is `order`'s")]
+pub(super) struct DrainOrder {
+    /// `drain` where it is left out.
+    #[schema(nullable = false)]
+    action: Option<Action>,
+    /// Who holds the drain, or whose to cancel; the shared marker where it is left out.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", max_length = 64)]
+    holder: Option<String>,
+    /// Seconds that the request lives unless it is begun again; 3600 where it is left out.
+    #[schema(exclusive_minimum = 0, maximum = 31_622_400)]
+    lease_s: Option<f64>,
+    /// Hold internal work too, so that the gateway can promise to be at rest.
+    hold_internal: Option<bool>,
+    /// Do not tell users.
+    suppress_notification: Option<bool>,
+    /// Answer when the gateway is at rest, within this many seconds, which must be less than the lease;
+    /// else take the request back. Holds internal work unless `idle_is_enough`.
+    #[schema(minimum = 0, maximum = 3600)]
+    wait: Option<f64>,
+    /// Be content with an idle instant, which internal work may end.
+    idle_is_enough: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "see `DrainOrder`")]
+pub(super) enum Action {
+    Drain,
+    Cancel,
+}
+
+/// What stands once the order is carried out.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes what is answered; each is answered as itself")]
+pub(super) enum Answer {
+    Drained(Drained),
+    Cancelled(Cancelled),
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "tidegate",
+        description = "Drains a gateway and releases it again, and says how it stands."
+    ),
+    paths(
+        super::control::drain,
+        super::status::status,
+        super::status::healthz,
+        super::status::readyz,
+        openapi
+    ),
+    modifiers(&Rest)
+)]
+struct Document;
+
+/// What the code does not tell by its types.
+struct Rest;
+
+impl Modify for Rest {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        // A drain is ordered without a body, too.
+        let drain = document.paths.paths.get_mut(super::DRAIN_PATH);
+        let drain = drain.and_then(|path| path.post.as_mut());
+        let body = drain.and_then(|operation| operation.request_body.as_mut());
+        if let Some(RefOr::T(body)) = body {
+            body.required = None;
+        }
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The OpenAPI document of [`drain_router`](super::drain_router) and
+/// [`health_router`](super::health_router), for an author who serves one document of his own.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/api/gateway/openapi.json",
+    operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI", body = Object)),
+    tag = "status"
+)]
+pub(super) async fn openapi() -> Response {
+    json(StatusCode::OK, &document())
+}

@@ -1,0 +1,70 @@
+//! Where the gateway is that the router speaks for: in this process, or apart from it with a home
+//! between. It carries orders there and readings back, and decides nothing. Everything here blocks.
+
+use crate::epoch::{Epoch, Now};
+use crate::error::ControlError;
+use crate::gateway::Gateway;
+use crate::holder::Holder;
+use crate::home::{Home, Observation};
+use crate::reconcile::Sighting;
+use crate::request::{DrainRequest, Request};
+use crate::status::Reading;
+
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Here(Gateway),
+    Apart(Home),
+}
+
+impl Place {
+    pub(super) fn begin(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
+        match self {
+            Place::Here(gateway) => gateway.begin_drain(ask).map(|receipt| receipt.request),
+            Place::Apart(home) => home.begin_drain(ask),
+        }
+    }
+
+    pub(super) fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
+        match self {
+            Place::Here(gateway) => gateway.cancel_drain(holder),
+            Place::Apart(home) => home.cancel_drain(holder),
+        }
+    }
+
+    pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
+        match self {
+            Place::Here(gateway) => gateway.cancel_request(holder, id),
+            Place::Apart(home) => home.cancel_request(holder, id),
+        }
+    }
+
+    /// What the gateway says of itself.
+    pub(super) fn reading(&self) -> Result<Reading, ControlError> {
+        match self {
+            Place::Here(gateway) => Ok(Reading::of_living(&gateway.status())),
+            Place::Apart(home) => home.status(),
+        }
+    }
+
+    /// What stands in the request's own place.
+    pub(super) fn look_at(&self, holder: &Holder, id: &str) -> Sighting {
+        match self {
+            Place::Here(gateway) => gateway.look_at(holder, id),
+            Place::Apart(home) => home.look_at(holder, id),
+        }
+    }
+
+    pub(super) fn observe(&self) -> Observation {
+        match self {
+            Place::Here(gateway) => gateway.observe(),
+            Place::Apart(home) => home.observe(),
+        }
+    }
+
+    pub(super) fn epoch_and_now(&self) -> (Epoch, Now) {
+        match self {
+            Place::Here(gateway) => gateway.epoch_and_now(),
+            Place::Apart(_) => (Epoch::current(), Now::by_system()),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What the endpoint answers, field by field: the original's fields under their names, and ours beside
+//! them. Every answer is JSON, every refusal says what to do, and none is taken for a success: whoever
+//! looks at the status code alone acts only where he may.
+
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::Scope;
+use crate::asked::{Missed, Safe};
+use crate::epoch::millis;
+use crate::error::ControlError;
+use crate::holder::Holder;
+use crate::order::BadOrder;
+use crate::request::Request;
+
+/// A drain stands as asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Drained {
+    /// Always true: what failed is an error with a status of its own.
+    pub(super) ok: bool,
+    /// `drain`.
+    pub(super) action: &'static str,
+    /// When the request was made.
+    #[schema(required)]
+    pub(super) requested_at: Option<String>,
+    /// A live gateway's gate is closed for this very request (TG-S5).
+    pub(super) draining: bool,
+    /// The request is in place, and no live gateway has confirmed yet that it has closed for it.
+    pub(super) pending: bool,
+    /// As understood.
+    pub(super) suppress_notification: bool,
+    /// The request's own name: act only on a promise that names it.
+    #[schema(required)]
+    pub(super) request_id: Option<String>,
+    /// The close that was made for it, or that it joined; null while pending.
+    #[schema(required)]
+    pub(super) generation: Option<u64>,
+    /// Who holds it; null for the shared marker.
+    #[schema(required)]
+    pub(super) holder: Option<String>,
+    /// As understood: whether internal work is held too.
+    pub(super) hold_internal: bool,
+    /// As understood: how many seconds it lives unless it is begun again.
+    pub(super) lease_s: f64,
+    #[serde(flatten)]
+    pub(super) waited: Option<Waited>,
+}
+
+/// What `wait` waited for has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Waited {
+    /// Nothing is in flight and nothing is admitted (TG-S4); false where idle was enough.
+    quiesced: bool,
+    /// Nothing was in flight.
+    idle: bool,
+    /// The time since boot, in milliseconds, before which acting is safe; null promises no time.
+    #[schema(required)]
+    safe_until_uptime_ms: Option<u64>,
+    /// The same, in seconds from now.
+    #[schema(required)]
+    safe_for_s: Option<f64>,
+    /// The same on the wall clock, for people.
+    #[schema(required)]
+    safe_until: Option<String>,
+}
+
+impl Waited {
+    pub(super) fn new(quiesced: bool, safe: Option<Safe>) -> Waited {
+        Waited {
+            quiesced,
+            idle: true,
+            safe_until_uptime_ms: safe.map(|safe| millis(safe.until_uptime)),
+            safe_for_s: safe.map(|safe| safe.left.as_secs_f64()),
+            safe_until: safe
+                .and_then(|safe| safe.until)
+                .map(|until| until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+        }
+    }
+}
+
+impl Drained {
+    /// Of a request that is in place, and not confirmed.
+    pub(super) fn pending(request: &Request, holder: &Holder, lease: Duration) -> Drained {
+        Drained {
+            ok: true,
+            action: "drain",
+            requested_at: request.body().read("requested_at"),
+            draining: false,
+            pending: true,
+            suppress_notification: request.terms().suppress_notification,
+            request_id: request.request_id().map(str::to_owned),
+            generation: None,
+            holder: match holder {
+                Holder::Shared => None,
+                Holder::Named(name) => Some(name.as_str().to_owned()),
+            },
+            hold_internal: request.terms().hold_internal,
+            lease_s: lease.as_secs_f64(),
+            waited: None,
+        }
+    }
+
+    /// Of one that a live gateway has closed for.
+    pub(super) fn confirmed(self, generation: Option<u64>) -> Drained {
+        Drained { draining: true, pending: false, generation, ..self }
+    }
+}
+
+/// The holder asks for no drain any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Cancelled {
+    /// Always true: what failed is an error with a status of its own.
+    pub(super) ok: bool,
+    /// `cancel`.
+    pub(super) action: &'static str,
+    /// Whether this holder had asked for one.
+    pub(super) was_draining: bool,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// Which problem it is, for programs.
+    pub(super) error: &'static str,
+    /// What exactly, and what to do, for people.
+    pub(super) detail: String,
+    /// False, where something was ordered and failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ok: Option<bool>,
+    /// What was ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<&'static str>,
+    /// True where a cancel failed: the drain stays on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) was_draining: Option<bool>,
+    /// False where a drain that was ordered is not in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) draining: Option<bool>,
+    /// The request that was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id: Option<String>,
+    /// Whether that request still stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stands: Option<bool>,
+}
+
+/// A problem with its status, and the headers that go with it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) problem: Problem,
+    header: Option<Header>,
+}
+
+/// What goes with a problem.
+#[derive(Clone, Copy, Debug)]
+enum Header {
+    Challenge(&'static str),
+    RetryAfter(&'static str),
+}
+
+impl Failure {
+    pub(super) fn new(
+        status: StatusCode,
+        error: &'static str,
+        detail: impl Into<String>,
+    ) -> Failure {
+        let problem = Problem { error, detail: detail.into(), ..Problem::default() };
+        Failure { status, problem, header: None }
+    }
+
+    /// No token, or nobody's. In the original's words.
+    pub(super) fn unauthenticated(presented: bool) -> Failure {
+        let challenge = if presented {
+            "Bearer realm=\"tidegate\", error=\"invalid_token\""
+        } else {
+            "Bearer realm=\"tidegate\""
+        };
+        Failure {
+            header: Some(Header::Challenge(challenge)),
+            ..Failure::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Unauthorized")
+        }
+    }
+
+    /// A token that is somebody's, who may not do this.
+    pub(super) fn forbidden(needed: Scope, detail: impl Into<String>) -> Failure {
+        let challenge = match needed {
+            Scope::Drain => {
+                "Bearer realm=\"tidegate\", error=\"insufficient_scope\", scope=\"drain\""
+            }
+            Scope::DrainAny => {
+                "Bearer realm=\"tidegate\", error=\"insufficient_scope\", scope=\"drain:any\""
+            }
+        };
+        Failure {
+            header: Some(Header::Challenge(challenge)),
+            ..Failure::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
+        }
+    }
+
+    /// It cannot be told, for now.
+    pub(super) fn unavailable(error: &'static str, detail: impl Into<String>) -> Failure {
+        Failure {
+            header: Some(Header::RetryAfter("5")),
+            ..Failure::new(StatusCode::SERVICE_UNAVAILABLE, error, detail)
+        }
+    }
+
+    /// Of a drain that could not be begun.
+    pub(super) fn not_begun(error: &ControlError) -> Failure {
+        let (status, code) = match error {
+            ControlError::GoingDown { .. } => (StatusCode::CONFLICT, "going_down"),
+            ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "not_begun"),
+        };
+        let failure = Failure::new(status, code, error.to_string());
+        let request_id = match error {
+            ControlError::NotDurable { request_id, .. } => request_id.clone(),
+            _ => None,
+        };
+        // What is in place but not durable closes the gate all the same: that is no "not draining".
+        let not_durable = matches!(error, ControlError::NotDurable { .. });
+        Failure {
+            problem: Problem {
+                ok: Some(false),
+                action: Some("drain"),
+                draining: (!not_durable).then_some(false),
+                stands: not_durable.then_some(true),
+                request_id,
+                ..failure.problem
+            },
+            ..failure
+        }
+    }
+
+    /// The same, where it has come out whether the request stands.
+    pub(super) fn whose_request_stands(self, stands: bool) -> Failure {
+        Failure { problem: Problem { stands: Some(stands), ..self.problem }, ..self }
+    }
+
+    /// Of a cancel that failed: the drain stays on (U8), unless it says otherwise.
+    pub(super) fn not_cancelled(error: &ControlError) -> Failure {
+        let code = match error {
+            ControlError::NotDurable { .. } => "not_durable",
+            _ => "not_cancelled",
+        };
+        let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code, error.to_string());
+        Failure {
+            problem: Problem {
+                ok: Some(false),
+                action: Some("cancel"),
+                was_draining: Some(true),
+                ..failure.problem
+            },
+            ..failure
+        }
+    }
+
+    /// Of a drain that was begun, and did not come to what was asked.
+    pub(super) fn missed(missed: &Missed, request: &Request, stands: bool) -> Failure {
+        let (status, code) = match missed {
+            Missed::TimedOut(_) => (StatusCode::CONFLICT, "timed_out"),
+            Missed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
+            Missed::Refused => (StatusCode::CONFLICT, "going_down"),
+            Missed::Gone => (StatusCode::CONFLICT, "no_gateway"),
+            Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
+        };
+        let rest = if stands { "the request stays" } else { "the request is gone" };
+        let failure = Failure::new(status, code, format!("{missed}; {rest}"));
+        Failure {
+            problem: Problem {
+                ok: Some(false),
+                action: Some("drain"),
+                draining: Some(false),
+                request_id: request.request_id().map(str::to_owned),
+                stands: Some(stands),
+                ..failure.problem
+            },
+            ..failure
+        }
+    }
+}
+
+impl From<BadOrder> for Failure {
+    fn from(bad: BadOrder) -> Failure {
+        let code = match bad {
+            BadOrder::Unreadable { .. } => "unreadable_body",
+            BadOrder::UnknownAction { .. } => "unknown_action",
+            _ => "invalid_field",
+        };
+        Failure::new(StatusCode::BAD_REQUEST, code, bad.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = json(self.status, &self.problem);
+        let (name, value) = match self.header {
+            None => return response,
+            Some(Header::Challenge(value)) => (header::WWW_AUTHENTICATE, value),
+            Some(Header::RetryAfter(value)) => (header::RETRY_AFTER, value),
+        };
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+    }
+}
+
+/// An answer of JSON, which nobody on the way keeps.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // What is answered here is made of strings, numbers and booleans, which always serialize.
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(HttpBody::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,178 @@
+//! A secret shared with whoever may drive the drain, in place of an identity provider. It is never
+//! shown: not in `Debug`, logs or errors; it is compared in constant time, and erased when it is no
+//! longer needed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::auth::{Principal, Scope, TokenVerifier, Unverified};
+use crate::request::DEFAULT_PRINCIPAL;
+
+/// As many characters as 32 random bytes have in base64.
+const CHARS_MIN: usize = 43;
+const DISTINCT_MIN: usize = 16;
+const BITS_MIN: f64 = 128.0;
+
+/// Why a secret is not accepted as one. It says nothing of the secret but its measures.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeakSecret {
+    /// There is none.
+    #[error("secret is empty")]
+    Empty,
+    /// It is too short.
+    #[error(
+        "secret too short: {chars} chars (need >= {CHARS_MIN}; take 32 random bytes in base64, as `openssl rand -base64 32` prints them)"
+    )]
+    Short {
+        /// How many characters it has.
+        chars: usize,
+    },
+    /// It is made of too few different characters.
+    #[error(
+        "secret has only {distinct} distinct characters (need >= {DISTINCT_MIN}); looks structured/low-entropy"
+    )]
+    Uniform {
+        /// How many.
+        distinct: usize,
+    },
+    /// Its characters are too unevenly distributed.
+    #[error(
+        "secret entropy too low: {bits:.0} bits (need >= {BITS_MIN:.0}); looks structured/repeated"
+    )]
+    Structured {
+        /// Its Shannon entropy.
+        bits: f64,
+    },
+}
+
+/// One shared secret, and whom it stands for. A `Vec` of them, one for each principal (or the old and the
+/// new one while a secret is replaced), is a verifier too.
+///
+/// ```
+/// use tidegate::http::SharedSecret;
+/// let secret = std::env::var("DRAIN_SECRET").unwrap_or_default();
+/// let verifier = SharedSecret::new(secret); // an error where it is weak, or missing
+/// # assert!(verifier.is_err());
+/// ```
+pub struct SharedSecret {
+    secret: Zeroizing<Vec<u8>>,
+    principal: Principal,
+}
+
+impl SharedSecret {
+    /// The secret of the principal `drain-control`, who may drain: as the original has it.
+    ///
+    /// # Errors
+    ///
+    /// [`WeakSecret`] where it could be guessed: then there is no verifier, and so no router.
+    pub fn new(secret: impl Into<Vec<u8>>) -> Result<SharedSecret, WeakSecret> {
+        let secret = Zeroizing::new(secret.into());
+        assess(&secret)?;
+        Ok(SharedSecret {
+            secret,
+            principal: Principal::named(DEFAULT_PRINCIPAL).may(Scope::Drain),
+        })
+    }
+
+    /// The same secret for this principal, with its own scopes.
+    #[must_use]
+    pub fn of(mut self, principal: Principal) -> SharedSecret {
+        self.principal = principal;
+        self
+    }
+
+    /// Takes as long wherever a token of the right length differs. That the length is another is not
+    /// hidden.
+    fn is(&self, token: &[u8]) -> bool {
+        self.secret.ct_eq(token).into()
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSecret").field("principal", &self.principal).finish_non_exhaustive()
+    }
+}
+
+impl TokenVerifier for SharedSecret {
+    async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
+        if self.is(token) { Ok(self.principal.clone()) } else { Err(Unverified::Rejected) }
+    }
+}
+
+impl TokenVerifier for Vec<SharedSecret> {
+    async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
+        // All are compared, so that the time does not tell which one it was.
+        let mut found = None;
+        for secret in self {
+            if secret.is(token) {
+                found = Some(&secret.principal);
+            }
+        }
+        found.cloned().ok_or(Unverified::Rejected)
+    }
+}
+
+/// The original's measures, in its order: characters, different characters, Shannon entropy.
+fn assess(secret: &[u8]) -> Result<(), WeakSecret> {
+    if secret.is_empty() {
+        return Err(WeakSecret::Empty);
+    }
+    // Of bytes that are no text each counts as a character.
+    let chars: Zeroizing<Vec<u32>> = Zeroizing::new(match std::str::from_utf8(secret) {
+        Ok(text) => text.chars().map(u32::from).collect(),
+        Err(_) => secret.iter().copied().map(u32::from).collect(),
+    });
+    if chars.len() < CHARS_MIN {
+        return Err(WeakSecret::Short { chars: chars.len() });
+    }
+    let mut counts = BTreeMap::new();
+    for char in chars.iter() {
+        *counts.entry(*char).or_insert(0_u32) += 1;
+    }
+    if counts.len() < DISTINCT_MIN {
+        return Err(WeakSecret::Uniform { distinct: counts.len() });
+    }
+    let length = f64::from(u32::try_from(chars.len()).unwrap_or(u32::MAX));
+    let bits = -counts
+        .values()
+        .map(|count| f64::from(*count))
+        .map(|count| count * (count / length).log2())
+        .sum::<f64>();
+    if bits < BITS_MIN { Err(WeakSecret::Structured { bits }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shown_form_shows_nothing() {
+        let secret = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
+        let shown = format!("{:?}", SharedSecret::new(secret).expect("strong"));
+        assert_eq!(
+            shown,
+            "SharedSecret { principal: Principal { name: \"drain-control\", scopes: {Drain} }, .. }"
+        );
+        let short = SharedSecret::new("hunter2").expect_err("weak");
+        assert!(!format!("{short} {short:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn only_the_very_token_is_the_secret() {
+        let secret = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
+        let shared = SharedSecret::new(secret).expect("strong");
+        assert!(shared.is(secret.as_bytes()));
+        for end in 0..secret.len() {
+            assert!(!shared.is(&secret.as_bytes()[..end]));
+            let mut other = secret.as_bytes().to_vec();
+            other[end] ^= 1;
+            assert!(!shared.is(&other));
+        }
+        assert!(!shared.is(format!("{secret}x").as_bytes()));
+    }
+}

@@ -1,0 +1,164 @@
+//! Counters and gauges through the [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). It
+//! measures, and decides nothing; without the feature it is nothing at all.
+//!
+//! | name | kind | labels | what |
+//! |---|---|---|---|
+//! | `tidegate_phase` | gauge | `phase` | 1 for the phase the gateway is in, 0 for the others |
+//! | `tidegate_in_flight` | gauge | `origin` | turns in flight |
+//! | `tidegate_admitted_total` | counter | `origin` | turns and children that were let in |
+//! | `tidegate_refused_total` | counter | `reason` | turns that were not: `draining`, `quiesced`, `shutting_down`, `full` |
+//! | `tidegate_drains_total` | counter | | drains that began |
+//! | `tidegate_drain_duration_seconds` | histogram | | how long each lasted, from closed to open or shut |
+//! | `tidegate_watcher_errors_total` | counter | | what the watcher began to complain of: requests or a directory it cannot read, a status it cannot write, a round that panicked |
+//! | `tidegate_lease_left_seconds` | gauge | | until the first of the leases in force runs out; +Inf where none does, 0 where nobody asks for a drain |
+//!
+//! Each also has the label `gateway`: the kind the gateway was [built with](crate::Builder::kind). The
+//! names do not change. The recorder must be installed before the gateway starts: what starts without one
+//! is not measured. Counters are exact; gauges are as of the watcher's last round, a second ago at most
+//! unless the interval is longer. A turn then costs one increment of the recorder's more, no lock and no
+//! allocation of ours.
+
+#[cfg(feature = "metrics")]
+mod imp {
+    use std::time::Duration;
+
+    use ::metrics::{Counter, Gauge, Histogram};
+
+    use crate::gate::Origin;
+    use crate::gate::word::{Denied, InFlight};
+    use crate::machine::Phase;
+    use crate::status::Condition;
+
+    /// One gateway's handles on the recorder, which is asked for them once.
+    pub(crate) struct Meters {
+        admitted: [Counter; 2],
+        in_flight: [Gauge; 2],
+        refused: [(Denied, Counter); 4],
+        phases: Vec<(Phase, Gauge)>,
+        drains: Counter,
+        drain_duration: Histogram,
+        watcher_errors: Counter,
+        lease_left: Gauge,
+    }
+
+    impl Meters {
+        pub(crate) fn of(kind: &str) -> Meters {
+            describe();
+            let of = |kind: &str| kind.to_owned();
+            let admitted = |origin| ::metrics::counter!("tidegate_admitted_total", "gateway" => of(kind), "origin" => origin);
+            let in_flight = |origin| ::metrics::gauge!("tidegate_in_flight", "gateway" => of(kind), "origin" => origin);
+            let refused = |denied: Denied| {
+                let reason = denied.word();
+                let counter = ::metrics::counter!("tidegate_refused_total", "gateway" => of(kind), "reason" => reason);
+                (denied, counter)
+            };
+            let phase = |phase: Phase| {
+                let word = phase.word();
+                (phase, ::metrics::gauge!("tidegate_phase", "gateway" => of(kind), "phase" => word))
+            };
+            Meters {
+                admitted: ["user", "internal"].map(admitted),
+                in_flight: ["user", "internal"].map(in_flight),
+                refused: Denied::ALL.map(refused),
+                phases: Phase::ALL.into_iter().map(phase).collect(),
+                drains: ::metrics::counter!("tidegate_drains_total", "gateway" => of(kind)),
+                drain_duration: ::metrics::histogram!("tidegate_drain_duration_seconds", "gateway" => of(kind)),
+                watcher_errors: ::metrics::counter!("tidegate_watcher_errors_total", "gateway" => of(kind)),
+                lease_left: ::metrics::gauge!("tidegate_lease_left_seconds", "gateway" => of(kind)),
+            }
+        }
+
+        pub(crate) fn admitted(&self, origin: Origin) {
+            let [user, internal] = &self.admitted;
+            match origin {
+                Origin::User => user.increment(1),
+                Origin::Internal => internal.increment(1),
+            }
+        }
+
+        pub(crate) fn refused(&self, denied: Denied) {
+            if let Some((_, counter)) = self.refused.iter().find(|(it, _)| *it == denied) {
+                counter.increment(1);
+            }
+        }
+
+        /// A round of the watcher is over. `lease_left` is `None` where nobody asks for a drain.
+        pub(crate) fn round(&self, condition: Condition, lease_left: Option<Duration>) {
+            let InFlight { user, internal } = condition.in_flight;
+            let [users, internals] = &self.in_flight;
+            users.set(f64::from(user));
+            internals.set(f64::from(internal));
+            for (phase, gauge) in &self.phases {
+                gauge.set(f64::from(u8::from(*phase == condition.phase)));
+            }
+            self.lease_left.set(match lease_left {
+                None => 0.0,
+                Some(Duration::MAX) => f64::INFINITY,
+                Some(left) => left.as_secs_f64(),
+            });
+        }
+
+        pub(crate) fn drain_began(&self) {
+            self.drains.increment(1);
+        }
+
+        pub(crate) fn drain_ended(&self, lasted: Duration) {
+            self.drain_duration.record(lasted.as_secs_f64());
+        }
+
+        pub(crate) fn watcher_error(&self) {
+            self.watcher_errors.increment(1);
+        }
+    }
+
+    fn describe() {
+        use ::metrics::{describe_counter, describe_gauge, describe_histogram};
+        describe_gauge!("tidegate_phase", "1 for the phase the gateway is in");
+        describe_gauge!("tidegate_in_flight", "Turns in flight");
+        describe_counter!("tidegate_admitted_total", "Turns and children that were let in");
+        describe_counter!("tidegate_refused_total", "Turns that were refused");
+        describe_counter!("tidegate_drains_total", "Drains that began");
+        describe_histogram!(
+            "tidegate_drain_duration_seconds",
+            ::metrics::Unit::Seconds,
+            "How long each drain lasted"
+        );
+        describe_counter!("tidegate_watcher_errors_total", "What the watcher began to complain of");
+        describe_gauge!(
+            "tidegate_lease_left_seconds",
+            ::metrics::Unit::Seconds,
+            "Until the first of the leases in force runs out"
+        );
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod imp {
+    use std::time::Duration;
+
+    use crate::gate::Origin;
+    use crate::gate::word::Denied;
+
+    /// Nothing.
+    pub(crate) struct Meters;
+
+    #[expect(clippy::unused_self, reason = "its twin measures")]
+    impl Meters {
+        pub(crate) const fn of(_: &str) -> Meters {
+            Meters
+        }
+        pub(crate) const fn admitted(&self, _: Origin) {}
+        pub(crate) const fn refused(&self, _: Denied) {}
+        pub(crate) const fn drain_began(&self) {}
+        pub(crate) const fn drain_ended(&self, _: Duration) {}
+        pub(crate) const fn watcher_error(&self) {}
+    }
+}
+
+pub(crate) use imp::Meters;
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}

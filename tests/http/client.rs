@@ -1,0 +1,114 @@
+//! A client for the tests: hyper's connections, one at a time, and nothing in between.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tidegate::http::{Principal, Scope, SharedSecret};
+use tokio::net::TcpStream;
+
+/// Turns a hang into a failure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub const SECRET: &str = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
+pub const OTHERS: &str = "Q7w9-Zr2LkXn5VtB8mYcHd3JfGs6PaEuTi4RoWz1KqM";
+pub const OPERATORS: &str = "xJ4-kTz8Wq2NvR6bYh9LcMf3GpDs7UaEi5OoKt1ZrVm";
+
+/// Three principals: `drain-control` and `other` may drain, `operator` may touch any holder.
+pub fn verifier() -> Vec<SharedSecret> {
+    let of = |secret: &str, principal| SharedSecret::new(secret).expect("strong").of(principal);
+    vec![
+        SharedSecret::new(SECRET).expect("strong"),
+        of(OTHERS, Principal::named("other").may(Scope::Drain)),
+        of(OPERATORS, Principal::named("operator").may(Scope::DrainAny)),
+    ]
+}
+
+/// A reply, read whole.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub async fn of<B>(response: Response<B>) -> Reply
+    where
+        B: hyper::body::Body,
+        B::Error: std::fmt::Debug,
+    {
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        Reply { status: head.status, headers: head.headers, text }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// One connection of either protocol.
+pub enum Client {
+    One(hyper::client::conn::http1::SendRequest<Body>),
+    Two(hyper::client::conn::http2::SendRequest<Body>),
+}
+
+impl Client {
+    pub async fn one(address: SocketAddr) -> Client {
+        let io = TokioIo::new(TcpStream::connect(address).await.expect("listens"));
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.expect("speaks HTTP/1");
+        tokio::spawn(connection.with_upgrades());
+        Client::One(sender)
+    }
+
+    pub async fn two(address: SocketAddr) -> Client {
+        let io = TokioIo::new(TcpStream::connect(address).await.expect("listens"));
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .expect("speaks HTTP/2");
+        tokio::spawn(connection);
+        Client::Two(sender)
+    }
+
+    /// Both protocols.
+    pub async fn each(address: SocketAddr) -> [Client; 2] {
+        [Client::one(address).await, Client::two(address).await]
+    }
+
+    pub async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Client::One(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Client::Two(sender) => sender.send_request(request).await,
+        }
+    }
+
+    pub async fn get(&mut self, path: &str) -> Reply {
+        let request = self.request("GET", path).body(Body::empty()).expect("a request");
+        Reply::of(self.send(request).await.expect("a reply")).await
+    }
+
+    /// A request to this path, as the protocol spells it.
+    pub fn request(&self, method: &str, path: &str) -> hyper::http::request::Builder {
+        let uri = match self {
+            Client::One(_) => path.to_owned(),
+            Client::Two(_) => format!("http://test{path}"),
+        };
+        Request::builder().method(method).uri(uri).header("host", "test")
+    }
+}

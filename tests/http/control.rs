@@ -1,0 +1,477 @@
+//! The drain endpoint: what it answers, in process and apart, and what it does.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use tidegate::home::Home;
+use tidegate::http::{drain_router, drain_router_for};
+use tidegate::machine::ShutdownCause;
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Gateway, Origin};
+use tower::ServiceExt;
+
+use super::client::{OPERATORS, OTHERS, PATIENCE, Reply, SECRET, verifier};
+
+/// A gateway with a home, and the router that speaks for it.
+struct Scene {
+    dir: tempfile::TempDir,
+    home: Home,
+    gateway: Gateway,
+    router: Router,
+}
+
+impl Scene {
+    fn here() -> Scene {
+        let scene = Scene::apart();
+        Scene { router: drain_router(scene.gateway.clone(), verifier()), ..scene }
+    }
+
+    fn apart() -> Scene {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let gateway = Gateway::builder(dir.path()).interval(Duration::from_millis(2)).start();
+        let home = Home::at(dir.path());
+        let router = drain_router_for(home.clone(), verifier());
+        Scene { dir, home, gateway: gateway.expect("starts"), router }
+    }
+
+    fn both() -> [Scene; 2] {
+        [Scene::here(), Scene::apart()]
+    }
+
+    async fn post_as(&self, secret: &str, body: impl Into<Body>) -> Reply {
+        let request = Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {secret}"))
+            .header("content-type", "application/json")
+            .body(body.into())
+            .expect("a request");
+        ask(&self.router, request).await
+    }
+
+    async fn post(&self, body: &Value) -> Reply {
+        self.post_as(SECRET, body.to_string()).await
+    }
+
+    fn asks(&self) -> bool {
+        self.home.observe().verdict().asks_for_drain()
+    }
+
+    fn is_open(&self) -> bool {
+        self.gateway.admit(Origin::User).is_ok()
+    }
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> Reply {
+    let reply = tokio::time::timeout(PATIENCE, router.clone().oneshot(request));
+    Reply::of(reply.await.expect("in time").expect("infallible")).await
+}
+
+fn marker(home: &Path) -> Option<Value> {
+    let text = std::fs::read(home.join(".drain_request.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Where we answer otherwise than the original, and why.
+fn differently(case: &str) -> Option<(u16, &'static str)> {
+    match case {
+        // F15, U9, U40: to the first it began a drain; to the others it answered 500, in no JSON.
+        "body_{\"action\":\"cancel\"" | "body_[1]" | "body_\"x\"" => Some((400, "unreadable_body")),
+        // It took the word for true.
+        "suppress_\"false\"" => Some((400, "invalid_field")),
+        // Its router knew no such path.
+        "method_GET" => Some((405, "no_such_method")),
+        _ => None,
+    }
+}
+
+/// The recorded requests, each against a gateway of its own, in process and apart.
+#[tokio::test]
+async fn the_recorded_requests_are_answered_as_the_original_answers_them() {
+    let vectors = include_str!("../vectors/http.jsonl");
+    let mut differences = 0;
+    for line in vectors.lines() {
+        let vector: Value = serde_json::from_str(line).expect("a vector");
+        let case = vector["case"].as_str().expect("a name");
+        for scene in Scene::both() {
+            match &vector["marker_before"] {
+                Value::Null => {}
+                Value::Object(it) if it["principal"].is_string() => {
+                    let by = it["principal"].as_str().expect("a name");
+                    scene.home.begin_drain(&DrainRequest::by(by)).expect("writes");
+                }
+                _ => {
+                    let stale = r#"{"action":"drain","epoch":"another:1"}"#;
+                    std::fs::write(scene.home.marker_path(), stale).expect("writes");
+                }
+            }
+            let before = marker(scene.dir.path());
+            let asked = &vector["request"];
+            let mut request = Request::builder()
+                .method(asked["method"].as_str().expect("a method"))
+                .uri(asked["path"].as_str().expect("a path"));
+            for (name, value) in asked["headers"].as_object().expect("headers") {
+                let value = value.as_str().expect("text").replace("<SECRET>", SECRET);
+                request = request.header(name, value);
+            }
+            let body = asked["body"].as_str().unwrap_or_default().to_owned();
+            let reply = ask(&scene.router, request.body(body.into()).expect("a request")).await;
+            let after = marker(scene.dir.path());
+            assert_eq!(reply.header("content-type"), Some("application/json"), "{case}");
+            if let Some((status, error)) = differently(case) {
+                differences += 1;
+                assert_eq!(
+                    (reply.status.as_u16(), &reply.json()["error"]),
+                    (status, &json!(error))
+                );
+                assert_eq!(before, after, "{case}: nothing was done");
+                continue;
+            }
+            assert_eq!(u64::from(reply.status.as_u16()), vector["status"], "{case}: {reply:?}");
+            let ours = reply.json();
+            for (name, theirs) in vector["json"].as_object().expect("an object") {
+                if name == "requested_at" {
+                    let stamp = ours[name].as_str().expect("text");
+                    assert!(stamp.ends_with("+00:00") && stamp.len() == 32, "{case}: {stamp}");
+                } else {
+                    assert_eq!(&ours[name], theirs, "{case}: {name}");
+                }
+            }
+            match &vector["marker_after"] {
+                Value::Null => assert_eq!(after, None, "{case}"),
+                expected => {
+                    let after = after.expect("a marker");
+                    assert_eq!(after["principal"], expected["principal"], "{case}");
+                    let suppressed = &after["suppress_notification"];
+                    assert_eq!(suppressed, &expected["suppress_notification"], "{case}");
+                }
+            }
+        }
+    }
+    assert_eq!(differences, 2 * 5, "every difference that is claimed is one");
+}
+
+/// TG-S5: when the answer is there the gate is closed, for the request it names.
+#[tokio::test]
+async fn ack_means_closed() {
+    for scene in Scene::both() {
+        let turn = scene.gateway.admit(Origin::User).expect("open");
+        let reply = scene.post(&json!({ "holder": "ci", "lease_s": 60 })).await;
+        assert!(!scene.is_open());
+        let said = reply.json();
+        let status = serde_json::to_value(scene.gateway.status()).expect("serializes");
+        assert_eq!((&said["draining"], &said["pending"]), (&json!(true), &json!(false)));
+        assert_eq!(said["request_id"], status["holders"][0]["request_id"]);
+        assert_eq!(said["generation"], status["generation"]);
+        assert_eq!((&said["holder"], &said["lease_s"]), (&json!("ci"), &json!(60.0)));
+        assert_eq!(said["hold_internal"], false);
+        assert_eq!(scene.gateway.in_flight().user, 1, "untouched (TG-S6)");
+        drop(turn);
+        let reply = scene.post(&json!({ "action": "cancel", "holder": "ci" })).await;
+        assert_eq!(reply.json(), json!({ "ok": true, "action": "cancel", "was_draining": true }));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_in_memory_is_driven_the_same_way() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let router: Router = drain_router(gateway.clone(), verifier());
+    let post = |secret: &str, body: Value| {
+        let request = Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {secret}"))
+            .body(Body::from(body.to_string()));
+        let router = router.clone();
+        async move { ask(&router, request.expect("a request")).await }
+    };
+    let reply = post(SECRET, json!({ "holder": "ci", "wait": 20 })).await;
+    assert_eq!(reply.json()["quiesced"], true, "{reply:?}");
+    let theirs = post(OTHERS, json!({ "action": "cancel", "holder": "ci" })).await;
+    assert_eq!(theirs.status, StatusCode::FORBIDDEN);
+    let reply = post(SECRET, json!({ "action": "cancel", "holder": "ci" })).await;
+    assert_eq!(reply.json()["was_draining"], true);
+    assert!(gateway.is_ready());
+    let turn = gateway.admit(Origin::User).expect("open");
+    let reply = post(SECRET, json!({ "holder": "ci", "wait": 0 })).await;
+    assert_eq!((reply.status, &reply.json()["error"]), (StatusCode::CONFLICT, &json!("timed_out")));
+    assert!(gateway.is_ready(), "taken back");
+    drop(turn);
+}
+
+/// `wait` answers when the gateway is quiesced, and says until when acting is safe.
+#[tokio::test]
+async fn waiting_answers_with_a_promise() {
+    for scene in Scene::both() {
+        let turn = scene.gateway.admit(Origin::User).expect("open");
+        let mut changes = scene.gateway.changes();
+        let order = json!({ "holder": "ci", "lease_s": 60, "wait": 20 });
+        let (reply, ()) = tokio::join!(scene.post(&order), async {
+            changes.next().await.expect("it closes");
+            drop(turn);
+        });
+        let said = reply.json();
+        assert_eq!((reply.status, &said["quiesced"]), (StatusCode::OK, &json!(true)), "{said}");
+        assert_eq!((&said["draining"], &said["hold_internal"]), (&json!(true), &json!(true)));
+        let left = said["safe_for_s"].as_f64().expect("a promise");
+        assert!(left > 30.0 && left <= 60.0, "{left}");
+        assert!(said["safe_until_uptime_ms"].is_u64() && said["safe_until"].is_string());
+        assert!(scene.gateway.admit(Origin::Internal).is_err(), "sealed");
+        assert!(scene.asks(), "it stays until it is cancelled");
+    }
+}
+
+#[tokio::test]
+async fn waiting_in_vain_is_no_success_and_takes_the_request_back() {
+    for scene in Scene::both() {
+        let work = scene.gateway.admit_labelled(Origin::User, "POST /chat").expect("open");
+        let reply = scene.post(&json!({ "holder": "ci", "lease_s": 60, "wait": 0.05 })).await;
+        let said = reply.json();
+        assert_eq!((reply.status, &said["error"]), (StatusCode::CONFLICT, &json!("timed_out")));
+        assert_eq!((&said["stands"], &said["draining"]), (&json!(false), &json!(false)));
+        let detail = said["detail"].as_str().expect("text");
+        assert!(detail.contains("1 in flight") && detail.contains("POST /chat"), "{detail}");
+        assert!(!scene.asks(), "taken back");
+        drop(work);
+    }
+}
+
+#[tokio::test]
+async fn idle_is_enough_where_one_says_so() {
+    for scene in Scene::both() {
+        let reply = scene.post(&json!({ "wait": 20, "idle_is_enough": true })).await;
+        let said = reply.json();
+        assert_eq!((&said["idle"], &said["quiesced"]), (&json!(true), &json!(false)), "{said}");
+        assert_eq!(said["safe_until_uptime_ms"], Value::Null, "nothing is promised");
+        assert!(scene.gateway.admit(Origin::Internal).is_ok());
+    }
+}
+
+/// Somebody cancels what is waited for.
+#[tokio::test]
+async fn a_drain_that_is_lost_while_waiting_is_told() {
+    for scene in Scene::both() {
+        let turn = scene.gateway.admit(Origin::User).expect("open");
+        let mut changes = scene.gateway.changes();
+        let ci = Holder::named("ci").expect("a name");
+        let home = scene.home.clone();
+        let order = json!({ "holder": "ci", "wait": 20 });
+        let (reply, ()) = tokio::join!(scene.post(&order), async {
+            changes.next().await.expect("it closes");
+            home.cancel_drain(&ci).expect("removes");
+        });
+        let said = reply.json();
+        assert_eq!((reply.status, &said["error"]), (StatusCode::CONFLICT, &json!("drain_lost")));
+        assert_eq!(said["stands"], false);
+        drop(turn);
+    }
+}
+
+/// I-2: whoever hangs up while he waits leaves no drain behind.
+#[tokio::test]
+async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
+    for scene in Scene::both() {
+        let turn = scene.gateway.admit(Origin::User).expect("open");
+        let mut changes = scene.gateway.changes();
+        let order = json!({ "holder": "ci", "lease_s": 3000, "wait": 2000 });
+        tokio::select! {
+            reply = scene.post(&order) => panic!("answered: {reply:?}"),
+            change = changes.next() => assert!(change.is_some(), "it closes"),
+        }
+        let reopened = changes.next().await.expect("it reopens");
+        assert_eq!(reopened.to, tidegate::machine::Phase::Running);
+        assert!(!scene.asks());
+        drop(turn);
+    }
+}
+
+/// TG-S7: a named holder is whoever's who signed for it; `drain:any` may touch any.
+#[tokio::test]
+async fn owner_release() {
+    for scene in Scene::both() {
+        assert_eq!(scene.post(&json!({ "holder": "ci" })).await.status, StatusCode::OK);
+        for order in [json!({ "holder": "ci" }), json!({ "action": "cancel", "holder": "ci" })] {
+            let reply = scene.post_as(OTHERS, order.to_string()).await;
+            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{reply:?}");
+            assert_eq!(reply.json()["error"], "insufficient_scope");
+            let challenge = reply.header("www-authenticate").expect("a challenge");
+            assert!(challenge.contains("scope=\"drain:any\""), "{challenge}");
+        }
+        // His own, and the shared one, which is everybody's.
+        let his = scene.post_as(OTHERS, json!({ "holder": "other" }).to_string()).await;
+        assert_eq!(his.status, StatusCode::OK);
+        assert_eq!(scene.post_as(OTHERS, "").await.status, StatusCode::OK);
+        assert_eq!(marker(scene.dir.path()).expect("a marker")["principal"], "other");
+        assert_eq!(scene.post(&json!({ "action": "cancel" })).await.json()["was_draining"], true);
+        // What was made by hand is nobody's whom one could tell.
+        std::fs::write(scene.home.requests_path().join("hand.json"), "{}").expect("writes");
+        let order = json!({ "action": "cancel", "holder": "hand" }).to_string();
+        let theirs = scene.post_as(SECRET, order.clone()).await;
+        assert_eq!(theirs.status, StatusCode::FORBIDDEN);
+        assert_eq!(scene.post_as(OPERATORS, order).await.json()["was_draining"], true);
+        let order = json!({ "action": "cancel", "holder": "ci" }).to_string();
+        assert_eq!(scene.post_as(OPERATORS, order).await.json()["was_draining"], true);
+        assert!(scene.asks(), "the other's own is left");
+        let order = json!({ "action": "cancel", "holder": "other" }).to_string();
+        assert_eq!(scene.post_as(OTHERS, order).await.json()["was_draining"], true);
+        assert!(!scene.asks());
+        // A name that nobody holds any more is free.
+        let taken = scene.post_as(OTHERS, json!({ "holder": "ci" }).to_string()).await;
+        assert_eq!(taken.status, StatusCode::OK);
+    }
+}
+
+/// U8, U38: a cancel that fails says so, and that the drain stays on.
+#[tokio::test]
+async fn a_removal_that_fails_is_a_failure() {
+    for scene in Scene::both() {
+        // What stands at the marker's name and is no file cannot be removed.
+        std::fs::create_dir(scene.home.marker_path()).expect("mkdir");
+        let reply = scene.post(&json!({ "action": "cancel" })).await;
+        let said = reply.json();
+        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{said}");
+        assert_eq!((&said["ok"], &said["was_draining"]), (&json!(false), &json!(true)));
+        assert_eq!((&said["error"], &said["action"]), (&json!("not_cancelled"), &json!("cancel")));
+        let detail = said["detail"].as_str().expect("text");
+        assert!(detail.contains("the drain stays on"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_cannot_be_written_is_a_failure() {
+    for scene in Scene::both() {
+        let requests = scene.home.requests_path();
+        let _ = std::fs::remove_dir(&requests);
+        std::fs::write(&requests, "in the way").expect("writes");
+        let reply = scene.post_as(OPERATORS, json!({ "holder": "ci" }).to_string()).await;
+        let said = reply.json();
+        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{said}");
+        assert_eq!((&said["ok"], &said["draining"]), (&json!(false), &json!(false)));
+        assert!(scene.is_open());
+    }
+}
+
+/// TG-S1: a gateway that is going down takes no orders to drain, and lets nobody in for a cancel.
+#[tokio::test]
+async fn shutdown_wins() {
+    let scene = Scene::here();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let ending = scene.gateway.shut_down(ShutdownCause::Operator, PATIENCE);
+    let reply = scene.post(&json!({})).await;
+    assert_eq!(
+        (reply.status, &reply.json()["error"]),
+        (StatusCode::CONFLICT, &json!("going_down"))
+    );
+    assert!(!scene.asks());
+    let reply = scene.post(&json!({ "action": "cancel" })).await;
+    assert_eq!((reply.status, &reply.json()["was_draining"]), (StatusCode::OK, &json!(false)));
+    assert!(!scene.is_open());
+    drop(turn);
+    let _ = ending.await;
+}
+
+/// Apart from any living gateway the request is in place, and nobody has closed for it (U4).
+#[tokio::test]
+async fn without_a_living_gateway_a_drain_is_pending() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let router: Router = drain_router_for(Home::at(dir.path()), verifier());
+    let post = |body: &'static str| {
+        Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {SECRET}"))
+            .body(Body::from(body))
+            .expect("a request")
+    };
+    let said = ask(&router, post("")).await.json();
+    assert_eq!((&said["draining"], &said["pending"]), (&json!(false), &json!(true)), "{said}");
+    assert_eq!(said["generation"], Value::Null);
+    let gone = ask(&router, post(r#"{"holder":"ci","wait":5}"#)).await;
+    assert_eq!((gone.status, &gone.json()["error"]), (StatusCode::CONFLICT, &json!("no_gateway")));
+    // Whoever starts on this home sees the one that stayed.
+    let gateway = Gateway::builder(dir.path()).start().expect("starts");
+    assert!(gateway.admit(Origin::User).is_err());
+    assert_eq!(gateway.status().holders.len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_or_cut_off_is_no_order() {
+    let scene = Scene::here();
+    let long = format!("{{\"action\":\"drain\",\"x\":\"{}\"}}", "x".repeat(64 * 1024));
+    let reply = scene.post_as(SECRET, long).await;
+    assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(reply.json()["error"], "body_too_long");
+    let (mut sender, body) = http_body_util::channel::Channel::<axum::body::Bytes, _>::new(2);
+    sender.send_data("{\"action\":\"cancel\"}".into()).await.expect("sends");
+    sender.abort(std::io::Error::other("the wire broke"));
+    let reply = scene.post_as(SECRET, Body::new(body)).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(reply.json()["error"], "unreadable_body");
+    assert!(scene.is_open() && !scene.asks());
+}
+
+/// A body that never comes holds up nobody, and is told.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_comes_is_given_up() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let router: Router = drain_router(gateway, verifier());
+    let (_sender, body) = http_body_util::channel::Channel::<axum::body::Bytes>::new(1);
+    let request = Request::post("/api/gateway/drain")
+        .header("authorization", format!("Bearer {SECRET}"))
+        .body(Body::new(body));
+    let reply = ask(&router, request.expect("a request")).await;
+    assert_eq!(
+        (reply.status, &reply.json()["error"]),
+        (StatusCode::REQUEST_TIMEOUT, &json!("slow_body"))
+    );
+}
+
+/// The principal signs, and stands in the line of every begin and cancel, done or refused.
+#[tokio::test(flavor = "current_thread")]
+async fn who_did_what_is_told_in_one_line_each() {
+    let log = AuditLog::default();
+    let lines = Arc::clone(&log.lines);
+    tracing::subscriber::set_global_default(log).expect("the only one");
+    let scene = Scene::here();
+    scene.post(&json!({ "holder": "audited" })).await;
+    scene.post_as(OTHERS, r#"{"action":"cancel","holder":"audited"}"#).await;
+    scene.post(&json!({ "action": "cancel", "holder": "audited" })).await;
+    let lines = lines.lock().expect("not poisoned");
+    let told: Vec<&String> = lines.iter().filter(|line| line.contains("holder=audited")).collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told[0].contains("principal=drain-control") && told[0].contains("action=\"drain\""));
+    assert!(told[0].contains("request_id="), "{}", told[0]);
+    assert!(told[1].contains("principal=other") && told[1].contains("status=403"));
+    assert!(told[2].contains("principal=drain-control") && told[2].contains("action=\"cancel\""));
+    assert!(lines.iter().all(|line| !line.contains(SECRET) && !line.contains(OTHERS)));
+}
+
+/// Keeps every line, of all threads.
+#[derive(Default)]
+struct AuditLog {
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl tracing::Subscriber for AuditLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                use std::fmt::Write;
+                let _ = write!(self.0, "{}={value:?} ", field.name());
+            }
+        }
+        let mut text = Text(format!("{} ", event.metadata().target()));
+        event.record(&mut text);
+        self.lines.lock().expect("not poisoned").push(text.0);
+    }
+}

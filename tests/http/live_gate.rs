@@ -1,0 +1,188 @@
+//! The live gate (R13) once more, through HTTP: a real process, driven and asked over its socket only.
+//!
+//! Run with `--nocapture` to see the measured times.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::client::{Client, PATIENCE, Reply};
+
+struct Process {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    address: SocketAddr,
+    secret: String,
+}
+
+impl Process {
+    fn start(home: &Path) -> Process {
+        let beside = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder");
+        let example = beside.join("examples/http_gateway");
+        assert!(
+            example.exists(),
+            "build the example first: cargo build --examples --features http"
+        );
+        let mut child = Command::new(example)
+            .arg("--home")
+            .arg(home)
+            .env_remove("TIDEGATE_DRAIN_SECRET")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let ready = line(&mut output);
+        assert_eq!(ready["pid"], child.id());
+        let address = ready["address"].as_str().expect("an address").parse().expect("one");
+        let file = ready["secret_file"].as_str().expect("a file");
+        let secret = std::fs::read_to_string(file).expect("the secret");
+        Process { child, output, address, secret }
+    }
+
+    async fn order(&self, client: &mut Client, order: &Value) -> Reply {
+        let request = client
+            .request("POST", "/api/gateway/drain")
+            .header("authorization", format!("Bearer {}", self.secret))
+            .body(Body::from(order.to_string()));
+        Reply::of(client.send(request.expect("a request")).await.expect("a reply")).await
+    }
+
+    /// Asks for the status until it says so.
+    async fn status_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut client = Client::two(self.address).await;
+        let began = Instant::now();
+        loop {
+            let status = client.get("/api/status").await.json();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "never happened: {what}; {status}");
+        }
+    }
+}
+
+fn line(output: &mut BufReader<ChildStdout>) -> Value {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    serde_json::from_str(&line).unwrap_or_default()
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// R13 (a) to (e).
+#[tokio::test]
+async fn live_gate() {
+    const REFUSALS: usize = 20;
+    const LINES: usize = 20;
+
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut process = Process::start(dir.path());
+    // Three turns in flight, over both protocols, each in the midst of its reply.
+    let mut in_flight = Vec::new();
+    for protocol in 0..3 {
+        let mut client = match protocol {
+            0 => Client::one(process.address).await,
+            _ => Client::two(process.address).await,
+        };
+        let path = format!("/stream?n={LINES}&ms=20");
+        let request = client.request("GET", &path).body(Body::empty()).expect("a request");
+        let response = client.send(request).await.expect("a reply");
+        let mut body = response.into_body();
+        let first = body.frame().await.expect("a frame").expect("sent");
+        assert_eq!(first.into_data().expect("data"), "line 1\n");
+        in_flight.push((client, body));
+    }
+    let at_work = process.status_where("three turns", |it| it["in_flight"]["user"] == 3).await;
+    assert_eq!((&at_work["ready"], &at_work["gateway_busy"]), (&json!(true), &json!(true)));
+
+    // (a) The order is answered when the gate is closed, and the status says draining.
+    let mut control = Client::one(process.address).await;
+    let began = Instant::now();
+    let said = process.order(&mut control, &json!({ "holder": "live-gate" })).await.json();
+    let answered = began.elapsed();
+    assert_eq!((&said["draining"], &said["pending"]), (&json!(true), &json!(false)), "{said}");
+    let draining = control.get("/api/status").await.json();
+    assert_eq!(draining["gateway_state"], "draining");
+    assert_eq!((&draining["active_agents"], &draining["ready"]), (&json!(3), &json!(false)));
+    assert_eq!(draining["generation"], said["generation"]);
+    assert_eq!(control.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    // (b) New user turns are refused; internal events pass.
+    for _ in 0..REFUSALS {
+        let refused = Client::one(process.address).await.get("/slow?ms=0").await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+        assert_eq!(refused.json()["reason"], "draining");
+    }
+    let internal = control.request("POST", "/internal").body(Body::empty()).expect("a request");
+    let internal = Reply::of(control.send(internal).await.expect("a reply")).await;
+    assert_eq!(internal.text, "done");
+
+    // (c) The turns in flight finish untouched.
+    for (_, body) in &mut in_flight {
+        let rest = body.collect().await.expect("the whole reply").to_bytes();
+        let rest = String::from_utf8(rest.to_vec()).expect("text");
+        assert_eq!(rest.lines().count(), LINES - 1);
+        assert!(rest.ends_with(&format!("line {LINES}\n")), "{rest}");
+    }
+    let finished = began.elapsed();
+
+    // (d) In flight reaches zero, and the process is still up.
+    let idle = process.status_where("idle", |status| status["idle"] == true).await;
+    assert_eq!((&idle["active_agents"], &idle["gateway_state"]), (&json!(0), &json!("draining")));
+    assert!(process.child.try_wait().expect("a child").is_none());
+    assert_eq!(control.get("/healthz").await.status, StatusCode::OK);
+
+    // (e) Cancel returns it to running, and it admits again.
+    let began_again = Instant::now();
+    let cancel = json!({ "action": "cancel", "holder": "live-gate" });
+    let said = process.order(&mut control, &cancel).await.json();
+    assert_eq!(said, json!({ "ok": true, "action": "cancel", "was_draining": true }));
+    assert_eq!(control.get("/readyz").await.status, StatusCode::OK);
+    assert_eq!(control.get("/work").await.text, "worked\n");
+    let reopened = began_again.elapsed();
+    let again = process.order(&mut control, &cancel).await.json();
+    assert_eq!(again["was_draining"], false);
+
+    // Once more, with a promise, and then the end: a shutdown wins.
+    let order = json!({ "holder": "live-gate", "lease_s": 60, "wait": 20 });
+    let said = process.order(&mut control, &order).await.json();
+    assert_eq!(said["quiesced"], true, "{said}");
+    println!("(a) closed and answered {answered:?} after the order was sent");
+    println!("(b) {REFUSALS} user turns refused, 1 internal admitted");
+    println!("(c) 3 of 3 streams in flight finished untouched, by {finished:?}");
+    println!("(d) idle, process up");
+    println!("(e) running and admitting {reopened:?} after the cancel was sent");
+
+    let pid = rustix::process::Pid::from_child(&process.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+    assert_eq!(line(&mut process.output)["ended"], "clean");
+    assert!(process.child.wait().expect("a child").success());
+}
+
+/// U2, U35: a restart with a live request refuses its very first request.
+#[tokio::test]
+async fn a_restart_with_a_live_request_never_admits_before_it_has_reconciled() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut process = Process::start(dir.path());
+    let mut client = Client::one(process.address).await;
+    assert_eq!(process.order(&mut client, &json!({})).await.json()["draining"], true);
+    for _ in 0..3 {
+        process.child.kill().expect("kill -9");
+        process.child.wait().expect("dead");
+        process = Process::start(dir.path());
+        let refused = Client::two(process.address).await.get("/slow?ms=0").await;
+        assert_eq!(refused.json()["reason"], "draining");
+    }
+}

@@ -1,0 +1,15 @@
+//! The HTTP side, from outside: routers and layer on real sockets, with real bodies. Nothing here sleeps
+//! to wait: what is waited for is a reply, a frame, or something the gateway says.
+
+#![cfg(feature = "http")]
+
+mod auth;
+mod client;
+mod control;
+mod hostile;
+mod layer;
+#[cfg(feature = "cli")]
+mod live_gate;
+mod openapi;
+mod server;
+mod status;
