@@ -10,6 +10,7 @@
 //! * **TG-S14 receipt_is_true**: [`Order::parse`] is total, and what cannot be read is an error, never
 //!   an order (F15). Only an empty body, or an object without an action, means drain (R11).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::body::Body;
@@ -18,6 +19,9 @@ use crate::request::{DEFAULT_LEASE, DrainRequest};
 
 /// Nobody is kept waiting for an answer longer than this: one hour.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// No lease is shorter than this: what runs out before a watcher has looked closes nothing.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
 
 /// No lease is longer than this: a year. What is to last longer is renewed.
 pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -128,12 +132,35 @@ impl Order {
     pub fn parse(bytes: &[u8]) -> Result<Order, BadOrder> {
         let body = if bytes.is_empty() { Body::default() } else { object(bytes)? };
         match action(&body).as_str() {
-            "drain" => terms(&body).map(Order::Drain),
-            "cancel" => Ok(Order::Cancel { holder: holder(&body)? }),
+            "drain" => Fields::of(&body)?.terms().map(Order::Drain),
+            // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
+            "cancel" => Fields::of(&body).map(|fields| Order::Cancel { holder: fields.holder }),
             unknown => {
                 let action = unknown.chars().take(ACTION_MAX).collect::<String>();
                 Err(BadOrder::UnknownAction { action: action.escape_debug().to_string() })
             }
+        }
+    }
+}
+
+/// What is told of a cancel, by whoever carried it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelTold {
+    /// It was carried out.
+    pub ok: bool,
+    /// There was something to cancel; of one that failed, there still is, as far as anybody may believe.
+    pub was_draining: bool,
+}
+
+impl CancelTold {
+    /// Of a cancel that came to this. One that failed is never told as one that found nothing: the drain
+    /// stays on, and its holder would believe the gate open (U8, U38).
+    #[must_use]
+    // Property: TG-S14 receipt_is_true.
+    pub const fn of<E>(outcome: &Result<bool, E>) -> CancelTold {
+        match outcome {
+            Ok(was_draining) => CancelTold { ok: true, was_draining: *was_draining },
+            Err(_) => CancelTold { ok: false, was_draining: true },
         }
     }
 }
@@ -159,61 +186,72 @@ fn action(body: &Body) -> String {
     given.trim().to_lowercase()
 }
 
-fn holder(body: &Body) -> Result<Holder, BadOrder> {
-    let name: Option<String> = field(body, "holder", "the name of a holder, as a string")?;
-    Ok(match name {
-        Some(name) => Holder::named(&name)?,
-        None => Holder::Shared,
-    })
+/// The fields, each by itself what it must be.
+struct Fields {
+    holder: Holder,
+    lease: Duration,
+    hold_internal: Option<bool>,
+    suppress_notification: bool,
+    at_most: Option<Duration>,
+    idle_is_enough: bool,
 }
 
-fn terms(body: &Body) -> Result<Terms, BadOrder> {
-    let holder = holder(body)?;
-    let flag = |name| field::<bool>(body, name, "true or false");
-    let suppress_notification = flag("suppress_notification")?.unwrap_or(false);
-    let hold_internal = flag("hold_internal")?;
-    let idle_is_enough = flag("idle_is_enough")?.unwrap_or(false);
-    let lease = seconds(body, "lease_s", "a number of seconds, more than 0 and at most a year")?
-        .map_or(Ok(DEFAULT_LEASE), |lease| {
-            let it_is_one = !lease.is_zero() && lease <= LEASE_MAX;
-            let expected = "a number of seconds, more than 0 and at most a year";
-            it_is_one.then_some(lease).ok_or(BadOrder::Field { name: "lease_s", expected })
-        })?;
-    let at_most = seconds(body, "wait", "a number of seconds from 0 to 3600")?;
-    if at_most.is_some_and(|wait| wait > WAIT_MAX) {
-        let expected = "a number of seconds from 0 to 3600";
-        return Err(BadOrder::Field { name: "wait", expected });
+impl Fields {
+    fn of(body: &Body) -> Result<Fields, BadOrder> {
+        let name: Option<String> = field(body, "holder", "the name of a holder, as a string")?;
+        let flag = |name| field::<bool>(body, name, "true or false");
+        let a_year = "a number of seconds, from 1 to 31622400, a year";
+        let an_hour = "a number of seconds, from 0 to 3600";
+        Ok(Fields {
+            holder: name.map_or(Ok(Holder::Shared), |name| Holder::named(&name))?,
+            lease: seconds(body, "lease_s", a_year, LEASE_MIN..=LEASE_MAX)?
+                .unwrap_or(DEFAULT_LEASE),
+            hold_internal: flag("hold_internal")?,
+            suppress_notification: flag("suppress_notification")?.unwrap_or(false),
+            at_most: seconds(body, "wait", an_hour, Duration::ZERO..=WAIT_MAX)?,
+            idle_is_enough: flag("idle_is_enough")?.unwrap_or(false),
+        })
     }
-    if idle_is_enough && at_most.is_none() {
-        return Err(BadOrder::Contradiction("'idle_is_enough' says what to 'wait' for; give both"));
+
+    /// What they say together.
+    fn terms(self) -> Result<Terms, BadOrder> {
+        let Fields { holder, lease, hold_internal, suppress_notification, .. } = self;
+        let Fields { at_most, idle_is_enough, .. } = self;
+        if idle_is_enough && at_most.is_none() {
+            return Err(BadOrder::Contradiction(
+                "'idle_is_enough' says what to 'wait' for; give both",
+            ));
+        }
+        if idle_is_enough && hold_internal == Some(true) {
+            return Err(BadOrder::Contradiction(
+                "'hold_internal' asks for more than 'idle_is_enough' waits for; give one of them",
+            ));
+        }
+        if at_most.is_some() && !idle_is_enough && hold_internal == Some(false) {
+            return Err(BadOrder::Contradiction(
+                "'wait' needs internal work to be held; leave out 'hold_internal', or say 'idle_is_enough'",
+            ));
+        }
+        if at_most.is_some_and(|wait| wait >= lease) {
+            return Err(BadOrder::Contradiction(
+                "the lease would run out before the wait does; give a longer 'lease_s'",
+            ));
+        }
+        let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });
+        let hold_internal = hold_internal.unwrap_or(wait.is_some() && !idle_is_enough);
+        Ok(Terms { holder, lease, hold_internal, suppress_notification, wait })
     }
-    if idle_is_enough && hold_internal == Some(true) {
-        return Err(BadOrder::Contradiction(
-            "'hold_internal' asks for more than 'idle_is_enough' waits for; give one of them",
-        ));
-    }
-    if at_most.is_some() && !idle_is_enough && hold_internal == Some(false) {
-        return Err(BadOrder::Contradiction(
-            "'wait' needs internal work to be held; leave out 'hold_internal', or say 'idle_is_enough'",
-        ));
-    }
-    if at_most.is_some_and(|wait| wait >= lease) {
-        return Err(BadOrder::Contradiction(
-            "the lease would run out before the wait does; give a longer 'lease_s'",
-        ));
-    }
-    let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });
-    let hold_internal = hold_internal.unwrap_or(wait.is_some() && !idle_is_enough);
-    Ok(Terms { holder, lease, hold_internal, suppress_notification, wait })
 }
 
 fn seconds(
     body: &Body,
     name: &'static str,
     expected: &'static str,
+    range: RangeInclusive<Duration>,
 ) -> Result<Option<Duration>, BadOrder> {
     let Some(seconds) = field::<f64>(body, name, expected)? else { return Ok(None) };
-    Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| BadOrder::Field { name, expected })
+    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|it| range.contains(it));
+    duration.map(Some).ok_or(BadOrder::Field { name, expected })
 }
 
 fn field<T: serde::de::DeserializeOwned>(
@@ -279,6 +317,8 @@ mod tests {
             (r#"{"hold_internal":1}"#, "hold_internal"),
             (r#"{"lease_s":0}"#, "lease_s"),
             (r#"{"lease_s":-1}"#, "lease_s"),
+            (r#"{"lease_s":0.999}"#, "lease_s"),
+            (r#"{"lease_s":31622401}"#, "lease_s"),
             (r#"{"lease_s":"60"}"#, "lease_s"),
             (r#"{"lease_s":1e300}"#, "lease_s"),
             (r#"{"lease_s":NaN}"#, "lease_s"),
@@ -287,6 +327,7 @@ mod tests {
             (r#"{"wait":true}"#, "wait"),
             (r#"{"holder":5}"#, "holder"),
             (r#"{"action":"cancel","holder":[]}"#, "holder"),
+            (r#"{"action":"cancel","wait":""}"#, "wait"),
         ] {
             let told = parsed(text).expect_err(text).to_string();
             assert!(told.contains(&format!("'{name}' must be")), "{text}: {told}");

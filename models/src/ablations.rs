@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 54] = [
+pub const ABLATIONS: [Ablation; 58] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -220,6 +220,26 @@ pub const ABLATIONS: [Ablation; 54] = [
         off: &[Guard::DesiredState],
         expected: Expected::Breaks("intent_is_separate_inv"),
         incidents: "I-7, I-8",
+    },
+    Ablation {
+        off: &[Guard::ReadableOrder],
+        expected: Expected::Breaks("order_is_understood_inv"),
+        incidents: "U9, U40",
+    },
+    Ablation {
+        off: &[Guard::RemovalTold],
+        expected: Expected::Breaks("cancel_is_told_inv"),
+        incidents: "U8, U38",
+    },
+    Ablation {
+        off: &[Guard::ReadyByGate],
+        expected: Expected::Breaks("ready_is_told_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::AckAfterClose],
+        expected: Expected::Breaks("drain_is_told_inv"),
+        incidents: "U4",
     },
     Ablation {
         off: &[Guard::SecondLook],

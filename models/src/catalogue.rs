@@ -51,6 +51,8 @@ impl Check {
     }
 }
 
+/// The name of the endpoint model.
+pub const ENDPOINT: &str = "endpoint";
 /// The name of the gateway model.
 pub const GATEWAY: &str = "gateway";
 /// The name of the channel model.
@@ -137,12 +139,14 @@ pub const CATALOGUE: [Entry; 19] = [
         id: "TG-S5",
         name: "ack_means_closed",
         statement: "whatever tells a controller \"draining\" names its request_id and is true: the gate is closed for it",
-        kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate",
+        kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate; `Asked::look`",
         not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "ack_means_closed_inv" },
             Check { model: GATEWAY, property: "ack_means_closed_reach" },
+            Check { model: ENDPOINT, property: "drain_is_told_inv" },
+            Check { model: ENDPOINT, property: "drain_is_told_reach" },
         ],
     },
     Entry {
@@ -251,14 +255,20 @@ pub const CATALOGUE: [Entry; 19] = [
         id: "TG-S14",
         name: "receipt_is_true",
         statement: "what a sender, a caller or a controller is told matches what happened",
-        kept_by: "`marker::cancel_all_of`, `marker::renew`",
-        not_shown: "what a command prints (tests show it); that a cancel which says it took something away did; what a renewal says beside another of the same holder; a cancel of one request, or by force; anything of the shared slot, where the last writer wins",
+        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Order::parse`, `CancelTold::of`, `status::is_ready`",
+        not_shown: "what a command prints, and what status an answer has (tests show it); that an order which a wire cuts to nothing is told from one that was sent empty; that a cancel which says it took something away did; what a renewal says beside another of the same holder; a cancel of one request, or by force; anything of the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
             Check { model: MARKER, property: "receipt_is_true_inv" },
             Check { model: MARKER, property: "receipt_is_true_reach" },
             Check { model: MARKER, property: "stays_in_force_inv" },
             Check { model: MARKER, property: "stays_in_force_reach" },
+            Check { model: ENDPOINT, property: "order_is_understood_inv" },
+            Check { model: ENDPOINT, property: "order_is_understood_reach" },
+            Check { model: ENDPOINT, property: "cancel_is_told_inv" },
+            Check { model: ENDPOINT, property: "cancel_is_told_reach" },
+            Check { model: ENDPOINT, property: "ready_is_told_inv" },
+            Check { model: ENDPOINT, property: "ready_is_told_reach" },
         ],
     },
     Entry {

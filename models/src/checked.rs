@@ -6,10 +6,13 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::catalogue::{CHANNEL, CONTROLLERS, CROWD, GATE, GATEWAY, MARKER, STATUS, WORK};
+use crate::catalogue::{
+    CHANNEL, CONTROLLERS, CROWD, ENDPOINT, GATE, GATEWAY, MARKER, STATUS, WORK,
+};
 use crate::channel::ChannelModel;
 use crate::controllers::ControllersModel;
 use crate::design::{Design, Guard};
+use crate::endpoint::EndpointModel;
 use crate::gate::GateModel;
 use crate::gateway::GatewayModel;
 use crate::gateway::crowd::CrowdModel;
@@ -58,6 +61,8 @@ impl Checked for GateModel {
     }
 }
 
+impl Checked for EndpointModel {}
+
 impl Checked for MarkerModel {}
 
 impl Checked for StatusModel {}
@@ -69,7 +74,8 @@ impl Checked for WorkModel {
 }
 
 /// The names of the models.
-pub const MODELS: [&str; 8] = [GATEWAY, CROWD, CHANNEL, MARKER, CONTROLLERS, STATUS, WORK, GATE];
+pub const MODELS: [&str; 9] =
+    [GATEWAY, CROWD, CHANNEL, MARKER, CONTROLLERS, STATUS, ENDPOINT, WORK, GATE];
 
 /// The guards that a model asks for.
 #[must_use]
@@ -118,6 +124,9 @@ pub fn guards_of(model: &str) -> &'static [Guard] {
             Guard::AliveByLock,
             Guard::DesiredState,
         ],
+        ENDPOINT => {
+            &[Guard::AckAfterClose, Guard::ReadableOrder, Guard::RemovalTold, Guard::ReadyByGate]
+        }
         WORK => &[Guard::Children, Guard::DeliveryCounted, Guard::FollowUpsAsk, Guard::Seal],
         _ => &[
             Guard::OwnFiles,
@@ -165,6 +174,8 @@ pub(crate) fn visit<V: Visit>(
         (MARKER, Of(Size::Full)) => visit.visit(MarkerModel::full(design)),
         (STATUS, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
         (STATUS, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
+        (ENDPOINT, Of(Size::Small) | Endless) => visit.visit(EndpointModel::small(design)),
+        (ENDPOINT, Of(Size::Full)) => visit.visit(EndpointModel::full(design)),
         (WORK, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),
         (WORK, Of(Size::Full)) => visit.visit(WorkModel::full(design)),
         (_, Of(Size::Small) | Endless) => visit.visit(ChannelModel::small(design)),

@@ -98,6 +98,12 @@ pub enum Guard {
     RenewalYields,
     /// Who cancels looks until nothing is left. Off: once.
     CancelLooksAgain,
+    /// An order that cannot be read is none. Off: it is an order without a word, which is a drain (U9, U40).
+    ReadableOrder,
+    /// A removal that failed is told as one. Off: as one that found nothing (U8, U38).
+    RemovalTold,
+    /// Readiness is asked of the gate. Off: of what was published last.
+    ReadyByGate,
     /// Who waits looks once more after it has registered. Off: it sleeps at once.
     SecondLook,
     /// The last turn out rings after it was counted out. Off: before that.
@@ -106,7 +112,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 43] = [
+    pub const ALL: [Guard; 46] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -148,6 +154,9 @@ impl Guard {
         Guard::DurableBeforeRemoval,
         Guard::RenewalYields,
         Guard::CancelLooksAgain,
+        Guard::ReadableOrder,
+        Guard::RemovalTold,
+        Guard::ReadyByGate,
         Guard::SecondLook,
         Guard::RingAfterRelease,
     ];
@@ -201,6 +210,9 @@ impl fmt::Display for Guard {
             Guard::DurableBeforeRemoval => "durable_before_removal",
             Guard::RenewalYields => "renewal_yields",
             Guard::CancelLooksAgain => "cancel_looks_again",
+            Guard::ReadableOrder => "readable_order",
+            Guard::RemovalTold => "removal_told",
+            Guard::ReadyByGate => "ready_by_gate",
             Guard::SecondLook => "second_look",
             Guard::RingAfterRelease => "ring_after_release",
         })

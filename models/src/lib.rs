@@ -7,6 +7,7 @@ pub mod checked;
 pub mod controllers;
 pub mod design;
 mod document;
+pub mod endpoint;
 pub mod explorer;
 pub mod gate;
 pub mod gateway;

@@ -10,7 +10,7 @@ use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
 use crate::catalogue::{
-    CATALOGUE, CONTROLLERS, CROWD, Check, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of,
+    CATALOGUE, CONTROLLERS, CROWD, Check, ENDPOINT, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of,
 };
 use crate::checked::{Checked, Configuration, MODELS, Visit, guards_of, visit};
 use crate::design::{Design, Guard};
@@ -46,6 +46,8 @@ impl Size {
             (_, GATE) => 574,
             (Size::Small, STATUS) => 13_379,
             (Size::Full, STATUS) => 11_553_763,
+            (Size::Small, ENDPOINT) => 997,
+            (Size::Full, ENDPOINT) => 35_808,
             (Size::Small, WORK) => 192,
             (Size::Full, WORK) => 812,
             (Size::Small, _) => 2_138_416,

@@ -26,6 +26,7 @@ fn every_property_is_traced() {
     use tidegate_models::checked::Checked;
     use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
+    use tidegate_models::endpoint::EndpointModel;
     use tidegate_models::gate::GateModel;
     use tidegate_models::gateway::GatewayModel;
     use tidegate_models::gateway::crowd::CrowdModel;
@@ -54,6 +55,7 @@ fn every_property_is_traced() {
         named(&CrowdModel::any(design)),
         named(&MarkerModel::small(design)),
         named(&StatusModel::small(design)),
+        named(&EndpointModel::small(design)),
         named(&WorkModel::small(design)),
     ]
     .concat();

@@ -166,7 +166,7 @@ impl Control {
                 taking_back.no_more();
                 let waited = Waited::new(goal == Goal::Quiesced, reached.safe);
                 let confirmed = pending.confirmed(reading.body().read("generation"));
-                Ok(Drained { waited: Some(waited), ..confirmed })
+                Ok(Drained { waited, ..confirmed })
             }
             Err(missed) => {
                 let take_back = move |_: &Place| taking_back.take_back();
@@ -227,16 +227,13 @@ impl Control {
 
     async fn cancel(&self, principal: &Principal, holder: Holder) -> Result<Cancelled, Failure> {
         let signer = principal.clone();
-        let was_draining = self
-            .off_the_workers(&self.orders, move |place| {
-                let cancelled = permit(&signer, &holder, &place.observe()).and_then(|()| {
-                    place.cancel(&holder).map_err(|error| Failure::not_cancelled(&error))
-                });
-                audit(&signer, "cancel", &holder, None, cancelled.as_ref().err());
-                cancelled
-            })
-            .await??;
-        Ok(Cancelled { ok: true, action: "cancel", was_draining })
+        self.off_the_workers(&self.orders, move |place| {
+            let cancelled = permit(&signer, &holder, &place.observe())
+                .and_then(|()| Cancelled::of(&place.cancel(&holder)));
+            audit(&signer, "cancel", &holder, None, cancelled.as_ref().err());
+            cancelled
+        })
+        .await?
     }
 }
 
@@ -275,7 +272,7 @@ impl TakingBack {
     fn take_back(mut self) -> bool {
         let Some(id) = self.id.take() else { return true };
         let gone = self.place.cancel_request(&self.holder, &id);
-        let failure = gone.as_ref().err().map(Failure::not_cancelled);
+        let failure = Cancelled::of(&gone).err();
         audit(&self.signer, "take back", &self.holder, Some(&id), failure.as_ref());
         gone.is_ok()
     }

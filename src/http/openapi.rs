@@ -20,7 +20,7 @@ pub(super) struct DrainOrder {
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", max_length = 64)]
     holder: Option<String>,
     /// Seconds that the request lives unless it is begun again; 3600 where it is left out.
-    #[schema(exclusive_minimum = 0, maximum = 31_622_400)]
+    #[schema(minimum = 1, maximum = 31_622_400)]
     lease_s: Option<f64>,
     /// Hold internal work too, so that the gateway can promise to be at rest.
     hold_internal: Option<bool>,

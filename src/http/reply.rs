@@ -15,7 +15,7 @@ use crate::asked::{Missed, Safe};
 use crate::epoch::millis;
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::order::BadOrder;
+use crate::order::{BadOrder, CancelTold};
 use crate::request::Request;
 
 /// A drain stands as asked.
@@ -48,32 +48,35 @@ pub(super) struct Drained {
     /// As understood: how many seconds it lives unless it is begun again.
     pub(super) lease_s: f64,
     #[serde(flatten)]
-    pub(super) waited: Option<Waited>,
+    pub(super) waited: Waited,
 }
 
-/// What `wait` waited for has come.
-#[derive(Debug, Serialize, ToSchema)]
+/// What `wait` waited for, where it has come; nothing where nothing was waited for.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Waited {
     /// Nothing is in flight and nothing is admitted (TG-S4); false where idle was enough.
-    quiesced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quiesced: Option<bool>,
     /// Nothing was in flight.
-    idle: bool,
-    /// The time since boot, in milliseconds, before which acting is safe; null promises no time.
-    #[schema(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle: Option<bool>,
+    /// The time since boot, in milliseconds, before which acting is safe; absent where no time is
+    /// promised.
+    #[serde(skip_serializing_if = "Option::is_none")]
     safe_until_uptime_ms: Option<u64>,
     /// The same, in seconds from now.
-    #[schema(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     safe_for_s: Option<f64>,
     /// The same on the wall clock, for people.
-    #[schema(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     safe_until: Option<String>,
 }
 
 impl Waited {
     pub(super) fn new(quiesced: bool, safe: Option<Safe>) -> Waited {
         Waited {
-            quiesced,
-            idle: true,
+            quiesced: Some(quiesced),
+            idle: Some(true),
             safe_until_uptime_ms: safe.map(|safe| millis(safe.until_uptime)),
             safe_for_s: safe.map(|safe| safe.left.as_secs_f64()),
             safe_until: safe
@@ -101,7 +104,7 @@ impl Drained {
             },
             hold_internal: request.terms().hold_internal,
             lease_s: lease.as_secs_f64(),
-            waited: None,
+            waited: Waited::default(),
         }
     }
 
@@ -120,6 +123,24 @@ pub(super) struct Cancelled {
     pub(super) action: &'static str,
     /// Whether this holder had asked for one.
     pub(super) was_draining: bool,
+}
+
+impl Cancelled {
+    /// What is told of a cancel that came to this.
+    pub(super) fn of(outcome: &Result<bool, ControlError>) -> Result<Cancelled, Failure> {
+        let CancelTold { ok, was_draining } = CancelTold::of(outcome);
+        let Err(error) = outcome else {
+            return Ok(Cancelled { ok, action: "cancel", was_draining });
+        };
+        let code = match error {
+            ControlError::NotDurable { .. } => "not_durable",
+            _ => "not_cancelled",
+        };
+        let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code, error.to_string());
+        let (action, was_draining) = (Some("cancel"), Some(was_draining));
+        let problem = Problem { ok: Some(ok), action, was_draining, ..failure.problem };
+        Err(Failure { problem, ..failure })
+    }
 }
 
 /// Why nothing came of it.
@@ -241,24 +262,6 @@ impl Failure {
     /// The same, where it has come out whether the request stands.
     pub(super) fn whose_request_stands(self, stands: bool) -> Failure {
         Failure { problem: Problem { stands: Some(stands), ..self.problem }, ..self }
-    }
-
-    /// Of a cancel that failed: the drain stays on (U8), unless it says otherwise.
-    pub(super) fn not_cancelled(error: &ControlError) -> Failure {
-        let code = match error {
-            ControlError::NotDurable { .. } => "not_durable",
-            _ => "not_cancelled",
-        };
-        let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code, error.to_string());
-        Failure {
-            problem: Problem {
-                ok: Some(false),
-                action: Some("cancel"),
-                was_draining: Some(true),
-                ..failure.problem
-            },
-            ..failure
-        }
     }
 
     /// Of a drain that was begun, and did not come to what was asked.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::epoch::Epoch;
 use tidegate::home::{Home, Removed};
+use tidegate::order::CancelTold;
 use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
 use tidegate::{Body, ControlError};
@@ -411,23 +412,13 @@ struct Cancelled {
 }
 
 fn cancel(home: &Home, holder: &Holder, json: bool) -> Result<(), Failure> {
-    let before = home.observe();
-    let reply = |ok, was_draining| Cancelled { ok, action: "cancel", was_draining, removed: None };
-    match home.cancel_drain(holder) {
-        Ok(was_draining) => {
-            let text =
-                if was_draining { "the drain is taken back" } else { "there was no such drain" };
-            say(json, &reply(true, was_draining), text)
-        }
-        Err(error) => {
-            // Saying otherwise would leave a gateway closed and nobody knowing (U8, U38).
-            if json {
-                let was_draining = before.verdict() != Verdict::Absent;
-                say(json, &reply(false, was_draining), "")?;
-            }
-            Err(error.into())
-        }
+    let cancelled = home.cancel_drain(holder);
+    let CancelTold { ok, was_draining } = CancelTold::of(&cancelled);
+    if json || ok {
+        let text = if was_draining { "the drain is taken back" } else { "there was no such drain" };
+        say(json, &Cancelled { ok, action: "cancel", was_draining, removed: None }, text)?;
     }
+    Ok(cancelled.map(drop)?)
 }
 
 fn cancel_all(home: &Home, by: &str, json: bool) -> Result<(), Failure> {

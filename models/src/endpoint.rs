@@ -1,0 +1,424 @@
+//! The endpoint as a model: a control plane that orders drains and cancels over a wire which may cut them
+//! short, a home where a removal may fail, a person who removes the request by hand, a shutdown, and a load
+//! balancer that asks whether the gateway is ready. It owns the interleaving and the ghosts; every
+//! *decision* is a call of a shipped function.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
+//! | `OrderIsRead` | `Order::parse`, in `http::control` |
+//! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `machine::step`, `Word::perform` |
+//! | `DrainIsAnswered` | `Asked::look` of one reading of the gateway |
+//! | `RequestIsRemoved` | `Gateway::cancel_drain`; the removal may fail |
+//! | `CancelIsAnswered` | `CancelTold::of` |
+//! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
+//!
+//! What it leaves out: tokens and holders, waiting, bodies that a wire cuts to nothing (which its framing
+//! tells; one that was sent empty orders a drain), turns.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use stateright::{Model, Property};
+use tidegate::Body;
+use tidegate::asked::{Asked, Goal};
+use tidegate::epoch::{Epoch, Now};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
+use tidegate::order::{CancelTold, Order};
+use tidegate::reconcile::Sighting;
+use tidegate::request::Request;
+use tidegate::status::{Reading, condition, is_ready};
+
+use crate::design::{Design, Guard};
+use crate::shell::{applied, started};
+
+/// The model: how much of everything, and which guards.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointModel {
+    /// Which guards are on.
+    pub design: Design,
+    /// How many orders are sent.
+    pub orders: u8,
+    /// How many of them the wire cuts short.
+    pub cuts: u8,
+    /// How many removals fail.
+    pub failures: u8,
+}
+
+impl EndpointModel {
+    /// Enough of everything for every finding of the ablations.
+    #[must_use]
+    pub const fn small(design: Design) -> EndpointModel {
+        EndpointModel { design, orders: 2, cuts: 1, failures: 1 }
+    }
+
+    /// The configuration whose count is published.
+    #[must_use]
+    pub const fn full(design: Design) -> EndpointModel {
+        EndpointModel { design, orders: 6, cuts: 3, failures: 3 }
+    }
+}
+
+/// What was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ordered {
+    /// A drain.
+    Drain,
+    /// Its cancel.
+    Cancel,
+}
+
+impl Ordered {
+    const fn body(self) -> &'static [u8] {
+        match self {
+            Ordered::Drain => br#"{"action":"drain"}"#,
+            Ordered::Cancel => br#"{"action":"cancel"}"#,
+        }
+    }
+}
+
+/// Where the one order is that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// There is none.
+    None,
+    /// Sent, whole or cut short.
+    Sent {
+        /// What whoever sent it means.
+        means: Ordered,
+        /// The wire has cut it short.
+        cut: bool,
+    },
+    /// Read.
+    Read(Ordered),
+    /// The request is written.
+    Written,
+    /// And the gateway has looked.
+    Reconciled,
+    /// The removal came to this.
+    Removed(Result<bool, ()>),
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    machine: Machine,
+    word: Word,
+    /// The request stands in the home.
+    request: bool,
+    /// The gateway believes it to.
+    believed: bool,
+    /// What the published status says: that a user's turn would be admitted.
+    published_ready: bool,
+    stage: Stage,
+    orders_left: u8,
+    cuts_left: u8,
+    failures_left: u8,
+    /// Some order was refused as unreadable.
+    refused: bool,
+    /// A removal that failed was told as one.
+    failure_told: bool,
+    /// A drain was acknowledged.
+    acknowledged: bool,
+    /// The balancer was told to go elsewhere.
+    turned_away: bool,
+    /// Ghost: an order was taken for another.
+    mistaken: bool,
+    /// Ghost: a cancel was told as done, and the request stood.
+    lied: bool,
+    /// Ghost: a drain was told as in force, and the gate was open, or the request gone.
+    premature: bool,
+    /// Ghost: the balancer was told that it is ready, and a turn would have been refused.
+    misled: bool,
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The control plane orders a drain.
+    DrainIsOrdered,
+    /// It orders a cancel.
+    CancelIsOrdered,
+    /// The wire cuts the order short.
+    WireCutsShort,
+    /// The endpoint reads it.
+    OrderIsRead,
+    /// The request is written.
+    RequestIsWritten,
+    /// The gateway looks, by itself or because it was asked to.
+    GatewayReconciles,
+    /// The endpoint answers what became of the drain.
+    DrainIsAnswered,
+    /// The request is removed, or that fails.
+    RequestIsRemoved {
+        /// Whether it fails.
+        fails: bool,
+    },
+    /// The endpoint answers what became of the cancel.
+    CancelIsAnswered,
+    /// A person removes the request by hand.
+    HandRemoves,
+    /// The status is published.
+    StatusIsPublished,
+    /// SIGTERM.
+    SignalArrives,
+    /// The load balancer asks whether it is ready.
+    BalancerAsks,
+}
+
+/// What the shipped judgement makes of a reading: of which phase, whether it names the request, and whether
+/// the request stands.
+static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
+    let request = Request::parse(br#"{"request_id":"r"}"#);
+    let lock = Body::parse(br#"{"incarnation":"g"}"#);
+    let (epoch, now) = (Epoch::default(), Now::by_system());
+    Phase::ALL.map(|phase| {
+        [r"[]", r#"[{"request_id":"r"}]"#].map(|holders| {
+            let text = format!(
+                r#"{{"incarnation":"g","lifecycle":"{}","holders":{holders}}}"#,
+                phase.word()
+            );
+            let reading = Reading::new(text.as_bytes(), lock.as_ref());
+            [Sighting::Absent, Sighting::Present(request.clone())].map(|sighting| {
+                let mut asked = Asked::of(&request);
+                let looked = asked.look(Goal::Draining, &reading, &sighting, &epoch, now);
+                matches!(looked, Ok(Some(_)))
+            })
+        })
+    })
+});
+
+impl State {
+    fn happened(&mut self, event: Event) -> Option<()> {
+        (self.machine, self.word) = applied(self.machine, self.word, event)?;
+        Some(())
+    }
+
+    fn refuses_turns(&self) -> bool {
+        self.word.admit(Arrival::New(Origin::User)).is_err()
+    }
+}
+
+impl EndpointModel {
+    fn send(state: &mut State, means: Ordered) -> Option<()> {
+        (state.stage == Stage::None).then_some(())?;
+        state.orders_left = state.orders_left.checked_sub(1)?;
+        state.stage = Stage::Sent { means, cut: false };
+        Some(())
+    }
+
+    fn read(self, state: &mut State) -> Option<()> {
+        let Stage::Sent { means, cut } = state.stage else { return None };
+        let whole = means.body();
+        let bytes = if cut { &whole[..whole.len() - 1] } else { whole };
+        let order = match Order::parse(bytes) {
+            // Who does not refuse what he cannot read takes it for an order without a word.
+            Err(_) if !self.design.has(Guard::ReadableOrder) => Order::parse(b"{}"),
+            order => order,
+        };
+        let order = order.ok().map(|order| match order {
+            Order::Drain(_) => Ordered::Drain,
+            Order::Cancel { .. } => Ordered::Cancel,
+        });
+        state.refused |= order.is_none();
+        state.mistaken |= order.is_some_and(|order| order != means);
+        state.stage = order.map_or(Stage::None, Stage::Read);
+        Some(())
+    }
+
+    fn answer_drain(self, state: &mut State) -> Option<()> {
+        let acknowledged = if self.design.has(Guard::AckAfterClose) {
+            (state.stage == Stage::Reconciled).then_some(())?;
+            let phase = state.machine.phase() as usize;
+            ACKNOWLEDGED[phase][usize::from(state.believed)][usize::from(state.request)]
+        } else {
+            // That the request is there is taken for the gate's being closed.
+            matches!(state.stage, Stage::Written | Stage::Reconciled).then_some(())?;
+            state.request
+        };
+        state.acknowledged |= acknowledged;
+        state.premature |= acknowledged && !(state.refuses_turns() && state.request);
+        state.stage = Stage::None;
+        Some(())
+    }
+
+    fn answer_cancel(self, state: &mut State) -> Option<()> {
+        let Stage::Removed(outcome) = state.stage else { return None };
+        let told = if self.design.has(Guard::RemovalTold) {
+            CancelTold::of(&outcome)
+        } else {
+            CancelTold { ok: true, was_draining: outcome.unwrap_or(false) }
+        };
+        state.failure_told |= !told.ok;
+        state.lied |= told.ok && state.request;
+        state.stage = Stage::None;
+        Some(())
+    }
+
+    fn step(self, state: &mut State, action: Action) -> Option<()> {
+        match action {
+            Action::DrainIsOrdered => EndpointModel::send(state, Ordered::Drain)?,
+            Action::CancelIsOrdered => EndpointModel::send(state, Ordered::Cancel)?,
+            Action::WireCutsShort => {
+                let Stage::Sent { means, cut: false } = state.stage else { return None };
+                state.cuts_left = state.cuts_left.checked_sub(1)?;
+                state.stage = Stage::Sent { means, cut: true };
+            }
+            Action::OrderIsRead => self.read(state)?,
+            Action::RequestIsWritten => {
+                (state.stage == Stage::Read(Ordered::Drain)).then_some(())?;
+                // What is going down takes no orders.
+                let goes_down = state.machine.phase().is_shut();
+                state.request |= !goes_down;
+                state.stage = if goes_down { Stage::None } else { Stage::Written };
+            }
+            Action::GatewayReconciles => {
+                let wanted = Event::DrainWanted(Terms::default());
+                let event = if state.request { wanted } else { Event::DrainUnwanted };
+                let _ = state.happened(event);
+                state.believed = state.request;
+                if state.stage == Stage::Written {
+                    state.stage = Stage::Reconciled;
+                }
+            }
+            Action::DrainIsAnswered => self.answer_drain(state)?,
+            Action::RequestIsRemoved { fails } => {
+                (state.stage == Stage::Read(Ordered::Cancel)).then_some(())?;
+                let outcome = if fails {
+                    state.request.then_some(())?;
+                    state.failures_left = state.failures_left.checked_sub(1)?;
+                    Err(())
+                } else {
+                    Ok(std::mem::take(&mut state.request))
+                };
+                state.stage = Stage::Removed(outcome);
+            }
+            Action::CancelIsAnswered => self.answer_cancel(state)?,
+            Action::HandRemoves => std::mem::take(&mut state.request).then_some(())?,
+            Action::StatusIsPublished => {
+                state.published_ready = condition(state.machine, state.word).ready;
+            }
+            Action::SignalArrives => {
+                state.happened(Event::ShutdownAsked(ShutdownCause::Sigterm))?;
+            }
+            Action::BalancerAsks => {
+                let ready = if self.design.has(Guard::ReadyByGate) {
+                    is_ready(state.word)
+                } else {
+                    state.published_ready
+                };
+                state.turned_away |= !ready;
+                state.misled |= ready && state.refuses_turns();
+            }
+        }
+        Some(())
+    }
+}
+
+impl Model for EndpointModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let (machine, word) = started(None);
+        vec![State {
+            machine,
+            word,
+            request: false,
+            believed: false,
+            published_ready: true,
+            stage: Stage::None,
+            orders_left: self.orders,
+            cuts_left: self.cuts,
+            failures_left: self.failures,
+            refused: false,
+            failure_told: false,
+            acknowledged: false,
+            turned_away: false,
+            mistaken: false,
+            lied: false,
+            premature: false,
+            misled: false,
+        }]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+        use Action as A;
+        actions.extend([
+            A::DrainIsOrdered,
+            A::CancelIsOrdered,
+            A::WireCutsShort,
+            A::OrderIsRead,
+            A::RequestIsWritten,
+            A::GatewayReconciles,
+            A::DrainIsAnswered,
+            A::RequestIsRemoved { fails: false },
+            A::RequestIsRemoved { fails: true },
+            A::CancelIsAnswered,
+            A::HandRemoves,
+            A::StatusIsPublished,
+            A::SignalArrives,
+            A::BalancerAsks,
+        ]);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        self.step(&mut state, action)?;
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<EndpointModel>> {
+        vec![
+            // Property: TG-S14 receipt_is_true
+            Property::always("order_is_understood_inv", |_, state: &State| !state.mistaken),
+            Property::sometimes("order_is_understood_reach", |_, state: &State| state.refused),
+            Property::always("cancel_is_told_inv", |_, state: &State| !state.lied),
+            Property::sometimes("cancel_is_told_reach", |_, state: &State| state.failure_told),
+            Property::always("ready_is_told_inv", |_, state: &State| !state.misled),
+            Property::sometimes("ready_is_told_reach", |_, state: &State| {
+                state.turned_away && state.published_ready
+            }),
+            // Property: TG-S5 ack_means_closed
+            Property::always("drain_is_told_inv", |_, state: &State| !state.premature),
+            Property::sometimes("drain_is_told_reach", |_, state: &State| state.acknowledged),
+        ]
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::DrainIsOrdered => "the control plane orders a drain",
+            Action::CancelIsOrdered => "the control plane orders a cancel",
+            Action::WireCutsShort => "the wire cuts the order short",
+            Action::OrderIsRead => "the endpoint reads it",
+            Action::RequestIsWritten => "the request is written",
+            Action::GatewayReconciles => "the gateway looks",
+            Action::DrainIsAnswered => "the endpoint answers what became of the drain",
+            Action::RequestIsRemoved { fails: false } => "the request is removed",
+            Action::RequestIsRemoved { fails: true } => "the removal of the request fails",
+            Action::CancelIsAnswered => "the endpoint answers what became of the cancel",
+            Action::HandRemoves => "a person removes the request",
+            Action::StatusIsPublished => "the status is published",
+            Action::SignalArrives => "SIGTERM arrives",
+            Action::BalancerAsks => "the load balancer asks whether the gateway is ready",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |yes, word| if yes { word } else { "" };
+        write!(
+            f,
+            "{}, gate {:?}, {}{}, order {:?}",
+            self.machine.phase(),
+            self.word,
+            word(self.request, "request stands, "),
+            if self.published_ready { "published as ready" } else { "published as not ready" },
+            self.stage,
+        )
+    }
+}
