@@ -19,7 +19,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::layer::CurrentTurn;
+use super::current::CurrentTurn;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A server that is handed more than this at once is handed it piece by piece: what it takes beyond what

@@ -9,28 +9,24 @@
 //! * A turn is over however its request ends: reply taken, connection lost, stream reset, handler
 //!   panicked, future dropped (I-32).
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, Method, Request, Response, Version};
 use pin_project_lite::pin_project;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use super::body::{How, Outbox, TurnBody, TurnEnding};
-use super::reply::Failure;
-use crate::gate::word::Denied;
-use crate::gate::{Origin, Refused, Turn, Wait};
-use crate::gateway::{Gateway, LabelledTurn};
+use super::current::CurrentTurn;
+use super::refusal::Refusal;
+use crate::gate::{Origin, Refused, Wait};
+use crate::gateway::Gateway;
 use crate::sync::Arc;
 
 /// What a request is.
@@ -185,77 +181,6 @@ impl<S: fmt::Debug> fmt::Debug for GateService<S> {
     }
 }
 
-/// The turn a request is, for its handler: an extractor, and an extension of the request.
-///
-/// The turn lives while any clone does, and at least until its reply has gone: whoever goes on after the
-/// reply, on an upgraded connection or in a task, keeps one.
-#[derive(Clone, Debug)]
-pub struct CurrentTurn {
-    turn: Arc<Held>,
-}
-
-#[derive(Debug)]
-enum Held {
-    Plain(Turn),
-    Labelled(LabelledTurn),
-}
-
-impl CurrentTurn {
-    fn turn(&self) -> &Turn {
-        match &*self.turn {
-            Held::Plain(turn) => turn,
-            Held::Labelled(turn) => turn,
-        }
-    }
-
-    /// See [`Turn::child`].
-    ///
-    /// # Errors
-    ///
-    /// As `Turn::child`.
-    pub fn child(&self) -> Result<Turn, Refused> {
-        self.turn().child()
-    }
-
-    /// Who the turn is for.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.turn().origin()
-    }
-}
-
-/// The request is no turn: no [`GateLayer`] let it in, or it was classified as none. A mistake of the
-/// program's, answered 500.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this request is no turn: put the route behind a GateLayer, or take an Option of the turn")]
-pub struct NotInATurn;
-
-impl IntoResponse for NotInATurn {
-    fn into_response(self) -> axum::response::Response {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "not_in_a_turn", self.to_string())
-            .into_response()
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for CurrentTurn {
-    type Rejection = NotInATurn;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<CurrentTurn, NotInATurn> {
-        parts.extensions.get().cloned().ok_or(NotInATurn)
-    }
-}
-
-impl<S: Sync> OptionalFromRequestParts<S> for CurrentTurn {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        _: &S,
-    ) -> Result<Option<CurrentTurn>, Self::Rejection> {
-        Ok(parts.extensions.get().cloned())
-    }
-}
-
 impl Rules {
     fn kind(&self, parts: &Parts) -> Kind {
         if super::is_control_path(parts.uri.path()) {
@@ -265,11 +190,10 @@ impl Rules {
     }
 
     fn admit(&self, origin: Origin, label: Option<&str>) -> Result<CurrentTurn, Refused> {
-        let held = match label {
-            None => self.gateway.admit(origin).map(Held::Plain),
-            Some(label) => self.gateway.admit_labelled(origin, label).map(Held::Labelled),
-        };
-        held.map(|turn| CurrentTurn { turn: Arc::new(turn) })
+        match label {
+            None => self.gateway.admit(origin).map(CurrentTurn::plain),
+            Some(label) => self.gateway.admit_labelled(origin, label).map(CurrentTurn::labelled),
+        }
     }
 
     /// A place to wait in, where there is one and waiting will help.
@@ -447,66 +371,4 @@ impl<S: Service<Request<B>>, B> fmt::Debug for GateFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GateFuture").finish_non_exhaustive()
     }
-}
-
-/// What whoever is refused is told.
-#[derive(Clone, Debug)]
-struct Refusal {
-    refused: Refused,
-    closes_connection: bool,
-    retry_after: HeaderValue,
-}
-
-impl Refusal {
-    fn reply<R: HttpBody<Data = Bytes>>(&self) -> Response<TurnBody<R>> {
-        let mut reply = Response::new(TurnBody::of_refusal(document(self.refused).into()));
-        *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        let headers = reply.headers_mut();
-        headers.reserve(4);
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::RETRY_AFTER, self.retry_after.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.closes_connection {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        reply
-    }
-}
-
-/// The problem document (RFC 9457) of a refusal. All but the generation is written once: under a drain
-/// there are many.
-fn document(refused: Refused) -> String {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        r#type: &'a str,
-        title: &'a str,
-        status: u16,
-        detail: &'a str,
-        reason: &'a str,
-    }
-    static WRITTEN: LazyLock<[(Denied, String); 4]> = LazyLock::new(|| {
-        Denied::ALL.map(|denied| {
-            let document = Document {
-                r#type: "about:blank",
-                title: "Service Unavailable",
-                status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-                detail: &denied.to_string(),
-                reason: denied.word(),
-            };
-            // Strings and numbers always serialize, and an object ends in a brace.
-            let text = serde_json::to_string(&document).unwrap_or_default();
-            (denied, text.trim_end_matches('}').to_owned())
-        })
-    });
-    const REST: &str = ",\"generation\":";
-    const GENERATION_MAX: usize = 20;
-    let written = WRITTEN.iter().find(|(denied, _)| *denied == refused.denied);
-    let written = written.map(|(_, text)| text.as_str()).unwrap_or_default();
-    let mut text = String::with_capacity(written.len() + REST.len() + GENERATION_MAX + 1);
-    text.push_str(written);
-    text.push_str(REST);
-    // Writing to a string never fails.
-    let _ = write!(text, "{}}}", refused.generation);
-    text
 }

@@ -36,6 +36,7 @@
 //! use axum::{Router, routing::post};
 //! use tidegate::http::{GateLayer, SharedSecret, drain_router, health_router, serve};
 //! use tidegate::{Gateway, machine::ShutdownCause};
+//! use tower::Layer;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,9 +44,9 @@
 //! let verifier = SharedSecret::new(std::env::var("DRAIN_SECRET")?)?;
 //! let app: Router = Router::new()
 //!     .route("/chat", post(async || "hello"))
-//!     .layer(GateLayer::new(gateway.clone()))
 //!     .merge(drain_router(gateway.clone(), verifier))
 //!     .merge(health_router(gateway.clone()));
+//! let app = GateLayer::new(gateway.clone()).layer(app);
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! let asked_to_end = async {
@@ -61,12 +62,14 @@
 mod auth;
 mod body;
 mod control;
+mod current;
 mod layer;
 mod openapi;
 mod place;
+mod refusal;
 mod reply;
 mod secret;
-mod serve;
+mod server;
 mod status;
 
 use std::sync::Arc;
@@ -85,10 +88,11 @@ use reply::Failure;
 
 pub use auth::{Principal, Scope, TokenVerifier, Unverified};
 pub use body::TurnBody;
-pub use layer::{CurrentTurn, GateFuture, GateLayer, GateService, Kind, NotInATurn, Parking};
+pub use current::{CurrentTurn, NotInATurn};
+pub use layer::{GateFuture, GateLayer, GateService, Kind, Parking};
 pub use openapi::document;
 pub use secret::{SharedSecret, WeakSecret};
-pub use serve::{Server, serve};
+pub use server::{Server, serve};
 pub use status::health_router;
 
 /// What [`drain_router`] and [`health_router`] answer. None of it is ever a turn.
