@@ -1,4 +1,4 @@
-//! Any bytes, as a request and as a status: no panic, no unbounded time or memory, and what must hold
+//! Any bytes, as a request, as a status and as an order: no panic, no unbounded time or memory, and what must hold
 //! of every reading does.
 
 #![no_main]
@@ -8,6 +8,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use tidegate::Body;
 use tidegate::epoch::{Epoch, Now};
+use tidegate::order::Order;
 use tidegate::request::{LeaseLeft, Request, Standing};
 use tidegate::status::Reading;
 
@@ -23,6 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     // What is written back reads the same.
     let again = Request::parse(request.to_json().as_bytes());
     assert_eq!(again, request);
+
+    // F15: what is cut off is no order, whatever it was.
+    if let (Ok(_), [whole @ .., b'}']) = (Order::parse(bytes), bytes) {
+        assert!(Order::parse(whole).is_err() || whole.is_empty());
+    }
 
     // Nobody is anything whose gateway is not alive; and unknown is never idle (F10).
     let dead = Reading::new(bytes, None);
