@@ -50,7 +50,9 @@ impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
     }
 
     pub(super) fn of_turn(inner: B, mut ending: TurnEnding) -> TurnBody<B> {
-        ending.is_whole = inner.is_end_stream();
+        if inner.is_end_stream() {
+            ending.last_of_it();
+        }
         TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), ending } }
     }
 
@@ -79,14 +81,15 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for TurnBody<B> {
                         Some(Ok(frame)) => frame,
                         Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                         None => {
-                            ending.is_whole = true;
+                            ending.last_of_it();
                             return Poll::Ready(None);
                         }
                     };
                     match frame.into_data() {
                         Ok(bytes) => data = bytes,
                         Err(trailers) => {
-                            ending.is_whole = inner.is_end_stream();
+                            // Nothing comes after them.
+                            ending.last_of_it();
                             return Poll::Ready(Some(Ok(trailers)));
                         }
                     }
@@ -94,7 +97,9 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for TurnBody<B> {
                 if data.len() > PIECE_BYTES_MAX {
                     *rest = data.split_off(PIECE_BYTES_MAX);
                 }
-                ending.is_whole = rest.is_empty() && inner.is_end_stream();
+                if rest.is_empty() && inner.is_end_stream() {
+                    ending.last_of_it();
+                }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
         }
@@ -136,24 +141,23 @@ impl<B> fmt::Debug for TurnBody<B> {
 /// A turn, until what it replied has gone.
 #[derive(Debug)]
 pub(super) struct TurnEnding {
-    /// Taken when it is dropped, and at no other time.
+    /// Taken when it goes to the connection, or is over.
     turn: Option<CurrentTurn>,
     connection: Option<Outbox>,
-    /// The whole reply was taken: what is dropped before that is not going to be sent.
-    is_whole: bool,
     how: How,
     /// The request was for a tunnel.
     connects: bool,
 }
 
-/// When a reply that was taken whole has gone.
+/// When a reply has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// HTTP/1: when the connection is flushed next. Also one that was not taken whole: of a reply to
-    /// `HEAD` the server takes no body, and what was cut off ends the connection.
+    /// HTTP/1: when the connection is flushed next after the body was dropped. Also one that was not taken
+    /// whole: of a reply to `HEAD` the server takes no body, and what was cut off ends the connection.
     NextFlush,
-    /// HTTP/2: when it was flushed after it was next written to, which is when the end of the stream goes
-    /// out at the latest.
+    /// HTTP/2: when it was flushed after it was next written to, since the end of the stream goes out
+    /// after the last of the body was handed over. A body that is dropped before that belongs to a stream
+    /// that was reset, and nobody waits for it.
     NextWrite,
     /// The connection was given to another protocol: when it ends.
     Upgraded,
@@ -166,7 +170,7 @@ impl TurnEnding {
         how: How,
         connects: bool,
     ) -> TurnEnding {
-        TurnEnding { turn: Some(turn), connection, is_whole: false, how, connects }
+        TurnEnding { turn: Some(turn), connection, how, connects }
     }
 
     /// The handler has answered with this status.
@@ -176,6 +180,17 @@ impl TurnEnding {
             self.how = How::Upgraded;
         }
     }
+
+    /// The last of the reply is about to be handed over. Over HTTP/2 the stream and its connection are
+    /// two tasks, so the connection must know before it can be written: told later, it would wait for a
+    /// write that has been made.
+    fn last_of_it(&mut self) {
+        if let (How::NextWrite, Some(connection)) = (self.how, &self.connection)
+            && let Some(turn) = self.turn.take()
+        {
+            connection.put(turn, self.how);
+        }
+    }
 }
 
 // Property: TG-S4 quiesced_means_idle, TG-S6 in_flight_untouched.
@@ -183,10 +198,8 @@ impl Drop for TurnEnding {
     fn drop(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         match &self.connection {
-            // A stream that was reset is not flushed for.
-            Some(_) if self.how == How::NextWrite && !self.is_whole => drop(turn),
-            Some(connection) => connection.put(turn, self.how),
-            None => drop(turn),
+            Some(connection) if self.how != How::NextWrite => connection.put(turn, self.how),
+            _ => drop(turn),
         }
     }
 }

@@ -458,3 +458,26 @@ async fn a_parked_request_whose_patience_is_over_is_refused() {
         assert_eq!(client.get("/origin").await.json()["reason"], "draining");
     }
 }
+
+/// However the threads of a server take turns: a reply that is read is no turn any more, and does not wait
+/// for the next ping.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reply_that_is_read_ends_its_turn_on_any_thread() {
+    let scene = Scene::new().await;
+    let Client::Two(sender) = Client::two(scene.address).await else { unreachable!() };
+    for _ in 0..40 {
+        let mut asking = tokio::task::JoinSet::new();
+        for path in ["/origin", "/empty", "/child", "/nowhere"].repeat(16) {
+            let mut client = Client::Two(sender.clone());
+            asking.spawn(async move { client.get(path).await.status });
+        }
+        asking.join_all().await;
+        let ended = async {
+            while scene.gateway.in_flight().user > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let soon = Duration::from_secs(5);
+        tokio::time::timeout(soon, ended).await.expect("it is over");
+    }
+}
