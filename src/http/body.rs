@@ -3,7 +3,8 @@
 //!
 //! A server takes a body faster than its client does: what it has taken and not yet sent is in its
 //! buffer, and is lost where the process is killed then. [`serve`](super::serve) knows when that buffer
-//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14).
+//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14); over
+//! HTTP/2, when the last [pieces](PIECE_BYTES_MAX) are about to be.
 //! With any other server it is over when the server has taken the last byte of the body.
 
 use std::fmt;
@@ -24,7 +25,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A server that is handed more than this at once is handed it piece by piece: what it takes beyond what
 /// it can send counts as sent, unless it is [`serve`](super::serve).
-const PIECE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 pin_project! {
     /// The body of a reply behind a [`GateLayer`](super::GateLayer).
@@ -155,8 +156,9 @@ pub(super) enum How {
     /// HTTP/1: when the connection is flushed next after the body was dropped. Also one that was not taken
     /// whole: of a reply to `HEAD` the server takes no body, and what was cut off ends the connection.
     NextFlush,
-    /// HTTP/2: when it was flushed after it was next written to, since the end of the stream goes out
-    /// after the last of the body was handed over. A body that is dropped before that belongs to a stream
+    /// HTTP/2: when it was flushed after it was next written to. That may be a frame of another stream, or
+    /// one before the last: what is left by then is what the stream's buffer holds, two pieces at most. A
+    /// body that is dropped before that belongs to a stream
     /// that was reset, and nobody waits for it.
     NextWrite,
     /// The connection was given to another protocol: when it ends.

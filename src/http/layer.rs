@@ -72,11 +72,16 @@ struct Rules {
 /// let in finish untouched.
 ///
 /// The paths of [`drain_router`](super::drain_router) and [`health_router`](super::health_router) are
-/// never turns: a drain that refused its own cancel could not be undone.
+/// never turns: a drain that refused its own cancel could not be undone. Where the routers are nested
+/// below another path, [`classify`](GateLayer::classify) must say so of it.
 ///
 /// A turn lasts until the server has taken the last byte of the reply's body; with
 /// [`serve`](super::serve), until that byte has left the process. What goes on after the reply (a
 /// WebSocket, a task that was spawned) must hold [`CurrentTurn`].
+///
+/// Put it around the whole app, as `GateLayer::new(gateway).layer(app)`: a layer outside of it may keep
+/// bytes back that it takes for gone (a compression does), and one inside a `Router` costs the router's
+/// boxes on top.
 ///
 /// # Examples
 ///
@@ -196,12 +201,9 @@ impl Rules {
         }
     }
 
-    /// A place to wait in, where there is one and waiting will help.
-    fn place(&self, refused: Refused) -> Option<(OwnedSemaphorePermit, Duration)> {
+    /// A place to wait in, where there is one.
+    fn place(&self) -> Option<(OwnedSemaphorePermit, Duration)> {
         let (places, patience) = self.parking.as_ref()?;
-        if refused.phase.is_shut() {
-            return None;
-        }
         Some((Arc::clone(places).try_acquire_owned().ok()?, *patience))
     }
 }
@@ -259,7 +261,7 @@ impl<S> GateService<S> {
             closes_connection: parts.version < Version::HTTP_2,
             retry_after: self.rules.retry_after.clone(),
         };
-        let Some((place, patience)) = self.rules.place(refused) else {
+        let Some((place, patience)) = self.rules.place() else {
             return GateFuture { state: State::Refused { refusal } };
         };
         // The one that was polled ready goes with the request; a clone takes its place.

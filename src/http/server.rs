@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tower::Service;
 use tower_http::timeout::TimeoutBody;
 
-use super::body::{Delivering, Outbox};
+use super::body::{Delivering, Outbox, PIECE_BYTES_MAX};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::ShutdownCause;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -58,8 +58,8 @@ where
 ///
 /// `axum::serve` will do where the last bytes of a reply may be lost with the process: there a turn is
 /// over when the server has *taken* its reply, of which some hundred kilobytes may still be in a buffer.
-/// Here it is over when the reply was handed to the operating system (F11); over HTTP/2, but for 16 KiB
-/// that the client has not yet allowed. An upgraded connection's turn is over when the connection is.
+/// Here it is over when the reply was handed to the operating system (F11); over HTTP/2, where a connection
+/// carries several, but for the last 32 KiB of it at most. An upgraded connection's turn is over when the connection is.
 #[derive(Clone, Debug)]
 pub struct Server {
     gateway: Gateway,
@@ -150,6 +150,9 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(self.patience)
             .keep_alive_timeout(self.patience)
+            // The connection is flushed frame by frame: what a stream has in here when its last frame is
+            // handed over is not known to have gone.
+            .max_send_buf_size(PIECE_BYTES_MAX)
             .enable_connect_protocol();
         builder
     }

@@ -19,13 +19,19 @@ use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
+use tower::{Layer, ServiceExt};
 
-use super::client::{Client, PATIENCE, Reply, verifier};
+use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
 
 /// More than all buffers between a server and a client that does not read.
 const BIG: usize = 32 << 20;
+
+/// Less than a server takes into its own buffer, and more than the sockets hold.
+const TAIL: usize = 200 << 10;
+
+const SOCKET_BUFFER: u32 = 8 << 10;
 
 /// A gateway behind a real server.
 struct Scene {
@@ -60,6 +66,19 @@ impl Scene {
     }
 
     async fn with(by: By, adjust: impl FnOnce(GateLayer) -> GateLayer) -> Scene {
+        Scene::build(by, None, adjust).await
+    }
+
+    /// One whose sockets hold little, so that what is not read stays with the server.
+    async fn narrow(by: By) -> Scene {
+        Scene::build(by, Some(SOCKET_BUFFER), |layer| layer).await
+    }
+
+    async fn build(
+        by: By,
+        send_buffer: Option<u32>,
+        adjust: impl FnOnce(GateLayer) -> GateLayer,
+    ) -> Scene {
         let gateway = Gateway::in_memory().start().expect("starts");
         let release = Arc::new(Notify::new());
         let (to_test, streams) = mpsc::unbounded_channel();
@@ -80,6 +99,7 @@ impl Scene {
             .route("/stream", get(stream))
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/big", get(async || vec![b'x'; BIG]))
+            .route("/tail", get(async || vec![b'x'; TAIL]))
             .route("/empty", get(async || StatusCode::NO_CONTENT))
             .route("/internal", get(async || "internal"))
             .route("/metrics", get(async |turn: Option<CurrentTurn>| turn.is_none().to_string()))
@@ -90,7 +110,12 @@ impl Scene {
             .route("/outside", get(async |_: CurrentTurn| "never"))
             .merge(drain_router(gateway.clone(), verifier()))
             .merge(health_router(gateway.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(bytes) = send_buffer {
+            socket.set_send_buffer_size(bytes).expect("sets");
+        }
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let listener = socket.listen(1024).expect("listens");
         let address = listener.local_addr().expect("an address");
         let ending = Arc::new(Notify::new());
         let (asked, server) = (Arc::clone(&ending), Server::of(&gateway));
@@ -382,7 +407,107 @@ async fn a_reply_that_is_not_read_is_in_flight() {
     idle.await.expect("delivered, but for what the sockets hold");
 }
 
-/// The same over HTTP/2, where a client grants a window.
+/// Connects with little room for what is sent.
+async fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(SOCKET_BUFFER).expect("sets");
+    socket.connect(address).await.expect("listens")
+}
+
+/// The server has taken the whole reply, and the sockets have not: with ours the turn lasts until they have.
+/// With another it is over by then, which is the difference.
+#[tokio::test]
+async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
+    for by in [By::Ours, By::Axum] {
+        let scene = Scene::narrow(by).await;
+        let mut socket = narrow(scene.address).await;
+        socket.write_all(b"GET /tail HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
+        let mut head = [0; 1024];
+        socket.read_exact(&mut head).await.expect("it begins");
+        scene.close();
+        if by == By::Axum {
+            scene.in_flight(0).await;
+            continue;
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scene.gateway.in_flight().user, 1);
+        let mut rest = vec![0; TAIL - 1024];
+        socket.read_exact(&mut rest).await.expect("the rest");
+        tokio::time::timeout(PATIENCE, scene.gateway.idle()).await.expect("delivered");
+    }
+}
+
+/// The same over HTTP/2, spelled by hand: hyper's client would read on by itself.
+#[tokio::test]
+async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
+    let scene = Scene::narrow(By::Ours).await;
+    let mut socket = narrow(scene.address).await;
+    let window = (1_u32 << 20).to_be_bytes();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS: INITIAL_WINDOW_SIZE. WINDOW_UPDATE, of the connection.
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4]);
+    bytes.extend(window);
+    bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
+    bytes.extend(window);
+    // HEADERS, all of them and no body: GET, http, the path, an authority.
+    bytes.extend([0, 0, 15, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x04, 5]);
+    bytes.extend(b"/tail");
+    bytes.extend([0x41, 4]);
+    bytes.extend(b"test");
+    socket.write_all(&bytes).await.expect("writes");
+    scene.in_flight(1).await;
+    scene.close();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.gateway.in_flight().user, 1);
+    let mut told = 0;
+    let mut piece = vec![0; 64 << 10];
+    while told < TAIL {
+        told += socket.read(&mut piece).await.expect("the rest");
+    }
+    let over = async {
+        tokio::select! {
+            idle = scene.gateway.idle() => { let _ = idle; }
+            // The last of it may have come since.
+            () = async { while socket.read(&mut piece).await.is_ok_and(|read| read > 0) {} } => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, over).await.expect("delivered");
+    assert_eq!(scene.gateway.in_flight().user, 0);
+}
+
+/// Around the whole app, the layer leaves the routes alone that undo a drain.
+#[tokio::test]
+async fn the_control_routes_are_never_turns() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let app: Router = Router::new()
+        .route("/chat", get(async || "hello"))
+        .merge(drain_router(gateway.clone(), verifier()))
+        .merge(health_router(gateway.clone()));
+    let app = GateLayer::new(gateway.clone()).layer(app);
+    let ask = async |method: &str, path: &str, body: &'static str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {SECRET}"))
+            .body(Body::from(body))
+            .expect("a request");
+        Reply::of(app.clone().oneshot(request).await.expect("infallible")).await.status
+    };
+    assert_eq!(ask("POST", "/api/gateway/drain", r#"{"wait":20}"#).await, StatusCode::OK);
+    assert_eq!(ask("GET", "/chat", "").await, StatusCode::SERVICE_UNAVAILABLE);
+    for path in ["/healthz", "/api/status", "/api/gateway/openapi.json"] {
+        assert_eq!(ask("GET", path, "").await, StatusCode::OK, "{path}");
+    }
+    let cancel = r#"{"action":"cancel"}"#;
+    assert_eq!(ask("POST", "/api/gateway/drain", cancel).await, StatusCode::OK);
+    assert_eq!(ask("GET", "/chat", "").await, StatusCode::OK);
+}
+
+/// A reply that a client grants no window for is not read.
 #[tokio::test]
 async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
     let scene = Scene::new().await;
