@@ -61,20 +61,20 @@ fn classify(request: &Parts) -> Kind {
 }
 
 impl Scene {
-    async fn new() -> Scene {
-        Scene::with(By::Ours, |layer| layer).await
+    fn new() -> Scene {
+        Scene::with(By::Ours, |layer| layer)
     }
 
-    async fn with(by: By, adjust: impl FnOnce(GateLayer) -> GateLayer) -> Scene {
-        Scene::build(by, None, adjust).await
+    fn with(by: By, adjust: impl FnOnce(GateLayer) -> GateLayer) -> Scene {
+        Scene::build(by, None, adjust)
     }
 
     /// One whose sockets hold little, so that what is not read stays with the server.
-    async fn narrow(by: By) -> Scene {
-        Scene::build(by, Some(SOCKET_BUFFER), |layer| layer).await
+    fn narrow(by: By) -> Scene {
+        Scene::build(by, Some(SOCKET_BUFFER), |layer| layer)
     }
 
-    async fn build(
+    fn build(
         by: By,
         send_buffer: Option<u32>,
         adjust: impl FnOnce(GateLayer) -> GateLayer,
@@ -209,7 +209,7 @@ async fn upgrade(mut request: Request<Body>) -> Response<Body> {
 /// TG-S2, and R10: refused before the handler runs, in words for programs and for people.
 #[tokio::test]
 async fn closed_refuses() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     for (http_1, mut client) in [true, false].into_iter().zip(Client::each(scene.address).await) {
         assert_eq!(client.get("/origin").await.text, "User");
         scene.close();
@@ -230,7 +230,7 @@ async fn closed_refuses() {
 /// Internal work passes a closed gate and is counted; what is no turn passes and is not.
 #[tokio::test]
 async fn what_passes_a_closed_gate() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     scene.close();
     for mut client in Client::each(scene.address).await {
         assert_eq!(client.get("/internal").await.text, "internal");
@@ -250,7 +250,7 @@ async fn what_passes_a_closed_gate() {
 /// TG-S6: what was let in finishes, with what it needs, while others are refused.
 #[tokio::test]
 async fn in_flight_untouched() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     for client in Client::each(scene.address).await {
         let held = begin(client, "/hold");
         scene.in_flight(1).await;
@@ -268,7 +268,7 @@ async fn in_flight_untouched() {
 
 #[tokio::test]
 async fn a_child_passes_a_closed_gate() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let turn = scene.gateway.admit(Origin::User).expect("open");
     assert_eq!(Client::one(scene.address).await.get("/child").await.text, "admitted");
     scene.close();
@@ -280,7 +280,7 @@ async fn a_child_passes_a_closed_gate() {
 
 #[tokio::test]
 async fn a_label_is_listed_while_its_turn_lives() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let held = begin(Client::one(scene.address).await, "/labelled");
     scene.in_flight(1).await;
     assert_eq!(scene.gateway.status().active_work[0].label, "a label");
@@ -294,7 +294,7 @@ async fn a_label_is_listed_while_its_turn_lives() {
 #[tokio::test]
 async fn a_stream_is_a_turn_until_its_last_byte() {
     for by in [By::Ours, By::Axum] {
-        let mut scene = Scene::with(by, |layer| layer).await;
+        let mut scene = Scene::with(by, |layer| layer);
         for mut client in Client::each(scene.address).await {
             let request = client.request("GET", "/stream").body(Body::empty());
             let response = client.send(request.expect("a request")).await.expect("a reply");
@@ -319,7 +319,7 @@ async fn a_stream_is_a_turn_until_its_last_byte() {
 #[tokio::test]
 async fn a_client_that_hangs_up_ends_its_turn() {
     for by in [By::Ours, By::Axum] {
-        let mut scene = Scene::with(by, |layer| layer).await;
+        let mut scene = Scene::with(by, |layer| layer);
         for mut client in Client::each(scene.address).await {
             // In its handler.
             let request = client.request("GET", "/hold").body(Body::empty()).expect("a request");
@@ -362,7 +362,7 @@ async fn a_client_that_hangs_up_ends_its_turn() {
 /// I-32: a handler that panics ends its turn all the same.
 #[tokio::test]
 async fn a_handler_that_panics_ends_its_turn() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     for mut client in Client::each(scene.address).await {
         let request = client.request("GET", "/panic").body(Body::empty()).expect("a request");
         assert!(client.send(request).await.is_err(), "the connection or stream is reset");
@@ -372,7 +372,7 @@ async fn a_handler_that_panics_ends_its_turn() {
 
 #[tokio::test]
 async fn replies_without_a_body_end_their_turns() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     for mut client in Client::each(scene.address).await {
         assert_eq!(client.get("/empty").await.status, StatusCode::NO_CONTENT);
         scene.in_flight(0).await;
@@ -388,7 +388,7 @@ async fn replies_without_a_body_end_their_turns() {
 /// F11, I-14: what the server has taken and not sent is not delivered.
 #[tokio::test]
 async fn a_reply_that_is_not_read_is_in_flight() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let mut socket = TcpStream::connect(scene.address).await.expect("listens");
     socket.write_all(b"GET /big HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
     scene.in_flight(1).await;
@@ -419,7 +419,7 @@ async fn narrow(address: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
     for by in [By::Ours, By::Axum] {
-        let scene = Scene::narrow(by).await;
+        let scene = Scene::narrow(by);
         let mut socket = narrow(scene.address).await;
         socket.write_all(b"GET /tail HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
         let mut head = [0; 1024];
@@ -442,7 +442,7 @@ async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
 /// The same over HTTP/2, spelled by hand: hyper's client would read on by itself.
 #[tokio::test]
 async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
-    let scene = Scene::narrow(By::Ours).await;
+    let scene = Scene::narrow(By::Ours);
     let mut socket = narrow(scene.address).await;
     let window = (1_u32 << 20).to_be_bytes();
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -451,18 +451,29 @@ async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
     bytes.extend(window);
     bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
     bytes.extend(window);
-    // HEADERS, all of them and no body: GET, http, the path, an authority.
-    bytes.extend([0, 0, 15, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x04, 5]);
-    bytes.extend(b"/tail");
-    bytes.extend([0x41, 4]);
-    bytes.extend(b"test");
     socket.write_all(&bytes).await.expect("writes");
+    // HEADERS, all of them and no body: GET, http, the path, an authority.
+    let get = |stream: u8, path: &str| {
+        let length = u8::try_from(path.len()).expect("short");
+        let mut bytes = vec![0, 0, length + 10, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, length];
+        bytes.extend(path.as_bytes());
+        bytes.extend([0x41, 4]);
+        bytes.extend(b"test");
+        bytes
+    };
+    socket.write_all(&get(1, "/tail")).await.expect("writes");
     scene.in_flight(1).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    // A short reply behind it, which the server takes at once and cannot send.
+    socket.write_all(&get(3, "/origin")).await.expect("writes");
+    scene.in_flight(2).await;
     scene.close();
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(scene.gateway.in_flight().user, 1);
+    assert_eq!(scene.gateway.in_flight().user, 2);
     let mut told = 0;
     let mut piece = vec![0; 64 << 10];
     while told < TAIL {
@@ -510,7 +521,7 @@ async fn the_control_routes_are_never_turns() {
 /// A reply that a client grants no window for is not read.
 #[tokio::test]
 async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let mut client = Client::two(scene.address).await;
     let request = client.request("GET", "/big").body(Body::empty()).expect("a request");
     let response = client.send(request).await.expect("a reply");
@@ -528,7 +539,7 @@ async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
 /// An upgraded connection is a turn until it ends, though its handler keeps nothing.
 #[tokio::test]
 async fn an_upgraded_connection_is_a_turn_until_it_ends() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let mut client = Client::one(scene.address).await;
     let request = client
         .request("GET", "/upgrade")
@@ -555,7 +566,7 @@ async fn an_upgraded_connection_is_a_turn_until_it_ends() {
 #[tokio::test]
 async fn parked_requests_wait_and_no_longer_than_they_may() {
     let parking = Parking { places: 2, patience: PATIENCE };
-    let scene = Scene::with(By::Ours, |layer| layer.park(parking)).await;
+    let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     let parked = scene.park_two().await;
     assert_eq!(scene.gateway.in_flight().user, 0, "who waits is no turn");
@@ -577,7 +588,7 @@ async fn parked_requests_wait_and_no_longer_than_they_may() {
 #[tokio::test]
 async fn a_parked_request_whose_patience_is_over_is_refused() {
     let parking = Parking { places: 1, patience: Duration::ZERO };
-    let scene = Scene::with(By::Ours, |layer| layer.park(parking)).await;
+    let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     for mut client in Client::each(scene.address).await {
         assert_eq!(client.get("/origin").await.json()["reason"], "draining");
@@ -588,7 +599,7 @@ async fn a_parked_request_whose_patience_is_over_is_refused() {
 /// for the next ping.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reply_that_is_read_ends_its_turn_on_any_thread() {
-    let scene = Scene::new().await;
+    let scene = Scene::new();
     let Client::Two(sender) = Client::two(scene.address).await else { unreachable!() };
     for _ in 0..40 {
         let mut asking = tokio::task::JoinSet::new();
