@@ -271,10 +271,7 @@ impl TakingBack {
     /// Says whether it is gone.
     fn take_back(mut self) -> bool {
         let Some(id) = self.id.take() else { return true };
-        let gone = self.place.cancel_request(&self.holder, &id);
-        let failure = Cancelled::of(&gone).err();
-        audit(&self.signer, "take back", &self.holder, Some(&id), failure.as_ref());
-        gone.is_ok()
+        take_back(&self.place, &self.signer, &self.holder, &id)
     }
 }
 
@@ -283,12 +280,23 @@ impl Drop for TakingBack {
         let Some(id) = self.id.take() else { return };
         let (place, signer, holder) =
             (self.place.clone(), self.signer.clone(), self.holder.clone());
-        // Dropped on a runtime, but for one that is being torn down.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let left = TakingBack { place, signer, holder, id: Some(id) };
-            runtime.spawn_blocking(move || left.take_back());
+        // On a thread of its own, and not on the runtime's: that one may be coming down, and what it is
+        // given then it drops.
+        let taking_back = std::thread::Builder::new().name("tidegate-take-back".to_owned());
+        let started = taking_back.spawn(move || {
+            take_back(&place, &signer, &holder, &id);
+        });
+        if let Err(error) = started {
+            tracing::warn!(target: AUDIT, %error, "a request that nobody waits for stays until its lease ends");
         }
     }
+}
+
+/// Says whether the request is gone.
+fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bool {
+    let gone = place.cancel_request(holder, id);
+    audit(signer, "take back", holder, Some(id), Cancelled::of(&gone).err().as_ref());
+    gone.is_ok()
 }
 
 /// Whether the principal may touch what this holder asks.

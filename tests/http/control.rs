@@ -483,3 +483,29 @@ impl tracing::Subscriber for AuditLog {
         self.lines.lock().expect("not poisoned").push(text.0);
     }
 }
+
+/// A runtime that is torn down with somebody waiting neither aborts the process nor leaves his drain.
+#[test]
+fn a_runtime_that_comes_down_takes_back_what_is_waited_for() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let gateway = Gateway::builder(dir.path()).interval(Duration::from_millis(2)).start();
+    let gateway = gateway.expect("starts");
+    let turn = gateway.admit(Origin::User).expect("open");
+    let mut changes = gateway.changes();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
+    let router: Router = drain_router_for(Home::at(dir.path()), verifier());
+    for _ in 0..4 {
+        let request = Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {SECRET}"))
+            .body(Body::from(r#"{"wait":300}"#))
+            .expect("a request");
+        runtime.spawn(router.clone().oneshot(request));
+    }
+    assert!(changes.recv().is_some(), "it closes");
+    drop(runtime);
+    let reopened = std::iter::from_fn(|| changes.recv());
+    let mut reopened = reopened.filter(|it| it.to == tidegate::machine::Phase::Running);
+    assert!(reopened.next().is_some());
+    drop(turn);
+}
