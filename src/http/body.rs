@@ -57,8 +57,9 @@ impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
         TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), ending } }
     }
 
-    pub(super) fn of_refusal(text: Bytes) -> TurnBody<B> {
-        TurnBody { kind: Kind::Refusal { text: Some(text) } }
+    /// Of nothing, where there must be no body.
+    pub(super) fn of_refusal(text: Option<Bytes>) -> TurnBody<B> {
+        TurnBody { kind: Kind::Refusal { text } }
     }
 }
 
@@ -161,7 +162,7 @@ pub(super) enum How {
     /// body that is dropped before that belongs to a stream
     /// that was reset, and nobody waits for it.
     NextWrite,
-    /// The connection was given to another protocol: when it ends.
+    /// An HTTP/1 connection was given to another protocol: when it ends.
     Upgraded,
 }
 
@@ -178,7 +179,9 @@ impl TurnEnding {
     /// The handler has answered with this status.
     pub(super) fn replied(&mut self, status: StatusCode) {
         let tunnels = self.connects && status.is_success();
-        if status == StatusCode::SWITCHING_PROTOCOLS || tunnels {
+        // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: whoever
+        // goes on in it holds the turn himself.
+        if self.how == How::NextFlush && (status == StatusCode::SWITCHING_PROTOCOLS || tunnels) {
             self.how = How::Upgraded;
         }
     }

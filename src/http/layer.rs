@@ -72,8 +72,8 @@ struct Rules {
 /// let in finish untouched.
 ///
 /// The paths of [`drain_router`](super::drain_router) and [`health_router`](super::health_router) are
-/// never turns: a drain that refused its own cancel could not be undone. Where the routers are nested
-/// below another path, [`classify`](GateLayer::classify) must say so of it.
+/// never turns: a drain that refused its own cancel could not be undone. **Where those routers are nested
+/// below another path the layer does not know them**: then [`classify`](GateLayer::classify) must say so.
 ///
 /// A turn lasts until the server has taken the last byte of the reply's body; with
 /// [`serve`](super::serve), until that byte has left the process. What goes on after the reply (a
@@ -155,8 +155,8 @@ impl GateLayer {
 }
 
 fn seconds(after: Duration) -> HeaderValue {
-    // Rounded up: one who is told 0 comes back at once.
-    HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0))
+    // Rounded up, and never 0: who is told that comes back at once.
+    HeaderValue::from(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1))
 }
 
 impl fmt::Debug for GateLayer {
@@ -259,6 +259,7 @@ impl<S> GateService<S> {
         let refusal = Refusal {
             refused,
             closes_connection: parts.version < Version::HTTP_2,
+            without_body: parts.method == Method::HEAD,
             retry_after: self.rules.retry_after.clone(),
         };
         let Some((place, patience)) = self.rules.place() else {

@@ -101,6 +101,7 @@ const DRAIN_PATH: &str = "/api/gateway/drain";
 const STATUS_PATH: &str = "/api/status";
 const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
 
+/// The whole path, and not how it ends: where a route takes any path, that would be a way around the gate.
 fn is_control_path(path: &str) -> bool {
     CONTROL_PATHS.contains(&path)
 }
@@ -109,6 +110,10 @@ fn is_control_path(path: &str) -> bool {
 ///
 /// An order is written to the home, reconciled, and only then answered, so `draining: true` means that
 /// the gate is closed (TG-S5). Blocking work is done off tokio's workers.
+///
+/// Merge it, and do not nest it below another path behind a [`GateLayer`]: the layer knows these routes by
+/// their paths, and would refuse the very cancel of a drain. Where it must be nested,
+/// [`classify`](GateLayer::classify) those paths as [`Kind::NotATurn`].
 ///
 /// Without a verifier there is no router (E0061):
 ///

@@ -18,15 +18,23 @@ pub(super) struct Refusal {
     pub(super) refused: Refused,
     /// Over HTTP/1: so that a client which keeps its connection goes elsewhere.
     pub(super) closes_connection: bool,
+    /// To `HEAD`, which has no body: over HTTP/2 one would be an error of the protocol.
+    pub(super) without_body: bool,
     pub(super) retry_after: HeaderValue,
 }
 
 impl Refusal {
     pub(super) fn reply<R: HttpBody<Data = Bytes>>(&self) -> Response<TurnBody<R>> {
-        let mut reply = Response::new(TurnBody::of_refusal(document(self.refused).into()));
+        let document = document(self.refused);
+        let length = document.len();
+        let text = (!self.without_body).then(|| document.into());
+        let mut reply = Response::new(TurnBody::of_refusal(text));
         *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         let headers = reply.headers_mut();
-        headers.reserve(4);
+        headers.reserve(5);
+        if self.without_body {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::RETRY_AFTER, self.retry_after.clone());

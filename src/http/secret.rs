@@ -23,6 +23,10 @@ pub enum WeakSecret {
     /// There is none.
     #[error("secret is empty")]
     Empty,
+    /// It has a character that no token in a header can have at that place: a newline at the end of the
+    /// file it was read from, say.
+    #[error("secret has a space or control character, and could never match a token; trim it")]
+    Untrimmed,
     /// It is too short.
     #[error(
         "secret too short: {chars} chars (need >= {CHARS_MIN}; take 32 random bytes in base64, as `openssl rand -base64 32` prints them)"
@@ -72,6 +76,9 @@ impl SharedSecret {
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<SharedSecret, WeakSecret> {
         let secret = Zeroizing::new(secret.into());
         assess(&secret)?;
+        if secret.iter().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
+            return Err(WeakSecret::Untrimmed);
+        }
         Ok(SharedSecret {
             secret,
             principal: Principal::named(DEFAULT_PRINCIPAL).may(Scope::Drain),
@@ -158,6 +165,7 @@ mod tests {
             shown,
             "SharedSecret { principal: Principal { name: \"drain-control\", scopes: {Drain} }, .. }"
         );
+        assert_eq!(SharedSecret::new(format!("{secret}\n")).err(), Some(WeakSecret::Untrimmed));
         let short = SharedSecret::new("hunter2").expect_err("weak");
         assert!(!format!("{short} {short:?}").contains("hunter2"));
     }

@@ -31,6 +31,9 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 /// See [`Server::patience`].
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A year: as good as without end.
+const PATIENCE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// How long connections are given to end once the gateway has: no turn is on them any more, or its
 /// deadline has passed.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -59,7 +62,9 @@ where
 /// `axum::serve` will do where the last bytes of a reply may be lost with the process: there a turn is
 /// over when the server has *taken* its reply, of which some hundred kilobytes may still be in a buffer.
 /// Here it is over when the reply was handed to the operating system (F11); over HTTP/2, where a connection
-/// carries several, but for the last 32 KiB of it at most. An upgraded connection's turn is over when the connection is.
+/// carries several, but for the last 32 KiB of it at most. The turn of an upgraded HTTP/1 connection is
+/// over when the connection is; that of a tunnel over HTTP/2 (`CONNECT`), when its handler lets go of
+/// [`CurrentTurn`](super::CurrentTurn).
 #[derive(Clone, Debug)]
 pub struct Server {
     gateway: Gateway,
@@ -82,7 +87,8 @@ impl Server {
     /// busy: a shutdown's deadline ends that.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Server {
-        self.patience = patience;
+        // Beyond the years of a clock there is no waiting.
+        self.patience = patience.min(PATIENCE_MAX);
         self
     }
 

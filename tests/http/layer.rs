@@ -247,6 +247,27 @@ async fn what_passes_a_closed_gate() {
     assert_eq!(refused.json()["reason"], "quiesced");
 }
 
+/// A refused `HEAD` has the headers and no body: over HTTP/2 one would be an error of the protocol. The
+/// layer is the outermost here, so no router takes the body away.
+#[tokio::test]
+async fn a_refused_head_is_a_refusal() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    let app: Router = Router::new().route("/", get(async || "hello"));
+    let app = GateLayer::new(gateway.clone()).layer(app);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = Server::of(&gateway).patience(Duration::MAX);
+    tokio::spawn(server.serve(listener, app, std::future::pending()));
+    for mut client in Client::each(address).await {
+        let head = client.request("HEAD", "/").body(Body::empty()).expect("a request");
+        let reply = Reply::of(client.send(head).await.expect("a reply")).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        let length: usize = reply.header("content-length").expect("one").parse().expect("one");
+        assert!(length > 100 && reply.text.is_empty());
+    }
+}
+
 /// TG-S6: what was let in finishes, with what it needs, while others are refused.
 #[tokio::test]
 async fn in_flight_untouched() {
