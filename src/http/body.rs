@@ -3,14 +3,14 @@
 //!
 //! A server takes a body faster than its client does: what it has taken and not yet sent is in its
 //! buffer, and is lost where the process is killed then. [`serve`](super::serve) knows when that buffer
-//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14); over
-//! HTTP/2, when the last [pieces](PIECE_BYTES_MAX) are about to be.
+//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14), but
+//! for two [pieces](PIECE_BYTES_MAX) over HTTP/2 that its client grants no window for.
 //! With any other server it is over when the server has taken the last byte of the body.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
@@ -39,7 +39,7 @@ pin_project! {
     #[project = KindProjected]
     enum Kind<B> {
         Reply { #[pin] inner: B },
-        InTurn { #[pin] inner: B, rest: Bytes, ending: TurnEnding },
+        InTurn { #[pin] inner: B, rest: Bytes, _ending: TurnEnding },
         Refusal { text: Option<Bytes> },
     }
 }
@@ -50,11 +50,8 @@ impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
         TurnBody { kind: Kind::Reply { inner } }
     }
 
-    pub(super) fn of_turn(inner: B, mut ending: TurnEnding) -> TurnBody<B> {
-        if inner.is_end_stream() {
-            ending.last_of_it();
-        }
-        TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), ending } }
+    pub(super) fn of_turn(inner: B, ending: TurnEnding) -> TurnBody<B> {
+        TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), _ending: ending } }
     }
 
     /// Of nothing, where there must be no body.
@@ -76,31 +73,20 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for TurnBody<B> {
             KindProjected::Refusal { text } => {
                 Poll::Ready(text.take().map(|it| Ok(Frame::data(it))))
             }
-            KindProjected::InTurn { mut inner, rest, ending } => {
+            KindProjected::InTurn { inner, rest, .. } => {
                 let mut data = std::mem::take(rest);
                 if data.is_empty() {
-                    let frame = match ready!(inner.as_mut().poll_frame(cx)) {
+                    let frame = match ready!(inner.poll_frame(cx)) {
                         Some(Ok(frame)) => frame,
-                        Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                        None => {
-                            ending.last_of_it();
-                            return Poll::Ready(None);
-                        }
+                        ended => return Poll::Ready(ended),
                     };
                     match frame.into_data() {
                         Ok(bytes) => data = bytes,
-                        Err(trailers) => {
-                            // Nothing comes after them.
-                            ending.last_of_it();
-                            return Poll::Ready(Some(Ok(trailers)));
-                        }
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                     }
                 }
                 if data.len() > PIECE_BYTES_MAX {
                     *rest = data.split_off(PIECE_BYTES_MAX);
-                }
-                if rest.is_empty() && inner.is_end_stream() {
-                    ending.last_of_it();
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
@@ -143,7 +129,7 @@ impl<B> fmt::Debug for TurnBody<B> {
 /// A turn, until what it replied has gone.
 #[derive(Debug)]
 pub(super) struct TurnEnding {
-    /// Taken when it goes to the connection, or is over.
+    /// Taken when it is dropped, and at no other time.
     turn: Option<CurrentTurn>,
     connection: Option<Outbox>,
     how: How,
@@ -151,17 +137,14 @@ pub(super) struct TurnEnding {
     connects: bool,
 }
 
-/// When a reply has gone.
+/// When a reply has gone whose body the server has dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// HTTP/1: when the connection is flushed next after the body was dropped. Also one that was not taken
-    /// whole: of a reply to `HEAD` the server takes no body, and what was cut off ends the connection.
-    NextFlush,
-    /// HTTP/2: when it was flushed after it was next written to. That may be a frame of another stream, or
-    /// one before the last: what is left by then is what the stream's buffer holds, two pieces at most. A
-    /// body that is dropped before that belongs to a stream
-    /// that was reset, and nobody waits for it.
-    NextWrite,
+    /// HTTP/1, where one task does all: when its poll ends, and nothing is left to be written.
+    Http1,
+    /// HTTP/2, where the stream is a task of its own: when a poll of the connection that began after that
+    /// ends, and nothing is left to be written.
+    Http2,
     /// An HTTP/1 connection was given to another protocol: when it ends.
     Upgraded,
 }
@@ -181,19 +164,8 @@ impl TurnEnding {
         let tunnels = self.connects && status.is_success();
         // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: whoever
         // goes on in it holds the turn himself.
-        if self.how == How::NextFlush && (status == StatusCode::SWITCHING_PROTOCOLS || tunnels) {
+        if self.how == How::Http1 && (status == StatusCode::SWITCHING_PROTOCOLS || tunnels) {
             self.how = How::Upgraded;
-        }
-    }
-
-    /// The last of the reply is about to be handed over. Over HTTP/2 the stream and its connection are
-    /// two tasks, so the connection must know before it can be written: told later, it would wait for a
-    /// write that has been made.
-    fn last_of_it(&mut self) {
-        if let (How::NextWrite, Some(connection)) = (self.how, &self.connection)
-            && let Some(turn) = self.turn.take()
-        {
-            connection.put(turn, self.how);
         }
     }
 }
@@ -203,8 +175,8 @@ impl Drop for TurnEnding {
     fn drop(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         match &self.connection {
-            Some(connection) if self.how != How::NextWrite => connection.put(turn, self.how),
-            _ => drop(turn),
+            Some(connection) => connection.put(turn, self.how),
+            None => drop(turn),
         }
     }
 }
@@ -218,17 +190,23 @@ pub(super) struct Outbox {
 
 #[derive(Debug)]
 struct Shared {
-    /// Guards the turns; held for a push or a take, never while one is dropped.
+    /// Guards the turns; held for a push or a take, never while one is dropped or a task is woken.
     waiting: Mutex<Waiting>,
-    /// Some wait for a write; so that the writes of others need not ask.
-    awaits_write: AtomicBool,
+    /// The last write or flush could not be done: something is left to be written. Only the connection's
+    /// own task writes and reads it.
+    blocked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    for_a_write: Vec<CurrentTurn>,
-    for_a_flush: Turns,
+    /// Go when a poll ends.
+    leaving: Turns,
+    /// Go when a poll ends that has not begun yet.
+    put: Turns,
+    /// Go with the connection.
     for_the_end: Vec<CurrentTurn>,
+    /// Of the connection's task.
+    waker: Option<Waker>,
     ended: bool,
 }
 
@@ -251,7 +229,7 @@ impl Turns {
 impl Outbox {
     pub(super) fn new() -> Outbox {
         let waiting = Mutex::new(Waiting::default());
-        Outbox { shared: Arc::new(Shared { waiting, awaits_write: AtomicBool::new(false) }) }
+        Outbox { shared: Arc::new(Shared { waiting, blocked: AtomicBool::new(false) }) }
     }
 
     fn put(&self, turn: CurrentTurn, how: How) {
@@ -262,32 +240,46 @@ impl Outbox {
             return;
         }
         match how {
-            How::NextFlush => waiting.for_a_flush.push(turn),
-            How::NextWrite => {
-                waiting.for_a_write.push(turn);
-                // Relaxed: what is to be written for this turn is handed to the connection after this,
-                // by locks of the protocol's own. Set under the lock, so that no take misses it.
-                self.shared.awaits_write.store(true, Ordering::Relaxed);
-            }
+            How::Http1 => waiting.leaving.push(turn),
+            How::Http2 => waiting.put.push(turn),
             How::Upgraded => waiting.for_the_end.push(turn),
         }
-    }
-
-    fn written(&self) {
-        // Relaxed: see `put`.
-        if !self.shared.awaits_write.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut waiting = self.shared.waiting.lock();
-        self.shared.awaits_write.store(false, Ordering::Relaxed);
-        for turn in std::mem::take(&mut waiting.for_a_write) {
-            waiting.for_a_flush.push(turn);
+        // What the stream handed over before this the connection writes at its next poll; it may have
+        // been woken for that before, so it is woken for this.
+        let waker = waiting.waker.clone().filter(|_| how == How::Http2);
+        drop(waiting);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
-    fn flushed(&self) {
-        let gone = std::mem::take(&mut self.shared.waiting.lock().for_a_flush);
-        drop(gone);
+    /// A poll of the connection: what was put before it has gone when it ends with nothing left to be
+    /// written.
+    pub(super) fn around<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        {
+            let mut waiting = self.shared.waiting.lock();
+            if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                waiting.waker = Some(cx.waker().clone());
+            }
+            let Turns { one, more } = std::mem::take(&mut waiting.put);
+            one.into_iter().chain(more).for_each(|turn| waiting.leaving.push(turn));
+        }
+        let polled = poll(cx);
+        // Relaxed: this task wrote it.
+        if !self.shared.blocked.load(Ordering::Relaxed) {
+            let gone = std::mem::take(&mut self.shared.waiting.lock().leaving);
+            drop(gone);
+        }
+        polled
+    }
+
+    fn is_blocked(&self, blocked: bool) {
+        // Relaxed: see where it is read.
+        self.shared.blocked.store(blocked, Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -299,8 +291,8 @@ impl Outbox {
     }
 }
 
-/// A connection that tells its outbox what has gone, and waits no longer than it may for its client to
-/// read.
+/// A connection that tells its outbox whether anything is left to be written, and waits no longer than it
+/// may for its client to read.
 pub(super) struct Delivering<Io> {
     io: Io,
     outbox: Outbox,
@@ -326,9 +318,9 @@ impl<Io> Delivering<Io> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.outbox.is_blocked(written.is_pending());
         if written.is_ready() {
             self.stalled = None;
-            self.outbox.written();
             return written;
         }
         let patience = self.patience;
@@ -371,11 +363,10 @@ impl<Io: Write + Unpin> Write for Delivering<Io> {
         self.io.is_write_vectored()
     }
 
-    /// A server flushes once it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-        self.outbox.flushed();
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.outbox.is_blocked(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

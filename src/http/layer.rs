@@ -284,7 +284,7 @@ impl<S> GateService<S> {
 /// The request goes in, with its turn.
 fn enter<B>(turn: CurrentTurn, mut parts: Parts, body: B) -> (TurnEnding, Request<B>) {
     let connection = parts.extensions.get::<Outbox>().cloned();
-    let how = if parts.version == Version::HTTP_2 { How::NextWrite } else { How::NextFlush };
+    let how = if parts.version == Version::HTTP_2 { How::Http2 } else { How::Http1 };
     let connects = parts.method == Method::CONNECT;
     parts.extensions.insert(turn.clone());
     (TurnEnding::new(turn, connection, how, connects), Request::from_parts(parts, body))

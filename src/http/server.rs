@@ -6,6 +6,7 @@
 //! status. Connections at rest are closed at once, the others after their reply.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -61,8 +62,8 @@ where
 ///
 /// `axum::serve` will do where the last bytes of a reply may be lost with the process: there a turn is
 /// over when the server has *taken* its reply, of which some hundred kilobytes may still be in a buffer.
-/// Here it is over when the reply was handed to the operating system (F11); over HTTP/2, where a connection
-/// carries several, but for the last 32 KiB of it at most. The turn of an upgraded HTTP/1 connection is
+/// Here it is over when the reply was handed to the operating system (F11); over HTTP/2, but for its last
+/// 32 KiB at most where the client grants no window for them. The turn of an upgraded HTTP/1 connection is
 /// over when the connection is; that of a tunnel over HTTP/2 (`CONNECT`), when its handler lets go of
 /// [`CurrentTurn`](super::CurrentTurn).
 #[derive(Clone, Debug)]
@@ -156,8 +157,7 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(self.patience)
             .keep_alive_timeout(self.patience)
-            // The connection is flushed frame by frame: what a stream has in here when its last frame is
-            // handed over is not known to have gone.
+            // What a stream has in here that its client grants no window for is not known to have gone.
             .max_send_buf_size(PIECE_BYTES_MAX)
             .enable_connect_protocol();
         builder
@@ -184,10 +184,11 @@ impl Connection {
         let asked = Arc::new(AtomicBool::new(false));
         let io = Delivering::new(TokioIo::new(io), outbox.clone(), self.patience);
         let patience = self.patience;
-        let app = Entering { app, outbox, asked: Arc::clone(&asked), patience };
+        let app = Entering { app, outbox: outbox.clone(), asked: Arc::clone(&asked), patience };
         let service = TowerToHyperService::new(app);
         let connection = self.protocol.serve_connection_with_upgrades(io, service);
-        let mut connection = pin!(self.watcher.watch(connection));
+        let mut watched = pin!(self.watcher.watch(connection));
+        let mut connection = pin!(poll_fn(|cx| outbox.around(cx, |cx| watched.as_mut().poll(cx))));
         // The protocol's own timer runs once it knows which protocol it is: whoever sends nothing at all,
         // or the beginning of a preface, would stay for ever.
         let served = match timeout(self.patience, &mut connection).await {

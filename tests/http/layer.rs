@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::routing::{any, get, post};
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -100,6 +101,8 @@ impl Scene {
             .route("/panic", get(async || -> &'static str { panic!("on purpose") }))
             .route("/big", get(async || vec![b'x'; BIG]))
             .route("/tail", get(async || vec![b'x'; TAIL]))
+            .route("/piece", get(async || vec![b'x'; 15_000]))
+            .route("/trailers", get(trailers))
             .route("/empty", get(async || StatusCode::NO_CONTENT))
             .route("/internal", get(async || "internal"))
             .route("/metrics", get(async |turn: Option<CurrentTurn>| turn.is_none().to_string()))
@@ -179,6 +182,16 @@ fn begin(mut client: Client, path: &'static str) -> tokio::task::JoinHandle<(Cli
         let reply = client.get(path).await;
         (client, reply)
     })
+}
+
+/// A body that does not know of its end before it has come.
+async fn trailers() -> Body {
+    let (mut sender, body) = Channel::<Bytes>::new(2);
+    sender.send_data("x".into()).await.expect("there is room");
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checked", HeaderValue::from_static("yes"));
+    sender.send_trailers(trailers).await.expect("there is room");
+    Body::new(body)
 }
 
 async fn child(turn: CurrentTurn) -> String {
@@ -460,55 +473,72 @@ async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
     }
 }
 
-/// The same over HTTP/2, spelled by hand: hyper's client would read on by itself.
-#[tokio::test]
-async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
-    let scene = Scene::narrow(By::Ours);
-    let mut socket = narrow(scene.address).await;
-    let window = (1_u32 << 20).to_be_bytes();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // SETTINGS: INITIAL_WINDOW_SIZE. WINDOW_UPDATE, of the connection.
-    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4]);
-    bytes.extend(window);
-    bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
-    bytes.extend(window);
-    socket.write_all(&bytes).await.expect("writes");
-    // HEADERS, all of them and no body: GET, http, the path, an authority.
-    let get = |stream: u8, path: &str| {
+/// An HTTP/2 client, spelled by hand: hyper's would read on by itself. Grants a window that takes everything.
+struct ByHand(TcpStream);
+
+impl ByHand {
+    async fn connect(address: SocketAddr) -> ByHand {
+        let mut socket = narrow(address).await;
+        let window = (1_u32 << 24).to_be_bytes();
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        // SETTINGS: INITIAL_WINDOW_SIZE. WINDOW_UPDATE, of the connection.
+        bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4]);
+        bytes.extend(window);
+        bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
+        bytes.extend(window);
+        socket.write_all(&bytes).await.expect("writes");
+        ByHand(socket)
+    }
+
+    /// HEADERS, all of them and no body: GET, http, the path, an authority.
+    async fn get(&mut self, stream: u8, path: &str) {
         let length = u8::try_from(path.len()).expect("short");
         let mut bytes = vec![0, 0, length + 10, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, length];
         bytes.extend(path.as_bytes());
         bytes.extend([0x41, 4]);
         bytes.extend(b"test");
-        bytes
-    };
-    socket.write_all(&get(1, "/tail")).await.expect("writes");
-    scene.in_flight(1).await;
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
+        self.0.write_all(&bytes).await.expect("writes");
     }
-    // A short reply behind it, which the server takes at once and cannot send.
-    socket.write_all(&get(3, "/origin")).await.expect("writes");
-    scene.in_flight(2).await;
-    scene.close();
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
+
+    /// Reads on until the gateway is idle.
+    async fn reads_until_idle(&mut self, gateway: &Gateway) {
+        let mut piece = vec![0; 64 << 10];
+        let over = async {
+            let mut idle = gateway.idle();
+            loop {
+                tokio::select! {
+                    _ = &mut idle => break,
+                    read = self.0.read(&mut piece) => assert_ne!(read.expect("reads"), 0),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, over).await.expect("delivered");
     }
-    assert_eq!(scene.gateway.in_flight().user, 2);
-    let mut told = 0;
-    let mut piece = vec![0; 64 << 10];
-    while told < TAIL {
-        told += socket.read(&mut piece).await.expect("the rest");
-    }
-    let over = async {
-        tokio::select! {
-            idle = scene.gateway.idle() => { let _ = idle; }
-            // The last of it may have come since.
-            () = async { while socket.read(&mut piece).await.is_ok_and(|read| read > 0) {} } => {}
+}
+
+/// The same over HTTP/2, of a reply that is longer than a stream's buffer, of a short one behind it, and of
+/// many short ones, which the server takes at once and cannot send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
+    for paths in [vec!["/tail", "/origin"], vec!["/piece"; 50], vec!["/trailers"; 50]] {
+        let scene = Scene::narrow(By::Ours);
+        let mut client = ByHand::connect(scene.address).await;
+        let mut turns = 0;
+        // What fills the sockets goes before, so that what comes is not sent.
+        client.get(1, "/tail").await;
+        scene.in_flight(1).await;
+        for (stream, path) in (3..).step_by(2).zip(&paths) {
+            client.get(stream, path).await;
+            turns += 1;
+            scene.in_flight(1 + turns).await;
         }
-    };
-    tokio::time::timeout(PATIENCE, over).await.expect("delivered");
-    assert_eq!(scene.gateway.in_flight().user, 0);
+        scene.close();
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scene.gateway.in_flight().user, 1 + turns, "{paths:?}");
+        client.reads_until_idle(&scene.gateway).await;
+    }
 }
 
 /// Around the whole app, the layer leaves the routes alone that undo a drain.
