@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::http::StatusCode;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -288,6 +288,44 @@ impl Outbox {
         waiting.ended = true;
         drop(waiting);
         drop(gone);
+    }
+}
+
+/// A request's body that is waited for no longer than it may take: from when it was asked for its next
+/// piece and had none, and not while nobody asks.
+pub(super) struct PatientBody {
+    pub(super) body: Incoming,
+    pub(super) patience: Duration,
+    /// While the next piece is waited for.
+    pub(super) waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for PatientBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        // What has come counts, however long it was left there.
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waits = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let patience = self.patience;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(waits.as_mut().poll(cx));
+        let slow = io::Error::new(io::ErrorKind::TimedOut, "the client sends no more of the body");
+        Poll::Ready(Some(Err(slow.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

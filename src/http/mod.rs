@@ -23,6 +23,12 @@
 //! | `wait` | drain | answer once it is quiesced, within so many seconds; else the request is taken back |
 //! | `idle_is_enough` | drain | of `wait`: an idle reading will do |
 //!
+//! Whoever hangs up while he waits has his request taken back, as soon as the server notices: hyper does not
+//! where he has sent bytes beyond his request, and then the lease ends it.
+//!
+//! Of principals that share a home, each by a router of its own, two may still take one free holder in the
+//! same instant: let one router serve them.
+//!
 //! 200 says that it is done: of a drain with `wait`, that acting is safe until `safe_until`; without, that
 //! the gate is closed (`draining`), or that the request is in place and no living gateway has confirmed
 //! it yet (`pending`). Whatever did not come to what was ordered has another status: 400 (no order), 401,

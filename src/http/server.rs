@@ -22,9 +22,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
-use tower_http::timeout::TimeoutBody;
 
-use super::body::{Delivering, Outbox, PIECE_BYTES_MAX};
+use super::body::{Delivering, Outbox, PIECE_BYTES_MAX, PatientBody};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::ShutdownCause;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -80,9 +79,12 @@ impl Server {
     }
 
     /// How long a client may take over what only he can do: send the head of a request, come back on a
-    /// connection that he keeps, send the next piece of a body, read something of a reply that waits for
-    /// him, answer a ping. 30 seconds unless told otherwise. Whoever takes longer is cut off, and his turn
-    /// is over: else it would be his to decide whether a drain ever ends.
+    /// connection that he keeps, send the next piece of a body, answer a ping. 30 seconds unless told
+    /// otherwise. Whoever takes longer is cut off, and his turn is over: else it would be his to decide
+    /// whether a drain ever ends.
+    ///
+    /// For reading a reply he has ten times as long, since an operating system tells of room in its send
+    /// buffer only when much of it was read: over some kilobytes a second nobody is cut off by default.
     ///
     /// Over HTTP/2 a client that reads, and grants one reply no window, is not told from one that is
     /// busy: a shutdown's deadline ends that.
@@ -182,7 +184,11 @@ impl Connection {
     {
         let outbox = Outbox::new();
         let asked = Arc::new(AtomicBool::new(false));
-        let io = Delivering::new(TokioIo::new(io), outbox.clone(), self.patience);
+        let io = Delivering::new(
+            TokioIo::new(io),
+            outbox.clone(),
+            self.patience.saturating_mul(10).min(PATIENCE_MAX),
+        );
         let patience = self.patience;
         let app = Entering { app, outbox: outbox.clone(), asked: Arc::clone(&asked), patience };
         let service = TowerToHyperService::new(app);
@@ -231,7 +237,7 @@ impl<S: Service<Request<Body>>> Service<Request<Incoming>> for Entering<S> {
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
-            Body::new(TimeoutBody::new(self.patience, body))
+            Body::new(PatientBody { body, patience: self.patience, waits: None })
         };
         self.app.call(Request::from_parts(parts, body))
     }

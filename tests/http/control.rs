@@ -65,6 +65,11 @@ impl Scene {
     }
 }
 
+/// What never comes is a failure, and not a hang.
+async fn in_time<T>(coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, coming).await.expect("in time")
+}
+
 async fn ask(router: &Router, request: Request<Body>) -> Reply {
     let reply = tokio::time::timeout(PATIENCE, router.clone().oneshot(request));
     Reply::of(reply.await.expect("in time").expect("infallible")).await
@@ -208,7 +213,7 @@ async fn waiting_answers_with_a_promise() {
         let mut changes = scene.gateway.changes();
         let order = json!({ "holder": "ci", "lease_s": 60, "wait": 20 });
         let (reply, ()) = tokio::join!(scene.post(&order), async {
-            changes.next().await.expect("it closes");
+            in_time(changes.next()).await.expect("it closes");
             drop(turn);
         });
         let said = reply.json();
@@ -258,7 +263,7 @@ async fn a_drain_that_is_lost_while_waiting_is_told() {
         let home = scene.home.clone();
         let order = json!({ "holder": "ci", "wait": 20 });
         let (reply, ()) = tokio::join!(scene.post(&order), async {
-            changes.next().await.expect("it closes");
+            in_time(changes.next()).await.expect("it closes");
             home.cancel_drain(&ci).expect("removes");
         });
         let said = reply.json();
@@ -279,7 +284,7 @@ async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
             reply = scene.post(&order) => panic!("answered: {reply:?}"),
             change = changes.next() => assert!(change.is_some(), "it closes"),
         }
-        let reopened = changes.next().await.expect("it reopens");
+        let reopened = in_time(changes.next()).await.expect("it reopens");
         assert_eq!(reopened.to, tidegate::machine::Phase::Running);
         assert!(!scene.asks());
         drop(turn);
