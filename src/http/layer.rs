@@ -22,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
-use super::body::{How, Outbox, TurnBody, TurnEnding};
+use super::body::{TurnBody, TurnEnding};
+use super::connection::{How, Outbox};
 use super::current::CurrentTurn;
 use super::refusal::Refusal;
 use crate::gate::{Origin, Refused, Wait};

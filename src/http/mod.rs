@@ -67,6 +67,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod control;
 mod current;
 mod layer;

@@ -23,7 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::body::{Delivering, Outbox, PIECE_BYTES_MAX, PatientBody};
+use super::body::PIECE_BYTES_MAX;
+use super::connection::{Delivering, Outbox, PatientBody};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::ShutdownCause;
 use crate::sync::{Arc, AtomicBool, Ordering};
