@@ -142,13 +142,41 @@ impl Outbox {
     }
 }
 
+/// How long a client is waited for, each time anew.
+pub(super) struct Patience {
+    at_most: Duration,
+    /// While he is waited for.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub(super) fn new(at_most: Duration) -> Patience {
+        Patience { at_most, waits: None }
+    }
+
+    /// What was `polled`, or that he took too long over it.
+    fn bear<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<T>,
+        too_long: &'static str,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(it) = polled {
+            self.waits = None;
+            return Poll::Ready(Ok(it));
+        }
+        let at_most = self.at_most;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(at_most)));
+        ready!(waits.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_long)))
+    }
+}
+
 /// A request's body that is waited for no longer than it may take: from when it was asked for its next
 /// piece and had none, and not while nobody asks.
 pub(super) struct PatientBody {
     pub(super) body: Incoming,
-    pub(super) patience: Duration,
-    /// While the next piece is waited for.
-    pub(super) waits: Option<Pin<Box<Sleep>>>,
+    pub(super) patience: Patience,
 }
 
 impl HttpBody for PatientBody {
@@ -159,16 +187,13 @@ impl HttpBody for PatientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Self { body, patience } = &mut *self;
         // What has come counts, however long it was left there.
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.waits = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        let frame = Pin::new(body).poll_frame(cx);
+        match ready!(patience.bear(cx, frame, "the client sends no more of the body")) {
+            Ok(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            Err(too_long) => Poll::Ready(Some(Err(too_long.into()))),
         }
-        let patience = self.patience;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(waits.as_mut().poll(cx));
-        let slow = io::Error::new(io::ErrorKind::TimedOut, "the client sends no more of the body");
-        Poll::Ready(Some(Err(slow.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -185,9 +210,7 @@ impl HttpBody for PatientBody {
 pub(super) struct Delivering<Io> {
     io: Io,
     outbox: Outbox,
-    patience: Duration,
-    /// While a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl<Io> Drop for Delivering<Io> {
@@ -197,8 +220,8 @@ impl<Io> Drop for Delivering<Io> {
 }
 
 impl<Io> Delivering<Io> {
-    pub(super) fn new(io: Io, outbox: Outbox, patience: Duration) -> Delivering<Io> {
-        Delivering { io, outbox, patience, stalled: None }
+    pub(super) fn new(io: Io, outbox: Outbox, patience: Patience) -> Delivering<Io> {
+        Delivering { io, outbox, patience }
     }
 
     /// What came of a write: it must not wait for ever.
@@ -208,14 +231,8 @@ impl<Io> Delivering<Io> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         self.outbox.is_blocked(written.is_pending());
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+        let written = self.patience.bear(cx, written, "the client does not read");
+        written.map(|written| written.and_then(|written| written))
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::body::PIECE_BYTES_MAX;
-use super::connection::{Delivering, Outbox, PatientBody};
+use super::connection::{Delivering, Outbox, Patience, PatientBody};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::ShutdownCause;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -185,12 +185,9 @@ impl Connection {
     {
         let outbox = Outbox::new();
         let asked = Arc::new(AtomicBool::new(false));
-        let io = Delivering::new(
-            TokioIo::new(io),
-            outbox.clone(),
-            self.patience.saturating_mul(10).min(PATIENCE_MAX),
-        );
         let patience = self.patience;
+        let reads = Patience::new(patience.saturating_mul(10).min(PATIENCE_MAX));
+        let io = Delivering::new(TokioIo::new(io), outbox.clone(), reads);
         let app = Entering { app, outbox: outbox.clone(), asked: Arc::clone(&asked), patience };
         let service = TowerToHyperService::new(app);
         let connection = self.protocol.serve_connection_with_upgrades(io, service);
@@ -198,7 +195,7 @@ impl Connection {
         let mut connection = pin!(poll_fn(|cx| outbox.around(cx, |cx| watched.as_mut().poll(cx))));
         // The protocol's own timer runs once it knows which protocol it is: whoever sends nothing at all,
         // or the beginning of a preface, would stay for ever.
-        let served = match timeout(self.patience, &mut connection).await {
+        let served = match timeout(patience, &mut connection).await {
             Ok(served) => served,
             // Relaxed: it says nothing of any other memory.
             Err(_) if asked.load(Ordering::Relaxed) => connection.await,
@@ -238,7 +235,7 @@ impl<S: Service<Request<Body>>> Service<Request<Incoming>> for Entering<S> {
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
-            Body::new(PatientBody { body, patience: self.patience, waits: None })
+            Body::new(PatientBody { body, patience: Patience::new(self.patience) })
         };
         self.app.call(Request::from_parts(parts, body))
     }
