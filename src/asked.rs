@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
@@ -57,6 +57,14 @@ pub struct Safe {
     pub left: Duration,
     /// By the wall clock, for people; `None` beyond its years.
     pub until: Option<DateTime<Utc>>,
+}
+
+impl Safe {
+    /// [`until`](Safe::until) as it is told: to the millisecond, in UTC.
+    #[must_use]
+    pub fn until_text(&self) -> Option<String> {
+        self.until.map(|until| until.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
 }
 
 /// The goal is not reached, and why.

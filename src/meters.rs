@@ -44,27 +44,27 @@ mod imp {
     impl Meters {
         pub(crate) fn of(kind: &str) -> Meters {
             describe();
-            let of = |kind: &str| kind.to_owned();
-            let admitted = |origin| ::metrics::counter!("tidegate_admitted_total", "gateway" => of(kind), "origin" => origin);
-            let in_flight = |origin| ::metrics::gauge!("tidegate_in_flight", "gateway" => of(kind), "origin" => origin);
+            let kind = || kind.to_owned();
+            let admitted = |origin| ::metrics::counter!("tidegate_admitted_total", "gateway" => kind(), "origin" => origin);
+            let in_flight = |origin| ::metrics::gauge!("tidegate_in_flight", "gateway" => kind(), "origin" => origin);
             let refused = |denied: Denied| {
                 let reason = denied.word();
-                let counter = ::metrics::counter!("tidegate_refused_total", "gateway" => of(kind), "reason" => reason);
+                let counter = ::metrics::counter!("tidegate_refused_total", "gateway" => kind(), "reason" => reason);
                 (denied, counter)
             };
             let phase = |phase: Phase| {
                 let word = phase.word();
-                (phase, ::metrics::gauge!("tidegate_phase", "gateway" => of(kind), "phase" => word))
+                (phase, ::metrics::gauge!("tidegate_phase", "gateway" => kind(), "phase" => word))
             };
             Meters {
                 admitted: ["user", "internal"].map(admitted),
                 in_flight: ["user", "internal"].map(in_flight),
                 refused: Denied::ALL.map(refused),
                 phases: Phase::ALL.into_iter().map(phase).collect(),
-                drains: ::metrics::counter!("tidegate_drains_total", "gateway" => of(kind)),
-                drain_duration: ::metrics::histogram!("tidegate_drain_duration_seconds", "gateway" => of(kind)),
-                watcher_errors: ::metrics::counter!("tidegate_watcher_errors_total", "gateway" => of(kind)),
-                lease_left: ::metrics::gauge!("tidegate_lease_left_seconds", "gateway" => of(kind)),
+                drains: ::metrics::counter!("tidegate_drains_total", "gateway" => kind()),
+                drain_duration: ::metrics::histogram!("tidegate_drain_duration_seconds", "gateway" => kind()),
+                watcher_errors: ::metrics::counter!("tidegate_watcher_errors_total", "gateway" => kind()),
+                lease_left: ::metrics::gauge!("tidegate_lease_left_seconds", "gateway" => kind()),
             }
         }
 

@@ -18,7 +18,7 @@ use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,7 +28,6 @@ use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
 use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, PAUSE, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::home::Observation;
 use crate::order::{Order, Terms};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
@@ -228,7 +227,7 @@ impl Control {
     async fn cancel(&self, principal: &Principal, holder: Holder) -> Result<Cancelled, Failure> {
         let signer = principal.clone();
         self.off_the_workers(&self.orders, move |place| {
-            let cancelled = permit(&signer, &holder, &place.observe())
+            let cancelled = permit(&signer, &holder, place)
                 .and_then(|()| Cancelled::of(&place.cancel(&holder)));
             audit(&signer, "cancel", &holder, None, cancelled.as_ref().err());
             cancelled
@@ -238,17 +237,17 @@ impl Control {
 }
 
 fn begin(place: &Place, signer: &Principal, terms: &Terms) -> Result<DrainRequested, Failure> {
-    permit(signer, &terms.holder, &place.observe())?;
+    permit(signer, &terms.holder, place)?;
     place.begin(&terms.request(signer.name())).map_err(|error| {
-        let failure = Failure::not_begun(&error);
-        match (error, terms.wait) {
-            // Whoever waits and is told that it failed will not come back for it.
-            (ControlError::NotDurable { request_id: Some(id), .. }, Some(_)) => {
-                let gone = place.cancel_request(&terms.holder, &id).is_ok();
-                failure.whose_request_stands(!gone)
-            }
-            _ => failure,
+        let mut failure = Failure::not_begun(&error);
+        // Whoever waits and is told that it failed will not come back for it.
+        if let (ControlError::NotDurable { request_id: Some(id), .. }, Some(_)) =
+            (error, terms.wait)
+        {
+            let gone = take_back(place, signer, &terms.holder, &id);
+            failure.problem.stands = Some(!gone);
         }
+        failure
     })
 }
 
@@ -301,25 +300,21 @@ fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bo
 
 /// Whether the principal may touch what this holder asks.
 // Property: TG-S7 owner_release.
-fn permit(
-    principal: &Principal,
-    holder: &Holder,
-    observation: &Observation,
-) -> Result<(), Failure> {
+fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), Failure> {
     let Holder::Named(name) = holder else { return Ok(()) };
-    let signed_for = |request: &DrainRequested| request.principal() == Some(principal.name());
-    let mut live = observation
-        .requests()
-        .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
     if principal.has(Scope::DrainAny) {
         return Ok(());
     }
+    let observation = place.observe();
     if let Some(error) = observation.unseen_of(holder) {
         // Whose it is cannot be told, so it is taken to be nobody's who asks.
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         return Err(Failure::new(status, "unseen", error.to_string()));
     }
-    if live.all(|(_, _, request)| signed_for(request)) {
+    let mut live = observation
+        .requests()
+        .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
+    if live.all(|(_, _, request)| request.principal() == Some(principal.name())) {
         return Ok(());
     }
     let detail = format!(
@@ -381,14 +376,10 @@ const AUDIT: &str = "tidegate::audit";
     security(("bearer" = ["drain"])),
     tag = "drain"
 )]
-pub(super) async fn drain(State(control): State<Arc<Control>>, request: Request) -> Response {
-    match answer(&control, request).await {
-        Ok(answer) => answer,
-        Err(failure) => failure.into_response(),
-    }
-}
-
-async fn answer(control: &Control, request: Request) -> Result<Response, Failure> {
+pub(super) async fn drain(
+    State(control): State<Arc<Control>>,
+    request: Request,
+) -> Result<Response, Failure> {
     // Before a byte of the body is read.
     let principal = control.authenticate(request.headers()).await?;
     if !principal.has(Scope::Drain) {

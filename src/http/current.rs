@@ -57,8 +57,8 @@ impl CurrentTurn {
     }
 }
 
-/// The request is no turn: no [`GateLayer`](super::GateLayer) let it in, or it was classified as none. A mistake of the
-/// program's, answered 500.
+/// The request is no turn: no [`GateLayer`](super::GateLayer) let it in, or it was classified as none. A
+/// mistake of the program's, answered 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this request is no turn: put the route behind a GateLayer, or take an Option of the turn")]
 pub struct NotInATurn;

@@ -84,7 +84,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use crate::gateway::Gateway;
@@ -154,7 +153,7 @@ fn router<S: Clone + Send + Sync + 'static>(control: Control) -> Router<S> {
         .with_state(Arc::new(control))
 }
 
-pub(crate) async fn no_such_method(request: Request) -> Response {
+async fn no_such_method(request: Request) -> Failure {
     let detail = format!("{} is not for {}", request.uri().path(), request.method());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail).into_response()
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
 }

@@ -79,9 +79,7 @@ impl Waited {
             idle: Some(true),
             safe_until_uptime_ms: safe.map(|safe| millis(safe.until_uptime)),
             safe_for_s: safe.map(|safe| safe.left.as_secs_f64()),
-            safe_until: safe
-                .and_then(|safe| safe.until)
-                .map(|until| until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+            safe_until: safe.and_then(|safe| safe.until_text()),
         }
     }
 }
@@ -136,10 +134,11 @@ impl Cancelled {
             ControlError::NotDurable { .. } => "not_durable",
             _ => "not_cancelled",
         };
-        let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code, error.to_string());
-        let (action, was_draining) = (Some("cancel"), Some(was_draining));
-        let problem = Problem { ok: Some(ok), action, was_draining, ..failure.problem };
-        Err(Failure { problem, ..failure })
+        let mut failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code, error.to_string());
+        failure.problem.ok = Some(ok);
+        failure.problem.action = Some("cancel");
+        failure.problem.was_draining = Some(was_draining);
+        Err(failure)
     }
 }
 
@@ -239,29 +238,17 @@ impl Failure {
             ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "not_begun"),
         };
-        let failure = Failure::new(status, code, error.to_string());
-        let request_id = match error {
-            ControlError::NotDurable { request_id, .. } => request_id.clone(),
-            _ => None,
-        };
-        // What is in place but not durable closes the gate all the same: that is no "not draining".
-        let not_durable = matches!(error, ControlError::NotDurable { .. });
-        Failure {
-            problem: Problem {
-                ok: Some(false),
-                action: Some("drain"),
-                draining: (!not_durable).then_some(false),
-                stands: not_durable.then_some(true),
-                request_id,
-                ..failure.problem
-            },
-            ..failure
+        let mut failure = Failure::new(status, code, error.to_string());
+        failure.problem.ok = Some(false);
+        failure.problem.action = Some("drain");
+        if let ControlError::NotDurable { request_id, .. } = error {
+            // What is in place but not durable closes the gate all the same: that is no "not draining".
+            failure.problem.request_id.clone_from(request_id);
+            failure.problem.stands = Some(true);
+        } else {
+            failure.problem.draining = Some(false);
         }
-    }
-
-    /// The same, where it has come out whether the request stands.
-    pub(super) fn whose_request_stands(self, stands: bool) -> Failure {
-        Failure { problem: Problem { stands: Some(stands), ..self.problem }, ..self }
+        failure
     }
 
     /// Of a drain that was begun, and did not come to what was asked.
@@ -274,18 +261,13 @@ impl Failure {
             Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         let rest = if stands { "the request stays" } else { "the request is gone" };
-        let failure = Failure::new(status, code, format!("{missed}; {rest}"));
-        Failure {
-            problem: Problem {
-                ok: Some(false),
-                action: Some("drain"),
-                draining: Some(false),
-                request_id: request.request_id().map(str::to_owned),
-                stands: Some(stands),
-                ..failure.problem
-            },
-            ..failure
-        }
+        let mut failure = Failure::new(status, code, format!("{missed}; {rest}"));
+        failure.problem.ok = Some(false);
+        failure.problem.action = Some("drain");
+        failure.problem.draining = Some(false);
+        failure.problem.request_id = request.request_id().map(str::to_owned);
+        failure.problem.stands = Some(stands);
+        failure
     }
 }
 

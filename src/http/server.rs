@@ -3,7 +3,7 @@
 //!
 //! While a shutdown waits for its turns the server goes on accepting: whoever comes is refused in words, a
 //! load balancer reads from `/readyz` that it is to go elsewhere, and a control plane still reads the
-//! status. Connections at rest are closed at once, the others after their reply.
+//! status. Once it was asked to end, connections at rest are closed at once, the others after their reply.
 
 use std::convert::Infallible;
 use std::future::poll_fn;

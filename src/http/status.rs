@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -150,16 +150,16 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     security((), ("bearer" = [])),
     tag = "status"
 )]
-pub(super) async fn status(State(control): State<Arc<Control>>, headers: HeaderMap) -> Response {
-    let answer = async {
-        let given = headers.contains_key(header::AUTHORIZATION);
-        if given {
-            control.authenticate(&headers).await?;
-        }
-        let reading = control.reading().await?;
-        Ok::<_, Failure>(json(StatusCode::OK, &StatusReply::of(&reading, given)))
-    };
-    answer.await.unwrap_or_else(IntoResponse::into_response)
+pub(super) async fn status(
+    State(control): State<Arc<Control>>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let given = headers.contains_key(header::AUTHORIZATION);
+    if given {
+        control.authenticate(&headers).await?;
+    }
+    let reading = control.reading().await?;
+    Ok(json(StatusCode::OK, &StatusReply::of(&reading, given)))
 }
 
 /// For whoever balances load and restarts what is dead: `GET /healthz` is 200 as long as the process

@@ -377,9 +377,7 @@ fn tell_reached(
         quiesced,
         safe_until_uptime_ms: safe.and_then(|it| it.until_uptime.as_millis().try_into().ok()),
         safe_for_s: safe.map(|it| it.left.as_secs_f64()),
-        safe_until: safe
-            .and_then(|it| it.until)
-            .map(|until| until.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)),
+        safe_until: safe.and_then(|it| it.until_text()),
     };
     let text = match (&reply.safe_until, reply.safe_for_s) {
         (Some(until), Some(seconds)) => {
