@@ -2,8 +2,9 @@
 
 #![cfg(feature = "test-util")]
 
-use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+#[path = "support/kept_log.rs"]
+mod kept_log;
+
 use std::time::Duration;
 
 use tidegate::epoch::{ManualClock, Now};
@@ -11,42 +12,12 @@ use tidegate::home::Home;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                let _ = write!(self.0, "{}={value:?} ", field.name());
-            }
-        }
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().expect("not poisoned").push(text.0);
-    }
-}
+use kept_log::KeptLog;
 
 #[test]
 fn an_expiry_is_logged_once_and_a_cancel_by_force_with_who_and_what() {
-    let log = Log::default();
-    tracing::subscriber::set_global_default(log.clone()).expect("the only one");
-    let lines = |what: &str| {
-        let lines = log.0.lock().expect("not poisoned");
-        lines.iter().filter(|line| line.contains(what)).cloned().collect::<Vec<_>>()
-    };
+    let log = KeptLog::install();
+    let lines = |what: &str| log.lines(what);
     let dir = tempfile::tempdir().expect("temp dir");
     let clock = ManualClock::at(Now::by_system());
     let gateway =

@@ -1,7 +1,6 @@
 //! The drain endpoint: what it answers, in process and apart, and what it does.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +15,7 @@ use tidegate::{Gateway, Origin};
 use tower::ServiceExt;
 
 use super::client::{OPERATORS, OTHERS, PATIENCE, Reply, SECRET, verifier};
+use super::kept_log::KeptLog;
 
 /// A gateway with a home, and the router that speaks for it.
 struct Scene {
@@ -438,55 +438,21 @@ async fn a_body_that_never_comes_is_given_up() {
 /// The principal signs, and stands in the line of every begin and cancel, done or refused.
 #[tokio::test(flavor = "current_thread")]
 async fn who_did_what_is_told_in_one_line_each() {
-    let log = AuditLog::default();
-    let lines = Arc::clone(&log.lines);
-    tracing::subscriber::set_global_default(log).expect("the only one");
+    let log = KeptLog::install();
     let scene = Scene::here();
     scene.post(&json!({ "holder": "audited" })).await;
     scene.post_as(OTHERS, r#"{"action":"cancel","holder":"audited"}"#).await;
     scene.post(&json!({ "action": "cancel", "holder": "audited" })).await;
-    let lines = lines.lock().expect("not poisoned");
-    let told: Vec<&String> = lines.iter().filter(|line| line.contains("holder=audited")).collect();
+    let told = log.lines("holder=audited");
     assert_eq!(told.len(), 3, "{told:#?}");
     let names = |line: &str, by: &str, action: &str| {
         line.contains(&format!("principal={by:?}")) && line.contains(&format!("action={action:?}"))
     };
-    assert!(names(told[0], "drain-control", "drain"), "{}", told[0]);
+    assert!(names(&told[0], "drain-control", "drain"), "{}", told[0]);
     assert!(told[0].contains("request_id="), "{}", told[0]);
-    assert!(names(told[1], "other", "cancel") && told[1].contains("status=403"), "{}", told[1]);
-    assert!(names(told[2], "drain-control", "cancel"), "{}", told[2]);
-    assert!(lines.iter().all(|line| !line.contains(SECRET) && !line.contains(OTHERS)));
-}
-
-/// Keeps every line, of all threads.
-#[derive(Default)]
-struct AuditLog {
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl tracing::Subscriber for AuditLog {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                use std::fmt::Write;
-                let _ = write!(self.0, "{}={value:?} ", field.name());
-            }
-        }
-        let mut text = Text(format!("{} ", event.metadata().target()));
-        event.record(&mut text);
-        self.lines.lock().expect("not poisoned").push(text.0);
-    }
+    assert!(names(&told[1], "other", "cancel") && told[1].contains("status=403"), "{}", told[1]);
+    assert!(names(&told[2], "drain-control", "cancel"), "{}", told[2]);
+    assert!(log.lines(SECRET).is_empty() && log.lines(OTHERS).is_empty());
 }
 
 /// A runtime that is torn down with somebody waiting neither aborts the process nor leaves his drain.

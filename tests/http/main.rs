@@ -7,6 +7,8 @@ mod auth;
 mod client;
 mod control;
 mod hostile;
+#[path = "../support/kept_log.rs"]
+mod kept_log;
 mod layer;
 #[cfg(feature = "cli")]
 mod live_gate;

@@ -1,0 +1,51 @@
+//! A logger that keeps every line, of all threads, for tests of what is told. A logger is the process's, so
+//! one test of a process can have it.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+#[derive(Clone, Default)]
+pub struct KeptLog(Arc<Mutex<Vec<String>>>);
+
+impl KeptLog {
+    /// Keeps what is logged from now on.
+    pub fn install() -> KeptLog {
+        let log = KeptLog::default();
+        tracing::subscriber::set_global_default(log.clone()).expect("the only one");
+        log
+    }
+
+    /// The lines with this in them: the target, and each field as `name=value`.
+    pub fn lines(&self, what: &str) -> Vec<String> {
+        let lines = self.0.lock().expect("not poisoned");
+        lines.iter().filter(|line| line.contains(what)).cloned().collect()
+    }
+}
+
+impl Subscriber for KeptLog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        struct Text(String);
+        impl Visit for Text {
+            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                let _ = write!(self.0, "{}={value:?} ", field.name());
+            }
+        }
+        let mut text = Text(format!("{} ", event.metadata().target()));
+        event.record(&mut text);
+        self.0.lock().expect("not poisoned").push(text.0);
+    }
+}
