@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod control;
+mod delivery;
 mod hostile;
 #[path = "../support/kept_log.rs"]
 mod kept_log;
@@ -13,5 +14,6 @@ mod layer;
 #[cfg(feature = "cli")]
 mod live_gate;
 mod openapi;
+mod scene;
 mod server;
 mod status;
