@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::body::Body;
 use crate::epoch::{Epoch, Now};
 use crate::error::{ControlError, StartError};
 use crate::holder::{Holder, Slot};
+use crate::json::RawObject;
 use crate::marker::{self, Eyes, Look, RealDisk};
 use crate::reconcile::{Listing, Sighting, Verdict, judge};
 use crate::request::{DrainRequest, Request, Standing};
@@ -340,7 +340,7 @@ impl Home {
     }
 
     /// What stands in the lock's file, if a gateway holds it.
-    fn read_lock(&self) -> Result<Option<Body>, ControlError> {
+    fn read_lock(&self) -> Result<Option<RawObject>, ControlError> {
         let path = self.lock_path();
         let unreadable = |source| ControlError::Unreadable { path: path.clone(), source };
         let mut file = match open_lock(&path, OpenOptions::new().read(true)) {
@@ -519,11 +519,11 @@ fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
     }
 }
 
-fn read_body(file: &mut File) -> Option<Body> {
+fn read_body(file: &mut File) -> Option<RawObject> {
     const OWNER_BYTES_MAX: u64 = 4096;
     let mut bytes = Vec::new();
     file.take(OWNER_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Body::parse(&bytes)
+    RawObject::parse(&bytes)
 }
 
 /// A name nobody else has: 128 bits from the operating system's seed, this process and this instant.

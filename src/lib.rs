@@ -8,7 +8,7 @@ compile_error!(
 );
 
 pub mod asked;
-mod body;
+
 pub mod epoch;
 mod error;
 pub mod gate;
@@ -19,6 +19,7 @@ mod holder;
 pub mod home;
 #[cfg(all(feature = "http", not(tidegate_loom)))]
 pub mod http;
+mod json;
 pub mod lifecycle;
 pub mod machine;
 #[cfg(not(tidegate_loom))]
@@ -35,7 +36,6 @@ mod sync;
 #[cfg(not(tidegate_loom))]
 mod watcher;
 
-pub use body::Body;
 pub use error::{ControlError, StartError};
 pub use gate::{Origin, Refused, Turn, Wait};
 #[cfg(not(tidegate_loom))]
@@ -43,3 +43,4 @@ pub use gateway::{
     Builder, Change, Changes, Ended, Ending, Gateway, Idle, LabelledTurn, NotQuiesced, Quiesced,
     Receipt,
 };
+pub use json::RawObject;

@@ -13,8 +13,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::body::Body;
 use crate::holder::{Holder, NotAHolder};
+use crate::json::RawObject;
 use crate::request::{DEFAULT_LEASE, DrainRequest};
 
 /// Nobody is kept waiting for an answer longer than this: one hour.
@@ -130,7 +130,7 @@ impl Order {
     /// [`BadOrder`], which says what is wrong.
     // Property: TG-S14 receipt_is_true.
     pub fn parse(bytes: &[u8]) -> Result<Order, BadOrder> {
-        let body = if bytes.is_empty() { Body::default() } else { object(bytes)? };
+        let body = if bytes.is_empty() { RawObject::default() } else { object(bytes)? };
         match action(&body).as_str() {
             "drain" => Fields::of(&body)?.terms().map(Order::Drain),
             // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
@@ -165,16 +165,16 @@ impl CancelTold {
     }
 }
 
-fn object(bytes: &[u8]) -> Result<Body, BadOrder> {
-    Body::parse(bytes).ok_or_else(|| {
-        let error = serde_json::from_slice::<Body>(bytes).err();
+fn object(bytes: &[u8]) -> Result<RawObject, BadOrder> {
+    RawObject::parse(bytes).ok_or_else(|| {
+        let error = serde_json::from_slice::<RawObject>(bytes).err();
         let reason = error.map_or_else(|| "it is not text".to_owned(), |error| error.to_string());
         BadOrder::Unreadable { reason }
     })
 }
 
 /// The action, spelled as the original compares it: trimmed, in lower case, and whatever it is made of.
-fn action(body: &Body) -> String {
+fn action(body: &RawObject) -> String {
     let given = match body.text("action") {
         None => "drain".to_owned(),
         Some(raw) => match body.string("action") {
@@ -197,7 +197,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(body: &Body) -> Result<Fields, BadOrder> {
+    fn of(body: &RawObject) -> Result<Fields, BadOrder> {
         let name: Option<String> = field(body, "holder", "the name of a holder, as a string")?;
         let flag = |name| field::<bool>(body, name, "true or false");
         let a_year = "a number of seconds, from 1 to 31622400, a year";
@@ -244,7 +244,7 @@ impl Fields {
 }
 
 fn seconds(
-    body: &Body,
+    body: &RawObject,
     name: &'static str,
     expected: &'static str,
     range: RangeInclusive<Duration>,
@@ -255,7 +255,7 @@ fn seconds(
 }
 
 fn field<T: serde::de::DeserializeOwned>(
-    body: &Body,
+    body: &RawObject,
     name: &'static str,
     expected: &'static str,
 ) -> Result<Option<T>, BadOrder> {

@@ -15,8 +15,8 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::body::Body;
 use crate::epoch::{Epoch, Now, millis};
+use crate::json::RawObject;
 use crate::machine::Terms;
 use crate::reconcile::LeaseEnd;
 
@@ -160,7 +160,7 @@ fn whole_milliseconds(duration: Duration) -> Duration {
 /// What a marker says, unknown fields included.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
-    body: Body,
+    body: RawObject,
     epoch: Option<String>,
     terms: Terms,
     principal: Option<String>,
@@ -199,7 +199,7 @@ impl Request {
     #[must_use]
     // Property: TG-S10 fail_safe.
     pub fn parse(bytes: &[u8]) -> Request {
-        let body = Body::parse(bytes).unwrap_or_default();
+        let body = RawObject::parse(bytes).unwrap_or_default();
         Request {
             epoch: body.truthy_text("epoch"),
             terms: Terms {
@@ -226,7 +226,7 @@ impl Request {
 
     /// Every field as it stands in the file, in its order; duplicates as Python reads them.
     #[must_use]
-    pub fn body(&self) -> &Body {
+    pub fn body(&self) -> &RawObject {
         &self.body
     }
 
@@ -349,7 +349,7 @@ impl Request {
 
 /// Seconds, whole or not. What is no number of seconds is no lease: the request then lives until it
 /// is removed, which is what presence means.
-fn lease_of(body: &Body) -> Option<Duration> {
+fn lease_of(body: &RawObject) -> Option<Duration> {
     let seconds = body.read::<f64>("lease_s").filter(|seconds| *seconds >= 0.0)?;
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::body::Body;
 use crate::epoch::{Epoch, Now, millis};
 use crate::gate::Origin;
 use crate::gate::word::{InFlight, Word};
 use crate::holder::Slot;
+use crate::json::RawObject;
 use crate::machine::{Machine, Phase, ShutdownCause};
 use crate::reconcile::{Entry, Listing, Roll};
 use crate::request::{LeaseLeft, Request, Standing, iso};
@@ -464,7 +464,7 @@ impl Status {
 /// A status as a reader finds it: ours or the original's, whole, broken or missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    body: Body,
+    body: RawObject,
     alive: bool,
 }
 
@@ -472,8 +472,8 @@ impl Reading {
     /// What the bytes of a status file say, where `lock` is what stands in the home lock while a
     /// gateway holds it. [`Home::status`](crate::home::Home::status) reads both.
     #[must_use]
-    pub fn new(bytes: &[u8], lock: Option<&Body>) -> Reading {
-        let body = Body::parse(bytes).unwrap_or_default();
+    pub fn new(bytes: &[u8], lock: Option<&RawObject>) -> Reading {
+        let body = RawObject::parse(bytes).unwrap_or_default();
         // A gateway that has just started holds the lock before it has replaced its predecessor's
         // status. What the predecessor said is not what a live gateway says.
         let alive =
@@ -484,13 +484,13 @@ impl Reading {
     /// What a gateway in this process says, which is alive as long as it has not stopped.
     #[cfg(feature = "http")]
     pub(crate) fn of_living(status: &Status) -> Reading {
-        let body = Body::parse(status.to_json().as_bytes()).unwrap_or_default();
+        let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         Reading { body, alive: status.lifecycle != Phase::Stopped.word() }
     }
 
     /// Every field as it stands in the file.
     #[must_use]
-    pub fn body(&self) -> &Body {
+    pub fn body(&self) -> &RawObject {
         &self.body
     }
 
@@ -621,7 +621,7 @@ mod tests {
 
     #[test]
     fn unknown_is_never_idle() {
-        let lock = Body::default();
+        let lock = RawObject::default();
         for broken in [
             "",
             "{",
@@ -637,7 +637,7 @@ mod tests {
 
     #[test]
     fn a_predecessor_s_status_is_not_a_live_one() {
-        let lock = Body::parse(br#"{"pid":2,"incarnation":"new"}"#).expect("parses");
+        let lock = RawObject::parse(br#"{"pid":2,"incarnation":"new"}"#).expect("parses");
         let old = Reading::new(br#"{"gateway_state":"running","incarnation":"old"}"#, Some(&lock));
         assert!(!old.is_alive() && !old.is_drainable());
         let new = Reading::new(br#"{"gateway_state":"running","incarnation":"new"}"#, Some(&lock));

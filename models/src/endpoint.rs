@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use stateright::{Model, Property};
-use tidegate::Body;
+use tidegate::RawObject;
 use tidegate::asked::{Asked, Goal};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
@@ -171,7 +171,7 @@ pub enum Action {
 /// the request stands.
 static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
     let request = Request::parse(br#"{"request_id":"r"}"#);
-    let lock = Body::parse(br#"{"incarnation":"g"}"#);
+    let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
     let (epoch, now) = (Epoch::default(), Now::by_system());
     Phase::ALL.map(|phase| {
         [r"[]", r#"[{"request_id":"r"}]"#].map(|holders| {

@@ -19,7 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
 use stateright::{Model, Property};
-use tidegate::Body;
+use tidegate::RawObject;
 use tidegate::gate::word::Word;
 use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::status::{Condition, Reading, condition, desired_state};
@@ -179,11 +179,11 @@ const STARTS_MAX: usize = 8;
 /// What the shipped reader makes of a status: written by which process, whether it says running, and who
 /// holds the lock, if anybody does.
 static BELIEVED: LazyLock<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = LazyLock::new(|| {
-    let owner = |by: usize| Body::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
+    let owner = |by: usize| RawObject::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
     std::array::from_fn(|by| {
         ["draining", "running"].map(|word| {
             let text = format!(r#"{{"incarnation":"{by}","gateway_state":"{word}"}}"#);
-            let believed = |holder: Option<Body>| {
+            let believed = |holder: Option<RawObject>| {
                 Reading::new(text.as_bytes(), holder.as_ref()).is_drainable()
             };
             std::array::from_fn(|holder| believed(holder.checked_sub(1).and_then(owner)))

@@ -16,7 +16,7 @@ use tidegate::home::{Home, Removed};
 use tidegate::order::CancelTold;
 use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
-use tidegate::{Body, ControlError};
+use tidegate::{ControlError, RawObject};
 
 use wait::{Ended, Interrupt, wait_until};
 
@@ -444,13 +444,13 @@ struct Observed<'a> {
     requested: bool,
     suppressed: bool,
     verdict: &'static str,
-    body: Option<&'a Body>,
+    body: Option<&'a RawObject>,
 }
 
 #[derive(Serialize)]
 struct StatusReply {
     #[serde(flatten)]
-    file: Body,
+    file: RawObject,
     alive: bool,
     busy: bool,
     drainable: bool,

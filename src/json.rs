@@ -15,14 +15,14 @@ use serde_json::value::RawValue;
 
 /// The fields of a file in their order, each as its raw text, so that nothing is lost or reshaped.
 #[derive(Clone, Debug, Default)]
-pub struct Body {
+pub struct RawObject {
     fields: Vec<(String, Box<RawValue>)>,
 }
 
-impl Body {
+impl RawObject {
     /// The object these bytes spell, or `None` where they spell none.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Body> {
+    pub fn parse(bytes: &[u8]) -> Option<RawObject> {
         let text = std::str::from_utf8(bytes).ok()?;
         serde_json::from_str(text).or_else(|_| serde_json::from_str(&quote_non_finite(text))).ok()
     }
@@ -35,7 +35,7 @@ impl Body {
 
     /// The same, but for one field, where it has it.
     #[must_use]
-    pub fn with_flag(mut self, name: &str, value: bool) -> Body {
+    pub fn with_flag(mut self, name: &str, value: bool) -> RawObject {
         let text = if value { "true" } else { "false" };
         if let Some((_, raw)) = self.fields.iter_mut().find(|(key, _)| key == name)
             && let Ok(flag) = RawValue::from_string(text.to_owned())
@@ -79,14 +79,14 @@ impl Body {
     }
 }
 
-impl PartialEq for Body {
+impl PartialEq for RawObject {
     /// The same fields in the same order, spelled the same.
-    fn eq(&self, other: &Body) -> bool {
+    fn eq(&self, other: &RawObject) -> bool {
         self.spelled().eq(other.spelled())
     }
 }
 
-impl Serialize for Body {
+impl Serialize for RawObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.fields.len()))?;
         for (key, raw) in &self.fields {
@@ -96,18 +96,18 @@ impl Serialize for Body {
     }
 }
 
-impl<'de> Deserialize<'de> for Body {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawObject, D::Error> {
         struct Fields;
 
         impl<'de> Visitor<'de> for Fields {
-            type Value = Body;
+            type Value = RawObject;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
                 let mut seen = HashMap::new();
                 let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
                 while let Some((key, raw)) = map.next_entry::<String, Box<RawValue>>()? {
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Body {
                         }
                     }
                 }
-                Ok(Body { fields })
+                Ok(RawObject { fields })
             }
         }
 
