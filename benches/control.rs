@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidegate::home::Home;
-use tidegate::request::{DrainRequest, Holder};
-use tidegate::{Gateway, Origin, marker};
+use tidegate::request::{DrainRequest, Holder, Slot};
+use tidegate::{Gateway, Origin};
 
 /// How often a gate is closed and opened again.
 const REACTIONS: u32 = 300;
@@ -162,7 +162,7 @@ fn looks() {
     let idle = tempfile::tempdir().expect("temp dir");
     let home = Home::at(dir.path());
     home.begin_drain(&DrainRequest::by("bench")).expect("writes");
-    let path = home.marker_path();
+    let (path, absent) = (home.marker_path(), Home::at(idle.path()));
     let start = |path: &Path| Gateway::builder(path).manual().start().expect("starts");
     let (draining, running) = (start(dir.path()), start(idle.path()));
     // Until the directory of named requests is old enough to be told by its times.
@@ -170,10 +170,9 @@ fn looks() {
     draining.reconcile_now();
     running.reconcile_now();
     let mut original = Original::start(dir.path());
-    let absent = Home::at(idle.path()).marker_path();
     let contenders: [(&str, &dyn Fn()); 5] = [
-        ("tidegate: observe a present marker", &|| drop(black_box(marker::observe(&path)))),
-        ("tidegate: observe an absent marker", &|| drop(black_box(marker::observe(&absent)))),
+        ("tidegate: observe a present marker", &|| drop(black_box(home.look_in(&Slot::Shared)))),
+        ("tidegate: observe an absent marker", &|| drop(black_box(absent.look_in(&Slot::Shared)))),
         ("tidegate: a tick of an idle gateway", &|| running.reconcile_now()),
         ("tidegate: a tick of a draining gateway", &|| draining.reconcile_now()),
         ("std: read the same file, and nothing else", &|| drop(black_box(fs::read(&path)))),

@@ -2,10 +2,11 @@
 //! has errors of its own, beside its functions.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::holder::Holder;
 use crate::machine::Phase;
+use crate::request::Request;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,19 @@ pub enum StartError {
         /// The home.
         home: PathBuf,
         /// The other gateway's process, as it wrote it down; in another container it is a pid there.
+        pid: Option<u32>,
+    },
+    /// Somebody holds the home's directory and not its lock file: a gateway whose lock file was removed, or
+    /// another program (F18).
+    #[error(
+        "{} is held by {}, which does not hold the lock file in it: a gateway whose lock file was removed, or another program; stop it first",
+        home.display(),
+        pid.map_or("a process that cannot be seen from here".to_owned(), |pid| format!("process {pid}"))
+    )]
+    HomeHeld {
+        /// The home.
+        home: PathBuf,
+        /// The process, where it can be seen.
         pid: Option<u32>,
     },
     /// The home cannot be used.
@@ -39,13 +53,32 @@ pub enum StartError {
     },
 }
 
-/// Why a request was not begun or cancelled, or a status not read. Unless it says
-/// otherwise, what stood on disk before still stands.
+/// Why a request was not begun or cancelled, or a status not read. Unless it says otherwise, nothing on
+/// disk was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// The request could not be written.
-    #[error("cannot write the drain request {}: {source}; no drain was begun", path.display())]
+    /// There is no such home, so no drain either.
+    #[error(
+        "there is no home at {}: {source}; check the path: nothing was changed",
+        path.display()
+    )]
+    NoHome {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The home cannot be opened.
+    #[error("cannot open the home {}: {source}; nothing was changed", path.display())]
+    Home {
+        /// The home.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The request could not be written. A drain that was begun before still stands.
+    #[error("cannot write the drain request {}: {source}; nothing was changed", path.display())]
     NotWritten {
         /// The request's file.
         path: PathBuf,
@@ -61,11 +94,14 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The request is in place, or gone, but may not survive a power loss.
-    #[error("cannot make the change of {} durable: {source}; repeat it", path.display())]
+    #[error(
+        "{} was changed but not synced to disk: {source}; run the command again",
+        path.display()
+    )]
     NotDurable {
         /// The directory that could not be synced.
         path: PathBuf,
-        /// The request that may be in place, where one was made: for who would rather take it back.
+        /// The request that may be in place, where one was made: for a caller that would rather remove it.
         request_id: Option<String>,
         /// Why.
         source: io::Error,
@@ -115,4 +151,39 @@ pub enum ControlError {
         /// Its phase.
         phase: Phase,
     },
+}
+
+impl StartError {
+    /// A home that cannot be opened.
+    pub(crate) fn of_home(error: ControlError) -> StartError {
+        match error {
+            ControlError::NoHome { path, source } | ControlError::Home { path, source } => {
+                StartError::Home { path, source }
+            }
+            other => StartError::Home { path: PathBuf::new(), source: io::Error::other(other) },
+        }
+    }
+}
+
+impl ControlError {
+    /// A home that cannot be opened.
+    pub(crate) fn of_home(path: &Path, source: io::Error) -> ControlError {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                ControlError::NoHome { path, source }
+            }
+            _ => ControlError::Home { path, source },
+        }
+    }
+
+    /// A change of this directory that could not be synced.
+    pub(crate) fn not_durable(
+        path: &Path,
+        request: Option<&Request>,
+        source: io::Error,
+    ) -> ControlError {
+        let request_id = request.and_then(Request::request_id).map(str::to_owned);
+        ControlError::NotDurable { path: path.to_owned(), request_id, source }
+    }
 }

@@ -264,10 +264,10 @@ impl Gateway {
         self.wait_until(move || gateway.handle.shared.look_ended())
     }
 
-    /// What [`Home`](crate::home::Home) tells of a home, for a gateway that may have none.
+    /// What this holder asks: what a home would show, for a gateway that may have none.
     #[cfg(feature = "http")]
-    pub(crate) fn observe(&self) -> crate::home::Observation {
-        self.handle.shared.observe()
+    pub(crate) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
+        self.handle.shared.observe_holder(holder)
     }
 
     #[cfg(feature = "http")]

@@ -4,11 +4,13 @@
 
 #[cfg(not(unix))]
 compile_error!(
-    "tidegate needs a Unix: its home lock is flock(2) and its marker file is opened without following links"
+    "tidegate needs a Unix: its home is locked, and its files are opened without following links"
 );
 
 pub mod asked;
-
+#[cfg(not(tidegate_loom))]
+pub mod control;
+pub mod disk;
 pub mod epoch;
 mod error;
 pub mod gate;
@@ -19,6 +21,7 @@ mod holder;
 pub mod home;
 #[cfg(all(feature = "http", not(tidegate_loom)))]
 pub mod http;
+mod id;
 mod json;
 pub mod lifecycle;
 pub mod machine;

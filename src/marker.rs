@@ -3,50 +3,57 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but his own.
-//! * **TG-S12 no_torn_request**: a writer makes a whole file beside the place, syncs it, renames it
-//!   over and syncs the directory, so a reader sees a whole request or none, and an acknowledged begin
+//! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but its own.
+//! * **TG-S12 no_torn_request**: a writer makes a whole file in the same directory, syncs it, gives it its
+//!   name and syncs the directory, so a reader sees a whole request or none, and an acknowledged begin
 //!   or cancel survives power loss. A renewal removes the old request after the new one is durable, and
-//!   takes the new one back where the old one had been cancelled meanwhile.
+//!   removes the new one again where the old one had been cancelled meanwhile.
 //! * Nothing at a request's name is followed, waited for or read without bound: a FIFO hung the
-//!   original for good (U33), a symlink had it overwrite somebody else's file (U37).
+//!   original for good (U33), a symlink had it overwrite somebody else's file (U37). Nor is the directory
+//!   of requests: it is opened once, and used by its handle.
 
-mod disk;
 mod scan;
 mod sweep;
 
 #[cfg(test)]
 mod crash_tests;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
 
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
-
+use crate::disk::{Access, Disk, Kind, Stat};
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::Home;
+use crate::home::{Name, OpenHome};
+use crate::id::fresh_id;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 
-pub(crate) use disk::RealDisk;
-pub use disk::{DEFAULT_MODE, Disk};
-pub(crate) use scan::{Eyes, Look, Stamp};
+pub(crate) use scan::{Observer, RawObservation, Stamp, look_at_own};
 pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 pub(crate) use sweep::sweep_drafts;
 
 /// A marker longer than this is a request without content, which drains.
 pub const MARKER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Looks once. Does not block on anything that is no regular file, and never fails.
-#[must_use]
-pub fn observe(path: &Path) -> Sighting {
-    sighting_of(read(path, MARKER_BYTES_MAX), MARKER_BYTES_MAX)
+/// Looks once at the request in a slot. Does not block on anything that is no regular file, and never
+/// fails.
+pub(crate) fn observe<D: Disk>(home: &OpenHome<D>, slot: &Slot) -> Sighting {
+    match slot {
+        Slot::Shared => look(home, home.dir(), Name::Marker.as_os_str(), MARKER_BYTES_MAX),
+        Slot::File(name) => match home.open_requests() {
+            Ok(requests) => look(home, &requests, name, REQUEST_BYTES_MAX),
+            Err(error) => seen(Err(error), REQUEST_BYTES_MAX),
+        },
+    }
 }
 
-fn sighting_of(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
+fn look<D: Disk>(home: &OpenHome<D>, at: &D::Dir, name: &OsStr, bytes_max: u64) -> Sighting {
+    seen(read(home, at, name, bytes_max), bytes_max)
+}
+
+fn seen(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
     match read {
         Ok(bytes) if bytes.len() as u64 > bytes_max => Sighting::Present(Request::default()),
         Ok(bytes) => Sighting::Present(Request::parse(&bytes)),
@@ -55,218 +62,244 @@ fn sighting_of(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
     }
 }
 
-/// The bytes of a regular file, `bytes_max` and one more at most.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    read_at(CWD, path, bytes_max)
-}
-
 /// The bytes of a regular file in a directory, `bytes_max` and one more at most.
-fn read_at(directory: impl AsFd, name: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read<D: Disk>(
+    home: &OpenHome<D>,
+    at: &D::Dir,
+    name: &OsStr,
+    bytes_max: u64,
+) -> io::Result<Vec<u8>> {
     // Looked at before it is opened, since opening a device can itself do something.
-    let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    require_regular_file(&found)?;
-    // It may be another file by now: not followed, not waited for, and asked once more what it is.
-    let flags =
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::openat(&directory, name, flags, Mode::empty())
-        .map_err(|error| name_the_owner(error, &found))?;
-    let file = File::from(file);
-    let found = rustix::fs::fstat(&file)?;
-    require_regular_file(&found)?;
-    let mut bytes =
-        Vec::with_capacity(usize::try_from(found.st_size.clamp(0, 4095)).unwrap_or(0) + 1);
-    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let found = home.disk().stat(at, name)?;
+    read_found(home, at, name, &found, bytes_max).map(|(bytes, _)| bytes)
 }
 
-/// Whoever may not read a request must learn whose it is, and what would let him.
-fn name_the_owner(error: rustix::io::Errno, found: &Stat) -> io::Error {
-    if error != rustix::io::Errno::ACCESS {
-        return error.into();
-    }
-    io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        format!(
-            "its mode {:04o} and owner {} keep user {} from reading it; write it as the gateway's user, or with a mode that lets its group read",
-            found.st_mode & 0o7777,
-            found.st_uid,
-            rustix::process::geteuid().as_raw(),
-        ),
-    )
+/// As [`read`], of what was found at that name. Returns also what is known of the file that was read.
+fn read_found<D: Disk>(
+    home: &OpenHome<D>,
+    at: &D::Dir,
+    name: &OsStr,
+    found: &Stat,
+    bytes_max: u64,
+) -> io::Result<(Vec<u8>, Stat)> {
+    require_regular_file(found)?;
+    let opened = home.disk().open(at, name, Access::Read);
+    let file = opened.map_err(|error| home.denied(error, found, "reading"))?;
+    // It may be another file by now.
+    let opened = home.disk().stat_file(&file)?;
+    require_regular_file(&opened)?;
+    Ok((home.disk().read(&file, bytes_max)?, opened))
 }
 
 fn require_regular_file(found: &Stat) -> io::Result<()> {
-    let kind = match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => return Ok(()),
-        FileType::Directory => "a directory",
-        FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a FIFO",
-        FileType::Socket => "a socket",
-        _ => "a device",
-    };
-    Err(io::Error::other(format!("{kind} stands there, not a file; remove it")))
+    match found.kind {
+        Kind::File => Ok(()),
+        other => Err(io::Error::other(format!("{} is there, not a file; remove it", other.noun()))),
+    }
 }
 
-/// Puts a request in its slot, durably, and then takes the same holder's `older` ones away. What
-/// [`Home::begin_drain`] does once it has chosen the slot.
+/// What a slot's file is called in its directory.
+fn name_of(slot: &Slot) -> &OsStr {
+    match slot {
+        Slot::Shared => Name::Marker.as_os_str(),
+        Slot::File(name) => name,
+    }
+}
+
+/// No request longer than this is written: a reader would take it for one without content.
+const fn bytes_max(slot: &Slot) -> u64 {
+    match slot {
+        Slot::Shared => MARKER_BYTES_MAX,
+        Slot::File(_) => REQUEST_BYTES_MAX,
+    }
+}
+
+/// Writes a request into its slot, durably, and then removes the same holder's `older` ones. What
+/// [`Home::begin_drain`](crate::home::Home::begin_drain) does once it has chosen the slot.
 ///
 /// # Errors
 ///
-/// [`ControlError::NotWritten`]: what stood there stands. [`ControlError::NotDurable`]: the request
-/// stands, but may not survive power loss.
+/// [`ControlError::NotWritten`]: nothing was changed. [`ControlError::NotDurable`]: the request is there,
+/// but may not survive power loss.
 // Property: TG-S12 no_torn_request.
-pub fn begin(
-    disk: &impl Disk,
-    home: &Home,
+pub fn begin<D: Disk>(
+    home: &OpenHome<D>,
     slot: &Slot,
     request: &Request,
     older: &[Slot],
 ) -> Result<(), ControlError> {
-    let path = home.slot_path(slot);
+    let path = home.names().slot_path(slot);
     let not_written = |source| ControlError::NotWritten { path: path.clone(), source };
-    let directory = home.directory_of(slot);
-    if directory != home.path() {
-        disk.make_directory(&home.requests_path()).map_err(not_written)?;
-        // Also where it was there before: whoever made it may not have synced it yet.
-        sync(disk, home.path(), Some(request))?;
+    let text = request.to_json();
+    if text.len() as u64 > bytes_max(slot) {
+        let reason = format!("a request has at most {} bytes, not {}", bytes_max(slot), text.len());
+        return Err(not_written(io::Error::new(io::ErrorKind::InvalidInput, reason)));
     }
-    replace(disk, &path, home.mode(), request.to_json().as_bytes(), Durability::Synced)
-        .map_err(not_written)?;
-    sync(disk, &directory, Some(request))?;
+    let requests;
+    let dir = match slot {
+        Slot::Shared => home.dir(),
+        Slot::File(_) => {
+            home.make_requests().map_err(not_written)?;
+            // Also where it was there before: its maker may not have synced it yet.
+            sync(home, home.dir(), home.names().path(), Some(request))?;
+            requests = home.open_requests().map_err(not_written)?;
+            &requests
+        }
+    };
+    replace(home, dir, name_of(slot), text.as_bytes(), Durability::Synced).map_err(not_written)?;
+    let directory = home.names().directory_of(slot);
+    sync(home, dir, &directory, Some(request))?;
     // The new request is in force, whatever becomes of the old: that one dies of its own lease.
-    for error in older.iter().filter_map(|slot| disk.remove(&home.slot_path(slot)).err()) {
+    for error in older.iter().filter_map(|slot| remove(home, dir, slot).err()) {
         tracing::warn!(%error, "a request that was renewed cannot be removed");
     }
-    if older.is_empty() { Ok(()) } else { sync(disk, &directory, Some(request)) }
+    if older.is_empty() { Ok(()) } else { sync(home, dir, &directory, Some(request)) }
 }
 
-/// Puts a request in its slot, durably, and then takes the holder's `old` ones away, of which the first
-/// is the one it renews. Says whether that still stood there: if not, the holder has cancelled it
-/// meanwhile, or renewed it elsewhere. Then the new one is taken away again, and nothing else is: what
-/// else is his may be what it was renewed to. What [`Home::renew_drain`] does with what it saw.
+/// Writes the new request, durably, and then removes `old`. `old[0]` is the request being renewed. If it
+/// is already gone, the holder cancelled or renewed it elsewhere: the new request is removed again, nothing
+/// else is touched, and `false` is returned. What
+/// [`Home::renew_drain`](crate::home::Home::renew_drain) does with what it saw.
 ///
 /// # Errors
 ///
-/// As [`begin`], and as [`cancel`] where the new one is taken away again.
+/// As [`begin`], and as [`cancel`] where the new one is removed again.
 // Property: TG-S14 receipt_is_true.
-pub fn renew(
-    disk: &impl Disk,
-    home: &Home,
+pub fn renew<D: Disk>(
+    home: &OpenHome<D>,
     slot: &Slot,
     request: &Request,
     old: &[Slot],
 ) -> Result<bool, ControlError> {
-    begin(disk, home, slot, request, &[])?;
+    begin(home, slot, request, &[])?;
+    let not_durable =
+        |source| ControlError::not_durable(&home.names().directory_of(slot), Some(request), source);
+    let requests = home.open_requests().map_err(not_durable)?;
     for (at, old) in old.iter().enumerate() {
-        match disk.remove(&home.slot_path(old)) {
+        match remove(home, &requests, old) {
             Ok(false) if at == 0 => {
-                cancel(disk, home, std::slice::from_ref(slot))?;
+                cancel(home, std::slice::from_ref(slot))?;
                 return Ok(false);
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a request that was renewed cannot be removed"),
         }
     }
-    sync(disk, &home.directory_of(slot), Some(request))?;
+    home.disk().sync_dir(&requests).map_err(not_durable)?;
     Ok(true)
 }
 
-/// Takes these requests away, durably. Says how many stood there.
+/// Removes these requests, durably. Returns how many were there.
 ///
 /// # Errors
 ///
-/// [`ControlError::NotRemoved`]: it stands, and what could be removed is removed all the same.
+/// [`ControlError::NotRemoved`]: it is still there, and what could be removed is removed all the same.
 /// [`ControlError::NotDurable`]: what is gone may come back after power loss.
-pub fn cancel(disk: &impl Disk, home: &Home, slots: &[Slot]) -> Result<usize, ControlError> {
+pub fn cancel<D: Disk>(home: &OpenHome<D>, slots: &[Slot]) -> Result<usize, ControlError> {
     let mut removed = 0;
     let mut failed = None;
-    for slot in slots {
-        let path = home.slot_path(slot);
-        match disk.remove(&path) {
-            Ok(was_there) => removed += usize::from(was_there),
-            // The others all the same.
-            Err(source) => failed = Some(ControlError::NotRemoved { path, source }),
+    let mut remove_in = |dir: &D::Dir, slot: &Slot| match remove(home, dir, slot) {
+        Ok(was_there) => removed += usize::from(was_there),
+        // The others all the same.
+        Err(source) => {
+            let path = home.names().slot_path(slot);
+            failed = Some(ControlError::NotRemoved { path, source });
         }
-    }
-    // Also where nothing stood: the removal that somebody else began may not be on disk yet.
+    };
+    // Also where nothing was there: the removal that somebody else began may not be on disk yet.
     if slots.contains(&Slot::Shared) {
-        sync(disk, home.path(), None)?;
+        remove_in(home.dir(), &Slot::Shared);
+        sync(home, home.dir(), home.names().path(), None)?;
     }
     if slots.iter().any(|slot| *slot != Slot::Shared) || slots.is_empty() {
-        match disk.sync_directory(&home.requests_path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(not_durable(&home.requests_path(), None, error));
+        let path = home.names().requests_path();
+        match home.open_requests() {
+            Ok(requests) => {
+                let named = slots.iter().filter(|slot| **slot != Slot::Shared);
+                named.for_each(|slot| remove_in(&requests, slot));
+                sync(home, &requests, &path, None)?;
             }
-            // Where there is no directory, nothing stands in it.
-            _ => {}
+            // Where there is no directory, nothing is in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ControlError::NotRemoved { path, source }),
         }
     }
     failed.map_or(Ok(removed), Err)
 }
 
-/// How often a holder's own requests are looked for again, where another process of his changes them
-/// meanwhile.
+/// Removes a request's name, and says whether there was one.
+fn remove<D: Disk>(home: &OpenHome<D>, dir: &D::Dir, slot: &Slot) -> io::Result<bool> {
+    match home.disk().unlink(dir, name_of(slot)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(home.denied_in(dir, error, "removing from")),
+    }
+}
+
+/// How often a holder's own requests are looked for again, where another process of the holder changes
+/// them meanwhile.
 pub(crate) const OWN_ROUNDS_MAX: u32 = 64;
 
-/// Takes all of a holder's requests away, durably, and says whether there was one. Looks until there is
-/// none: another process of his may renew one after it was listed.
+/// Removes all of a holder's requests, durably, and says whether there was one. Looks until there is
+/// none: another process of the holder may renew one after it was listed.
 ///
 /// # Errors
 ///
 /// As [`cancel`], and [`ControlError::Unlisted`].
 // Property: TG-S14 receipt_is_true.
-pub fn cancel_all_of(disk: &impl Disk, home: &Home, holder: &Holder) -> Result<bool, ControlError> {
+pub fn cancel_all_of<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> Result<bool, ControlError> {
     let mut removed = 0;
     for round in 0..OWN_ROUNDS_MAX {
-        let slots = slots_of(disk, home, holder)?;
+        let slots = slots_of(home, holder)?;
         if slots.is_empty() && round > 0 {
             return Ok(removed > 0);
         }
-        removed += cancel(disk, home, &slots)?;
+        removed += cancel(home, &slots)?;
         if slots.is_empty() || *holder == Holder::Shared {
             return Ok(removed > 0);
         }
     }
     let source = io::Error::other("its requests are renewed as fast as they are removed");
-    Err(ControlError::Unlisted { path: home.requests_path(), source })
+    Err(ControlError::Unlisted { path: home.names().requests_path(), source })
 }
 
-/// The slots in which this holder's requests stand now; the shared one whether or not one does.
+/// The slots in which this holder's requests are now; the shared one whether or not one is there.
 ///
 /// # Errors
 ///
 /// [`ControlError::Unlisted`].
-pub fn slots_of(disk: &impl Disk, home: &Home, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
+pub fn slots_of<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> Result<Vec<Slot>, ControlError> {
     match holder {
         Holder::Shared => Ok(vec![Slot::Shared]),
-        Holder::Named(_) => match slots_in(disk, home, &|slot| slot.is_held_by(holder))? {
+        Holder::Named(_) => match slots_in(home, &|slot| slot.is_held_by(holder))? {
             (slots, false) => Ok(slots),
             (_, true) => Err(too_many(home)),
         },
     }
 }
 
-/// The slots of named requests that stand there now, or some of them where there are many.
-pub(crate) fn some_slots(home: &Home) -> Result<Vec<Slot>, ControlError> {
-    match slots_in(&RealDisk, home, &|_| true)? {
+/// The slots of the named requests that are there now, or some of them where there are many.
+pub(crate) fn some_slots<D: Disk>(home: &OpenHome<D>) -> Result<Vec<Slot>, ControlError> {
+    match slots_in(home, &|_| true)? {
         (slots, true) if slots.is_empty() => Err(too_many(home)),
         (slots, _) => Ok(slots),
     }
 }
 
-fn slots_in(
-    disk: &impl Disk,
-    home: &Home,
+fn slots_in<D: Disk>(
+    home: &OpenHome<D>,
     wanted: &dyn Fn(&Slot) -> bool,
 ) -> Result<(Vec<Slot>, bool), ControlError> {
-    let path = home.requests_path();
-    disk.slots(&path, wanted).map_err(|source| ControlError::Unlisted { path, source })
+    let path = home.names().requests_path();
+    let listed = scan::slots_in(home, wanted);
+    let names = listed.map_err(|source| ControlError::Unlisted { path, source })?;
+    Ok((names.slots, names.cut_short))
 }
 
-fn too_many(home: &Home) -> ControlError {
+fn too_many<D: Disk>(home: &OpenHome<D>) -> ControlError {
     let source =
         io::Error::other("there are too many files; remove what is no request, or is dead");
-    ControlError::Unlisted { path: home.requests_path(), source }
+    ControlError::Unlisted { path: home.names().requests_path(), source }
 }
 
 /// Whether a replaced file's bytes must be on disk before its name is.
@@ -278,52 +311,84 @@ pub(crate) enum Durability {
     Volatile,
 }
 
+/// How a draft's name ends. It begins with a dot and the name the file is to have.
+const DRAFT_SUFFIX: &str = ".tmp";
+
+/// This many characters tell one draft of a file from another.
+const DRAFT_ID: usize = 6;
+
+fn draft_of(name: &OsStr) -> OsString {
+    let name = name.to_string_lossy();
+    let id = &fresh_id()[..DRAFT_ID];
+    format!(".{}.{id}{DRAFT_SUFFIX}", name.trim_start_matches('.')).into()
+}
+
 /// Replaces a file as a whole: no reader ever sees half of it.
 // Property: TG-S12 no_torn_request.
-pub(crate) fn replace(
-    disk: &impl Disk,
-    path: &Path,
-    mode: u32,
+pub(crate) fn replace<D: Disk>(
+    home: &OpenHome<D>,
+    dir: &D::Dir,
+    name: &OsStr,
     bytes: &[u8],
     durability: Durability,
 ) -> io::Result<()> {
-    let mut draft = disk.draft(path, mode)?;
-    disk.fill(&mut draft, bytes)?;
-    if durability == Durability::Synced {
-        disk.sync(&draft)?;
-    }
-    disk.put(draft, path)
+    let (disk, draft) = (home.disk(), draft_of(name));
+    let created = disk.create(dir, &draft);
+    let file = created.map_err(|error| home.denied_in(dir, error, "writing in"))?;
+    let put = || {
+        disk.write(&file, bytes)?;
+        home.settle(dir, name, &file)?;
+        if durability == Durability::Synced {
+            disk.sync(&file)?;
+        }
+        disk.rename(dir, &draft, name).map_err(|error| home.denied_in(dir, error, "writing in"))
+    };
+    put().inspect_err(|_| {
+        // Failing that, a gateway sweeps it.
+        let _ = disk.unlink(dir, &draft);
+    })
 }
 
 /// Brings the names in a directory to the disk: that of a new request, or of what is gone.
-fn sync(disk: &impl Disk, directory: &Path, request: Option<&Request>) -> Result<(), ControlError> {
-    disk.sync_directory(directory).map_err(|error| not_durable(directory, request, error))
-}
-
-fn not_durable(directory: &Path, request: Option<&Request>, source: io::Error) -> ControlError {
-    let request_id = request.and_then(Request::request_id).map(str::to_owned);
-    ControlError::NotDurable { path: directory.to_owned(), request_id, source }
+fn sync<D: Disk>(
+    home: &OpenHome<D>,
+    dir: &D::Dir,
+    path: &Path,
+    request: Option<&Request>,
+) -> Result<(), ControlError> {
+    let synced = home.disk().sync_dir(dir);
+    synced.map_err(|source| ControlError::not_durable(path, request, source))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
+    use crate::home::Home;
     use crate::request::DrainRequest;
-    use rustix::fs::mknodat;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::fs::File;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
 
-    fn marker_in(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    fn marker_in(dir: &tempfile::TempDir) -> PathBuf {
         Home::at(dir.path()).marker_path()
     }
 
+    fn open(marker: &Path) -> Result<OpenHome<RealDisk>, ControlError> {
+        Home::at(marker.parent().expect("a home")).open()
+    }
+
     fn write(marker: &Path, request: &Request) -> Result<(), ControlError> {
-        let home = Home::at(marker.parent().expect("a home"));
-        begin(&RealDisk, &home, &Slot::Shared, request, &[])
+        begin(&open(marker)?, &Slot::Shared, request, &[])
     }
 
     fn remove(marker: &Path) -> Result<bool, ControlError> {
-        let home = Home::at(marker.parent().expect("a home"));
-        cancel(&RealDisk, &home, &[Slot::Shared]).map(|removed| removed > 0)
+        cancel(&open(marker)?, &[Slot::Shared]).map(|removed| removed > 0)
+    }
+
+    fn observe(marker: &Path) -> Sighting {
+        super::observe(&open(marker).expect("opens"), &Slot::Shared)
     }
 
     fn request() -> Request {
@@ -387,11 +452,43 @@ mod tests {
         assert!(matches!(observe(&marker), Sighting::Present(seen) if seen.is_contentless()));
     }
 
+    /// An error of the disk, and a device: neither needs a broken disk to be met.
+    #[test]
+    fn an_i_o_error_and_a_device_are_unreadable_at_once() {
+        for (at, name, what) in
+            [("/proc/self", "mem", "Input/output error"), ("/dev", "zero", "a device")]
+        {
+            let home = Home::at(at).open().expect("opens");
+            let looked = look(&home, home.dir(), OsStr::new(name), MARKER_BYTES_MAX);
+            let Sighting::Unreadable(reason) = looked else { panic!("{at}/{name} was read") };
+            assert!(reason.contains(what), "{reason}");
+        }
+    }
+
     #[test]
     fn a_home_that_is_not_there_takes_no_request_and_says_where() {
         let home = tempfile::tempdir().expect("temp dir");
         let marker = home.path().join("gone").join(".drain_request.json");
         let error = write(&marker, &request()).expect_err("there is no such directory");
-        assert!(error.to_string().contains(&marker.display().to_string()), "{error}");
+        let home = marker.parent().expect("a home").display().to_string();
+        assert!(error.to_string().contains(&home), "{error}");
+    }
+
+    /// A reader takes a longer one for a request without content, which has no lease.
+    #[test]
+    fn a_request_that_no_reader_would_read_is_not_written() {
+        let home = tempfile::tempdir().expect("temp dir");
+        let opened = Home::at(home.path()).open().expect("opens");
+        let slot = Slot::of_file(OsStr::new("ci.1.json")).expect("a slot");
+        let now = crate::epoch::Now::by_system();
+        let ask = |length| {
+            DrainRequest::by("x".repeat(length)).stamp("1", &crate::epoch::Epoch::current(), now)
+        };
+        let error = begin(&opened, &slot, &ask(20_000), &[]).expect_err("too long");
+        assert!(error.to_string().contains("at most 16384 bytes"), "{error}");
+        assert_eq!(super::observe(&opened, &slot), Sighting::Absent);
+        begin(&opened, &slot, &ask(10_000), &[]).expect("writes");
+        let Sighting::Present(read) = super::observe(&opened, &slot) else { panic!("unread") };
+        assert_eq!(read.request_id(), Some("1"));
     }
 }

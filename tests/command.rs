@@ -238,7 +238,7 @@ fn a_drain_that_may_not_be_durable_is_taken_back() {
     let home = scene.dir.path();
     let answer = as_a_stranger_in(&scene, 0o733, &["drain", "--wait"]);
     assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.told.contains("durable"), "{answer:?}");
+    assert!(answer.told.contains("not synced"), "{answer:?}");
     assert!(!home.join(".drain_request.json").exists(), "{answer:?}");
 }
 

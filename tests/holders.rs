@@ -387,7 +387,7 @@ fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
     fs::create_dir(scene.home.requests_path().join("ci.1.json")).expect("mkdir");
     let error = scene.home.renew_drain(&named("ci"), None).expect_err("it cannot be read");
     assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
-    assert!(error.to_string().contains("a directory stands there"), "{error}");
+    assert!(error.to_string().contains("a directory is there"), "{error}");
     let error = scene.home.renew_drain(&named("ops"), None).expect_err("that is another's");
     assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
 

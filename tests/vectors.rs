@@ -12,9 +12,8 @@ use tidegate::Gateway;
 use tidegate::epoch::Epoch;
 use tidegate::home::Home;
 use tidegate::machine::Phase;
-use tidegate::marker;
 use tidegate::reconcile::{Sighting, Verdict, judge};
-use tidegate::request::{DrainRequest, Request};
+use tidegate::request::{DrainRequest, Request, Slot};
 
 fn vectors(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name)
@@ -104,13 +103,25 @@ fn the_original_s_status_files_are_understood() {
 
         // Somebody holds the lock: what the original's readers derive is what ours do.
         let lock = fs::File::create(home.lock_path()).expect("creates");
-        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&lock, exclusive).expect("nobody else has it");
+        lock_to_write(&lock);
         let reading = home.status().expect("reads");
         let running = recorded["gateway_state"] == "running";
         assert_eq!(reading.is_drainable(), running, "{name}");
         assert_eq!(reading.is_busy(), running && recorded["active_agents"] != 0, "{name}");
     }
+}
+
+/// As a gateway holds it.
+fn lock_to_write(file: &fs::File) {
+    use nix::libc;
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK.try_into().expect("fits"),
+        l_whence: libc::SEEK_SET.try_into().expect("fits"),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).expect("nobody has it");
 }
 
 #[test]
@@ -242,7 +253,7 @@ fn markers_are_read_as_the_original_reads_them() {
             let stat = format!("1 (init) S{} {started}", " 0".repeat(18));
             Epoch::from_texts(Some(boot_id), Some(&stat))
         };
-        let sighting = marker::observe(&path);
+        let sighting = Home::at(dir.path()).look_in(&Slot::Shared);
         let verdict = judge(&sighting, &current, now);
         if let Some(ours) = on_purpose(name, &path) {
             assert_eq!(verdict.word(), ours, "{name}");

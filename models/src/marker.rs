@@ -227,6 +227,9 @@ impl Disk {
             Call::Draft(place) if in_place => self.put(place, file(false)),
             Call::Fill(place) if in_place => self.put(place, file(true)),
             Call::Put(place) if !in_place => self.put(place, file(true)),
+            Call::Remove(place) if place != SHARED && self.directory.is_none() => {
+                return Answer::NoDirectory;
+            }
             Call::Remove(place) => {
                 let was_there = self.file(place).is_some();
                 if was_there {

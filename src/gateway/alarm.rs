@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::home::{FileId, Home};
+use crate::disk::FileId;
+use crate::home::Home;
 use crate::sync::{Arc, AtomicBool, Bell, Ordering};
 
 pub(super) struct Alarm {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
-use crate::home::{Home, fresh_id};
-use crate::marker::{Disk, Eyes, RealDisk};
+use crate::home::{DEFAULT_MODE, Home};
+use crate::id::fresh_id;
+use crate::marker::Observer;
 use crate::status::Identity;
 use crate::sync::Arc;
 use crate::watcher::Rounds;
@@ -104,15 +105,15 @@ impl Builder {
                 // A relative home must not move when the process changes its directory.
                 let path = std::path::absolute(home.path())
                     .map_err(|source| StartError::Home { path: home.path().to_owned(), source })?;
-                let home = Home::at(path).with_mode(self.mode.unwrap_or(home.mode()));
+                let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE)).open();
+                let home = home.map_err(StartError::of_home)?;
                 let lock = home.lock(&identity.incarnation)?;
-                // A look at a directory that is there costs one system call less.
-                let made = RealDisk.make_directory(&home.requests_path());
-                if let Err(error) = made {
+                // A look at a directory that is there costs less.
+                if let Err(error) = home.make_requests() {
                     tracing::warn!(%error, "the directory for named requests cannot be made");
                 }
-                let eyes = Eyes::of_gateway(&home, lock.id());
-                (Place::Files { home, eyes }, Some(lock))
+                let observer = Observer::of_gateway(lock.home(), lock.id());
+                (Place::Files { home, observer }, Some(lock))
             }
             None => (Place::memory(), None),
         };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::disk::RealDisk;
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::Home;
-use crate::marker::{Eyes, Look, Stamp};
+use crate::home::OpenHome;
+use crate::marker::{self, Observer, RawObservation, Stamp};
 use crate::reconcile::{Listing, Sighting};
 use crate::request::Request;
 use crate::sync::Mutex;
@@ -13,8 +14,8 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(super) enum Place {
     Files {
-        home: Home,
-        eyes: Eyes,
+        home: OpenHome<RealDisk>,
+        observer: Observer,
     },
     /// Guards the requests of a gateway without files.
     Memory(Mutex<BTreeMap<Slot, Request>>),
@@ -34,15 +35,21 @@ impl Place {
         }
     }
 
-    pub(super) fn look(&self, since: Option<Stamp>, known: &[Slot]) -> Look {
+    /// Looks at every request; `is_live` says whether one counts.
+    pub(super) fn look(
+        &self,
+        since: Option<Stamp>,
+        known: &[Slot],
+        is_live: &dyn Fn(&Request) -> bool,
+    ) -> RawObservation {
         match self {
-            Place::Files { eyes, .. } => eyes.look(since, known),
+            Place::Files { home, observer } => observer.look(home, since, known, is_live),
             Place::Memory(slots) => {
                 let slots = slots.lock();
                 let look_at =
                     |slot| slots.get(slot).cloned().map_or(Sighting::Absent, Sighting::Present);
                 let named = slots.keys().chain(known).filter(|slot| **slot != Slot::Shared);
-                Look {
+                RawObservation {
                     shared: look_at(&Slot::Shared),
                     named: named.map(|slot| (slot.clone(), look_at(slot))).collect(),
                     listing: Listing::Whole,
@@ -67,7 +74,7 @@ impl Place {
 
     pub(super) fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
         match self {
-            Place::Files { home, .. } => home.cancel_drain(holder),
+            Place::Files { home, .. } => marker::cancel_all_of(home, holder),
             Place::Memory(slots) => {
                 let mut slots = slots.lock();
                 let before = slots.len();
@@ -91,6 +98,15 @@ impl Place {
                     .find(|(slot, it)| slot.is_held_by(holder) && it.request_id() == Some(id));
                 his.map_or(Sighting::Absent, |(_, it)| Sighting::Present(it.clone()))
             }
+        }
+    }
+
+    /// Looks at what this holder asks, and at nothing else.
+    #[cfg(feature = "http")]
+    pub(super) fn look_at_own(&self, holder: &Holder) -> RawObservation {
+        match self {
+            Place::Files { home, .. } => marker::look_at_own(home, holder),
+            Place::Memory(_) => self.look(None, &[], &|_| true),
         }
     }
 

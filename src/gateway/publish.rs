@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::home::HomeLock;
+use crate::home::{HomeLock, Name};
 use crate::machine::Phase;
-use crate::marker::{self, Durability, RealDisk};
+use crate::marker::{self, Durability};
 use crate::status::{Complaint, Condition, Degraded, condition};
 
 use super::changes::Change;
@@ -106,9 +106,9 @@ impl Shared {
         };
         let written = match &self.place {
             Place::Files { home, .. } => marker::replace(
-                &RealDisk,
-                &home.status_path(),
-                home.mode(),
+                home,
+                home.dir(),
+                Name::Status.as_os_str(),
                 status.to_json().as_bytes(),
                 Durability::Volatile,
             ),

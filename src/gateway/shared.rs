@@ -3,20 +3,21 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "notify")]
+use crate::disk::FileId;
 use crate::epoch::{Clock, Epoch, Now};
 use crate::error::ControlError;
 use crate::gate::word::Word;
 use crate::gate::{Gate, WaitList};
 use crate::holder::{Holder, Slot};
-#[cfg(feature = "notify")]
-use crate::home::FileId;
-use crate::home::{HomeLock, fresh_id};
+use crate::home::{HomeLock, Name};
+use crate::id::fresh_id;
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
-use crate::marker::{self, Durability, Look, RealDisk, Stamp};
+use crate::marker::{self, Durability, RawObservation, Stamp};
 use crate::meters::Meters;
 use crate::reconcile::{Entry, Ledger, Listing, Overtaken, Roll, Sighting};
-use crate::request::{DrainRequest, Request};
+use crate::request::{DrainRequest, Request, Standing};
 use crate::status::{self, Complaint, Degraded, Identity, Inputs, Status, condition};
 use crate::sync::{Arc, Bell, Mutex};
 use crate::watcher::Next;
@@ -61,9 +62,12 @@ impl Rules {
             request.is_live(&self.epoch, now, first_seen, self.unleased_max_age)
         }
     }
-}
 
-impl Rules {
+    /// Whether a request counts among those that a home may have at most.
+    fn counts(&self, now: Now) -> impl Fn(&Request) -> bool {
+        move |request| request.standing(&self.epoch, now) == Standing::Live
+    }
+
     fn held_until(&self, roll: &Roll<Slot, Request>, now: Now) -> Option<Duration> {
         status::held_until(roll, &self.epoch, now, self.unleased_max_age)
     }
@@ -148,9 +152,9 @@ impl Shared {
         if let Place::Files { home, .. } = &place {
             let starting = Status::starting(&identity, rules.clock.now()).to_json();
             if let Err(error) = marker::replace(
-                &RealDisk,
-                &home.status_path(),
-                home.mode(),
+                home,
+                home.dir(),
+                Name::Status.as_os_str(),
                 starting.as_bytes(),
                 Durability::Volatile,
             ) {
@@ -160,9 +164,9 @@ impl Shared {
         let meters = Meters::of(&identity.kind);
         let gate = Arc::new(Gate::new(Arc::clone(&threads.keeper), meters));
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
-        let look = place.look(None, &[]);
+        let look = place.look(None, &[], &rules.counts(rules.clock.now()));
         let now = rules.clock.now();
-        let (unreadable, listing, stamp) = look.complaints();
+        let (unreadable, listing, stamp) = (look.unreadable(), look.listing.clone(), look.stamp);
         let roll = Roll::first(look.into_sightings(), &listing, now.uptime, rules.is_live(now));
         let (lifecycle, effect) = AnyLifecycle::start(roll.wanted());
         let state = State {
@@ -207,7 +211,7 @@ impl Shared {
     #[cfg(feature = "notify")]
     pub(super) fn alarm(&self, bell: Arc<Bell>) -> Option<super::alarm::Alarm> {
         let Place::Files { home, .. } = &self.place else { return None };
-        match super::alarm::Alarm::set(home, bell) {
+        match super::alarm::Alarm::set(home.names(), bell) {
             Ok(alarm) => Some(alarm),
             Err(error) => {
                 tracing::warn!(%error, "no file events: the watcher looks at its interval only");
@@ -276,12 +280,12 @@ impl Shared {
             let known = state.known();
             let is_due = state.looks % LIST_EVERY == LIST_EVERY - 1;
             let since = state.stamp.map(|stamp| {
-                let believed = known.is_empty() && stamp.tells_for_good();
-                if is_due && !believed { stamp.doubted() } else { stamp }
+                let believed = known.is_empty() && stamp.is_always_conclusive();
+                if is_due && !believed { stamp.distrusted() } else { stamp }
             });
             (state.ledger.begin(), since, known)
         };
-        let look = self.place.look(since, &known);
+        let look = self.place.look(since, &known, &self.rules.counts(self.rules.clock.now()));
         let now = self.rules.clock.now();
 
         let mut state = self.state.lock();
@@ -314,20 +318,20 @@ impl Shared {
         // A file among the named requests is never written twice, so dead once it is dead for good; but
         // for one that a person writes to, which is looked at once more.
         let as_it_was = |(slot, request): &(Slot, Request)| {
-            marker::observe(&home.slot_path(slot)) == Sighting::Present(request.clone())
+            marker::observe(home, slot) == Sighting::Present(request.clone())
         };
         let dead: Vec<Slot> = dead.into_iter().filter(as_it_was).map(|(slot, _)| slot).collect();
         if !dead.is_empty() {
-            match marker::cancel(&RealDisk, home, &dead) {
+            match marker::cancel(home, &dead) {
                 Ok(swept) => tracing::info!(swept, "drain requests that were dead are removed"),
                 Err(error) => tracing::warn!(%error, "dead drain requests cannot be removed"),
             }
         }
-        let ours = [home.marker_path(), home.status_path()];
-        let names = ours.iter().filter_map(|path| path.file_name()?.to_str());
-        let names: Vec<&str> = names.map(|name| name.trim_start_matches('.')).collect();
-        let swept = marker::sweep_drafts(home.path(), &names)
-            + marker::sweep_drafts(&home.requests_path(), &[]);
+        let ours = [Name::Marker, Name::Status].map(Name::in_drafts);
+        let mut swept = marker::sweep_drafts(home, home.dir(), &ours);
+        if let Ok(requests) = home.open_requests() {
+            swept += marker::sweep_drafts(home, &requests, &[]);
+        }
         if swept > 0 {
             tracing::info!(swept, "drafts of writers that were killed are removed");
         }
@@ -380,11 +384,11 @@ impl Shared {
         self.cancel(holder, &live_before, || self.place.cancel_request(holder, id))
     }
 
-    /// Looks at every request, and believes nothing.
+    /// Looks at what this holder asks, and believes nothing.
     #[cfg(feature = "http")]
-    pub(super) fn observe(&self) -> crate::home::Observation {
-        let look = self.place.look(None, &[]);
-        crate::home::Observation::of(look, self.rules.epoch.clone(), self.rules.clock.now())
+    pub(super) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
+        let look = self.place.look_at_own(holder);
+        crate::control::Observation::of(look, self.rules.epoch.clone(), self.rules.clock.now())
     }
 
     /// Takes requests away, and looks whether what was live before can be seen to be gone.
@@ -551,9 +555,9 @@ impl State {
     }
 
     /// Remembers what a look found.
-    fn note(&mut self, look: Look, rules: &Rules, now: Now) {
-        let (unreadable, listing, stamp) = look.complaints();
-        self.stamp = stamp;
+    fn note(&mut self, look: RawObservation, rules: &Rules, now: Now) {
+        let (unreadable, listing) = (look.unreadable(), look.listing.clone());
+        self.stamp = look.stamp;
         let is_live = rules.is_live(now);
         let news = self.roll.apply(look.into_sightings(), &listing, now.uptime, is_live);
         let complaints = rules.complaints(unreadable, &listing, &self.roll, now);

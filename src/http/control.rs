@@ -305,12 +305,14 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
     if principal.has(Scope::DrainAny) {
         return Ok(());
     }
-    let observation = place.observe();
-    if let Some(error) = observation.unseen_of(holder) {
-        // Whose it is cannot be told, so it is taken to be nobody's who asks.
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        return Err(Failure::new(status, "unseen", error.to_string()));
-    }
+    let observed = place.observe_holder(holder).and_then(|observation| {
+        let unseen = observation.unseen_of(holder);
+        unseen.map_or(Ok(observation), Err)
+    });
+    // Whose it is cannot be told, so it is taken to be nobody's who asks.
+    let observation = observed.map_err(|error| {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "unseen", error.to_string())
+    })?;
     let mut live = observation
         .requests()
         .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());

@@ -1,11 +1,12 @@
 //! Where the gateway is that the router speaks for: in this process, or apart from it with a home
 //! between. It carries orders there and readings back, and decides nothing. Everything here blocks.
 
+use crate::control::Observation;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::gateway::Gateway;
 use crate::holder::Holder;
-use crate::home::{Home, Observation};
+use crate::home::Home;
 use crate::reconcile::Sighting;
 use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
@@ -54,10 +55,11 @@ impl Place {
         }
     }
 
-    pub(super) fn observe(&self) -> Observation {
+    /// What this holder asks, however many others ask beside.
+    pub(super) fn observe_holder(&self, holder: &Holder) -> Result<Observation, ControlError> {
         match self {
-            Place::Here(gateway) => gateway.observe(),
-            Place::Apart(home) => home.observe(),
+            Place::Here(gateway) => Ok(gateway.observe_holder(holder)),
+            Place::Apart(home) => Ok(home.open()?.observe_holder(holder)),
         }
     }
 

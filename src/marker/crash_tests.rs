@@ -9,12 +9,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::*;
+use crate::disk::{FileId, User};
 use crate::epoch::{Epoch, Now};
-use crate::holder::Holder;
+use crate::home::Home;
 use crate::request::DrainRequest;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,60 +76,164 @@ impl Record {
     }
 }
 
+/// In one process: a path for a directory, and a number for a file.
 impl Disk for Record {
-    type Draft = usize;
+    type Dir = PathBuf;
+    type File = usize;
+    type Listing = Vec<OsString>;
 
-    fn draft(&self, path: &Path, _mode: u32) -> io::Result<usize> {
+    fn open_home(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
+    fn stat_path(&self, _: &Path) -> io::Result<Stat> {
+        Ok(of_this_user(Kind::Directory))
+    }
+
+    fn open_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
+        let path = at.join(name);
+        let is_there = self.names.borrow().contains(&path);
+        is_there.then_some(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn stat_dir(&self, _: &PathBuf) -> io::Result<Stat> {
+        Ok(of_this_user(Kind::Directory))
+    }
+
+    fn stat(&self, at: &PathBuf, name: &OsStr) -> io::Result<Stat> {
+        let is_there = self.names.borrow().contains(&at.join(name));
+        is_there.then(|| of_this_user(Kind::File)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open(&self, _: &PathBuf, _: &OsStr, _: Access) -> io::Result<usize> {
+        unreachable!("a writer reads nothing")
+    }
+
+    fn create(&self, at: &PathBuf, name: &OsStr) -> io::Result<usize> {
         let number = self.ops.borrow().len();
-        let beside = path.with_file_name(format!(".{number}.tmp"));
-        self.done(Op::Draft(number, beside)).map(|()| number)
+        self.done(Op::Draft(number, at.join(name))).map(|()| number)
     }
 
-    fn fill(&self, draft: &mut usize, bytes: &[u8]) -> io::Result<()> {
-        self.done(Op::Fill(*draft, bytes.to_vec()))
+    fn stat_file(&self, _: &usize) -> io::Result<Stat> {
+        Ok(of_this_user(Kind::File))
     }
 
-    fn sync(&self, draft: &usize) -> io::Result<()> {
-        if self.fault == Fault::ForgetsBytes { Ok(()) } else { self.done(Op::Sync(*draft)) }
+    fn read(&self, _: &usize, _: u64) -> io::Result<Vec<u8>> {
+        unreachable!("a writer reads nothing")
     }
 
-    fn put(&self, draft: usize, path: &Path) -> io::Result<()> {
-        self.done(Op::Put(draft, path.to_owned()))?;
-        self.names.borrow_mut().insert(path.to_owned());
+    fn write(&self, file: &usize, bytes: &[u8]) -> io::Result<()> {
+        self.done(Op::Fill(*file, bytes.to_vec()))
+    }
+
+    fn truncate(&self, _: &usize) -> io::Result<()> {
+        unreachable!("a writer makes its files anew")
+    }
+
+    fn sync(&self, file: &usize) -> io::Result<()> {
+        if self.fault == Fault::ForgetsBytes { Ok(()) } else { self.done(Op::Sync(*file)) }
+    }
+
+    fn sync_dir(&self, dir: &PathBuf) -> io::Result<()> {
+        let forgotten = match self.fault {
+            Fault::ForgetsNames => dir != home().path(),
+            Fault::ForgetsHome => dir == home().path(),
+            _ => false,
+        };
+        if forgotten { Ok(()) } else { self.done(Op::SyncDirectory(dir.clone())) }
+    }
+
+    fn rename(&self, at: &PathBuf, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let (draft, path) = (at.join(from), at.join(to));
+        let number = self.ops.borrow().iter().rev().find_map(|op| match op {
+            Op::Draft(number, name) if *name == draft => Some(*number),
+            _ => None,
+        });
+        self.done(Op::Put(number.expect("it was made"), path.clone()))?;
+        self.names.borrow_mut().insert(path);
         Ok(())
     }
 
-    fn remove(&self, path: &Path) -> io::Result<bool> {
-        self.done(Op::Remove(path.to_owned()))?;
-        Ok(self.names.borrow_mut().remove(path))
+    fn unlink(&self, at: &PathBuf, name: &OsStr) -> io::Result<()> {
+        let path = at.join(name);
+        self.done(Op::Remove(path.clone()))?;
+        let was_there = self.names.borrow_mut().remove(&path);
+        was_there.then_some(()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn make_directory(&self, path: &Path) -> io::Result<bool> {
-        if self.names.borrow().contains(path) {
-            return Ok(false);
+    fn make_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<()> {
+        let path = at.join(name);
+        if self.names.borrow().contains(&path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.done(Op::MakeDirectory(path.to_owned()))?;
-        Ok(self.names.borrow_mut().insert(path.to_owned()))
+        self.done(Op::MakeDirectory(path.clone()))?;
+        self.names.borrow_mut().insert(path);
+        Ok(())
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        let forgotten = match self.fault {
-            Fault::ForgetsNames => path != home().path(),
-            Fault::ForgetsHome => path == home().path(),
-            _ => false,
-        };
-        if forgotten { Ok(()) } else { self.done(Op::SyncDirectory(path.to_owned())) }
-    }
-
-    fn slots(
-        &self,
-        directory: &Path,
-        wanted: &dyn Fn(&Slot) -> bool,
-    ) -> io::Result<(Vec<Slot>, bool)> {
+    fn list(&self, dir: &PathBuf) -> io::Result<Vec<OsString>> {
         let names = self.names.borrow();
-        let here = names.iter().filter(|path| path.parent() == Some(directory));
-        let slots = here.filter_map(|path| Slot::of_file(path.file_name()?));
-        Ok((slots.filter(wanted).collect(), false))
+        let here = names.iter().filter(|path| path.parent() == Some(dir));
+        Ok(here.filter_map(|path| path.file_name().map(OsStr::to_owned)).collect())
+    }
+
+    fn next_names(&self, listing: &mut Vec<OsString>) -> io::Result<Vec<OsString>> {
+        Ok(std::mem::take(listing))
+    }
+
+    fn chmod(&self, _: &usize, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chown(&self, _: &usize, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chmod_dir(&self, _: &PathBuf, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chown_dir(&self, _: &PathBuf, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &usize) -> io::Result<bool> {
+        unreachable!("a writer of requests takes no lock")
+    }
+
+    fn is_locked(&self, _: &usize) -> io::Result<bool> {
+        unreachable!("a writer of requests asks for no lock")
+    }
+
+    fn lock_dir(&self, _: &PathBuf) -> io::Result<bool> {
+        unreachable!("a writer of requests takes no lock")
+    }
+
+    fn dir_locked_by(&self, _: &PathBuf) -> Option<u32> {
+        None
+    }
+
+    fn times_tell(&self, _: &PathBuf) -> bool {
+        true
+    }
+
+    fn user(&self) -> User {
+        User { uid: 1, unmapped: None }
+    }
+}
+
+/// What the one user of this disk has made, once and for all.
+fn of_this_user(kind: Kind) -> Stat {
+    Stat {
+        id: FileId { device: 0, inode: 0 },
+        kind,
+        mode: 0o700,
+        links: 1,
+        uid: 1,
+        gid: 1,
+        size: 0,
+        modified: (0, 0),
+        changed: (0, 0),
     }
 }
 
@@ -233,6 +337,10 @@ fn home() -> Home {
     Home::at("/home")
 }
 
+fn opened(disk: Record) -> OpenHome<Record> {
+    OpenHome::open(disk, &home()).expect("it is there")
+}
+
 fn ci() -> Holder {
     Holder::named("ci").expect("a name")
 }
@@ -250,7 +358,7 @@ fn slot(id: &str) -> Slot {
 struct Case {
     name: &'static str,
     before: Disks,
-    run: fn(&Record) -> Result<(), ControlError>,
+    run: fn(&OpenHome<Record>) -> Result<(), ControlError>,
     /// Holds at every point, whatever was lost.
     always: fn(&Found) -> bool,
     /// Holds from the acknowledgement on.
@@ -283,9 +391,8 @@ fn has(found: &Found, slot: &Slot, id: &str) -> bool {
 }
 
 fn cases() -> Vec<Case> {
-    let shared_begins =
-        |record: &Record| begin(record, &home(), &Slot::Shared, &request("new"), &[]);
-    let named_begins = |record: &Record| begin(record, &home(), &slot("new"), &request("new"), &[]);
+    let shared_begins = |home: &OpenHome<Record>| begin(home, &Slot::Shared, &request("new"), &[]);
+    let named_begins = |home: &OpenHome<Record>| begin(home, &slot("new"), &request("new"), &[]);
     let mut no_directory = before(&[]);
     no_directory.directories.remove(&home().requests_path());
     let mut young_directory = no_directory.clone();
@@ -309,7 +416,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "cancel, shared",
             before: before(&[&Slot::Shared]),
-            run: |record| cancel_all_of(record, &home(), &Holder::Shared).map(drop),
+            run: |home| cancel_all_of(home, &Holder::Shared).map(drop),
             always: whole,
             acknowledged: Found::is_empty,
         },
@@ -330,7 +437,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "begin again, named",
             before: before(&[&slot("old")]),
-            run: |record| begin(record, &home(), &slot("new"), &request("new"), &[slot("old")]),
+            run: |home| begin(home, &slot("new"), &request("new"), &[slot("old")]),
             // At every point one of the two is in force.
             always: |found| whole(found) && !found.is_empty(),
             acknowledged: |found| has(found, &slot("new"), "new") && found.len() == 1,
@@ -338,10 +445,10 @@ fn cases() -> Vec<Case> {
         Case {
             name: "renew, named, after it was cancelled",
             before: before(&[]),
-            run: |record| {
-                let stood = renew(record, &home(), &slot("new"), &request("new"), &[slot("old")])?;
+            run: |home| {
+                let stood = renew(home, &slot("new"), &request("new"), &[slot("old")])?;
                 // On a disk that fails to look, it may have stood.
-                assert!(!stood || record.failed());
+                assert!(!stood || home.disk().failed());
                 Ok(())
             },
             always: whole,
@@ -350,9 +457,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "renew, named",
             before: before(&[&slot("old")]),
-            run: |record| {
-                renew(record, &home(), &slot("new"), &request("new"), &[slot("old")]).map(drop)
-            },
+            run: |home| renew(home, &slot("new"), &request("new"), &[slot("old")]).map(drop),
             // At every point one of the two is in force.
             always: |found| whole(found) && !found.is_empty(),
             acknowledged: |found| has(found, &slot("new"), "new") && found.len() == 1,
@@ -360,14 +465,14 @@ fn cases() -> Vec<Case> {
         Case {
             name: "cancel, named, of two",
             before: before(&[&slot("old"), &slot("older")]),
-            run: |record| cancel_all_of(record, &home(), &ci()).map(drop),
+            run: |home| cancel_all_of(home, &ci()).map(drop),
             always: whole,
             acknowledged: Found::is_empty,
         },
         Case {
             name: "cancel, while another holder asks",
             before: before(&[&slot("old"), &Slot::Shared]),
-            run: |record| cancel(record, &home(), &[slot("old")]).map(drop),
+            run: |home| cancel(home, &[slot("old")]).map(drop),
             always: |found| whole(found) && has(found, &Slot::Shared, "old"),
             acknowledged: |found| found.len() == 1,
         },
@@ -376,9 +481,9 @@ fn cases() -> Vec<Case> {
 
 /// Every crash point of a case. Gives how many points and disks there were, or what was found wrong.
 fn replay(case: &Case, fault: Fault) -> Result<(usize, usize), String> {
-    let record = Record::on(&case.before, fault);
-    (case.run)(&record).map_err(|error| error.to_string())?;
-    let ops = record.ops.into_inner();
+    let home = opened(Record::on(&case.before, fault));
+    (case.run)(&home).map_err(|error| error.to_string())?;
+    let ops = home.disk().ops.take();
     let mut disks = 0;
     for crash in case.before.pending.len()..=ops.len() {
         for found in case.before.after_power_loss(&ops[..crash]) {
@@ -418,7 +523,7 @@ fn a_cancel_that_finds_nothing_makes_the_removal_it_was_too_late_for_durable() {
     let case = Case {
         name: "cancel, named, of what is gone",
         before: removed,
-        run: |record| cancel(record, &home(), &[]).map(drop),
+        run: |home| cancel(home, &[]).map(drop),
         always: whole,
         acknowledged: Found::is_empty,
     };
@@ -454,9 +559,10 @@ fn a_status_is_whole_whenever_its_gateway_is_killed() {
     let path = home().status_path();
     let mut before = before(&[]);
     before.files.insert(path.clone(), b"old".to_vec());
-    let record = Record::on(&before, Fault::None);
-    replace(&record, &path, 0o600, b"new status", Durability::Volatile).expect("writes");
-    let ops = record.ops.into_inner();
+    let home = opened(Record::on(&before, Fault::None));
+    let name = Name::Status.as_os_str();
+    replace(&home, home.dir(), name, b"new status", Durability::Volatile).expect("writes");
+    let ops = home.disk().ops.take();
     let whole = |found: &Found| found[&path] == b"old" || found[&path] == b"new status";
     assert!((0..=ops.len()).all(|crash| whole(&before.after_kill(&ops[..crash]))));
     let torn = before.after_power_loss(&ops).iter().any(|found| !whole(found));
@@ -475,12 +581,12 @@ fn every_step_may_fail_and_nothing_is_torn_or_lost() {
         for code in [ENOSPC, EIO, EMFILE] {
             let mut failures = 0;
             for at in 0.. {
-                let record = Record::on(&case.before, Fault::Fails(at, code));
-                let result = (case.run)(&record);
-                if at >= *record.asked.borrow() {
+                let home = opened(Record::on(&case.before, Fault::Fails(at, code)));
+                let result = (case.run)(&home);
+                if at >= *home.disk().asked.borrow() {
                     break;
                 }
-                let found = case.before.after_kill(&record.ops.into_inner());
+                let found = case.before.after_kill(&home.disk().ops.take());
                 let what = format!("{}, step {at}, error {code}: {result:?}", case.name);
                 assert!((case.always)(&found), "{what}");
                 match result {

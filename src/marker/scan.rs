@@ -2,27 +2,32 @@
 //! nothing, waits for nothing and reads nothing without bound; what the look means is decided in
 //! `reconcile`.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
 
-use rustix::fd::AsFd;
-use rustix::fs::{CWD, Dir, Mode, OFlags, Stat};
-
-use crate::holder::Slot;
-use crate::home::{FileId, Home};
+use crate::disk::{Disk, FileId, Stat};
+use crate::holder::{Holder, Slot};
+use crate::home::{Name, OpenHome};
 use crate::reconcile::{Listing, Next, Scan, Sighting};
+use crate::request::Request;
+use crate::sync::Mutex;
 
-use super::{read_at, sighting_of};
+use super::{read_found, seen};
 
 /// A named request longer than this says nothing, and drains.
 pub const REQUEST_BYTES_MAX: u64 = 16 * 1024;
 
-/// Of this many named requests, the others are not looked at.
+/// With more live named requests than this, the gateway no longer says that it knows all of them. Dead
+/// ones do not count.
 pub const REQUESTS_MAX: usize = 4096;
 
-/// How many names are gone through to find them.
-const NAMES_MAX: usize = 4 * REQUESTS_MAX;
+/// This many named requests are read in one look, dead or alive, and this many bytes of them.
+const READ_MAX: usize = 16 * REQUESTS_MAX;
+const READ_BYTES_MAX: u64 = REQUESTS_MAX as u64 * REQUEST_BYTES_MAX;
+
+/// How many names are gone through to find requests.
+const NAMES_MAX: usize = 4 * READ_MAX;
 
 /// How often a scan that came to nothing is begun again: in a directory where others write, drafts too
 /// move its times.
@@ -30,14 +35,14 @@ const SCANS_MAX: usize = 8;
 
 const TOO_FAST: &str = "requests come and go faster than they can be listed";
 
-/// A directory's times tell of every later change only if they were older than this when they were
+/// A directory's times show every later change only if they were older than this when they were
 /// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
 /// is the coarsest such tick there is.
 const SETTLED_SECONDS: i64 = 2;
 
 /// What one look found.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct RawObservation {
     pub(crate) shared: Sighting,
     pub(crate) named: Vec<(Slot, Sighting)>,
     pub(crate) listing: Listing,
@@ -45,16 +50,26 @@ pub(crate) struct Look {
     pub(crate) stamp: Option<Stamp>,
 }
 
-impl Look {
-    /// What could not be read, and what else is to be kept of it.
-    pub(crate) fn complaints(&self) -> (Vec<(Slot, String)>, Listing, Option<Stamp>) {
+impl RawObservation {
+    /// Of a home that nothing can be seen of, for this reason.
+    pub(crate) fn unseen(reason: &str) -> RawObservation {
+        RawObservation {
+            shared: Sighting::Unreadable(reason.to_owned()),
+            named: Vec::new(),
+            listing: Listing::Partial(reason.to_owned()),
+            stamp: None,
+        }
+    }
+
+    /// The places that could not be read, and why.
+    pub(crate) fn unreadable(&self) -> Vec<(Slot, String)> {
         let named = self.named.iter().map(|(slot, sighting)| (slot, sighting));
         let all = std::iter::once((&Slot::Shared, &self.shared)).chain(named);
         let unreadable = all.filter_map(|(slot, sighting)| match sighting {
             Sighting::Unreadable(reason) => Some((slot.clone(), reason.clone())),
             Sighting::Absent | Sighting::Present(_) => None,
         });
-        (unreadable.collect(), self.listing.clone(), self.stamp)
+        unreadable.collect()
     }
 
     /// Place by place.
@@ -63,29 +78,33 @@ impl Look {
     }
 }
 
-/// Which directory it was that was listed, and as of when.
+/// Which directory was listed, and as of when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     id: FileId,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Whether the same times mean that nothing has come or gone.
-    tells: bool,
-    /// Whether they do so for good: see [`tells_of_every_change`].
-    for_good: bool,
+    /// Whether equal times prove that nothing has come or gone.
+    is_conclusive: bool,
+    /// Whether they always do: on local file systems only.
+    is_always_conclusive: bool,
 }
 
 impl Stamp {
     /// As it is to be remembered at this second of the wall clock that stamps files.
-    fn of(found: &Stat, second: i64, for_good: bool) -> Stamp {
-        let [modified, changed] = times_of(found);
-        let tells = modified.0.max(changed.0) + SETTLED_SECONDS < second;
-        Stamp { id: FileId::from(found), modified, changed, tells, for_good }
+    fn of(found: &Stat, second: i64, is_always_conclusive: bool) -> Stamp {
+        Stamp {
+            id: found.id,
+            modified: found.modified,
+            changed: found.changed,
+            is_conclusive: is_settled(found, second),
+            is_always_conclusive,
+        }
     }
 
     /// Whether the directory is as it was.
     fn is_of(self, found: &Stat) -> bool {
-        self.id == FileId::from(found) && [self.modified, self.changed] == times_of(found)
+        (self.id, self.modified, self.changed) == (found.id, found.modified, found.changed)
     }
 
     #[cfg(feature = "notify")]
@@ -93,169 +112,252 @@ impl Stamp {
         self.id
     }
 
-    /// Whether it need never be doubted by one who knows of no request.
-    pub(crate) fn tells_for_good(self) -> bool {
-        self.for_good
+    /// Whether equal directory times always prove that nothing changed (local file systems only).
+    pub(crate) fn is_always_conclusive(self) -> bool {
+        self.is_always_conclusive
     }
 
     /// The same, but no longer believed: the next look lists.
-    pub(crate) fn doubted(self) -> Stamp {
-        Stamp { tells: false, ..self }
+    pub(crate) fn distrusted(self) -> Stamp {
+        Stamp { is_conclusive: false, ..self }
     }
 }
 
-/// When it was last written, and last changed.
-#[allow(
-    clippy::unnecessary_cast,
-    clippy::cast_possible_wrap,
-    clippy::cast_lossless,
-    reason = "their types differ by system"
-)]
-fn times_of(found: &Stat) -> [(i64, i64); 2] {
-    [
-        (found.st_mtime as i64, found.st_mtime_nsec as i64),
-        (found.st_ctime as i64, found.st_ctime_nsec as i64),
-    ]
+/// Whether a change after this second leaves a trace in the times.
+fn is_settled(found: &Stat, second: i64) -> bool {
+    found.modified.0.max(found.changed.0) + SETTLED_SECONDS < second
 }
 
-/// Whether a directory's times tell of all that comes and goes in it: on the file systems that this
-/// machine's own kernel keeps. One that is kept elsewhere, or by a program, may not bother.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn tells_of_every_change(directory: impl AsFd) -> bool {
-    const EXT: u64 = 0xef53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683e;
-    const F2FS: u64 = 0xf2f5_2010;
-    const TMPFS: u64 = 0x0102_1994;
-
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_sign_loss,
-        reason = "its type differs by system"
-    )]
-    rustix::fs::fstatfs(directory).is_ok_and(|found| {
-        [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&(found.f_type as u64 & 0xffff_ffff))
-    })
+/// A named request as it was last read.
+#[derive(Debug)]
+struct Known {
+    found: Stat,
+    request: Request,
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn tells_of_every_change(_: impl AsFd) -> bool {
-    false
+/// Looks at a home again and again.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    /// Which directory the home is, and which file its lock, for a gateway that holds it.
+    held: Option<(FileId, FileId)>,
+    /// Guards the named requests as they were last read. Held through a look, which is one at a time.
+    known: Mutex<BTreeMap<OsString, Known>>,
 }
 
-/// Where to look.
-#[derive(Clone, Debug)]
-pub(crate) struct Eyes {
-    home: PathBuf,
-    marker: PathBuf,
-    requests: PathBuf,
-    lock: PathBuf,
-    /// Which file the lock is that the looker holds.
-    held: Option<FileId>,
-}
-
-impl Eyes {
-    /// For a gateway that holds this lock: of any other home that has come to be at the same name it
-    /// believes nothing but requests. An empty mount point takes no drain back.
-    pub(crate) fn of_gateway(home: &Home, held: FileId) -> Eyes {
-        Eyes { held: Some(held), ..Eyes::of_visitor(home) }
+impl Observer {
+    /// For a visitor.
+    pub(crate) fn of_visitor() -> Observer {
+        Observer { held: None, known: Mutex::new(BTreeMap::new()) }
     }
 
-    /// For anybody else.
-    pub(crate) fn of_visitor(home: &Home) -> Eyes {
-        Eyes {
-            home: home.path().to_owned(),
-            marker: home.marker_path(),
-            requests: home.requests_path(),
-            lock: home.lock_path(),
-            held: None,
-        }
+    /// For a gateway that holds this lock in this directory. While the home's name leads to another
+    /// directory it believes nothing but requests: an empty mount point releases no drain.
+    pub(crate) fn of_gateway(home: FileId, lock: FileId) -> Observer {
+        Observer { held: Some((home, lock)), ..Observer::of_visitor() }
     }
 
-    /// Looks. `since` is the stamp of the look whose results the looker has, and `known` the named
-    /// requests among them. Never fails. Costs two system calls where nothing is and nothing was.
-    pub(crate) fn look(&self, since: Option<Stamp>, known: &[Slot]) -> Look {
-        let shared = super::observe(&self.marker);
+    /// Looks. `since` is the stamp of the look whose results the caller has, and `known` the named
+    /// requests among them. `is_live` says whether a request counts. Never fails. Costs three system calls
+    /// where nothing is and nothing was.
+    pub(crate) fn look<D: Disk>(
+        &self,
+        home: &OpenHome<D>,
+        since: Option<Stamp>,
+        known: &[Slot],
+        is_live: &dyn Fn(&Request) -> bool,
+    ) -> RawObservation {
+        let shared = super::observe(home, &Slot::Shared);
         // After the marker: had the home been replaced before, this would tell.
-        let found = rustix::fs::lstat(&self.requests);
-        let is_known = |found: &Stat| since.is_some_and(|since| since.id == FileId::from(found));
-        if !found.as_ref().is_ok_and(is_known)
-            && let Err(reason) = self.require_home()
-        {
+        let found = home.stat_named(Name::Requests);
+        let is_known = |found: &Stat| since.is_some_and(|since| since.id == found.id);
+        let is_known = found.as_ref().is_ok_and(is_known);
+        if let Err(reason) = self.require_home(home, !is_known) {
             let shared = match shared {
                 Sighting::Absent => Sighting::Unreadable(reason.clone()),
                 shared => shared,
             };
-            let (mut named, ..) = self.list(&[]).unwrap_or_else(|error| blind(&error));
+            let (mut named, ..) =
+                self.list(home, &[], is_live).unwrap_or_else(|error| blind(&error));
             named.retain(|(_, sighting)| matches!(sighting, Sighting::Present(_)));
-            return Look { shared, named, listing: Listing::Partial(reason), stamp: None };
+            return RawObservation {
+                shared,
+                named,
+                listing: Listing::Partial(reason),
+                stamp: None,
+            };
         }
         let (named, listing, stamp) = match found {
-            Ok(found) if since.is_some_and(|since| since.tells && since.is_of(&found)) => {
+            Ok(found) if since.is_some_and(|since| since.is_conclusive && since.is_of(&found)) => {
                 (Vec::new(), Listing::Unchanged, since)
             }
-            Ok(_) => self.list(known).unwrap_or_else(|error| blind(&error)),
-            // None can stand in a directory that is not there.
-            Err(rustix::io::Errno::NOENT) => {
+            Ok(_) => self.list(home, known, is_live).unwrap_or_else(|error| blind(&error)),
+            // None can be in a directory that is not there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let gone = known.iter().map(|slot| (slot.clone(), Sighting::Absent));
                 (gone.collect(), Listing::Whole, None)
             }
-            Err(error) => blind(&error.into()),
+            Err(error) => blind(&error),
         };
-        Look { shared, named, listing, stamp }
+        RawObservation { shared, named, listing, stamp }
     }
 
-    fn require_home(&self) -> Result<(), String> {
-        match self.held {
-            Some(held) if FileId::of(&self.lock) == Some(held) => Ok(()),
-            Some(_) => Err("the home, or its lock file, has been replaced".to_owned()),
-            None => match rustix::fs::stat(&self.home) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(format!("the home cannot be seen: {error}")),
-            },
+    /// Whether the home's name still leads to the directory that is held, and where that is in doubt
+    /// whether the lock file is still in it.
+    fn require_home<D: Disk>(&self, home: &OpenHome<D>, is_in_doubt: bool) -> Result<(), String> {
+        let Some((directory, lock)) = self.held else { return Ok(()) };
+        match home.disk().stat_path(home.names().path()) {
+            Ok(found) if found.id == directory => {}
+            Ok(_) => return Err("the home's name leads to another directory".to_owned()),
+            Err(error) => return Err(format!("the home's name leads nowhere: {error}")),
         }
+        if is_in_doubt && home.stat_named(Name::Lock).ok().map(|found| found.id) != Some(lock) {
+            return Err("the home's lock file has been removed or replaced".to_owned());
+        }
+        Ok(())
     }
 
-    /// Looks at the named requests, in the order that a [`Scan`] says.
-    fn list(&self, known: &[Slot]) -> io::Result<Listed> {
-        let directory = open_directory(&self.requests)?;
-        let found = rustix::fs::fstat(&directory)?;
-        let for_good = tells_of_every_change(&directory);
+    /// Looks at all named requests.
+    fn list<D: Disk>(
+        &self,
+        home: &OpenHome<D>,
+        known: &[Slot],
+        is_live: &dyn Fn(&Request) -> bool,
+    ) -> io::Result<Listed> {
+        let directory = home.open_requests()?;
+        let before = home.disk().stat_dir(&directory)?;
+        let mut cache = self.known.lock();
+        let second = chrono::Utc::now().timestamp();
+        let mut look = |slot: &Slot| {
+            let Slot::File(name) = slot else { return (Sighting::Absent, 0) };
+            sight(home, &directory, name, second, &mut cache)
+        };
+        let (named, listing) = scan(home, &directory, known, &|_| true, &mut look)?;
+        if listing == Listing::Whole {
+            let is_there = |name: &OsString| {
+                let slot = Slot::File(name.clone());
+                named
+                    .binary_search_by(|(it, _)| it.cmp(&slot))
+                    .is_ok_and(|at| matches!(named[at].1, Sighting::Present(_)))
+            };
+            cache.retain(|name, _| is_there(name));
+        }
+        drop(cache);
+        let counts = |it: &&(Slot, Sighting)| matches!(&it.1, Sighting::Present(it) if is_live(it));
+        if named.iter().filter(counts).count() > REQUESTS_MAX {
+            return Ok(partly(named, format!("there are more than {REQUESTS_MAX} live requests")));
+        }
+        let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
+        let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
+            let second = chrono::Utc::now().timestamp();
+            Stamp::of(&before, second, home.disk().times_tell(&directory))
+        });
+        Ok((named, listing, stamp))
+    }
+}
+
+/// Looks at a named request. One that is as it was when it was last read is not read again. Returns its
+/// size, too.
+fn sight<D: Disk>(
+    home: &OpenHome<D>,
+    directory: &D::Dir,
+    name: &OsString,
+    second: i64,
+    known: &mut BTreeMap<OsString, Known>,
+) -> (Sighting, u64) {
+    let found = match home.disk().stat(directory, name) {
+        Ok(found) => found,
+        Err(error) => return (seen(Err(error), REQUEST_BYTES_MAX), 0),
+    };
+    if let Some(known) = known.get(name)
+        && known.found == found
+    {
+        return (Sighting::Present(known.request.clone()), found.size.min(REQUEST_BYTES_MAX));
+    }
+    let (read, found) = match read_found(home, directory, name, &found, REQUEST_BYTES_MAX) {
+        Ok((bytes, found)) => (Ok(bytes), found),
+        Err(error) => (Err(error), found),
+    };
+    let sighting = seen(read, REQUEST_BYTES_MAX);
+    match &sighting {
+        Sighting::Present(request) if is_settled(&found, second) => {
+            let request = request.clone();
+            known.insert(name.clone(), Known { found, request });
+        }
+        _ => drop(known.remove(name)),
+    }
+    (sighting, found.size.min(REQUEST_BYTES_MAX))
+}
+
+/// Looks at what this holder asks, and at nothing else.
+pub(crate) fn look_at_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
+    let nothing = |listing| {
+        let shared = Sighting::Absent;
+        RawObservation { shared, named: Vec::new(), listing, stamp: None }
+    };
+    if *holder == Holder::Shared {
+        let shared = super::observe(home, &Slot::Shared);
+        return RawObservation { shared, ..nothing(Listing::Whole) };
+    }
+    let own = || {
+        let directory = home.open_requests()?;
+        let mut look = |slot: &Slot| {
+            let name = super::name_of(slot);
+            (super::look(home, &directory, name, REQUEST_BYTES_MAX), 0)
+        };
+        scan(home, &directory, &[], &|slot| slot.is_held_by(holder), &mut look)
+    };
+    match own() {
+        Ok((named, listing)) => RawObservation { named, ..nothing(listing) },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => nothing(Listing::Whole),
+        Err(error) => nothing(blind(&error).1),
+    }
+}
+
+/// Looks at the requests that are wanted, in the order that a [`Scan`] says. In the order of their slots.
+fn scan<D: Disk>(
+    home: &OpenHome<D>,
+    directory: &D::Dir,
+    known: &[Slot],
+    wanted: &dyn Fn(&Slot) -> bool,
+    look: &mut dyn FnMut(&Slot) -> (Sighting, u64),
+) -> io::Result<(Vec<(Slot, Sighting)>, Listing)> {
+    let mut times = Times::of(home, directory)?;
+    let mut named = Vec::new();
+    for _ in 0..SCANS_MAX {
         let mut scan = Scan::begin(known.to_vec());
-        let mut scans = 1;
-        let mut named = Vec::new();
-        let mut times = Times([times_of(&found); 2]);
         loop {
-            let names = Names::of(Dir::read_from(&directory)?, |_| true)?;
-            match scan.listed(names.slots, times.moved(&directory)?) {
+            let names = Names::of(home, directory, wanted, READ_MAX)?;
+            match scan.listed(names.slots, times.moved(home, directory)?) {
                 Next::Sight(slots) => {
                     named.clear();
-                    named.extend(slots.into_iter().map(|slot| {
-                        let sighting = look_at(&directory, &slot);
-                        (slot, sighting)
-                    }));
+                    let mut bytes = 0;
+                    for slot in slots {
+                        let (sighting, size) = look(&slot);
+                        bytes += size;
+                        named.push((slot, sighting));
+                        if bytes > READ_BYTES_MAX {
+                            let reason = format!(
+                                "there are more than {READ_BYTES_MAX} bytes of requests; remove what is dead"
+                            );
+                            let (named, listing, _) = partly(named, reason);
+                            return Ok((named, listing));
+                        }
+                    }
                 }
                 Next::Whole if names.cut_short => {
                     let reason = format!(
-                        "there are more than {REQUESTS_MAX} requests, or {NAMES_MAX} files; remove what is dead"
+                        "there are more than {READ_MAX} requests, or {NAMES_MAX} files; remove what is dead"
                     );
-                    return Ok(partly(named, reason));
+                    let (named, listing, _) = partly(named, reason);
+                    return Ok((named, listing));
                 }
-                Next::Whole => {
-                    let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
-                    let now = chrono::Utc::now().timestamp();
-                    let stamp = (!named.iter().any(is_unreadable))
-                        .then(|| Stamp::of(&found, now, for_good));
-                    return Ok((named, Listing::Whole, stamp));
-                }
-                Next::Partial if scans < SCANS_MAX => {
-                    scan = Scan::begin(known.to_vec());
-                    scans += 1;
-                }
-                Next::Partial => return Ok(partly(named, TOO_FAST.to_owned())),
+                Next::Whole => return Ok((named, Listing::Whole)),
+                Next::Partial => break,
             }
         }
     }
+    let (named, listing, _) = partly(named, TOO_FAST.to_owned());
+    Ok((named, listing))
 }
 
 /// What was found gone may have been replaced by what was never listed: so nothing goes.
@@ -271,30 +373,24 @@ fn blind(error: &io::Error) -> Listed {
     (Vec::new(), Listing::Partial(reason), None)
 }
 
-fn look_at(directory: impl AsFd, slot: &Slot) -> Sighting {
-    match slot {
-        Slot::Shared => Sighting::Absent,
-        Slot::File(name) => {
-            sighting_of(read_at(directory, Path::new(name), REQUEST_BYTES_MAX), REQUEST_BYTES_MAX)
-        }
-    }
-}
-
-/// Which of these requests there are: none of those that stood there throughout is missed.
-pub(super) fn slots_in(requests: &Path, wanted: impl Fn(&Slot) -> bool) -> io::Result<Names> {
-    let directory = match open_directory(requests) {
+/// Which of these requests there are: none of those that were there throughout is missed.
+pub(super) fn slots_in<D: Disk>(
+    home: &OpenHome<D>,
+    wanted: &dyn Fn(&Slot) -> bool,
+) -> io::Result<Names> {
+    let directory = match home.open_requests() {
         Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Names { slots: Vec::new(), cut_short: false });
         }
         Err(error) => return Err(error),
     };
-    let mut times = Times([times_of(&rustix::fs::fstat(&directory)?); 2]);
+    let mut times = Times::of(home, &directory)?;
     for _ in 0..SCANS_MAX {
         let mut scan = Scan::begin(Vec::new());
         loop {
-            let names = Names::of(Dir::read_from(&directory)?, &wanted)?;
-            match scan.listed(names.slots.clone(), times.moved(&directory)?) {
+            let names = Names::of(home, &directory, wanted, REQUESTS_MAX)?;
+            match scan.listed(names.slots.clone(), times.moved(home, &directory)?) {
                 // Of so many, some are enough.
                 _ if names.cut_short => return Ok(names),
                 Next::Whole => return Ok(names),
@@ -310,19 +406,22 @@ pub(super) fn slots_in(requests: &Path, wanted: impl Fn(&Slot) -> bool) -> io::R
 struct Times([[(i64, i64); 2]; 2]);
 
 impl Times {
+    fn of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<Times> {
+        Ok(Times([times_of(home, directory)?; 2]))
+    }
+
     /// After a listing: whether anything has come or gone since before the one before it began.
-    fn moved(&mut self, directory: impl AsFd) -> io::Result<bool> {
-        let now = times_of(&rustix::fs::fstat(directory)?);
+    fn moved<D: Disk>(&mut self, home: &OpenHome<D>, directory: &D::Dir) -> io::Result<bool> {
+        let now = times_of(home, directory)?;
         let [before_last, before_this] = self.0;
         self.0 = [before_this, now];
         Ok(now != before_last)
     }
 }
 
-fn open_directory(path: &Path) -> io::Result<rustix::fd::OwnedFd> {
-    let flags =
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+fn times_of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<[(i64, i64); 2]> {
+    let found = home.disk().stat_dir(directory)?;
+    Ok([found.modified, found.changed])
 }
 
 /// The requests one listing found.
@@ -333,29 +432,25 @@ pub(super) struct Names {
 }
 
 impl Names {
-    fn of(directory: Dir, wanted: impl Fn(&Slot) -> bool) -> io::Result<Names> {
-        use std::os::unix::ffi::OsStrExt;
-
-        let mut names = Names { slots: Vec::new(), cut_short: false };
-        for (passed, entry) in directory.enumerate() {
-            let entry = entry?;
-            if passed >= NAMES_MAX {
-                names.cut_short = true;
-                break;
+    fn of<D: Disk>(
+        home: &OpenHome<D>,
+        directory: &D::Dir,
+        wanted: &dyn Fn(&Slot) -> bool,
+        slots_max: usize,
+    ) -> io::Result<Names> {
+        let mut listing = home.disk().list(directory)?;
+        let (mut slots, mut passed) = (Vec::new(), 0);
+        loop {
+            let batch = home.disk().next_names(&mut listing)?;
+            if batch.is_empty() {
+                return Ok(Names { slots, cut_short: false });
             }
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            let Some(slot) = Slot::of_file(name).filter(|slot| wanted(slot)) else { continue };
-            if names.slots.len() == REQUESTS_MAX {
-                names.cut_short = true;
-                break;
+            passed += batch.len();
+            slots.extend(batch.iter().filter_map(|name| Slot::of_file(name)).filter(wanted));
+            if slots.len() > slots_max || passed > NAMES_MAX {
+                slots.truncate(slots_max);
+                return Ok(Names { slots, cut_short: true });
             }
-            names.slots.push(slot);
         }
-        Ok(names)
     }
-}
-
-/// The second in which a file was last written.
-pub(super) fn modified_second(found: &Stat) -> i64 {
-    times_of(found)[0].0
 }

@@ -1,14 +1,13 @@
-//! Takes away the drafts that writers left behind when they were killed (U36). It removes nothing that
+//! Removes the drafts that writers left behind when they were killed (U36). It removes nothing that
 //! anybody could still be writing, and nothing that is not named as our drafts are.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
-
-use super::disk::DRAFT_SUFFIX;
+use super::{DRAFT_ID, DRAFT_SUFFIX};
+use crate::disk::{Disk, Kind};
+use crate::home::OpenHome;
 
 /// A draft is finished within milliseconds; one that has not been touched for this long never will be.
 /// Were its writer merely stopped, its rename would fail and say so.
@@ -17,28 +16,30 @@ const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 /// How many names are gone through.
 const NAMES_MAX: usize = 65_536;
 
-/// Removes what was left over of the files named by `finals` in a directory, or of any file where
-/// `finals` is empty, and says how many it were. What cannot be looked at or removed stays.
-pub(crate) fn sweep_drafts(directory: &Path, finals: &[&str]) -> usize {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(handle) = rustix::fs::openat(CWD, directory, flags, Mode::empty()) else { return 0 };
-    let Ok(listing) = Dir::read_from(&handle) else { return 0 };
+/// Removes the drafts that are left over of the files named by `finals` in a directory, or of any request
+/// where `finals` is empty. Returns how many were removed. Entries that cannot be inspected or removed are
+/// skipped.
+pub(crate) fn sweep_drafts<D: Disk>(
+    home: &OpenHome<D>,
+    directory: &D::Dir,
+    finals: &[&str],
+) -> usize {
+    let disk = home.disk();
+    let Ok(mut listing) = disk.list(directory) else { return 0 };
     let now = chrono::Utc::now().timestamp();
-    let mut swept = 0;
-    for entry in listing.take(NAMES_MAX).flatten() {
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if !is_draft(name, finals) {
-            continue;
-        }
-        let Ok(found) = rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        let age = u64::try_from(now.saturating_sub(super::scan::modified_second(&found)));
-        if FileType::from_raw_mode(found.st_mode).is_file()
-            && age.is_ok_and(|age| age >= LEFT_OVER_AFTER.as_secs())
-            && rustix::fs::unlinkat(&handle, name, AtFlags::empty()).is_ok()
-        {
-            swept += 1;
+    let (mut swept, mut passed) = (0, 0);
+    while passed < NAMES_MAX
+        && let Ok(names) = disk.next_names(&mut listing)
+        && !names.is_empty()
+    {
+        passed += names.len();
+        for name in names.iter().filter(|name| is_draft(name, finals)) {
+            let Ok(found) = disk.stat(directory, name) else { continue };
+            let age = u64::try_from(now.saturating_sub(found.modified.0));
+            let is_left_over = age.is_ok_and(|age| age >= LEFT_OVER_AFTER.as_secs());
+            if found.kind == Kind::File && is_left_over && disk.unlink(directory, name).is_ok() {
+                swept += 1;
+            }
         }
     }
     swept
@@ -52,7 +53,7 @@ fn is_draft(name: &OsStr, finals: &[&str]) -> bool {
     else {
         return false;
     };
-    inner.1.len() == 6
+    inner.1.len() == DRAFT_ID
         && if finals.is_empty() {
             Path::new(inner.0).extension() == Some(OsStr::new("json"))
         } else {
@@ -82,9 +83,9 @@ mod tests {
         fs::create_dir(home.path().join(".drain_request.json.abc124.tmp")).expect("mkdir");
 
         let finals = ["drain_request.json", "gateway_state.json"];
-        assert_eq!(sweep_drafts(home.path(), &finals), 1);
+        let opened = crate::home::Home::at(home.path()).open().expect("opens");
+        assert_eq!(sweep_drafts(&opened, opened.dir(), &finals), 1);
         assert!(!home.path().join(".drain_request.json.abc123.tmp").exists());
         assert_eq!(fs::read_dir(home.path()).expect("lists").count(), 5);
-        assert_eq!(sweep_drafts(&home.path().join("gone"), &finals), 0);
     }
 }

@@ -3,15 +3,17 @@
 //! does next. Nothing of the order of calls is written down here.
 
 use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use tidegate::ControlError;
+use tidegate::disk::{Access, Disk, FileId, Kind, Stat, User};
 use tidegate::epoch::{Epoch, Now};
-use tidegate::home::Home;
-use tidegate::marker::{self, Disk};
+use tidegate::home::{Home, OpenHome};
+use tidegate::marker;
 use tidegate::request::{DrainRequest, Holder, HolderName, Request, Slot};
 
 use crate::packed::{InPool, Pool};
@@ -180,44 +182,48 @@ impl Run {
     /// What comes next.
     pub(super) fn next(&self) -> Call {
         *self.next.get_or_init(|| {
-            let disk =
-                Replay { answers: &self.answers, at: Cell::new(0), stopped_at: Cell::new(None) };
-            let receipt = self.task.run(&disk).unwrap_or(Receipt::Failed);
-            disk.stopped_at.get().unwrap_or(Call::Ends(receipt))
+            let disk = Replay {
+                answers: &self.answers,
+                at: Cell::new(0),
+                stopped_at: Cell::new(None),
+                listed: Cell::new(None),
+            };
+            let home = OpenHome::open(disk, &home()).expect("it is there");
+            let receipt = self.task.run(&home).unwrap_or(Receipt::Failed);
+            home.disk().stopped_at.get().unwrap_or(Call::Ends(receipt))
         })
     }
 }
 
 impl Task {
-    fn run(self, disk: &Replay<'_>) -> Result<Receipt, ControlError> {
-        let home = home();
+    fn run(self, home: &OpenHome<Replay<'_>>) -> Result<Receipt, ControlError> {
         match self {
             Task::Begin { id, place, older } => {
-                marker::begin(disk, &home, &slot(place), request(id), &slots(older))?;
+                marker::begin(home, &slot(place), request(id), &slots(older))?;
                 Ok(Receipt::Begun)
             }
             Task::Renew { id, place, first, others } => {
                 let old = [vec![slot(first)], slots(others)].concat();
-                marker::renew(disk, &home, &slot(place), request(id), &old).map(Receipt::Renewed)
+                marker::renew(home, &slot(place), request(id), &old).map(Receipt::Renewed)
             }
             Task::RenewRegardless { id, place, older } => {
-                marker::begin(disk, &home, &slot(place), request(id), &slots(older))?;
+                marker::begin(home, &slot(place), request(id), &slots(older))?;
                 Ok(Receipt::Renewed(true))
             }
             Task::RemoveThenBegin { id, place, older } => {
-                marker::cancel(disk, &home, &slots(older))?;
-                marker::begin(disk, &home, &slot(place), request(id), &[])?;
+                marker::cancel(home, &slots(older))?;
+                marker::begin(home, &slot(place), request(id), &[])?;
                 Ok(Receipt::Renewed(true))
             }
             Task::Cancel(owner) => {
-                marker::cancel_all_of(disk, &home, &holder(owner)).map(Receipt::Cancelled)
+                marker::cancel_all_of(home, &holder(owner)).map(Receipt::Cancelled)
             }
             Task::CancelOnce(owner) => {
-                let slots = marker::slots_of(disk, &home, &holder(owner))?;
-                marker::cancel(disk, &home, &slots).map(|removed| Receipt::Cancelled(removed > 0))
+                let slots = marker::slots_of(home, &holder(owner))?;
+                marker::cancel(home, &slots).map(|removed| Receipt::Cancelled(removed > 0))
             }
             Task::Sweep(place) => {
-                marker::cancel(disk, &home, &[slot(place)])?;
+                marker::cancel(home, &[slot(place)])?;
                 Ok(Receipt::Swept)
             }
         }
@@ -254,11 +260,15 @@ impl Task {
     }
 }
 
-/// A disk that answers from a list, and stops where it ends.
+/// A disk that answers from a list, and stops where it ends. What a writer only reads of its own home
+/// (that the directory is its own user's) is always the same, and no step.
 struct Replay<'a> {
     answers: &'a [Answer],
     at: Cell<usize>,
     stopped_at: Cell<Option<Call>>,
+    /// What was listed last. The shipped code lists twice, until both are equal; here both are one step, so
+    /// that the second answers as the first did.
+    listed: Cell<Option<Answer>>,
 }
 
 impl Replay<'_> {
@@ -277,60 +287,183 @@ impl Replay<'_> {
             answer => Ok(*answer),
         }
     }
-
-    fn was(&self, call: Call) -> io::Result<bool> {
-        self.ask(call).map(|answer| answer == Answer::Was(true))
-    }
 }
 
-fn place(path: &Path) -> Place {
-    let named = path.file_name().and_then(Slot::of_file).and_then(|slot| slot.request_id());
+/// The directory of one of the two kinds of requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dir {
+    Home,
+    Requests,
+}
+
+/// The place that a file's name, or its draft's, belongs to.
+fn place(name: &OsStr) -> Place {
+    let name = name.to_string_lossy();
+    let draft = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
+    let name = draft.map_or(&*name, |(name, _)| name.trim_start_matches('.'));
+    let named = Slot::of_file(name.as_ref()).and_then(|slot| slot.request_id());
     named.and_then(|id| id.parse().ok()).unwrap_or(SHARED)
 }
 
-impl Disk for Replay<'_> {
-    type Draft = Place;
+fn of_this_user(kind: Kind) -> Stat {
+    Stat {
+        id: FileId { device: 0, inode: 0 },
+        kind,
+        mode: 0o700,
+        links: 1,
+        uid: 1,
+        gid: 1,
+        size: 0,
+        modified: (0, 0),
+        changed: (0, 0),
+    }
+}
 
-    fn draft(&self, path: &Path, _mode: u32) -> io::Result<Place> {
-        let place = place(path);
+fn unused<T>() -> io::Result<T> {
+    Err(io::Error::other("no writer of requests does this"))
+}
+
+impl Disk for Replay<'_> {
+    type Dir = Dir;
+    type File = Place;
+    type Listing = Option<Answer>;
+
+    fn open_home(&self, _: &Path) -> io::Result<Dir> {
+        Ok(Dir::Home)
+    }
+
+    fn stat_path(&self, _: &Path) -> io::Result<Stat> {
+        unused()
+    }
+
+    /// Opening it and the next call are one step: where that found no directory, this does.
+    fn open_dir(&self, _: &Dir, _: &OsStr) -> io::Result<Dir> {
+        match self.answers.get(self.at.get()) {
+            Some(Answer::NoDirectory) => {
+                self.at.set(self.at.get() + 1);
+                Err(io::ErrorKind::NotFound.into())
+            }
+            _ => Ok(Dir::Requests),
+        }
+    }
+
+    fn stat_dir(&self, _: &Dir) -> io::Result<Stat> {
+        Ok(of_this_user(Kind::Directory))
+    }
+
+    fn stat(&self, _: &Dir, _: &OsStr) -> io::Result<Stat> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn open(&self, _: &Dir, _: &OsStr, _: Access) -> io::Result<Place> {
+        unused()
+    }
+
+    fn create(&self, _: &Dir, name: &OsStr) -> io::Result<Place> {
+        let place = place(name);
         self.ask(Call::Draft(place)).map(|_| place)
     }
 
-    fn fill(&self, draft: &mut Place, _bytes: &[u8]) -> io::Result<()> {
-        self.ask(Call::Fill(*draft)).map(drop)
+    fn stat_file(&self, _: &Place) -> io::Result<Stat> {
+        Ok(of_this_user(Kind::File))
     }
 
-    fn sync(&self, draft: &Place) -> io::Result<()> {
-        self.ask(Call::Sync(*draft)).map(drop)
+    fn read(&self, _: &Place, _: u64) -> io::Result<Vec<u8>> {
+        unused()
     }
 
-    fn put(&self, draft: Place, path: &Path) -> io::Result<()> {
-        debug_assert_eq!(draft, place(path));
-        self.ask(Call::Put(draft)).map(drop)
+    fn write(&self, file: &Place, _: &[u8]) -> io::Result<()> {
+        self.ask(Call::Fill(*file)).map(drop)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<bool> {
-        self.was(Call::Remove(place(path)))
+    fn truncate(&self, _: &Place) -> io::Result<()> {
+        unused()
     }
 
-    fn make_directory(&self, _path: &Path) -> io::Result<bool> {
-        self.was(Call::MakeDirectory)
+    fn sync(&self, file: &Place) -> io::Result<()> {
+        self.ask(Call::Sync(*file)).map(drop)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        let is_home = path == home().path();
-        self.ask(if is_home { Call::SyncHome } else { Call::SyncRequests }).map(drop)
+    fn sync_dir(&self, dir: &Dir) -> io::Result<()> {
+        let call = if *dir == Dir::Home { Call::SyncHome } else { Call::SyncRequests };
+        self.ask(call).map(drop)
     }
 
-    fn slots(
-        &self,
-        _directory: &Path,
-        wanted: &dyn Fn(&Slot) -> bool,
-    ) -> io::Result<(Vec<Slot>, bool)> {
-        let Answer::Listed(places) = self.ask(Call::List)? else { return Ok((Vec::new(), false)) };
-        let mut slots = slots(places);
-        slots.retain(wanted);
-        Ok((slots, false))
+    fn rename(&self, _: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        debug_assert_eq!(place(from), place(to));
+        self.ask(Call::Put(place(to))).map(drop)
+    }
+
+    fn unlink(&self, _: &Dir, name: &OsStr) -> io::Result<()> {
+        match self.ask(Call::Remove(place(name)))? {
+            Answer::Was(true) => Ok(()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn make_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+        match self.ask(Call::MakeDirectory)? {
+            Answer::Was(true) => Ok(()),
+            _ => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    fn list(&self, _: &Dir) -> io::Result<Option<Answer>> {
+        if let Some(listed) = self.listed.take() {
+            return Ok(Some(listed));
+        }
+        let listed = self.ask(Call::List)?;
+        self.listed.set(Some(listed));
+        Ok(Some(listed))
+    }
+
+    fn next_names(&self, listing: &mut Option<Answer>) -> io::Result<Vec<OsString>> {
+        let Some(Answer::Listed(places)) = listing.take() else { return Ok(Vec::new()) };
+        let names = slots(places).into_iter().filter_map(|slot| match slot {
+            Slot::Shared => None,
+            Slot::File(name) => Some(name),
+        });
+        Ok(names.collect())
+    }
+
+    fn chmod(&self, _: &Place, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chown(&self, _: &Place, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chmod_dir(&self, _: &Dir, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chown_dir(&self, _: &Dir, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &Place) -> io::Result<bool> {
+        unused()
+    }
+
+    fn is_locked(&self, _: &Place) -> io::Result<bool> {
+        unused()
+    }
+
+    fn lock_dir(&self, _: &Dir) -> io::Result<bool> {
+        unused()
+    }
+
+    fn dir_locked_by(&self, _: &Dir) -> Option<u32> {
+        None
+    }
+
+    fn times_tell(&self, _: &Dir) -> bool {
+        true
+    }
+
+    fn user(&self) -> User {
+        User { uid: 1, unmapped: None }
     }
 }
 

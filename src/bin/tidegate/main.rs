@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
+use tidegate::control::Removed;
 use tidegate::epoch::Epoch;
-use tidegate::home::{Home, Removed};
+use tidegate::home::Home;
 use tidegate::order::CancelTold;
 use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder, Request};
@@ -40,10 +41,10 @@ struct Where {
     /// The gateway's home directory [default: $TIDEGATE_HOME, else $HERMES_HOME].
     #[arg(long, global = true)]
     home: Option<PathBuf>,
-    /// The permission bits of files it writes, in octal: 640 where the gateway is another user of the
-    /// same group.
-    #[arg(long, global = true, value_parser = octal, default_value = "600")]
-    mode: u32,
+    /// The permission bits of files it writes, in octal, such as 640. Without it, the group may read them
+    /// where it may read the gateway's own.
+    #[arg(long, global = true, value_parser = octal)]
+    mode: Option<u32>,
 }
 
 #[derive(Subcommand)]
@@ -175,7 +176,11 @@ impl Where {
             |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let path =
             self.home.clone().or_else(|| from("TIDEGATE_HOME")).or_else(|| from("HERMES_HOME"));
-        path.map(|path| Home::at(path).with_mode(self.mode)).ok_or(Failure::NoHome)
+        let home = Home::at(path.ok_or(Failure::NoHome)?);
+        Ok(match self.mode {
+            Some(mode) => home.with_mode(mode),
+            None => home,
+        })
     }
 }
 

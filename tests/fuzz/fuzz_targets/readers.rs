@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::Body;
+use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::order::Order;
 use tidegate::request::{LeaseLeft, Request, Standing};
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     // Nobody is anything whose gateway is not alive; and unknown is never idle (F10).
     let dead = Reading::new(bytes, None);
     assert!(!dead.is_alive() && !dead.is_idle() && !dead.is_quiesced() && !dead.is_drainable());
-    let lock = Body::default();
+    let lock = RawObject::default();
     let alive = Reading::new(bytes, Some(&lock));
     assert!(alive.active_agents().is_some() || alive.is_busy() == alive.is_drainable());
     let _ = (alive.quiesced_until(), alive.is_quiesced_for("id"), alive.is_draining_for("id"));

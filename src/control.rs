@@ -1,0 +1,368 @@
+//! What a control plane does on a home: ask for a drain, renew it, cancel it, and look. It writes and
+//! removes requests; the gateway owns the transition (R11).
+
+use std::io;
+use std::time::Duration;
+
+use crate::disk::RealDisk;
+use crate::epoch::{Epoch, Now};
+use crate::error::ControlError;
+use crate::holder::{Holder, Slot};
+use crate::home::{Home, Name, OpenHome};
+use crate::id::fresh_id;
+use crate::marker::{self, Observer, RawObservation};
+use crate::reconcile::{Listing, Sighting, Verdict, judge};
+use crate::request::{DrainRequest, Request, Standing};
+use crate::status::{Reading, STATUS_BYTES_MAX};
+
+impl Home {
+    /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it
+    /// wrote. What the same holder asked before is replaced; what others ask is not touched. A gateway
+    /// closes at its next look, or at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoHome`], [`ControlError::NotWritten`], [`ControlError::NotDurable`],
+    /// [`ControlError::Unlisted`]. (R2, TG-S7, TG-S12)
+    pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
+        let request = ask.stamp(&fresh_id(), &Epoch::current(), Now::by_system());
+        self.open()?.begin(ask.its_holder(), &request)?;
+        Ok(request)
+    }
+
+    /// Asks again for what the holder asks already, for as long as `lease` from now, or as before. Its
+    /// request is in force throughout: the new one is there before the old one goes. It has a new
+    /// [`request_id`](Request::request_id); fields that this library does not know are kept.
+    ///
+    /// Where the holder is the shared slot, a cancel that comes between looking and writing is undone.
+    /// A named holder's is not.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NothingToRenew`] where there is no live request any more, or none that lasted until
+    /// the new one was there: the drain is lost, and the gate may have been open since.
+    /// [`ControlError::Unseen`] where that cannot be told. Otherwise as [`Home::begin_drain`].
+    pub fn renew_drain(
+        &self,
+        holder: &Holder,
+        lease: Option<Duration>,
+    ) -> Result<Request, ControlError> {
+        let home = self.open()?;
+        for _ in 0..marker::OWN_ROUNDS_MAX {
+            if let Some(renewed) = home.renew_once(holder, lease)? {
+                return Ok(renewed);
+            }
+        }
+        Err(ControlError::NothingToRenew { holder: holder.clone() })
+    }
+
+    /// Removes the holder's request, durably, and says whether there was one. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NotRemoved`]: the drain stays on; [`ControlError::NoHome`],
+    /// [`ControlError::NotDurable`], [`ControlError::Unlisted`]. (R3, U8)
+    pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
+        marker::cancel_all_of(&self.open()?, holder)
+    }
+
+    /// Removes one request by its id, and says whether it was still there. Use it to abandon a drain you
+    /// have just begun without touching a newer request of the same holder. Where the holder is the
+    /// shared slot it is first read whose request is there, and another writer may come in between; a
+    /// named holder's cannot be mistaken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Home::cancel_drain`], and [`ControlError::Unseen`] where it cannot be told whose request is
+    /// there.
+    pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
+        self.open()?.cancel_request(holder, request_id)
+    }
+
+    /// Looks at this one request of the holder: [`Sighting::Absent`] also where another one is in its
+    /// place.
+    #[must_use]
+    pub fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+        match self.open() {
+            Ok(home) => home.look_at(holder, request_id),
+            Err(error) => Sighting::Unreadable(error.to_string()),
+        }
+    }
+
+    /// Looks at what is in this slot, whosever it is.
+    #[must_use]
+    pub fn look_in(&self, slot: &Slot) -> Sighting {
+        match self.open() {
+            Ok(home) => marker::observe(&home, slot),
+            Err(error) => Sighting::Unreadable(error.to_string()),
+        }
+    }
+
+    /// Removes everybody's request, also those of others: for people, when the one who asked is gone.
+    /// Returns what it removed, each logged with `by`, who did this; and, as [`Home::cancel_drain`] does,
+    /// why something stays, if anything does. What could be removed is removed all the same.
+    pub fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
+        match self.open() {
+            Ok(home) => home.cancel_all(by),
+            Err(error) => (Vec::new(), Err(error)),
+        }
+    }
+
+    /// Looks at every request. Never fails or blocks. Of a home that is not there nothing is known. (R5)
+    #[must_use]
+    pub fn observe(&self) -> Observation {
+        let (epoch, now) = (Epoch::current(), Now::by_system());
+        let raw = match self.open() {
+            Ok(home) => home.look(&epoch, now),
+            Err(error) => RawObservation::unseen(&error.to_string()),
+        };
+        Observation::of(raw, epoch, now)
+    }
+
+    /// What the gateway says of itself, and whether it is alive to say so. A status file that is
+    /// missing or broken is an empty reading, and idle is never inferred from it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] where it cannot be told whether a gateway is
+    /// alive. (F10)
+    pub fn status(&self) -> Result<Reading, ControlError> {
+        self.open()?.status()
+    }
+}
+
+impl OpenHome<RealDisk> {
+    pub(crate) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
+        let (slot, older) = match holder {
+            Holder::Shared => (Slot::Shared, Vec::new()),
+            Holder::Named(name) => (
+                Slot::of(name, request.request_id().unwrap_or_default()),
+                marker::slots_of(self, holder)?,
+            ),
+        };
+        marker::begin(self, &slot, request, &older)
+    }
+
+    /// Renews what the holder asks now; `None` where it was gone before the new request was there: it was
+    /// cancelled, or another process of the holder renewed it.
+    fn renew_once(
+        &self,
+        holder: &Holder,
+        lease: Option<Duration>,
+    ) -> Result<Option<Request>, ControlError> {
+        let observation = self.observe_holder(holder);
+        let mut live = observation.requests().filter(|it| it.1.asks_for_drain());
+        let Some((slot, _, request)) = live.next() else {
+            return Err(observation
+                .unseen_of(holder)
+                .unwrap_or_else(|| ControlError::NothingToRenew { holder: holder.clone() }));
+        };
+        let again = DrainRequest::again(request, holder.clone());
+        let again = match lease {
+            Some(lease) => again.lease(lease),
+            None => again,
+        };
+        let epoch = Epoch::current();
+        let renewed = again.stamp(&fresh_id(), &epoch, Now::by_system());
+        let was_there = match holder {
+            Holder::Shared => {
+                self.begin(holder, &renewed)?;
+                true
+            }
+            Holder::Named(name) => {
+                let others = observation.requests().map(|(other, ..)| other);
+                let others = others.filter(|other| *other != slot);
+                let old: Vec<Slot> = std::iter::once(slot).chain(others).cloned().collect();
+                let new = Slot::of(name, renewed.request_id().unwrap_or_default());
+                marker::renew(self, &new, &renewed, &old)?
+            }
+        };
+        if !was_there {
+            return Ok(None);
+        }
+        if request.standing(&epoch, Now::by_system()) == Standing::Live {
+            return Ok(Some(renewed));
+        }
+        // The old one ran out before the new one was there for certain.
+        self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
+        Err(ControlError::NothingToRenew { holder: holder.clone() })
+    }
+
+    pub(crate) fn cancel_request(
+        &self,
+        holder: &Holder,
+        request_id: &str,
+    ) -> Result<bool, ControlError> {
+        let slots = match holder {
+            Holder::Named(name) => vec![Slot::of(name, request_id)],
+            Holder::Shared => match self.look_at(holder, request_id) {
+                Sighting::Present(_) => vec![Slot::Shared],
+                Sighting::Absent => return Ok(false),
+                Sighting::Unreadable(reason) => {
+                    return Err(ControlError::Unseen { holder: holder.clone(), reason });
+                }
+            },
+        };
+        Ok(marker::cancel(self, &slots)? > 0)
+    }
+
+    pub(crate) fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+        match holder {
+            Holder::Named(name) => marker::observe(self, &Slot::of(name, request_id)),
+            Holder::Shared => match marker::observe(self, &Slot::Shared) {
+                Sighting::Present(other) if other.request_id() != Some(request_id) => {
+                    Sighting::Absent
+                }
+                seen => seen,
+            },
+        }
+    }
+
+    fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
+        let mut removed = Vec::new();
+        let mut result = self.remove(&[Slot::Shared], by, &mut removed);
+        // There may be more than one listing takes in, and some may be renewed meanwhile.
+        for _ in 0..marker::OWN_ROUNDS_MAX {
+            let before = removed.len();
+            let named = match marker::some_slots(self) {
+                Ok(slots) if slots.is_empty() => break,
+                Ok(slots) => self.remove(&slots, by, &mut removed),
+                Err(error) => Err(error),
+            };
+            let stuck = named.is_err() && removed.len() == before;
+            result = result.and(named);
+            if stuck {
+                break;
+            }
+        }
+        (removed, result)
+    }
+
+    fn remove(
+        &self,
+        slots: &[Slot],
+        by: &str,
+        removed: &mut Vec<Removed>,
+    ) -> Result<(), ControlError> {
+        let mut failed = None;
+        for slot in slots {
+            let seen = marker::observe(self, slot);
+            match marker::cancel(self, std::slice::from_ref(slot)) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let request = match seen {
+                        Sighting::Present(request) => Some(request),
+                        Sighting::Absent | Sighting::Unreadable(_) => None,
+                    };
+                    let principal = request.as_ref().and_then(Request::principal);
+                    tracing::warn!(by, %slot, principal, "a drain is cancelled by force");
+                    removed.push(Removed { slot: slot.clone(), request });
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Looks at everything, for a visitor.
+    fn look(&self, epoch: &Epoch, now: Now) -> RawObservation {
+        Observer::of_visitor()
+            .look(self, None, &[], &|request| request.standing(epoch, now) == Standing::Live)
+    }
+
+    /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
+    /// their names.
+    pub(crate) fn observe_holder(&self, holder: &Holder) -> Observation {
+        let raw = marker::look_at_own(self, holder);
+        Observation::of(raw, Epoch::current(), Now::by_system())
+    }
+
+    pub(crate) fn status(&self) -> Result<Reading, ControlError> {
+        // The lock first: a status read after it was seen held is of that gateway or a later one.
+        let lock = self.read_lock()?;
+        let bytes = match marker::read(self, self.dir(), Name::Status.as_os_str(), STATUS_BYTES_MAX)
+        {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => {
+                return Err(ControlError::Unreadable { path: self.names().status_path(), source });
+            }
+        };
+        Ok(Reading::new(&bytes, lock.as_ref()))
+    }
+}
+
+/// A request that was [removed by force](Home::cancel_all).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Where it was.
+    pub slot: Slot,
+    /// What it said; `None` where that could not be read.
+    pub request: Option<Request>,
+}
+
+/// What a visitor sees who looks at a home once, judged as a gateway on this machine would.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    sightings: Vec<(Slot, Sighting)>,
+    listing: Listing,
+    epoch: Epoch,
+    now: Now,
+}
+
+impl Observation {
+    pub(crate) fn of(raw: RawObservation, epoch: Epoch, now: Now) -> Observation {
+        let listing = raw.listing.clone();
+        Observation { sightings: raw.into_sightings().collect(), listing, epoch, now }
+    }
+
+    /// What it all amounts to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let listing = match self.listing {
+            Listing::Partial(_) => Verdict::Unreadable,
+            Listing::Whole | Listing::Unchanged => Verdict::Absent,
+        };
+        self.sightings
+            .iter()
+            .map(|(_, sighting)| judge(sighting, &self.epoch, self.now))
+            .fold(listing, Verdict::with)
+    }
+
+    /// The requests that could be read, live or not: the shared one first.
+    pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
+        self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
+            Sighting::Present(request) => {
+                Some((slot, judge(sighting, &self.epoch, self.now), request))
+            }
+            Sighting::Absent | Sighting::Unreadable(_) => None,
+        })
+    }
+
+    /// Why it cannot be told what this holder asks, if that cannot be told.
+    pub(crate) fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
+        let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
+            Sighting::Unreadable(reason) if slot.is_held_by(holder) => Some(reason),
+            _ => None,
+        });
+        let reason = unreadable.or(match (&self.listing, holder) {
+            (Listing::Partial(reason), Holder::Named(_)) => Some(reason),
+            _ => None,
+        })?;
+        Some(ControlError::Unseen { holder: holder.clone(), reason: reason.clone() })
+    }
+
+    /// Why something could not be read, if anything could not.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
+            Sighting::Unreadable(reason) => Some(format!("{slot}: {reason}")),
+            Sighting::Absent | Sighting::Present(_) => None,
+        });
+        unreadable.or_else(|| match &self.listing {
+            Listing::Partial(reason) => Some(reason.clone()),
+            Listing::Whole | Listing::Unchanged => None,
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! The one way to a file: a directory is opened once, and everything in it is reached through its handle.
+//! It decides nothing: what is done in which order is the business of `marker` and `home`.
+//!
+//! A path is looked up only by [`Disk::open_home`] and [`Disk::stat_path`]. A name below that is one
+//! component, and its link is never followed. So whoever may swap a directory for a link cannot lead a
+//! write or a removal elsewhere.
+//!
+//! It is a trait so that a test or a model can run what ships on a disk that crashes, fails, or stops
+//! between two calls.
+
+mod real;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+pub(crate) use real::RealDisk;
+
+/// Which file or directory, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The device it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+/// What kind of thing has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A device.
+    Device,
+}
+
+impl Kind {
+    /// As a person calls it.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Kind::File => "a file",
+            Kind::Directory => "a directory",
+            Kind::Link => "a symbolic link",
+            Kind::Fifo => "a FIFO",
+            Kind::Socket => "a socket",
+            Kind::Device => "a device",
+        }
+    }
+}
+
+/// What a disk knows of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which it is.
+    pub id: FileId,
+    /// What it is.
+    pub kind: Kind,
+    /// Its permission bits: the lower twelve.
+    pub mode: u32,
+    /// How many names it has; 0 once it is removed.
+    pub links: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// When it was last written: seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// When it was last changed in any way: seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+/// The user that the process acts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The effective user.
+    pub uid: u32,
+    /// The id under which every user appears that this user namespace does not map. `None` where it maps
+    /// all of them.
+    pub unmapped: Option<u32>,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read it.
+    Read,
+    /// To read and write it.
+    Write,
+}
+
+/// A disk. No call waits for what is no regular file, and none follows a link below the home. Until it is
+/// synced, a crash may undo what a call did.
+///
+/// # Errors
+///
+/// What the system says: `NotFound` where there is no such name, `AlreadyExists` where there is one.
+#[allow(clippy::missing_errors_doc, reason = "said once, above")]
+pub trait Disk {
+    /// An open directory.
+    type Dir;
+    /// An open file.
+    type File;
+    /// A listing on its way.
+    type Listing;
+
+    /// Opens a home. Its path may lead through links: whoever named it chose them.
+    fn open_home(&self, path: &Path) -> io::Result<Self::Dir>;
+    /// What is at this path now, its links followed.
+    fn stat_path(&self, path: &Path) -> io::Result<Stat>;
+    /// Opens a directory in a directory.
+    fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir>;
+    /// What is known of an open directory.
+    fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
+    /// What has this name; a link itself, not what it leads to.
+    fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
+    /// Opens what has this name.
+    fn open(&self, at: &Self::Dir, name: &OsStr, access: Access) -> io::Result<Self::File>;
+    /// Makes a file that only its owner may read and write, where nothing has this name.
+    fn create(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File>;
+    /// What is known of an open file.
+    fn stat_file(&self, file: &Self::File) -> io::Result<Stat>;
+    /// The file's bytes from its beginning, `bytes_max` and one more at most.
+    fn read(&self, file: &Self::File, bytes_max: u64) -> io::Result<Vec<u8>>;
+    /// Writes these bytes at the file's beginning.
+    fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
+    /// Removes the file's bytes.
+    fn truncate(&self, file: &Self::File) -> io::Result<()>;
+    /// Brings the file's bytes to the disk.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Brings the names in a directory to the disk.
+    fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
+    /// Gives a file another name in its directory, instead of what had that name.
+    fn rename(&self, at: &Self::Dir, from: &OsStr, to: &OsStr) -> io::Result<()>;
+    /// Removes a name that is no directory's.
+    fn unlink(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
+    /// Makes a directory that only its owner may use.
+    fn make_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
+    /// Begins to list a directory.
+    fn list(&self, dir: &Self::Dir) -> io::Result<Self::Listing>;
+    /// The next names of a listing, in no order; none once it is over.
+    fn next_names(&self, listing: &mut Self::Listing) -> io::Result<Vec<OsString>>;
+    /// Sets a file's permission bits.
+    fn chmod(&self, file: &Self::File, mode: u32) -> io::Result<()>;
+    /// Gives a file to this owner and group; `None` leaves them as they are.
+    fn chown(&self, file: &Self::File, uid: Option<u32>, gid: Option<u32>) -> io::Result<()>;
+    /// Sets a directory's permission bits.
+    fn chmod_dir(&self, dir: &Self::Dir, mode: u32) -> io::Result<()>;
+    /// Gives a directory to this owner and group; `None` leaves them as they are.
+    fn chown_dir(&self, dir: &Self::Dir, uid: Option<u32>, gid: Option<u32>) -> io::Result<()>;
+    /// Takes the write lock on a file that is open to write, unless somebody else has a lock on it. Says
+    /// whether it was taken. Closing the file gives it back.
+    fn lock(&self, file: &Self::File) -> io::Result<bool>;
+    /// Whether somebody else holds the write lock on a file. A lock that a mere reader can take does not
+    /// count.
+    fn is_locked(&self, file: &Self::File) -> io::Result<bool>;
+    /// Takes the lock on an open directory, unless somebody else has it. Says whether it was taken.
+    /// Closing the directory gives it back.
+    fn lock_dir(&self, dir: &Self::Dir) -> io::Result<bool>;
+    /// The process that holds the lock on this directory, where that can be seen.
+    fn dir_locked_by(&self, dir: &Self::Dir) -> Option<u32>;
+    /// Whether the directory's times tell of all that comes and goes in it for certain.
+    fn times_tell(&self, dir: &Self::Dir) -> bool;
+    /// Whom the process acts as.
+    fn user(&self) -> User;
+}

@@ -1,0 +1,447 @@
+//! The disk of the machine. One system call a method, or a few where there is no other way.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
+
+use super::{Access, Disk, FileId, Kind, Stat, User};
+
+/// This many names are given at once.
+const BATCH: usize = 256;
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RealDisk;
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    /// It can be listed, synced and locked. Where its mode lets nobody list it, its files can be used all
+    /// the same.
+    is_readable: bool,
+}
+
+impl Dir {
+    fn open(at: impl AsFd, path: impl rustix::path::Arg + Copy, more: OFlags) -> io::Result<Dir> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK | more;
+        match rustix::fs::openat(&at, path, flags | OFlags::RDONLY, Mode::empty()) {
+            Ok(fd) => Ok(Dir { fd, is_readable: true }),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Err(rustix::io::Errno::ACCESS) => {
+                let fd = rustix::fs::openat(at, path, flags | OFlags::PATH, Mode::empty())?;
+                Ok(Dir { fd, is_readable: false })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The handle to list, sync and lock it by; the reason where its mode keeps this user from that.
+    fn readable(&self) -> io::Result<&OwnedFd> {
+        if self.is_readable {
+            return Ok(&self.fd);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let refused = rustix::fs::openat(&self.fd, ".", flags, Mode::empty());
+        Err(refused.err().unwrap_or(rustix::io::Errno::ACCESS).into())
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct File(std::fs::File);
+
+/// A listing on its way.
+pub(crate) struct Listing(rustix::fs::Dir);
+
+/// Neither followed nor waited for, whatever has the name by now.
+const NEVER_WAITS: OFlags =
+    OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+impl Disk for RealDisk {
+    type Dir = Dir;
+    type File = File;
+    type Listing = Listing;
+
+    fn open_home(&self, path: &Path) -> io::Result<Dir> {
+        Dir::open(CWD, path, OFlags::empty())
+    }
+
+    fn stat_path(&self, path: &Path) -> io::Result<Stat> {
+        Ok(Stat::from(&rustix::fs::stat(path)?))
+    }
+
+    fn open_dir(&self, at: &Dir, name: &OsStr) -> io::Result<Dir> {
+        Dir::open(&at.fd, name, OFlags::NOFOLLOW)
+    }
+
+    fn stat_dir(&self, dir: &Dir) -> io::Result<Stat> {
+        Ok(Stat::from(&rustix::fs::fstat(&dir.fd)?))
+    }
+
+    fn stat(&self, at: &Dir, name: &OsStr) -> io::Result<Stat> {
+        Ok(Stat::from(&rustix::fs::statat(&at.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn open(&self, at: &Dir, name: &OsStr, access: Access) -> io::Result<File> {
+        let mode = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::RDWR,
+        };
+        let file = rustix::fs::openat(&at.fd, name, mode | NEVER_WAITS, Mode::empty())?;
+        Ok(File(file.into()))
+    }
+
+    fn create(&self, at: &Dir, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NEVER_WAITS;
+        let file = rustix::fs::openat(&at.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(File(file.into()))
+    }
+
+    fn stat_file(&self, file: &File) -> io::Result<Stat> {
+        Ok(Stat::from(&rustix::fs::fstat(&file.0)?))
+    }
+
+    fn read(&self, file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
+        // A request of ours fits, so that the second read finds the end.
+        let mut bytes = Vec::with_capacity(1024);
+        FromStart { file: &file.0, at: 0 }
+            .take(bytes_max.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.0.write_all_at(bytes, 0)
+    }
+
+    fn truncate(&self, file: &File) -> io::Result<()> {
+        file.0.set_len(0)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.0.sync_all()
+    }
+
+    fn sync_dir(&self, dir: &Dir) -> io::Result<()> {
+        Ok(rustix::fs::fsync(dir.readable()?)?)
+    }
+
+    fn rename(&self, at: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&at.fd, from, &at.fd, to)?)
+    }
+
+    fn unlink(&self, at: &Dir, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&at.fd, name, AtFlags::empty())?)
+    }
+
+    fn make_dir(&self, at: &Dir, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&at.fd, name, Mode::RWXU)?)
+    }
+
+    fn list(&self, dir: &Dir) -> io::Result<Listing> {
+        Ok(Listing(rustix::fs::Dir::read_from(dir.readable()?)?))
+    }
+
+    fn next_names(&self, listing: &mut Listing) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        while names.len() < BATCH
+            && let Some(entry) = listing.0.read()
+        {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn chmod(&self, file: &File, mode: u32) -> io::Result<()> {
+        chmod(&file.0, mode)
+    }
+
+    fn chown(&self, file: &File, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        chown(&file.0, uid, gid)
+    }
+
+    fn chmod_dir(&self, dir: &Dir, mode: u32) -> io::Result<()> {
+        chmod(&dir.fd, mode)
+    }
+
+    fn chown_dir(&self, dir: &Dir, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        chown(&dir.fd, uid, gid)
+    }
+
+    fn lock(&self, file: &File) -> io::Result<bool> {
+        write_lock::take(&file.0)
+    }
+
+    fn is_locked(&self, file: &File) -> io::Result<bool> {
+        write_lock::is_held(&file.0)
+    }
+
+    fn lock_dir(&self, dir: &Dir) -> io::Result<bool> {
+        match rustix::fs::flock(dir.readable()?, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn dir_locked_by(&self, dir: &Dir) -> Option<u32> {
+        let id = self.stat_dir(dir).ok()?.id;
+        holder_in(&std::fs::read_to_string("/proc/locks").ok()?, id)
+    }
+
+    fn times_tell(&self, dir: &Dir) -> bool {
+        times_tell(&dir.fd)
+    }
+
+    fn user(&self) -> User {
+        static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
+        let unmapped = *UNMAPPED.get_or_init(|| {
+            let read = |path| std::fs::read_to_string(path).ok();
+            unmapped_in(
+                read("/proc/self/uid_map").as_deref(),
+                read("/proc/sys/fs/overflowuid").as_deref(),
+            )
+        });
+        User { uid: rustix::process::geteuid().as_raw(), unmapped }
+    }
+}
+
+/// Reads from the beginning, wherever the file's own position is.
+struct FromStart<'a> {
+    file: &'a std::fs::File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+fn chmod(file: impl AsFd, mode: u32) -> io::Result<()> {
+    #[allow(clippy::unnecessary_cast, reason = "its type differs by system")]
+    let mode = Mode::from_raw_mode(mode as rustix::fs::RawMode);
+    Ok(rustix::fs::fchmod(file, mode)?)
+}
+
+fn chown(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    Ok(rustix::fs::fchown(file, uid, gid)?)
+}
+
+impl From<&rustix::fs::Stat> for Stat {
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_lossless,
+        clippy::useless_conversion,
+        reason = "their types differ by system"
+    )]
+    fn from(found: &rustix::fs::Stat) -> Stat {
+        let kind = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Link,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            _ => Kind::Device,
+        };
+        Stat {
+            id: FileId { device: found.st_dev as u64, inode: found.st_ino as u64 },
+            kind,
+            mode: found.st_mode as u32 & 0o7777,
+            links: found.st_nlink as u64,
+            uid: found.st_uid,
+            gid: found.st_gid,
+            size: found.st_size as u64,
+            modified: (found.st_mtime as i64, found.st_mtime_nsec as i64),
+            changed: (found.st_ctime as i64, found.st_ctime_nsec as i64),
+        }
+    }
+}
+
+impl FileId {
+    /// What has this path now, a link itself: for file events, which go by path. `None` where nothing has.
+    #[cfg(feature = "notify")]
+    pub(crate) fn of(path: &Path) -> Option<FileId> {
+        let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(Stat::from(&found).id)
+    }
+}
+
+/// A lock that only who may write the file can take: an open-file-description lock.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod write_lock {
+    use std::fs::File;
+    use std::io;
+
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
+
+    /// The whole file, however long it gets.
+    fn whole(kind: libc::c_int) -> libc::flock {
+        #[allow(clippy::cast_possible_truncation, reason = "its type differs by system")]
+        libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        }
+    }
+
+    pub(super) fn take(file: &File) -> io::Result<bool> {
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn is_held(file: &File) -> io::Result<bool> {
+        // What would keep a reader's lock away is a writer's.
+        let mut lock = whole(libc::F_RDLCK);
+        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
+    }
+}
+
+/// Elsewhere `flock` does, which a mere reader can take too.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod write_lock {
+    use std::fs::File;
+    use std::io;
+
+    use rustix::fs::FlockOperation;
+    use rustix::io::Errno;
+
+    fn flock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn take(file: &File) -> io::Result<bool> {
+        flock(file, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    pub(super) fn is_held(file: &File) -> io::Result<bool> {
+        // Closing the file gives it back.
+        flock(file, FlockOperation::NonBlockingLockShared).map(|taken| !taken)
+    }
+}
+
+/// On the file systems that this machine's own kernel keeps. One that is kept elsewhere, or by a program,
+/// may not bother to move a directory's times.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn times_tell(dir: impl AsFd) -> bool {
+    const EXT: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683e;
+    const F2FS: u64 = 0xf2f5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "its type differs by system"
+    )]
+    rustix::fs::fstatfs(dir).is_ok_and(|found| {
+        [EXT, XFS, BTRFS, F2FS, TMPFS].contains(&(found.f_type as u64 & 0xffff_ffff))
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn times_tell(_: impl AsFd) -> bool {
+    false
+}
+
+/// The process that holds a `flock` on this file, as `/proc/locks` tells it:
+/// `7: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF`.
+fn holder_in(locks: &str, id: FileId) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        // One that waits for the lock has an arrow before its kind, and holds nothing.
+        (fields.next()? == "FLOCK").then_some(())?;
+        let pid: u32 = fields.nth(2)?.parse().ok()?;
+        let inode = fields.next()?.rsplit(':').next()?;
+        // Of the device it tells the file system's own, which a container's may differ from.
+        (pid > 0 && inode.parse() == Ok(id.inode)).then_some(pid)
+    })
+}
+
+/// The id under which unmapped users appear, where the namespace does not map them all.
+fn unmapped_in(uid_map: Option<&str>, overflow: Option<&str>) -> Option<u32> {
+    let maps_all = |line: &str| line.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    if uid_map?.lines().any(maps_all) {
+        return None;
+    }
+    Some(overflow.and_then(|text| text.trim().parse().ok()).unwrap_or(65534))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_a_directory_is_read_from_the_kernel_s_list() {
+        let id = FileId { device: 1, inode: 131_073 };
+        let locks = "1: OFDLCK ADVISORY  WRITE -1 fd:01:131073 0 EOF\n\
+            2: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF\n\
+            2: -> FLOCK  ADVISORY  WRITE 4712 fd:01:131073 0 EOF\n";
+        assert_eq!(holder_in(locks, id), Some(4711));
+        assert_eq!(holder_in(locks, FileId { inode: 13, ..id }), None);
+        assert_eq!(holder_in("3: FLOCK ADVISORY WRITE 0 fd:01:131073 0 EOF", id), None);
+        assert_eq!(holder_in("\n3:\n3: FLOCK\n", id), None);
+    }
+
+    #[test]
+    fn a_namespace_that_maps_everybody_hides_nobody() {
+        let all = Some("         0          0 4294967295\n");
+        assert_eq!(unmapped_in(all, Some("65534\n")), None);
+        assert_eq!(unmapped_in(Some("0 1000 1\n"), Some("65534\n")), Some(65534));
+        assert_eq!(unmapped_in(Some("0 1000 1\n"), None), Some(65534));
+        assert_eq!(unmapped_in(None, None), None, "not Linux: there is no such thing");
+    }
+
+    /// F18: a lock that a mere reader takes says nothing.
+    #[test]
+    fn a_reader_can_neither_take_nor_fake_the_write_lock() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = RealDisk.open_home(dir.path()).expect("opens");
+        let name = OsStr::new("lock");
+        let writer = RealDisk.create(&home, name).expect("makes");
+        let reader = || RealDisk.open(&home, name, Access::Read).expect("opens");
+        let fake = reader();
+        rustix::fs::flock(&fake.0, FlockOperation::NonBlockingLockExclusive).expect("flock");
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            assert!(RealDisk.lock(&fake).is_err(), "it is open to read only");
+            assert!(!RealDisk.is_locked(&reader()).expect("asks"));
+        }
+        drop(fake);
+        assert!(RealDisk.lock(&writer).expect("free"));
+        assert!(RealDisk.is_locked(&reader()).expect("asks"));
+        let second = RealDisk.open(&home, name, Access::Write).expect("opens");
+        assert!(!RealDisk.lock(&second).expect("asks"), "somebody has it");
+        drop(writer);
+        assert!(!RealDisk.is_locked(&reader()).expect("asks"));
+    }
+}

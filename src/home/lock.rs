@@ -1,0 +1,258 @@
+//! The locks of a home: one on the lock file, which alone says that a gateway is alive, and one on the
+//! directory, which keeps a second gateway from starting where the lock file was removed (F17, F18).
+//!
+//! # Invariants
+//!
+//! * Only who may write the lock file can hold its lock: a mere reader neither holds nor fakes it.
+//! * A lock file that is a stranger's, a link, or has a second name, is refused and its owner named.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::disk::{Access, Disk, FileId, Kind, RealDisk, Stat};
+use crate::error::{ControlError, StartError};
+use crate::json::RawObject;
+
+use super::{Name, OpenHome, ownership, strangers};
+
+/// How often, and how long apart, a start asks for a lock that somebody holds: a gateway that ends gives
+/// its locks back one after the other.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The lock's file is never read further.
+const OWNER_BYTES_MAX: u64 = 4096;
+
+/// The locks of a home, held. Dropping it says that the gateway is gone (F17).
+#[derive(Debug)]
+pub(crate) struct HomeLock {
+    file: <RealDisk as Disk>::File,
+    /// Holds the directory's lock. A handle of its own, so that it ends with this value.
+    _dir: <RealDisk as Disk>::Dir,
+    home: FileId,
+    id: FileId,
+}
+
+impl HomeLock {
+    /// Which directory is locked.
+    pub(crate) fn home(&self) -> FileId {
+        self.home
+    }
+
+    /// Which file the lock is on.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+}
+
+impl Drop for HomeLock {
+    fn drop(&mut self) {
+        // So that nobody is told the pid of a gateway that is gone. Failing that, it is merely stale.
+        let _ = RealDisk.truncate(&self.file);
+    }
+}
+
+/// Why a lock could not be taken just now.
+enum Busy {
+    /// A gateway holds the lock file's.
+    Gateway { pid: Option<u32> },
+    /// Somebody holds the directory's, and nobody the lock file's.
+    Directory { pid: Option<u32> },
+}
+
+fn unusable(path: &Path, source: io::Error) -> StartError {
+    StartError::Home { path: path.to_owned(), source }
+}
+
+impl<D: Disk> OpenHome<D> {
+    /// What the lock's file says, if a gateway holds the lock.
+    pub(crate) fn read_lock(&self) -> Result<Option<RawObject>, ControlError> {
+        let unreadable =
+            |source| ControlError::Unreadable { path: self.names().lock_path(), source };
+        let file = match self.open_lock(Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        if !self.disk.is_locked(&file).map_err(unreadable)? {
+            return Ok(None);
+        }
+        Ok(Some(self.read_owner(&file).unwrap_or_default()))
+    }
+
+    fn read_owner(&self, file: &D::File) -> Option<RawObject> {
+        RawObject::parse(&self.disk.read(file, OWNER_BYTES_MAX).ok()?)
+    }
+
+    /// Opens the lock file, where it can be trusted.
+    fn open_lock(&self, access: Access) -> io::Result<D::File> {
+        let name = Name::Lock.as_os_str();
+        // Looked at before it is opened, since opening a device can itself do something.
+        self.require_trusted_lock(&self.stat_named(Name::Lock)?)?;
+        let doing = if access == Access::Read { "reading" } else { "writing" };
+        let file = self
+            .disk
+            .open(&self.dir, name, access)
+            .map_err(|error| self.explained(error, &self.dir, name, doing))?;
+        // It may be another file by now.
+        self.require_trusted_lock(&self.disk.stat_file(&file)?)?;
+        Ok(file)
+    }
+
+    fn require_trusted_lock(&self, found: &Stat) -> io::Result<()> {
+        if found.kind != Kind::File {
+            let noun = found.kind.noun();
+            return Err(io::Error::other(format!("{noun} is there, not a lock file; remove it")));
+        }
+        if found.links > 1 {
+            let links = found.links;
+            let reason = format!("the lock file has {links} names (hard links); remove the others");
+            return Err(io::Error::other(reason));
+        }
+        let home = self.stat()?;
+        if ownership::is_strangers(self.disk.user(), &home, None, found) {
+            return Err(strangers("the lock file", found, &home));
+        }
+        Ok(())
+    }
+}
+
+impl OpenHome<RealDisk> {
+    /// Takes both locks for a gateway, for as long as the value lives.
+    // Property: TG-S8 status_is_faithful. One gateway a home (F17).
+    pub(crate) fn lock(&self, incarnation: &str) -> Result<HomeLock, StartError> {
+        let home = self.stat().map_err(|source| unusable(self.names().path(), source))?;
+        if ownership::is_strangers_home(self.disk.user(), &home) {
+            let me = self.disk.user().uid;
+            let reason = format!(
+                "the home belongs to user {}, who is neither root nor user {me} and shares it with nobody",
+                home.uid
+            );
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, reason);
+            return Err(unusable(self.names().path(), source));
+        }
+        let mut attempt = 0;
+        let lock = loop {
+            match self.try_lock()? {
+                Ok(lock) => break lock,
+                Err(busy) if attempt == LOCK_ATTEMPTS => {
+                    let home = self.names().path().to_owned();
+                    return Err(match busy {
+                        Busy::Gateway { pid } => StartError::HomeInUse { home, pid },
+                        Busy::Directory { pid } => StartError::HomeHeld { home, pid },
+                    });
+                }
+                Err(_) => std::thread::sleep(LOCK_PAUSE),
+            }
+            attempt += 1;
+        };
+        let owner = serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
+        self.settle(&self.dir, Name::Lock.as_os_str(), &lock.file)
+            .and_then(|()| self.disk.truncate(&lock.file))
+            .and_then(|()| self.disk.write(&lock.file, owner.to_string().as_bytes()))
+            .map_err(|source| unusable(&self.names().lock_path(), source))?;
+        Ok(lock)
+    }
+
+    fn try_lock(&self) -> Result<Result<HomeLock, Busy>, StartError> {
+        let path = self.names().lock_path();
+        let unusable = |source| unusable(&path, source);
+        // The directory's first: who has it is alone here, and may replace the lock file.
+        let dir = self.disk.open_dir(&self.dir, ".".as_ref()).map_err(unusable)?;
+        let alone = match self.disk.lock_dir(&dir) {
+            Ok(true) => true,
+            Ok(false) => return Ok(Err(self.busy(&dir).map_err(unusable)?)),
+            Err(error) => {
+                tracing::warn!(home = %self.names().path().display(), %error,
+                    "this file system cannot lock a directory: a second gateway is not kept out where the lock file is removed");
+                false
+            }
+        };
+        let file = self.open_or_make_lock().map_err(unusable)?;
+        if !self.disk.lock(&file).map_err(unusable)? {
+            if !alone || self.disk.is_locked(&file).map_err(unusable)? {
+                let pid = self.read_owner(&file).and_then(|owner| owner.read("pid"));
+                return Ok(Err(Busy::Gateway { pid }));
+            }
+            // A mere reader has locked it, which no gateway does. It keeps that file, and gets no other.
+            self.disk.unlink(&self.dir, Name::Lock.as_os_str()).map_err(unusable)?;
+            return Ok(Err(Busy::Gateway { pid: None }));
+        }
+        let id = self.disk.stat_file(&file).map_err(unusable)?.id;
+        match self.stat_named(Name::Lock) {
+            Ok(found) if found.id == id => {
+                let home = self.disk.stat_dir(&dir).map_err(unusable)?.id;
+                Ok(Ok(HomeLock { file, _dir: dir, home, id }))
+            }
+            // It was removed or replaced meanwhile: what is locked is not what others will ask.
+            _ => Ok(Err(Busy::Gateway { pid: None })),
+        }
+    }
+
+    fn open_or_make_lock(&self) -> io::Result<<RealDisk as Disk>::File> {
+        match self.open_lock(Access::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match self.disk.create(&self.dir, Name::Lock.as_os_str()) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.open_lock(Access::Write)
+            }
+            Err(error) => Err(self.denied_in(&self.dir, error, "writing")),
+            made => made,
+        }
+    }
+
+    /// Who holds the directory's lock.
+    fn busy(&self, dir: &<RealDisk as Disk>::Dir) -> io::Result<Busy> {
+        let held = match self.open_lock(Access::Read) {
+            Ok(file) if self.disk.is_locked(&file)? => Some(self.read_owner(&file)),
+            _ => None,
+        };
+        Ok(match held {
+            Some(owner) => Busy::Gateway { pid: owner.and_then(|owner| owner.read("pid")) },
+            None => Busy::Directory { pid: self.disk.dir_locked_by(dir) },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+
+    fn open(dir: &tempfile::TempDir) -> OpenHome<RealDisk> {
+        Home::at(dir.path()).open().expect("opens")
+    }
+
+    #[test]
+    fn one_gateway_a_home_and_readers_do_not_disturb() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = open(&dir);
+        assert!(home.read_lock().expect("reads").is_none());
+        let held = home.lock("first").expect("free");
+        let Err(StartError::HomeInUse { pid, .. }) = open(&dir).lock("second") else {
+            panic!("two gateways on one home");
+        };
+        assert_eq!(pid, Some(std::process::id()));
+        let owner = home.read_lock().expect("reads").expect("held");
+        assert_eq!(owner.string("incarnation").as_deref(), Some("first"));
+        drop(held);
+        assert!(home.read_lock().expect("reads").is_none(), "what it left behind says nothing");
+        open(&dir).lock("third").expect("free again");
+    }
+
+    /// F18: the lock file was removed under a living gateway, and its directory is still held.
+    #[test]
+    fn a_second_gateway_is_kept_out_where_the_lock_file_is_gone() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let held = open(&dir).lock("first").expect("free");
+        std::fs::remove_file(Home::at(dir.path()).lock_path()).expect("removes");
+        let error = open(&dir).lock("second").expect_err("the first one lives");
+        let StartError::HomeHeld { pid, .. } = &error else { panic!("{error}") };
+        assert_eq!(*pid, Some(std::process::id()), "{error}");
+        drop(held);
+        open(&dir).lock("third").expect("free again");
+    }
+}

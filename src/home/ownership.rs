@@ -1,0 +1,207 @@
+//! Whose a file in a home is, and whose it is to be. Pure: it is given what a disk says, and changes
+//! nothing.
+//!
+//! What is written in a home belongs to the home (F19): root, who may write anywhere, must not leave a file
+//! that the gateway's own user cannot read.
+
+use crate::disk::{Kind, Stat, User};
+
+/// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
+/// a gateway, who may not read it need not know.
+pub const DEFAULT_MODE: u32 = 0o600;
+
+const STICKY: u32 = 0o1000;
+const GROUP_WRITE: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// The bits that a file may have from the home's own files: those of the group, and that all may read.
+const INHERITED: u32 = 0o064;
+
+const ROOT: u32 = 0;
+
+/// Whose a file is to be, and who else may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ownership {
+    /// The owner to give it to; `None` leaves it the writer's.
+    pub(crate) uid: Option<u32>,
+    /// The group to give it to; `None` leaves it the writer's.
+    pub(crate) gid: Option<u32>,
+    pub(crate) mode: u32,
+}
+
+/// Whose a new file of this home is to be. `lock` is the home's lock file and `replaced` what has the new
+/// file's name, where there are such. `mode` are the permission bits that were asked for, if any were.
+pub(crate) fn of_new_file(
+    me: User,
+    mode: Option<u32>,
+    home: &Stat,
+    lock: Option<&Stat>,
+    replaced: Option<&Stat>,
+) -> Ownership {
+    let lock = lock.filter(|it| is_plain(it));
+    let of_the_home = |uid| uid == home.uid || lock.is_some_and(|lock| lock.uid == uid);
+    let replaced = replaced.filter(|it| is_plain(it) && of_the_home(it.uid));
+    let inherited = lock.map_or(0, |lock| lock.mode & INHERITED);
+    let inherited = replaced.map_or(inherited, |it| it.mode & inherited);
+    let mode = mode.unwrap_or(DEFAULT_MODE | inherited) & 0o777 | DEFAULT_MODE;
+    let owner = replaced.or(lock).unwrap_or(home);
+    let (uid, gid) = given(me, home, owner);
+    Ownership { uid, gid, mode }
+}
+
+/// Whose a new directory of this home is to be: it lets in whom the home lets in.
+pub(crate) fn of_new_directory(me: User, home: &Stat, lock: Option<&Stat>) -> Ownership {
+    let owner = lock.filter(|it| is_plain(it)).unwrap_or(home);
+    let (uid, gid) = given(me, home, owner);
+    Ownership { uid, gid, mode: home.mode }
+}
+
+/// What is given away: all by root, and the group by one who is let in by a group.
+fn given(me: User, home: &Stat, owner: &Stat) -> (Option<u32>, Option<u32>) {
+    // Where anybody may make a file, its owner says nothing about who is trusted.
+    if home.mode & (STICKY | OTHERS_WRITE) != 0 {
+        return (None, None);
+    }
+    let is_known = |id: u32| me.unmapped != Some(id);
+    if me.uid == ROOT {
+        return (
+            Some(owner.uid).filter(|it| is_known(*it)),
+            Some(owner.gid).filter(|it| is_known(*it)),
+        );
+    }
+    let by_group = me.uid != home.uid && home.mode & GROUP_WRITE != 0;
+    (None, Some(home.gid).filter(|it| by_group && is_known(*it)))
+}
+
+/// A file that nobody can have led here from elsewhere.
+fn is_plain(found: &Stat) -> bool {
+    found.kind == Kind::File && found.links == 1
+}
+
+/// Whether a directory or lock in a home is a stranger's: of somebody who is neither trusted with the home
+/// nor could have made it there. `lock` is the home's lock file, where that is no stranger's.
+pub(crate) fn is_strangers(me: User, home: &Stat, lock: Option<&Stat>, found: &Stat) -> bool {
+    let trusted = [me.uid, ROOT, home.uid];
+    if trusted.contains(&found.uid) || lock.is_some_and(|lock| lock.uid == found.uid) {
+        return false;
+    }
+    // Who may write a home may do anything there, unless it is sticky.
+    let by_anybody = home.mode & OTHERS_WRITE != 0;
+    let by_group = home.mode & GROUP_WRITE != 0 && found.gid == home.gid;
+    home.mode & STICKY != 0 || !(by_anybody || by_group)
+}
+
+/// Whether a home is a stranger's: of somebody who is neither root nor this user, and who does not share it
+/// with a group or with all. Root may use everybody's.
+pub(crate) fn is_strangers_home(me: User, home: &Stat) -> bool {
+    let shared = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0 && home.mode & STICKY == 0;
+    ![me.uid, ROOT].contains(&home.uid) && me.uid != ROOT && !shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FileId;
+
+    const ALICE: u32 = 1000;
+    const BOB: u32 = 1001;
+    const MALLORY: u32 = 1002;
+    const STAFF: u32 = 50;
+
+    fn user(uid: u32) -> User {
+        User { uid, unmapped: None }
+    }
+
+    fn stat(kind: Kind, uid: u32, gid: u32, mode: u32) -> Stat {
+        let id = FileId { device: 1, inode: 1 };
+        let (links, size) = (1, 0);
+        Stat { id, kind, mode, links, uid, gid, size, modified: (0, 0), changed: (0, 0) }
+    }
+
+    fn home(uid: u32, mode: u32) -> Stat {
+        stat(Kind::Directory, uid, STAFF, mode)
+    }
+
+    fn file(uid: u32, mode: u32) -> Stat {
+        stat(Kind::File, uid, STAFF, mode)
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_home() {
+        let (root, home) = (user(ROOT), home(ALICE, 0o755));
+        let of = |lock: Option<Stat>, replaced: Option<Stat>| {
+            of_new_file(root, None, &home, lock.as_ref(), replaced.as_ref())
+        };
+        let alices = Ownership { uid: Some(ALICE), gid: Some(STAFF), mode: 0o600 };
+        assert_eq!(of(None, None), alices, "the directory's owner");
+        let bobs = Ownership { uid: Some(BOB), mode: 0o640, ..alices };
+        assert_eq!(of(Some(file(BOB, 0o640)), None), bobs, "the lock's owner, and its group reads");
+        let linked = Stat { links: 2, ..file(BOB, 0o666) };
+        assert_eq!(of(Some(linked), None), alices, "a file with two names is believed in nothing");
+        assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).uid, Some(ALICE));
+        assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).mode, 0o640);
+        assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o600))).mode, 0o600);
+        let strangers = file(MALLORY, 0o666);
+        assert_eq!(of(None, Some(strangers)), alices, "a stranger's file is followed in nothing");
+        let link = stat(Kind::Link, ALICE, STAFF, 0o777);
+        assert_eq!(of(None, Some(link)), alices);
+        assert_eq!(of(Some(file(BOB, 0o7777)), None).mode, 0o664, "no file is run");
+        let asked = of_new_file(root, Some(0o644), &home, Some(&file(BOB, 0o600)), None);
+        assert_eq!((asked.uid, asked.mode), (Some(BOB), 0o644), "an explicit mode wins");
+    }
+
+    #[test]
+    fn nothing_is_given_away_where_anybody_may_write_or_to_nobody_known() {
+        let root = user(ROOT);
+        for mode in [0o1777, 0o1770, 0o777] {
+            let given = of_new_file(root, None, &home(ALICE, mode), Some(&file(BOB, 0o600)), None);
+            assert_eq!((given.uid, given.gid), (None, None), "{mode:o}");
+        }
+        let mapped = User { unmapped: Some(65534), ..root };
+        let given = of_new_file(mapped, None, &home(65534, 0o755), None, None);
+        assert_eq!((given.uid, given.gid), (None, Some(STAFF)));
+        assert_eq!(of_new_file(root, None, &home(65534, 0o755), None, None).uid, Some(65534));
+    }
+
+    #[test]
+    fn who_is_no_root_gives_the_group_only_and_only_where_that_let_them_in() {
+        let of = |uid, mode| of_new_file(user(uid), None, &home(ALICE, mode), None, None);
+        assert_eq!((of(BOB, 0o2770).uid, of(BOB, 0o2770).gid), (None, Some(STAFF)));
+        assert_eq!(of(BOB, 0o755).gid, None);
+        assert_eq!(of(ALICE, 0o2770).gid, None, "its own, as it makes everything else");
+        let directory = of_new_directory(user(BOB), &home(ALICE, 0o2770), None);
+        assert_eq!(directory, Ownership { uid: None, gid: Some(STAFF), mode: 0o2770 });
+        let directory = of_new_directory(user(ROOT), &home(ALICE, 0o755), Some(&file(BOB, 0o600)));
+        assert_eq!(directory, Ownership { uid: Some(BOB), gid: Some(STAFF), mode: 0o755 });
+    }
+
+    #[test]
+    fn a_stranger_is_who_could_not_have_made_it_there() {
+        let directory = |uid, gid| stat(Kind::Directory, uid, gid, 0o755);
+        let is = |me, mode, lock: Option<Stat>, uid, gid| {
+            is_strangers(user(me), &home(ALICE, mode), lock.as_ref(), &directory(uid, gid))
+        };
+        for uid in [ROOT, ALICE] {
+            assert!(!is(BOB, 0o755, None, uid, 7), "root's and the home's owner's");
+        }
+        assert!(!is(BOB, 0o755, None, BOB, 7), "one's own");
+        assert!(is(ROOT, 0o755, None, MALLORY, STAFF));
+        assert!(is(ALICE, 0o700, None, MALLORY, STAFF));
+        assert!(!is(ROOT, 0o755, Some(file(MALLORY, 0o600)), MALLORY, 7), "the gateway's");
+        assert!(!is(ALICE, 0o2770, None, MALLORY, STAFF), "the group may write here");
+        assert!(is(ALICE, 0o2770, None, MALLORY, 7));
+        assert!(!is(ALICE, 0o777, None, MALLORY, 7), "anybody may, and remove it too");
+        assert!(is(ALICE, 0o1777, None, MALLORY, 7), "anybody may, and nobody may remove it");
+
+        for (me, owner, mode, strangers) in [
+            (ALICE, ALICE, 0o700, false),
+            (ALICE, ROOT, 0o755, false),
+            (ROOT, MALLORY, 0o755, false),
+            (ALICE, MALLORY, 0o755, true),
+            (ALICE, MALLORY, 0o2770, false),
+            (ALICE, MALLORY, 0o1777, true),
+        ] {
+            assert_eq!(is_strangers_home(user(me), &home(owner, mode)), strangers, "{me} {mode:o}");
+        }
+    }
+}
