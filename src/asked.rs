@@ -15,10 +15,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
+use crate::holder::Holder;
 use crate::machine::Phase;
 use crate::reconcile::Sighting;
-use crate::request::Request;
+use crate::request::{Request, Standing};
 use crate::status::Reading;
+use crate::text::printable;
 
 /// How long whoever asks and does not wait is given for a live gateway to confirm that its gate is
 /// closed, before he is told that this is still to come: several rounds of a watcher.
@@ -91,15 +93,16 @@ pub enum Missed {
 /// A request that has been made, and what was heard of it.
 #[derive(Debug)]
 pub struct Asked<'a> {
+    holder: &'a Holder,
     request: &'a Request,
     acknowledged: bool,
 }
 
 impl<'a> Asked<'a> {
-    /// This request was made, and nothing was heard of it yet.
+    /// This request of the holder was made, and nothing was heard of it yet.
     #[must_use]
-    pub fn of(request: &'a Request) -> Asked<'a> {
-        Asked { request, acknowledged: false }
+    pub fn of(holder: &'a Holder, request: &'a Request) -> Asked<'a> {
+        Asked { holder, request, acknowledged: false }
     }
 
     /// What one reading amounts to. `sighting` is what stands in the request's own place and `now` what
@@ -129,7 +132,7 @@ impl<'a> Asked<'a> {
         {
             return Err(Missed::Refused);
         }
-        let draining = reading.is_draining_for(id);
+        let draining = reading.is_draining_for(self.holder, id);
         if self.acknowledged && !draining {
             return Err(Missed::Lost("the gateway no longer drains for it"));
         }
@@ -138,10 +141,14 @@ impl<'a> Asked<'a> {
         if *sighting == Sighting::Absent {
             return Err(Missed::Lost("somebody cancelled or replaced it"));
         }
+        // A gateway that has not seen it yet never will: it is dead.
+        if !draining && self.request.standing(epoch, now) == Standing::Expired {
+            return Err(Missed::Lost("its lease ran out before the gateway closed for it"));
+        }
         let (reached, promised) = match goal {
             Goal::Draining => (draining, None),
             Goal::Idle => (draining && reading.is_idle(), None),
-            Goal::Quiesced => (reading.is_quiesced_for(id), reading.quiesced_until()),
+            Goal::Quiesced => (reading.is_quiesced_for(self.holder, id), reading.quiesced_until()),
         };
         if !reached {
             return Ok(None);
@@ -168,25 +175,15 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn waits_for(&self, reading: &Reading) -> String {
         #[derive(serde::Deserialize)]
-        struct Work {
-            label: String,
-            origin: String,
-            age_s: f64,
-        }
-        #[derive(serde::Deserialize)]
         struct Complaint {
             detail: String,
         }
-        let work: Vec<Work> = reading.body().read("active_work").unwrap_or_default();
         // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
         let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
         let degraded: Vec<String> =
-            degraded.into_iter().map(|it| format!("; {}", it.detail)).collect();
+            degraded.into_iter().map(|it| format!("; {}", printable(&it.detail))).collect();
         let degraded = degraded.concat();
-        let named: Vec<String> = work
-            .iter()
-            .map(|work| format!("{} ({}, {:.0} s)", work.label, work.origin, work.age_s))
-            .collect();
+        let named: Vec<String> = reading.active_work().iter().map(ToString::to_string).collect();
         let named =
             if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         match reading.active_agents() {

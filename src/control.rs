@@ -14,6 +14,7 @@ use crate::marker::{self, Observer, RawObservation};
 use crate::reconcile::{Listing, Sighting, Verdict, judge};
 use crate::request::{DrainRequest, Request, Standing};
 use crate::status::{Reading, STATUS_BYTES_MAX};
+use crate::text::printable;
 
 impl Home {
     /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it
@@ -254,7 +255,8 @@ impl OpenHome<RealDisk> {
                         Sighting::Present(request) => Some(request),
                         Sighting::Absent | Sighting::Unreadable(_) => None,
                     };
-                    let principal = request.as_ref().and_then(Request::principal);
+                    let principal = request.as_ref().and_then(Request::principal).map(printable);
+                    let (by, principal) = (&*printable(by), principal.as_deref());
                     tracing::warn!(by, %slot, principal, "a drain is cancelled by force");
                     removed.push(Removed { slot: slot.clone(), request });
                 }

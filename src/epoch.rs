@@ -57,12 +57,12 @@ impl Epoch {
     pub fn is_other_than(&self, stated: &str) -> bool {
         match (self.0.split_once(':'), stated.split_once(':')) {
             (None, _) => false,
+            // Spelled by nobody who knew one: who knows neither half writes none.
+            (Some(_), None | Some(("", ""))) => true,
             (Some((boot, container)), Some((stated_boot, stated_container))) => {
                 let differ = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
                 differ(boot, stated_boot) || differ(container, stated_container)
             }
-            // Spelled by nobody who knew one.
-            (Some(_), None) => true,
         }
     }
 
@@ -212,6 +212,8 @@ mod tests {
         assert_eq!(other_half.as_str(), ":22");
         assert!(!other_half.is_other_than("boot:22") && !other_half.is_same_boot_as("boot:22"));
         assert!(other_half.is_other_than("boot:23"));
+        assert!(half.is_other_than(":") && other_half.is_other_than(":"));
+        assert!(!Epoch::default().is_other_than(":"));
         assert!(!Epoch::default().is_other_than("boot:22"));
     }
 

@@ -271,6 +271,11 @@ impl Gateway {
     }
 
     #[cfg(feature = "http")]
+    pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
+        self.handle.shared.signed_by(principal, holder)
+    }
+
+    #[cfg(feature = "http")]
     pub(crate) fn look_at(&self, holder: &Holder, id: &str) -> crate::reconcile::Sighting {
         self.handle.shared.place.look_at(holder, id)
     }

@@ -13,6 +13,8 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::printable;
+
 /// A holder's name is at most this long.
 pub const HOLDER_BYTES_MAX: usize = 64;
 
@@ -162,7 +164,7 @@ impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Slot::Shared => f.write_str("the shared marker"),
-            Slot::File(name) => f.write_str(&name.to_string_lossy()),
+            Slot::File(name) => f.write_str(&printable(&name.to_string_lossy())),
         }
     }
 }

@@ -79,6 +79,19 @@ impl RawObject {
     }
 }
 
+impl RawObject {
+    /// The same, and after its fields those of `other` that it has not, and that are not among `known`.
+    #[must_use]
+    pub(crate) fn with_others_of(mut self, other: &RawObject, known: &[&str]) -> RawObject {
+        let others = other.fields.iter().filter(|(key, _)| !known.contains(&key.as_str()));
+        let others: Vec<_> = others.filter(|(key, _)| self.get(key).is_none()).cloned().collect();
+        self.fields.extend(others);
+        self
+    }
+}
+
+impl Eq for RawObject {}
+
 impl PartialEq for RawObject {
     /// The same fields in the same order, spelled the same.
     fn eq(&self, other: &RawObject) -> bool {

@@ -36,6 +36,7 @@ pub mod reconcile;
 pub mod request;
 pub mod status;
 mod sync;
+pub mod text;
 #[cfg(not(tidegate_loom))]
 mod watcher;
 

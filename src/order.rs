@@ -26,6 +26,9 @@ pub const LEASE_MIN: Duration = Duration::from_secs(1);
 /// No lease is longer than this: a year. What is to last longer is renewed.
 pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// One principal has at most this many named requests at once: nobody fills the home for the others.
+pub const REQUESTS_PER_PRINCIPAL_MAX: usize = 64;
+
 /// What is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -183,7 +186,9 @@ fn action(body: &RawObject) -> String {
             None => raw.to_owned(),
         },
     };
-    given.trim().to_lowercase()
+    // Python also strips the four separators from U+001C to U+001F.
+    let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    given.trim_matches(is_space).to_lowercase()
 }
 
 /// The fields, each by itself what it must be.
@@ -359,6 +364,10 @@ mod tests {
     #[test]
     fn the_action_is_read_as_the_original_reads_it() {
         assert!(matches!(parsed(r#"{"action":" Cancel\n"}"#), Ok(Order::Cancel { .. })));
+        let spaced = r#"{"action":"\u001c\u001f\u0085\u00a0\u2028CANCEL\u001d\u001e\u3000"}"#;
+        assert!(matches!(parsed(spaced), Ok(Order::Cancel { .. })));
+        let held = r#"{"action":"\u200bcancel"}"#;
+        assert!(matches!(parsed(held), Err(BadOrder::UnknownAction { .. })), "no space to Python");
         let twice = r#"{"action":"drain","action":"cancel"}"#;
         assert!(matches!(parsed(twice), Ok(Order::Cancel { .. })));
         for (text, action) in

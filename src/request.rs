@@ -10,9 +10,10 @@
 //! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out,
 //!   does not [stand](Standing::Live).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::epoch::{Epoch, Now, millis};
@@ -43,6 +44,8 @@ pub struct DrainRequest {
     suppress_notification: bool,
     hold_internal: bool,
     lease: Duration,
+    /// The fields of the request that this one renews.
+    renews: RawObject,
 }
 
 impl Default for DrainRequest {
@@ -60,19 +63,21 @@ impl DrainRequest {
             suppress_notification: false,
             hold_internal: false,
             lease: DEFAULT_LEASE,
+            renews: RawObject::default(),
         }
     }
 
-    /// The same request again, as its holder renews it. Fields this library does not know are not
-    /// carried over.
+    /// The same request again, as its holder renews it. Fields this library does not know are kept as
+    /// they are.
     #[must_use]
     pub fn again(request: &Request, holder: Holder) -> DrainRequest {
         DrainRequest {
             holder,
             principal: request.principal().unwrap_or(DEFAULT_PRINCIPAL).to_owned(),
-            suppress_notification: request.terms.suppress_notification,
-            hold_internal: request.terms.hold_internal,
-            lease: request.lease.unwrap_or(DEFAULT_LEASE),
+            suppress_notification: request.0.terms.suppress_notification,
+            hold_internal: request.0.terms.hold_internal,
+            lease: request.0.lease.unwrap_or(DEFAULT_LEASE),
+            renews: request.0.body.clone(),
         }
     }
 
@@ -144,9 +149,25 @@ impl DrainRequest {
             hold_internal: self.hold_internal,
         };
         // Strings, numbers and booleans always serialize; an empty text would still mean drain.
-        Request::parse(&serde_json::to_vec(&on_disk).unwrap_or_default())
+        let text = serde_json::to_vec(&on_disk).unwrap_or_default();
+        let body = RawObject::parse(&text).unwrap_or_default();
+        Request::of_body(body.with_others_of(&self.renews, &KNOWN), false)
     }
 }
+
+/// The fields that this library gives a meaning.
+const KNOWN: [&str; 10] = [
+    "action",
+    "requested_at",
+    "principal",
+    "epoch",
+    "suppress_notification",
+    "request_id",
+    "holder",
+    "lease_s",
+    "requested_uptime_ms",
+    "hold_internal",
+];
 
 /// A time as the original writes it: microseconds, and the offset spelled out.
 pub(crate) fn iso(time: DateTime<Utc>) -> String {
@@ -157,10 +178,15 @@ fn whole_milliseconds(duration: Duration) -> Duration {
     Duration::from_millis(millis(duration))
 }
 
-/// What a marker says, unknown fields included.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Request {
+/// What a marker says, unknown fields included. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request(Arc<Content>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Content {
     body: RawObject,
+    /// There was nothing to be read, as opposed to something that could not be.
+    is_blank: bool,
     epoch: Option<String>,
     terms: Terms,
     principal: Option<String>,
@@ -199,8 +225,17 @@ impl Request {
     #[must_use]
     // Property: TG-S10 fail_safe.
     pub fn parse(bytes: &[u8]) -> Request {
-        let body = RawObject::parse(bytes).unwrap_or_default();
-        Request {
+        let read = RawObject::parse(bytes);
+        let is_blank = match &read {
+            Some(body) => body.is_empty(),
+            None => bytes.iter().all(u8::is_ascii_whitespace),
+        };
+        Request::of_body(read.unwrap_or_default(), is_blank)
+    }
+
+    fn of_body(body: RawObject, is_blank: bool) -> Request {
+        Request(Arc::new(Content {
+            is_blank,
             epoch: body.truthy_text("epoch"),
             terms: Terms {
                 hold_internal: body.is_truthy("hold_internal"),
@@ -208,50 +243,54 @@ impl Request {
             },
             principal: body.string("principal"),
             request_id: body.string("request_id"),
-            requested_at: body
-                .string("requested_at")
-                .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
-                .map(|time| time.with_timezone(&Utc)),
+            requested_at: body.string("requested_at").and_then(|text| time_of(&text)),
             requested_uptime: body.read("requested_uptime_ms").map(Duration::from_millis),
             lease: lease_of(&body),
             body,
-        }
+        }))
     }
 
     /// Whether the bytes said nothing that could be read. Such a request drains all the same.
     #[must_use]
     pub fn is_contentless(&self) -> bool {
-        self.body.is_empty()
+        self.0.body.is_empty()
+    }
+
+    /// Whether there was nothing to be read: an empty file, as `touch` makes it, or an object without
+    /// fields. What is there and cannot be read is not blank.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.0.is_blank
     }
 
     /// Every field as it stands in the file, in its order; duplicates as Python reads them.
     #[must_use]
     pub fn body(&self) -> &RawObject {
-        &self.body
+        &self.0.body
     }
 
     /// Who signed it.
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
-        self.principal.as_deref()
+        self.0.principal.as_deref()
     }
 
     /// Its own name, when its writer gave it one.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.0.request_id.as_deref()
     }
 
     /// When it was made, by its writer's wall clock.
     #[must_use]
     pub fn requested_at(&self) -> Option<DateTime<Utc>> {
-        self.requested_at
+        self.0.requested_at
     }
 
     /// What it asks for.
     #[must_use]
     pub fn terms(&self) -> Terms {
-        self.terms
+        self.0.terms
     }
 
     /// Whether it still asks for anything, for a reader of this epoch at this time.
@@ -288,13 +327,13 @@ impl Request {
     /// clock where that cannot be told.
     #[must_use]
     pub fn lease_left(&self, epoch: &Epoch, now: Now) -> LeaseLeft {
-        let Some(lease) = self.lease else {
+        let Some(lease) = self.0.lease else {
             return LeaseLeft::Unleased;
         };
         if let Some(end) = self.lease_ends_at_uptime(epoch) {
             return LeaseLeft::For(end.saturating_sub(now.uptime));
         }
-        let Some(made) = self.requested_at else {
+        let Some(made) = self.0.requested_at else {
             return LeaseLeft::Unleased;
         };
         let age = now.wall.signed_duration_since(made);
@@ -309,9 +348,9 @@ impl Request {
     /// The time since boot at which its lease ends, where it can be told by the boot clock.
     #[must_use]
     pub fn lease_ends_at_uptime(&self, epoch: &Epoch) -> Option<Duration> {
-        let same_boot = self.epoch.as_deref().is_some_and(|stated| epoch.is_same_boot_as(stated));
-        let made = self.requested_uptime.filter(|_| same_boot)?;
-        Some(made.saturating_add(self.lease?))
+        let same_boot = self.0.epoch.as_deref().is_some_and(|stated| epoch.is_same_boot_as(stated));
+        let made = self.0.requested_uptime.filter(|_| same_boot)?;
+        Some(made.saturating_add(self.0.lease?))
     }
 
     /// When its lease ends, for a promise about it. One without a lease ends `unleased_max_age` after it was
@@ -337,14 +376,34 @@ impl Request {
     }
 
     fn states_other_epoch(&self, epoch: &Epoch) -> bool {
-        self.epoch.as_deref().is_some_and(|stated| epoch.is_other_than(stated))
+        self.0.epoch.as_deref().is_some_and(|stated| epoch.is_other_than(stated))
     }
 
     /// The file's text: as the original writes it, two spaces an indent.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&self.body).unwrap_or_default()
+        serde_json::to_string_pretty(&self.0.body).unwrap_or_default()
     }
+}
+
+/// A time as the original or a person writes it. One without an offset is UTC.
+fn time_of(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.with_timezone(&Utc));
+    }
+    let (day, time) = (text.get(..10)?, text.get(11..)?);
+    // Between them Python writes what it is told to.
+    let text = format!("{day}T{time}");
+    let with_offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
+    let found = with_offset.iter().find_map(|form| DateTime::parse_from_str(&text, form).ok());
+    let without = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
+    found.map(|time| time.with_timezone(&Utc)).or_else(|| {
+        without
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(&text, form).ok())
+            .map(|it| it.and_utc())
+    })
 }
 
 /// Seconds, whole or not. What is no number of seconds is no lease: the request then lives until it
@@ -418,6 +477,57 @@ mod tests {
             request.standing(&unknown, Now { wall: now_at(160).wall, ..rebooted }),
             Standing::Expired
         );
+    }
+
+    /// The wall clock judges where no boot can be told; without an offset it is UTC.
+    #[test]
+    fn a_stamp_without_an_offset_is_utc() {
+        let lease_left = |stamp: &str| {
+            let text = format!(r#"{{"lease_s": 60, "requested_at": "{stamp}"}}"#);
+            Request::parse(text.as_bytes()).lease_left(&epoch(), now_at(50))
+        };
+        // The clock of `now_at(0)`.
+        for stamp in [
+            "2023-11-14T22:13:20+00:00",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T22:13:20.000000",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20",
+            "2023-11-14T23:13:20+0100",
+            "2023-11-14T23:13:20.0+01",
+            " 2023-11-14T22:13:20 ",
+        ] {
+            assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
+        }
+        for none in
+            ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
+        {
+            assert_eq!(lease_left(none), LeaseLeft::Unleased, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_keeps_the_fields_that_it_does_not_know() {
+        let text = br#"{"note":[1, 2.50],"action":"drain","holder":"ci","x-team":"ops","lease_s":9,"lease_s":5}"#;
+        let request = Request::parse(text);
+        let again = DrainRequest::again(&request, Holder::Shared).stamp("2", &epoch(), now_at(0));
+        assert_eq!(again.body().text("note"), Some("[1, 2.50]"));
+        assert_eq!(again.body().text("x-team"), Some("\"ops\""));
+        assert_eq!(again.body().text("holder"), None, "it is known, and is another's now");
+        assert_eq!((again.request_id(), again.body().text("lease_s")), (Some("2"), Some("5.0")));
+    }
+
+    #[test]
+    fn what_is_blank_is_told_from_what_is_ruined() {
+        for blank in ["", "\n", " \t\r\n", "{}", " { } "] {
+            let request = Request::parse(blank.as_bytes());
+            assert!(request.is_blank() && request.is_contentless(), "{blank:?}");
+        }
+        for ruined in ["{", "[]", "null", "drain", "\u{feff}", "\0"] {
+            let request = Request::parse(ruined.as_bytes());
+            assert!(!request.is_blank() && request.is_contentless(), "{ruined:?}");
+        }
+        assert!(!Request::default().is_blank());
     }
 
     #[test]

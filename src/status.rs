@@ -9,6 +9,7 @@
 //! * Unknown is never idle (F10): a reading without a count is busy, one without a live gateway is
 //!   neither drainable nor ready.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,11 +17,12 @@ use serde::Serialize;
 use crate::epoch::{Epoch, Now, millis};
 use crate::gate::Origin;
 use crate::gate::word::{InFlight, Word};
-use crate::holder::Slot;
+use crate::holder::{Holder, Slot};
 use crate::json::RawObject;
 use crate::machine::{Machine, Phase, ShutdownCause};
 use crate::reconcile::{Entry, Listing, Roll};
 use crate::request::{LeaseLeft, Request, Standing, iso};
+use crate::text::printable;
 
 /// A status file is never longer than this: as many holders and as much active work as it lists, and
 /// every text in it that others chose, have a bound; its process's arguments have the system's.
@@ -144,10 +146,18 @@ impl HolderStatus {
     }
 }
 
-/// A request's own name: as it states, and else as its file is called.
 fn id_of(slot: &Slot, entry: &Entry<Request>) -> Option<String> {
-    let stated = entry.request().and_then(Request::request_id).map(bounded);
-    stated.or_else(|| slot.request_id())
+    request_id_of(slot, entry.request())
+}
+
+/// A request's own name: of a named one that of its file, whatever it states, so that nobody can claim
+/// another's. Of the shared one what it states.
+// Property: TG-S5 ack_means_closed.
+pub(crate) fn request_id_of(slot: &Slot, request: Option<&Request>) -> Option<String> {
+    match slot {
+        Slot::Shared => request.and_then(Request::request_id).map(bounded),
+        Slot::File(_) => slot.request_id(),
+    }
 }
 
 /// Who asks for the drain in force.
@@ -182,6 +192,17 @@ pub(crate) fn lease_left(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) ->
     live(roll).map(|(_, entry)| left(entry)).min()
 }
 
+/// How many live named requests this principal has signed, besides those of `holder`.
+#[cfg(feature = "http")]
+pub(crate) fn signed_by(roll: &Roll<Slot, Request>, principal: &str, holder: &Holder) -> usize {
+    let is_counted = |(slot, entry): &(&Slot, &Entry<Request>)| {
+        **slot != Slot::Shared
+            && !slot.is_held_by(holder)
+            && entry.request().and_then(Request::principal) == Some(principal)
+    };
+    live(roll).filter(is_counted).count()
+}
+
 /// The requests a sealed gate is sealed for.
 pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
     live(roll)
@@ -200,11 +221,21 @@ pub struct ActiveWork {
     pub origin: Origin,
     /// Seconds since it was admitted.
     pub age_s: f64,
+    /// As `origin`, under the name that newer versions of the original use.
+    pub kind: Origin,
+    /// As `label`, under the original's name.
+    pub session: String,
+    /// The process that does it.
+    pub pid: u32,
+    /// As `age_s`, under the original's name.
+    pub elapsed_s: f64,
 }
 
 impl ActiveWork {
     pub(crate) fn new(label: &str, origin: Origin, age: Duration) -> ActiveWork {
-        ActiveWork { label: bounded(label), origin, age_s: age.as_secs_f64() }
+        let (label, age_s, pid) = (bounded(label), age.as_secs_f64(), std::process::id());
+        let (session, kind, elapsed_s) = (label.clone(), origin, age_s);
+        ActiveWork { label, origin, age_s, kind, session, pid, elapsed_s }
     }
 }
 
@@ -281,8 +312,11 @@ pub(crate) fn complaints(
     }));
     all.extend(roll.entries().filter_map(|(slot, entry)| {
         let request = entry.request()?;
-        let (code, what) = what_is_wrong(request, entry.is_live(), epoch, now)?;
-        let by = request.principal().map(|by| format!(" by {}", bounded(by))).unwrap_or_default();
+        // Emptied where it lies, as opposed to one that never said anything.
+        let is_ruined = entry.promised() != Some(request) || !request.is_blank();
+        let (code, what) = what_is_wrong(request, entry.is_live(), is_ruined, epoch, now)?;
+        let by = request.principal().map(|by| format!(" by {}", printable(&bounded(by))));
+        let by = by.unwrap_or_default();
         let bound = match unleased_max_age {
             Some(age) if matches!(code, "request_corrupt" | "request_unleased") => {
                 format!(", or until it has stood for {} s", age.as_secs_f64())
@@ -306,6 +340,7 @@ fn capitalized(slot: &Slot) -> String {
 fn what_is_wrong(
     request: &Request,
     live: bool,
+    is_ruined: bool,
     epoch: &Epoch,
     now: Now,
 ) -> Option<(&'static str, String)> {
@@ -317,7 +352,7 @@ fn what_is_wrong(
                 "was made in another boot or container than this one ({epoch}) and is ignored; remove it, or begin again here"
             ),
         ),
-        Standing::Live if live && request.is_contentless() => (
+        Standing::Live if live && request.is_contentless() && is_ruined => (
             "request_corrupt",
             "says nothing readable; the gate is closed until it is removed".to_owned(),
         ),
@@ -512,16 +547,18 @@ impl Reading {
         self.body.read("active_agents")
     }
 
-    /// Whether it makes sense to ask it for a drain: alive and running.
+    /// Whether it makes sense to ask it for a drain: alive, and running or what the original calls
+    /// `degraded`, in which it serves too.
     #[must_use]
     pub fn is_drainable(&self) -> bool {
-        self.alive && self.gateway_state().as_deref() == Some("running")
+        self.alive && matches!(self.gateway_state().as_deref(), Some("running" | "degraded"))
     }
 
     /// Whether it would admit a new user turn: alive and running.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_drainable() && self.body.read("ready") != Some(false)
+        let is_running = self.gateway_state().as_deref() == Some("running");
+        self.alive && is_running && self.body.read("ready") != Some(false)
     }
 
     /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
@@ -547,19 +584,19 @@ impl Reading {
 
     /// Whether the live gateway says that its gate is closed for this very request (TG-S5).
     #[must_use]
-    pub fn is_draining_for(&self, request_id: &str) -> bool {
+    pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
         let closed =
             self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
-        self.alive && closed && self.holder(request_id).is_some()
+        self.alive && closed && self.named(holder, request_id).is_some()
     }
 
     /// Whether the live gateway promises, to the holder of this very request, that nothing is in
-    /// flight and nothing will be admitted before he releases it, nor before
+    /// flight and nothing will be admitted before the holder releases it, nor before
     /// [`quiesced_until`](Reading::quiesced_until) (F9).
     #[must_use]
     // Property: TG-S14 receipt_is_true.
-    pub fn is_quiesced_for(&self, request_id: &str) -> bool {
-        self.is_quiesced() && self.holder(request_id).is_some_and(|holder| holder.hold_internal)
+    pub fn is_quiesced_for(&self, holder: &Holder, request_id: &str) -> bool {
+        self.is_quiesced() && self.named(holder, request_id).is_some_and(|it| it.hold_internal)
     }
 
     /// The time since boot before which a quiesced gate does not reopen by itself. `None` promises
@@ -569,18 +606,100 @@ impl Reading {
         self.body.read("quiesced_until").map(Duration::from_millis)
     }
 
-    fn holder(&self, request_id: &str) -> Option<Named> {
-        let holders: Vec<Named> = self.body.read("holders").unwrap_or_default();
-        holders.into_iter().find(|holder| holder.request_id.as_deref() == Some(request_id))
+    /// The work in flight that has a name, the oldest first. What is no such list is none.
+    #[must_use]
+    pub fn active_work(&self) -> Vec<WorkReading> {
+        let work: Vec<RawObject> = self.body.read("active_work").unwrap_or_default();
+        let either = |it: &RawObject, one: &str, other: &str| it.string(one).or(it.string(other));
+        let work = work.iter().map(|it| WorkReading {
+            label: either(it, "label", "session"),
+            origin: either(it, "origin", "kind"),
+            age_s: it.read("age_s").or(it.read("elapsed_s")),
+        });
+        work.collect()
+    }
+
+    /// The holders of the current drain.
+    #[must_use]
+    pub fn holders(&self) -> Vec<HolderReading> {
+        let holders: Vec<RawObject> = self.body.read("holders").unwrap_or_default();
+        let holders = holders.iter().map(|it| HolderReading {
+            holder: it.string("holder"),
+            request_id: it.string("request_id"),
+            principal: it.string("principal"),
+            age_s: it.read("age_s"),
+            lease_left_s: it.read("lease_left_s"),
+            hold_internal: it.read("hold_internal").unwrap_or(false),
+        });
+        holders.collect()
+    }
+
+    fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderReading> {
+        let name = match holder {
+            Holder::Shared => None,
+            Holder::Named(name) => Some(name.as_str()),
+        };
+        self.holders()
+            .into_iter()
+            .find(|it| it.holder.as_deref() == name && it.request_id.as_deref() == Some(request_id))
+    }
+
+    /// How many live requests this principal has signed, besides those of `holder`.
+    #[cfg(feature = "http")]
+    pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
+        let name = match holder {
+            Holder::Shared => None,
+            Holder::Named(name) => Some(name.as_str()),
+        };
+        let signed = bounded(principal);
+        let is_counted = |it: &&HolderReading| {
+            let is_others = it.holder.is_some() && it.holder.as_deref() != name;
+            is_others && it.principal.as_deref() == Some(&signed)
+        };
+        self.holders().iter().filter(is_counted).count()
     }
 }
 
-/// What a reader needs of a [`HolderStatus`].
-#[derive(serde::Deserialize)]
-struct Named {
-    request_id: Option<String>,
-    #[serde(default)]
-    hold_internal: bool,
+/// Work in flight as a reader finds it: as we write it, or as newer versions of the original do.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct WorkReading {
+    /// What it is called.
+    pub label: Option<String>,
+    /// Whose it is: `user` or `internal` of ours.
+    pub origin: Option<String>,
+    /// Seconds since it began.
+    pub age_s: Option<f64>,
+}
+
+impl fmt::Display for WorkReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = self.label.as_deref().unwrap_or("unnamed");
+        let origin = self.origin.as_deref().unwrap_or("unknown");
+        write!(f, "{} ({}", printable(label), printable(origin))?;
+        match self.age_s {
+            Some(age) => write!(f, ", {age:.0} s)"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+/// A holder of the current drain, as a reader finds it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HolderReading {
+    /// Its name; `None` for the shared marker.
+    pub holder: Option<String>,
+    /// The request's own name, where it has one.
+    pub request_id: Option<String>,
+    /// Who signed it.
+    pub principal: Option<String>,
+    /// Seconds since it was made.
+    pub age_s: Option<f64>,
+    /// Seconds until its lease runs out; `None` where it has none.
+    pub lease_left_s: Option<f64>,
+    /// Whether it asks for internal work to be held.
+    pub hold_internal: bool,
 }
 
 #[cfg(test)]

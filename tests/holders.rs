@@ -205,7 +205,8 @@ fn stale_never_closes() {
     // U12: a controller that was slow reads that the gateway no longer drains for it.
     let reading = scene.home.status().expect("reads");
     let id = receipt.request.request_id().expect("named");
-    assert!(!reading.is_draining_for(id) && !reading.is_quiesced_for(id));
+    let ci = named("ci");
+    assert!(!reading.is_draining_for(&ci, id) && !reading.is_quiesced_for(&ci, id));
 }
 
 /// U11, U13: a clock that is set, skewed, or jumps over a suspend.
@@ -271,7 +272,7 @@ fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
         scene.pass(HOUR);
         let status = scene.gateway.status();
         assert_eq!(status.holders[0].age_s, Some(3600.0), "{text:?}");
-        let code = if text.ends_with('}') { "request_unleased" } else { "request_corrupt" };
+        let code = if text == "{\"acti" { "request_corrupt" } else { "request_unleased" };
         assert_eq!(scene.codes(), [code]);
         fs::remove_file(path).expect("removes");
         assert!(scene.is_open());
@@ -409,6 +410,68 @@ fn what_was_written_to_since_it_was_dead_is_not_swept() {
     scene.pass(2 * HOUR);
     assert!(path.exists());
     assert!(!scene.is_open());
+}
+
+/// `touch` is how operators ask by hand: no fault. Emptying a request that holds is one, and breaks no
+/// promise (F9).
+#[test]
+fn an_empty_marker_is_an_unleased_request_and_over_a_live_one_it_is_ruined() {
+    let scene = Scene::new();
+    fs::write(scene.home.marker_path(), "").expect("touches");
+    assert!(!scene.is_open());
+    assert_eq!(scene.codes(), ["request_unleased"]);
+    assert!(scene.gateway.cancel_drain(&Holder::Shared).expect("removes"));
+
+    let ask = DrainRequest::by("ops").hold_internal(true);
+    scene.gateway.begin_drain(&ask).expect("writes");
+    let until = scene.gateway.quiesced().wait().expect("sealed").until();
+    fs::write(scene.home.marker_path(), "").expect("truncates");
+    scene.gateway.reconcile_now();
+    assert_eq!(scene.codes(), ["request_corrupt"]);
+    assert_eq!(scene.gateway.quiesced().wait().expect("still sealed").until(), until);
+}
+
+/// A named request's id is that of its file: what another states is believed by nobody (TG-S5, TG-S14).
+#[test]
+fn nobody_can_claim_another_s_request_id() {
+    let scene = Scene::new();
+    let receipt = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let id = receipt.request.request_id().expect("named").to_owned();
+    let claim = format!(r#"{{"request_id":"{id}"}}"#);
+    for name in ["aa.1.json", "zz.1.json", "by-hand.json"] {
+        scene.lay(name, &claim);
+    }
+    fs::write(scene.home.marker_path(), &claim).expect("writes");
+    scene.gateway.reconcile_now();
+    let ci = named("ci");
+    let reading = scene.home.status().expect("reads");
+    assert!(reading.is_draining_for(&ci, &id) && reading.is_quiesced_for(&ci, &id));
+    assert!(!reading.is_draining_for(&named("aa"), &id), "a claim is no request of that name");
+    assert_eq!(scene.gateway.quiesced().wait().expect("sealed").request_ids(), [id.clone()]);
+
+    scene.gateway.cancel_drain(&ci).expect("removes");
+    let reading = scene.home.status().expect("reads");
+    assert!(!reading.is_draining_for(&ci, &id), "it is gone, whatever others state");
+}
+
+/// Requests that have run out do not stay for an hour, and those of another epoch do.
+#[test]
+fn what_has_run_out_is_swept_soon() {
+    let scene = Scene::new();
+    for number in 0..700 {
+        let holder = named(&format!("brief{number}"));
+        let ask = DrainRequest::by("ci").holder(holder).lease(Duration::from_secs(1));
+        scene.home.begin_drain(&ask).expect("writes");
+    }
+    scene.lay("dash.1.json", r#"{"epoch":"other-boot:7"}"#);
+    scene.pass(Duration::from_secs(2));
+    assert!(scene.is_open());
+    assert_eq!(scene.requests().len(), 701, "they are reported first");
+    for _ in 0..3 {
+        scene.pass(Duration::from_secs(61));
+    }
+    assert_eq!(scene.requests().len(), 1, "{:?}", scene.requests());
+    assert_eq!(scene.codes(), ["request_of_other_epoch"]);
 }
 
 /// U36: 348 drafts of killed writers were never swept. Dead requests are told of first.

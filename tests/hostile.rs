@@ -330,7 +330,7 @@ fn what_others_write_does_not_make_the_status_unreadable() {
     let _work = scene.gateway.admit_labelled(Origin::Internal, "x".repeat(1 << 20));
     assert!(!scene.is_open());
     let reading = scene.home.status().expect("reads");
-    assert!(reading.is_quiesced_for(request.request_id().expect("named")));
+    assert!(reading.is_quiesced_for(&ci, request.request_id().expect("named")));
     let size = fs::metadata(scene.home.status_path()).expect("exists").len();
     assert!(size < 16 * 1024, "{size} bytes");
 }

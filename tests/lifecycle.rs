@@ -294,15 +294,15 @@ fn ack_means_closed() {
     let receipt = gateway.begin_drain(&drain()).expect("written");
     assert!(receipt.draining && gateway.admit(Origin::User).is_err());
     let ours = receipt.request.request_id().expect("stamped").to_owned();
-    assert!(home.status().expect("reads").is_draining_for(&ours));
+    assert!(home.status().expect("reads").is_draining_for(&Holder::Shared, &ours));
 
     // Somebody else's request takes the shared slot: the drain goes on, and is no longer ours.
     let theirs = home.begin_drain(&drain()).expect("written");
     gateway.reconcile_now();
     let reading = home.status().expect("reads");
     assert!(
-        !reading.is_draining_for(&ours)
-            && reading.is_draining_for(theirs.request_id().expect("stamped"))
+        !reading.is_draining_for(&Holder::Shared, &ours)
+            && reading.is_draining_for(&Holder::Shared, theirs.request_id().expect("stamped"))
     );
     assert!(gateway.admit(Origin::User).is_err());
 }

@@ -27,7 +27,7 @@ use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
 use tidegate::order::{CancelTold, Order};
 use tidegate::reconcile::Sighting;
-use tidegate::request::Request;
+use tidegate::request::{Holder, Request};
 use tidegate::status::{Reading, condition, is_ready};
 
 use crate::design::{Design, Guard};
@@ -181,7 +181,7 @@ static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
             );
             let reading = Reading::new(text.as_bytes(), lock.as_ref());
             [Sighting::Absent, Sighting::Present(request.clone())].map(|sighting| {
-                let mut asked = Asked::of(&request);
+                let mut asked = Asked::of(&Holder::Shared, &request);
                 let looked = asked.look(Goal::Draining, &reading, &sighting, &epoch, now);
                 matches!(looked, Ok(Some(_)))
             })

@@ -174,7 +174,11 @@ impl News {
             tracing::info!(%from, %to, generation, "phase changed");
         }
         for (code, detail) in self.begun {
-            tracing::warn!(code, "{detail}");
+            match code {
+                // What an operator does with `touch` is no fault.
+                "request_unleased" => tracing::info!(code, "{detail}"),
+                _ => tracing::warn!(code, "{detail}"),
+            }
         }
         if self.over > 0 {
             tracing::info!(complaints = self.over, "what was degraded is as it should be again");

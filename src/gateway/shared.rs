@@ -5,12 +5,13 @@ use std::time::Duration;
 
 #[cfg(feature = "notify")]
 use crate::disk::FileId;
+use crate::disk::RealDisk;
 use crate::epoch::{Clock, Epoch, Now};
 use crate::error::ControlError;
 use crate::gate::word::Word;
 use crate::gate::{Gate, WaitList};
 use crate::holder::{Holder, Slot};
-use crate::home::{HomeLock, Name};
+use crate::home::{HomeLock, Name, OpenHome};
 use crate::id::fresh_id;
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Event, Phase, ShutdownCause};
@@ -43,9 +44,15 @@ const LOOKS_MAX: u32 = 16;
 /// such a one, each look of this many lists, whatever they say.
 const LIST_EVERY: u32 = 64;
 
-/// How often what was left behind is swept, and how long a dead request is kept before, for the
-/// status to say so.
+/// How often drafts that were left behind are swept, and how long a request of another epoch is kept, for
+/// the status to say so: its holder may be alive, in another container.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long a request whose lease has run out is kept, for the status to say so.
+const EXPIRED_KEPT: Duration = Duration::from_secs(60);
+
+/// This many dead requests are removed in one round at most: a round must not take long.
+const SWEPT_AT_ONCE: usize = 512;
 
 /// What a gateway is told about the requests it meets.
 #[derive(Clone, Debug)]
@@ -297,23 +304,45 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes what was left behind, now and then: requests that have been dead for long enough to
-    /// have been told of, and drafts of writers that were killed (U36).
+    /// Removes what was left behind: requests that have been dead for long enough to have been reported,
+    /// and now and then drafts of writers that were killed (U36).
     fn sweep(&self) {
         let Place::Files { home, .. } = &self.place else { return };
-        let now = self.rules.clock.now().uptime;
-        let dead: Vec<(Slot, Request)> = {
+        let now = self.rules.clock.now();
+        self.sweep_dead(home, now);
+        {
             let mut state = self.state.lock();
-            if now < state.sweep_at {
+            if now.uptime < state.sweep_at {
                 return;
             }
-            state.sweep_at = now.saturating_add(SWEEP_EVERY);
-            let dead = |entry: &Entry<Request>| {
-                !entry.is_live() && now.saturating_sub(entry.since()) >= SWEEP_EVERY
+            state.sweep_at = now.uptime.saturating_add(SWEEP_EVERY);
+        }
+        let ours = [Name::Marker, Name::Status].map(Name::in_drafts);
+        let mut swept = marker::sweep_drafts(home, home.dir(), &ours);
+        if let Ok(requests) = home.open_requests() {
+            swept += marker::sweep_drafts(home, &requests, &[]);
+        }
+        if swept > 0 {
+            tracing::info!(swept, "drafts of writers that were killed are removed");
+        }
+    }
+
+    fn sweep_dead(&self, home: &OpenHome<RealDisk>, now: Now) {
+        let dead: Vec<(Slot, Request)> = {
+            let state = self.state.lock();
+            let is_due = |entry: &Entry<Request>, request: &Request| {
+                let kept = match request.standing(&self.rules.epoch, now) {
+                    Standing::StaleEpoch => SWEEP_EVERY,
+                    Standing::Expired | Standing::Live => EXPIRED_KEPT,
+                };
+                !entry.is_live() && now.uptime.saturating_sub(entry.since()) >= kept
             };
             let named = state.roll.entries().filter(|(slot, _)| **slot != Slot::Shared);
-            let dead = named.filter(|(_, entry)| dead(entry));
-            dead.filter_map(|(slot, it)| Some((slot.clone(), it.request()?.clone()))).collect()
+            let dead = named.filter_map(|(slot, entry)| {
+                let request = entry.request()?;
+                is_due(entry, request).then(|| (slot.clone(), request.clone()))
+            });
+            dead.take(SWEPT_AT_ONCE).collect()
         };
         // A file among the named requests is never written twice, so dead once it is dead for good; but
         // for one that a person writes to, which is looked at once more.
@@ -326,14 +355,6 @@ impl Shared {
                 Ok(swept) => tracing::info!(swept, "drain requests that were dead are removed"),
                 Err(error) => tracing::warn!(%error, "dead drain requests cannot be removed"),
             }
-        }
-        let ours = [Name::Marker, Name::Status].map(Name::in_drafts);
-        let mut swept = marker::sweep_drafts(home, home.dir(), &ours);
-        if let Ok(requests) = home.open_requests() {
-            swept += marker::sweep_drafts(home, &requests, &[]);
-        }
-        if swept > 0 {
-            tracing::info!(swept, "drafts of writers that were killed are removed");
         }
     }
 
@@ -379,8 +400,9 @@ impl Shared {
 
     pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
         let mut live_before = self.state.lock().live_of(holder);
-        let is_meant = |request: &Request| request.request_id() == Some(id);
-        live_before.retain(|(_, request)| request.as_ref().is_some_and(is_meant));
+        live_before.retain(|(slot, request)| {
+            status::request_id_of(slot, request.as_ref()).as_deref() == Some(id)
+        });
         self.cancel(holder, &live_before, || self.place.cancel_request(holder, id))
     }
 
@@ -389,6 +411,12 @@ impl Shared {
     pub(super) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
         let look = self.place.look_at_own(holder);
         crate::control::Observation::of(look, self.rules.epoch.clone(), self.rules.clock.now())
+    }
+
+    /// How many live named requests this principal has signed, besides those of `holder`.
+    #[cfg(feature = "http")]
+    pub(super) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
+        status::signed_by(&self.state.lock().roll, principal, holder)
     }
 
     /// Takes requests away, and looks whether what was live before can be seen to be gone.

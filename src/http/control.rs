@@ -28,10 +28,11 @@ use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
 use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, PAUSE, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::order::{Order, Terms};
+use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
 use crate::status::Reading;
+use crate::text::printable;
 
 /// No order is longer than this.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -94,6 +95,7 @@ impl Control {
             Ok(Err(unavailable)) => unavailable.to_string(),
             Err(_) => "the verifier takes too long".to_owned(),
         };
+        let reason = &*printable(&reason);
         tracing::warn!(target: AUDIT, reason, "a token could not be verified, and nobody was let in");
         let detail = "tokens cannot be verified just now; nothing was done: try again";
         Err(Failure::unavailable("verifier_unavailable", detail))
@@ -142,22 +144,25 @@ impl Control {
 
     async fn begin(&self, principal: &Principal, terms: Terms) -> Result<Drained, Failure> {
         let (signer, ordered) = (principal.clone(), terms.clone());
-        let (request, taking_back) = self
+        let (request, confirmed, taking_back) = self
             .off_the_workers(&self.orders, move |place| {
                 let begun = begin(place, &signer, &ordered);
-                let id = begun.as_ref().ok().and_then(DrainRequested::request_id);
+                let id = begun.as_ref().ok().and_then(|(request, _)| request.request_id());
                 // Told here, for it is done whether anybody still waits for the answer or not.
                 audit(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
                 let id = id.filter(|_| ordered.wait.is_some()).map(str::to_owned);
                 let taking_back =
                     TakingBack { place: place.clone(), signer, holder: ordered.holder, id };
                 // Dropped where nobody receives it.
-                begun.map(|request| (request, taking_back))
+                begun.map(|(request, confirmed)| (request, confirmed, taking_back))
             })
             .await??;
         let pending = Drained::pending(&request, &terms.holder, terms.lease);
         let Some(patience) = terms.wait else {
-            return self.confirm(&terms.holder, &request, pending).await;
+            return match confirmed {
+                Some(generation) => Ok(pending.confirmed(Some(generation))),
+                None => self.confirm(&terms.holder, &request, pending).await,
+            };
         };
         let goal = if patience.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
         match self.wait_until(goal, &terms.holder, &request, patience.at_most).await {
@@ -175,8 +180,7 @@ impl Control {
         }
     }
 
-    /// Has a live gateway say that its gate is closed for the request. In this process it has said so
-    /// already.
+    /// Has a live gateway say that its gate is closed for the request.
     async fn confirm(
         &self,
         holder: &Holder,
@@ -202,7 +206,7 @@ impl Control {
         at_most: Duration,
     ) -> Result<(Reached, Reading), Missed> {
         let until = Instant::now() + at_most;
-        let mut asked = Asked::of(request);
+        let mut asked = Asked::of(holder, request);
         loop {
             let id = request.request_id().unwrap_or_default().to_owned();
             let holder = holder.clone();
@@ -236,8 +240,13 @@ impl Control {
     }
 }
 
-fn begin(place: &Place, signer: &Principal, terms: &Terms) -> Result<DrainRequested, Failure> {
+fn begin(
+    place: &Place,
+    signer: &Principal,
+    terms: &Terms,
+) -> Result<(DrainRequested, Option<u64>), Failure> {
     permit(signer, &terms.holder, place)?;
+    require_quota(signer, &terms.holder, place)?;
     place.begin(&terms.request(signer.name())).map_err(|error| {
         let mut failure = Failure::not_begun(&error);
         // Whoever waits and is told that it failed will not come back for it.
@@ -325,6 +334,23 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
     Err(Failure::forbidden(Scope::DrainAny, detail))
 }
 
+/// Whether the principal may have one more named request, where this is not one of its own again.
+fn require_quota(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), Failure> {
+    if *holder == Holder::Shared {
+        return Ok(());
+    }
+    let signed = place
+        .signed_by(principal.name(), holder)
+        .map_err(|error| Failure::unavailable("unreadable", error.to_string()))?;
+    if signed < REQUESTS_PER_PRINCIPAL_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "you hold {signed} drains under other names, and may hold {REQUESTS_PER_PRINCIPAL_MAX}; nothing was done: cancel one first"
+    );
+    Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail))
+}
+
 /// Says who did what, in one line for each order.
 fn audit(
     principal: &Principal,
@@ -333,15 +359,15 @@ fn audit(
     request_id: Option<&str>,
     failure: Option<&Failure>,
 ) {
-    // As a string and not by `Display`: whatever a provider calls somebody stays on this line.
-    let principal = principal.name();
+    // Whatever a provider calls somebody, it stays within its field and on this line.
+    let principal = &*printable(principal.name());
     match failure {
         None => {
             tracing::info!(target: AUDIT, principal, action, %holder, request_id, "done");
         }
         Some(Failure { status, problem: Problem { error, detail, .. }, .. }) => {
             tracing::warn!(target: AUDIT, principal, action, %holder, request_id,
-                status = status.as_u16(), error, "{detail}");
+                status = status.as_u16(), error, "{}", printable(detail));
         }
     }
 }
@@ -369,6 +395,7 @@ const AUDIT: &str = "tidegate::audit";
         (status = 405, description = "Only POST", body = Problem, headers(("Allow" = String))),
         (status = 408, description = "The body did not come in time", body = Problem),
         (status = 409, description = "Begun, and did not come to what was asked: lost, timed out, or the gateway is going down", body = Problem),
+        (status = 429, description = "The principal holds too many drains already", body = Problem),
         (status = 413, description = "The body is too long", body = Problem),
         (status = 500, description = "It failed; of a cancel, the drain stays on", body = Problem),
         (status = 503, description = "Tokens cannot be verified just now", body = Problem,

@@ -5,9 +5,9 @@ use crate::control::Observation;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::gateway::Gateway;
-use crate::holder::Holder;
+use crate::holder::{Holder, Slot};
 use crate::home::Home;
-use crate::reconcile::Sighting;
+use crate::reconcile::{Sighting, Verdict};
 use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
 
@@ -18,10 +18,41 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn begin(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
+    /// Begins a drain. Returns the request, and the close that it was confirmed with, where the gateway is
+    /// here and has confirmed it.
+    pub(super) fn begin(&self, ask: &DrainRequest) -> Result<(Request, Option<u64>), ControlError> {
         match self {
-            Place::Here(gateway) => gateway.begin_drain(ask).map(|receipt| receipt.request),
-            Place::Apart(home) => home.begin_drain(ask),
+            Place::Here(gateway) => gateway.begin_drain(ask).map(|receipt| {
+                let confirmed = receipt.draining.then_some(receipt.generation);
+                (receipt.request, confirmed)
+            }),
+            Place::Apart(home) => home.begin_drain(ask).map(|request| (request, None)),
+        }
+    }
+
+    /// How many live named requests this principal has signed, besides those of `holder`: as the gateway
+    /// says, and as the home does where there is none.
+    pub(super) fn signed_by(
+        &self,
+        principal: &str,
+        holder: &Holder,
+    ) -> Result<usize, ControlError> {
+        match self {
+            Place::Here(gateway) => Ok(gateway.signed_by(principal, holder)),
+            Place::Apart(home) => {
+                let reading = home.status()?;
+                if reading.is_alive() {
+                    return Ok(reading.signed_by(principal, holder));
+                }
+                let observation = home.observe();
+                let is_counted = |(slot, verdict, request): &(&Slot, Verdict, &Request)| {
+                    **slot != Slot::Shared
+                        && !slot.is_held_by(holder)
+                        && verdict.asks_for_drain()
+                        && request.principal() == Some(principal)
+                };
+                Ok(observation.requests().filter(is_counted).count())
+            }
         }
     }
 

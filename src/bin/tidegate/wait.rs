@@ -53,7 +53,7 @@ pub fn wait_until(
     interrupt: &Interrupt,
 ) -> Result<Reached, Ended> {
     let began = Instant::now();
-    let mut asked = Asked::of(request);
+    let mut asked = Asked::of(holder, request);
     let id = request.request_id().unwrap_or_default();
     let mut told = Told::default();
     loop {

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::order::Order;
-use tidegate::request::{LeaseLeft, Request, Standing};
+use tidegate::request::{Holder, LeaseLeft, Request, Standing};
 use tidegate::status::Reading;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(left != LeaseLeft::For(Duration::ZERO) || standing != Standing::Live);
     // What is written back reads the same.
     let again = Request::parse(request.to_json().as_bytes());
-    assert_eq!(again, request);
+    assert_eq!(again.body(), request.body());
 
     // F15: what is cut off is no order, whatever it was.
     if let (Ok(_), [whole @ .., b'}']) = (Order::parse(bytes), bytes) {
@@ -36,5 +36,5 @@ fuzz_target!(|bytes: &[u8]| {
     let lock = RawObject::default();
     let alive = Reading::new(bytes, Some(&lock));
     assert!(alive.active_agents().is_some() || alive.is_busy() == alive.is_drainable());
-    let _ = (alive.quiesced_until(), alive.is_quiesced_for("id"), alive.is_draining_for("id"));
+    let _ = (alive.quiesced_until(), alive.is_quiesced_for(&Holder::Shared, "id"), alive.is_draining_for(&Holder::Shared, "id"));
 });

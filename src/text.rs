@@ -1,0 +1,124 @@
+//! Texts that others chose, as they go to a terminal or a log: file names, holders, labels, principals.
+//! It changes only what is shown; what is kept and compared stays as it was written.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The text on one line, with every character spelled out that a terminal or a log would obey instead of
+/// show: controls, C1, line and paragraph separators, and format characters, which can reverse the reading
+/// order. A backslash is doubled, so that what was spelled out can be told from what was written so.
+///
+/// ```
+/// use tidegate::text::printable;
+/// assert_eq!(printable("zoë"), "zoë");
+/// assert_eq!(printable("a\nb\u{202e}c\\"), "a\\nb\\u{202e}c\\\\");
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| c == '\\' || is_obeyed(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\\' => shown.push_str("\\\\"),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            // Writing to a string never fails.
+            c if is_obeyed(c) => _ = write!(shown, "\\u{{{:x}}}", u32::from(c)),
+            c => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The same JSON with those characters as JSON spells them: no value is changed.
+#[must_use]
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    // Outside strings JSON has white space only, and what is between the values stays as it is.
+    let is_to_be_spelled = |c: char| is_obeyed(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !json.chars().any(is_to_be_spelled) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        if is_to_be_spelled(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The general categories Cc, Cf, Zl and Zp of Unicode 16.
+const fn is_obeyed(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_is_obeyed() {
+        let forged =
+            "alice\ntidegate::audit: \u{1b}[2K\u{9b}31m\u{202e}\u{2066}\u{feff}\u{e0041}\u{85}";
+        let shown = printable(forged);
+        assert!(!shown.chars().any(is_obeyed), "{shown}");
+        assert_eq!(shown.lines().count(), 1);
+        // Combining marks, wide spaces and everything else that people write stays.
+        for plain in [
+            "Zoe\u{308}",
+            "山田\u{3000}太郎",
+            "it's \"quoted\"",
+            "👩‍👩".replace('\u{200d}', "").as_str(),
+        ] {
+            assert_eq!(printable(plain), plain);
+        }
+    }
+
+    #[test]
+    fn what_is_spelled_out_can_be_told_from_what_was_written_so() {
+        assert_ne!(printable("\n"), printable("\\n"));
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        for text in ["\u{202e}x\u{e0041}\u{9b}", "plain \u{7f}"] {
+            let json =
+                serde_json::to_string(&serde_json::json!({ "a": text })).expect("serializes");
+            let shown = printable_json(&json);
+            assert!(!shown.chars().any(is_obeyed), "{shown}");
+            let read: serde_json::Value = serde_json::from_str(&shown).expect("is JSON");
+            assert_eq!(read["a"], text);
+        }
+        assert!(matches!(printable_json("{\n  \"a\": 1\n}"), Cow::Borrowed(_)));
+    }
+}
