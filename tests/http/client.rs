@@ -20,12 +20,19 @@ pub const SECRET: &str = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
 pub const OTHERS: &str = "Q7w9-Zr2LkXn5VtB8mYcHd3JfGs6PaEuTi4RoWz1KqM";
 pub const OPERATORS: &str = "xJ4-kTz8Wq2NvR6bYh9LcMf3GpDs7UaEi5OoKt1ZrVm";
 
-/// Three principals: `drain-control` and `other` may drain, `operator` may touch any holder.
+pub const FORGERS: &str = "kP3v-Yt7Rw1MxD9sFq5ZbLh8NcGj2UaEo6TiXuWe4Sg";
+
+/// What somebody is called who would forge a line of the log.
+pub const FORGER: &str = "eve\ntidegate::audit: done\u{202e}\u{9b}2J";
+
+/// Four principals: `drain-control`, `other` and one with a forged name may drain, `operator` may touch any
+/// holder.
 pub fn verifier() -> Vec<SharedSecret> {
     let of = |secret: &str, principal| SharedSecret::new(secret).expect("strong").of(principal);
     vec![
         SharedSecret::new(SECRET).expect("strong"),
         of(OTHERS, Principal::named("other").may(Scope::Drain)),
+        of(FORGERS, Principal::named(FORGER).may(Scope::Drain)),
         of(OPERATORS, Principal::named("operator").may(Scope::DrainAny)),
     ]
 }

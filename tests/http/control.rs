@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tidegate::home::Home;
 use tidegate::http::{drain_router, drain_router_for};
 use tidegate::machine::ShutdownCause;
+use tidegate::order::REQUESTS_PER_PRINCIPAL_MAX;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 use tower::ServiceExt;
 
-use super::client::{OPERATORS, OTHERS, PATIENCE, Reply, SECRET, verifier};
+use super::client::{FORGERS, OPERATORS, OTHERS, PATIENCE, Reply, SECRET, verifier};
 use super::kept_log::KeptLog;
 
 /// A gateway with a home, and the router that speaks for it.
@@ -453,6 +454,67 @@ async fn who_did_what_is_told_in_one_line_each() {
     assert!(names(&told[1], "other", "cancel") && told[1].contains("status=403"), "{}", told[1]);
     assert!(names(&told[2], "drain-control", "cancel"), "{}", told[2]);
     assert!(log.lines(SECRET).is_empty() && log.lines(OTHERS).is_empty());
+
+    scene.post_as(FORGERS, r#"{"holder":"forged"}"#).await;
+    let told = log.lines("holder=forged");
+    let raw = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(told.len() == 1 && !told[0].contains(raw), "{told:#?}");
+}
+
+/// A principal that begins and begins leaves room for others, and keeps what it has.
+#[tokio::test]
+async fn one_principal_does_not_fill_the_home() {
+    for scene in Scene::both() {
+        for number in 0..REQUESTS_PER_PRINCIPAL_MAX {
+            let reply = scene.post(&json!({ "holder": format!("h{number}") })).await;
+            assert_eq!(reply.status, StatusCode::OK, "{number}: {reply:?}");
+        }
+        let reply = scene.post(&json!({ "holder": "one-more" })).await;
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{reply:?}");
+        assert_eq!(reply.json()["error"], "too_many_requests");
+        assert!(!scene.home.observe().requests().any(|it| it.0.to_string().contains("one-more")));
+        let again = scene.post(&json!({ "holder": "h7", "lease_s": 60 })).await;
+        assert_eq!(again.status, StatusCode::OK, "its own again: {again:?}");
+        let shared = scene.post(&json!({})).await;
+        assert_eq!(shared.status, StatusCode::OK, "the shared marker is one: {shared:?}");
+        let other = scene.post_as(OTHERS, r#"{"holder":"mine"}"#).await;
+        assert_eq!(other.status, StatusCode::OK, "{other:?}");
+        scene.post(&json!({ "action": "cancel", "holder": "h0" })).await;
+        // From apart, what the gateway says counts, and it says so at its next look.
+        scene.gateway.reconcile_now();
+        let freed = scene.post(&json!({ "holder": "one-more" })).await;
+        assert_eq!(freed.status, StatusCode::OK, "{freed:?}");
+    }
+}
+
+/// Found in use: 4,100 requests that had run out kept others from beginning and cancelling their own, and
+/// a gateway that started on them closed, with no holder to name.
+#[tokio::test]
+async fn requests_that_have_run_out_are_in_nobody_s_way() {
+    for scene in Scene::both() {
+        let mine = scene.post(&json!({ "holder": "mine" })).await;
+        assert_eq!(mine.status, StatusCode::OK, "{mine:?}");
+        for number in 0..4100 {
+            let path = scene.home.requests_path().join(format!("dead.{number}.json"));
+            let dead = r#"{"lease_s":1,"requested_at":"2020-01-01T00:00:00Z"}"#;
+            std::fs::write(path, dead).expect("writes");
+        }
+        for order in [
+            json!({ "holder": "mine" }),
+            json!({ "holder": "another" }),
+            json!({ "action": "cancel", "holder": "another" }),
+            json!({ "action": "cancel", "holder": "mine" }),
+        ] {
+            let reply = scene.post(&order).await;
+            assert_eq!(reply.status, StatusCode::OK, "{order}: {reply:?}");
+        }
+        scene.gateway.reconcile_now();
+        assert!(scene.is_open());
+        drop(scene.router);
+        drop(scene.gateway);
+        let again = Gateway::builder(scene.dir.path()).manual().start().expect("starts");
+        assert!(again.admit(Origin::User).is_ok(), "{:?}", again.status());
+    }
 }
 
 /// A runtime that is torn down with somebody waiting neither aborts the process nor leaves his drain.
