@@ -248,11 +248,12 @@ impl<D: Disk> OpenHome<D> {
             let given = self.disk.chown(file, is_to_be.uid, is_to_be.gid);
             self.report(given, is_to_be, &self.home.path.join(name));
         }
-        if is_to_be.mode != DEFAULT_MODE {
-            // Set, not asked for: what was asked for, the umask would narrow.
-            self.disk.chmod(file, is_to_be.mode)?;
+        // Set, not asked for: what was asked for, the umask would narrow. Most files are made as they are to
+        // be.
+        if self.disk.stat_file(file)?.mode == is_to_be.mode {
+            return Ok(());
         }
-        Ok(())
+        self.disk.chmod(file, is_to_be.mode)
     }
 
     /// A change of owner that fails is no failure of the write.

@@ -500,6 +500,7 @@ impl Status {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     body: RawObject,
+    locked: bool,
     alive: bool,
 }
 
@@ -513,14 +514,15 @@ impl Reading {
         // status. What the predecessor said is not what a live gateway says.
         let alive =
             lock.is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"));
-        Reading { body, alive }
+        Reading { body, locked: lock.is_some(), alive }
     }
 
     /// What a gateway in this process says, which is alive as long as it has not stopped.
     #[cfg(feature = "http")]
     pub(crate) fn of_living(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
-        Reading { body, alive: status.lifecycle != Phase::Stopped.word() }
+        let alive = status.lifecycle != Phase::Stopped.word();
+        Reading { body, locked: alive, alive }
     }
 
     /// Every field as it stands in the file.
@@ -533,6 +535,13 @@ impl Reading {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.alive
+    }
+
+    /// Whether a gateway holds the home lock. While one starts, the status may still be its predecessor's:
+    /// then this is true, and [`is_alive`](Reading::is_alive) is not.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// The original's word for the state, if there is one.

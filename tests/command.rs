@@ -149,7 +149,7 @@ fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
     assert_eq!((answer.code, &answer.json["ok"]), (Some(3), &Value::from(false)), "{answer:?}");
     assert!(answer.told.contains("waiting: 1 in flight"), "{answer:?}");
     assert!(answer.told.contains("timed out: 1 in flight: chat 7 (user"), "{answer:?}");
-    assert!(answer.told.contains("taken back") && !scene.asks(), "{answer:?}");
+    assert!(answer.told.contains("is cancelled") && !scene.asks(), "{answer:?}");
 
     let hasty = ["drain", "--holder", "ci", "--wait", "--timeout", "1ms", "--keep"];
     let answer = scene.run(&hasty);
@@ -325,6 +325,217 @@ fn who_waits_is_told_what_the_gateway_complains_of() {
         answer.told.contains("dash.1.json by dashboard was made in another boot"),
         "{answer:?}"
     );
+}
+
+/// F24. Found in use: a full stdout, or a reader that hung up, left the request behind.
+#[test]
+fn a_promise_that_nobody_can_read_is_given_up() {
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("opens"));
+    let hung_up = || Stdio::from(std::io::pipe().expect("a pipe").1);
+    let outputs: [&dyn Fn() -> Stdio; 2] = [&full, &hung_up];
+    for output in outputs {
+        for (keep, idle) in [(false, false), (true, false), (false, true)] {
+            let scene = Scene::new();
+            let mut arguments = vec!["drain", "--holder", "ci", "--wait"];
+            arguments.extend(keep.then_some("--keep"));
+            arguments.extend(idle.then_some("--idle-is-enough"));
+            let answer = scene.command(&arguments).stdout(output()).output().expect("runs");
+            let answer = Answer::of(&answer);
+            assert_eq!(answer.code, Some(1), "{answer:?}");
+            assert_eq!(scene.asks(), keep, "{answer:?}");
+            let aftermath = if keep { "stays" } else { "is cancelled" };
+            assert!(answer.told.contains(aftermath), "{answer:?}");
+        }
+    }
+}
+
+/// F24: what was done is done, whoever could read it; and what failed, failed as it would have.
+#[test]
+fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
+    let full = || fs::File::options().write(true).open("/dev/full").expect("opens");
+    let run = |scene: &Scene, arguments: &[&str], out: bool, error: bool| {
+        let mut command = scene.command(arguments);
+        if out {
+            command.stdout(full());
+        }
+        if error {
+            command.stderr(full());
+        }
+        command.output().expect("the command runs").status.code()
+    };
+    for (out, error) in [(true, false), (false, true), (true, true)] {
+        let scene = Scene::new();
+        let run = |arguments: &[&str]| run(&scene, arguments, out, error);
+        assert_eq!(run(&["drain", "--holder", "ci"]), Some(0));
+        assert!(scene.asks());
+        assert_eq!(run(&["renew", "--holder", "ci"]), Some(0));
+        assert_eq!(run(&["cancel", "--holder", "ci"]), Some(0));
+        assert!(!scene.asks());
+        assert_eq!(run(&["renew", "--holder", "ci"]), Some(4));
+        assert_eq!(run(&["drain", "--bogus"]), Some(2));
+        assert_eq!(run(&["wait", "stopped", "--timeout", "1ms"]), Some(3));
+        assert_eq!(run(&["status", "--check", "ready"]), Some(0), "it prints nothing");
+        assert_eq!(run(&["drain", "--holder", "ci"]), Some(0));
+        assert_eq!(run(&["cancel", "--all", "--force"]), Some(0));
+        let _turn = scene.gateway.admit(Origin::User).expect("open");
+        assert_eq!(run(&["drain", "--wait", "--timeout", "1ms"]), Some(3));
+        assert!(!scene.asks());
+        // Of one that only shows, showing is the work.
+        assert_eq!(run(&["status"]), Some(i32::from(out)));
+    }
+}
+
+/// F24: under `nohup`, and in the background of a script, signals are ignored from the start.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_ends_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let scene = Scene::new();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")]);
+    command.args(["drain", "--holder", "ci", "--wait", "--timeout", PATIENCE]);
+    command.env("TIDEGATE_HOME", scene.dir.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the shell starts");
+    let mut told = String::new();
+    let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().expect("piped"));
+    while !told.contains("waiting: 1 in flight") {
+        assert_ne!(stderr.read_line(&mut told).expect("reads"), 0, "it ended: {told}");
+    }
+    let pid = Pid::from_child(&child);
+    for signal in [Signal::HUP, Signal::INT] {
+        kill_process(pid, signal).expect("signals");
+    }
+    drop(turn);
+    let answer = Answer::of_waiting(child);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(scene.asks());
+}
+
+/// F24. Found in use: a drain whose lease was over before any gateway had seen it was `ok, pending`.
+#[test]
+fn a_lease_that_runs_out_before_it_is_confirmed_is_a_lost_drain() {
+    let scene = Scene::new();
+    for lease in ["0s", "1ms", "999ms", "400days"] {
+        for arguments in [&["drain", "--lease", lease][..], &["renew", "--lease", lease]] {
+            let answer = scene.run(arguments);
+            assert_eq!(answer.code, Some(2), "{answer:?}");
+        }
+    }
+    // A gateway that never looks.
+    let dir = tempfile::tempdir().expect("temp dir");
+    let _gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    let home = dir.path().to_str().expect("a path");
+    let answer = scene.run(&["--home", home, "drain", "--holder", "ci", "--lease", "1s"]);
+    assert_eq!((answer.code, &answer.json["ok"]), (Some(4), &Value::from(false)), "{answer:?}");
+    assert!(answer.told.contains("its lease ran out"), "{answer:?}");
+}
+
+/// Found in use: a mistyped home had a drain that could be cancelled for ever.
+#[test]
+fn a_home_that_is_not_there_is_said_to_be_none() {
+    let scene = Scene::new();
+    let gone = scene.dir.path().join("gone");
+    let gone = gone.to_str().expect("a path");
+    for arguments in [
+        &["cancel"][..],
+        &["cancel", "--holder", "ci"],
+        &["cancel", "--all", "--force"],
+        &["drain"],
+        &["drain", "--wait"],
+        &["renew"],
+        &["status"],
+        &["wait", "stopped"],
+    ] {
+        let answer = scene.run(&[&["--home", gone], arguments].concat());
+        assert_eq!(answer.code, Some(1), "{arguments:?}: {answer:?}");
+        assert!(answer.told.contains("there is no home at"), "{arguments:?}: {answer:?}");
+        if arguments[0] == "cancel" {
+            let told = (&answer.json["ok"], &answer.json["was_draining"]);
+            assert_eq!(told, (&Value::from(false), &Value::from(false)), "{arguments:?}");
+        }
+    }
+    assert_eq!(scene.run(&["--home", gone, "status", "--check", "alive"]).code, Some(1));
+    assert_eq!(scene.run(&["--home", gone, "observe"]).json["verdict"], "unreadable");
+    let waited = scene.run(&["--home", gone, "wait", "ready", "--timeout", "1ms"]);
+    assert_eq!(waited.code, Some(3), "a home may be made by the start: {waited:?}");
+}
+
+/// For HEALTHCHECK, exec probes and units.
+#[test]
+fn probes_answer_with_their_exit_code_alone() {
+    let scene = Scene::new();
+    let check = |what: &str| {
+        let answer = scene.run(&["status", "--check", what]);
+        assert_eq!((answer.text.as_str(), answer.told.as_str()), ("", ""), "{answer:?}");
+        answer.code
+    };
+    let codes = || ["ready", "alive", "quiesced"].map(check);
+    assert_eq!(codes(), [Some(0), Some(0), Some(1)]);
+    assert_eq!(scene.run(&["wait", "ready"]).code, Some(0));
+    assert_eq!(scene.run(&["drain", "--holder", "ci", "--wait"]).code, Some(0));
+    assert_eq!(codes(), [Some(1), Some(0), Some(0)]);
+    let waited = scene.run(&["wait", "ready", "--timeout", "1ms"]);
+    assert_eq!((waited.code, &waited.json["ok"]), (Some(3), &Value::from(false)), "{waited:?}");
+
+    let mut waiting = scene.command(&["wait", "stopped", "--timeout", PATIENCE]);
+    let mut child = waiting.spawn().expect("the command starts");
+    let mut told = String::new();
+    let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().expect("piped"));
+    assert_ne!(stderr.read_line(&mut told).expect("reads"), 0, "it waits");
+    let _ = scene.gateway.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
+    let stopped = Answer::of_waiting(child);
+    assert_eq!((stopped.code, &stopped.json["ok"]), (Some(0), &Value::from(true)), "{stopped:?}");
+    assert_eq!(codes(), [Some(1); 3]);
+}
+
+#[test]
+fn the_status_is_a_table_for_people_and_is_watched() {
+    let scene = Scene::new();
+    let _work = scene.gateway.admit_labelled(Origin::User, "chat\u{202e} 7").expect("open");
+    scene.home.begin_drain(&DrainRequest::by("al\u{1b}ice").holder(ci())).expect("writes");
+    scene.gateway.reconcile_now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["status", "--watch=1ms"]).env("TIDEGATE_HOME", scene.dir.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the command starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut seen = Vec::new();
+    while seen.iter().filter(|line: &&String| line.starts_with("gateway ")).count() < 3 {
+        seen.push(lines.next().expect("it goes on").expect("reads"));
+    }
+    // Nobody reads it any more: then it ends by itself.
+    drop(lines);
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let text = seen.join("\n");
+    for part in ["alive", "draining", "1 user", "held by     ci, signed by al\\u{1b}ice"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(text.contains("waits for   chat\\u{202e} 7 (user"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+
+    let empty = tempfile::tempdir().expect("temp dir");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let status = command.arg("--home").arg(empty.path()).arg("status").output().expect("runs");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("none has run in"), "{status:?}");
+}
+
+#[test]
+fn completions_and_pages_are_made_from_the_arguments() {
+    let scene = Scene::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Answer::of(&scene.command(&["completions", shell]).output().expect("runs"));
+        assert!(script.text.contains("idle-is-enough"), "{shell}: {script:?}");
+    }
+    let page = Answer::of(&scene.command(&["man"]).output().expect("runs"));
+    assert!(page.text.contains(".TH tidegate 1"), "{page:?}");
+    let to = tempfile::tempdir().expect("temp dir");
+    let written = scene.run(&["man", "--to", to.path().to_str().expect("a path")]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    let pages = fs::read_dir(to.path()).expect("lists").count();
+    assert!(pages > 8, "{pages} pages");
+    assert_eq!(scene.run(&["man", "--to", "/dev/null/x"]).code, Some(1));
 }
 
 /// The command as a user who is not the files' owner: root may do anything, so root tries as another.

@@ -447,7 +447,10 @@ fn nobody_can_claim_another_s_request_id() {
     let reading = scene.home.status().expect("reads");
     assert!(reading.is_draining_for(&ci, &id) && reading.is_quiesced_for(&ci, &id));
     assert!(!reading.is_draining_for(&named("aa"), &id), "a claim is no request of that name");
-    assert_eq!(scene.gateway.quiesced().wait().expect("sealed").request_ids(), [id.clone()]);
+    assert_eq!(
+        scene.gateway.quiesced().wait().expect("sealed").request_ids(),
+        std::slice::from_ref(&id)
+    );
 
     scene.gateway.cancel_drain(&ci).expect("removes");
     let reading = scene.home.status().expect("reads");

@@ -133,8 +133,9 @@ impl OpenHome<RealDisk> {
             return Err(unusable(self.names().path(), source));
         }
         let mut attempt = 0;
+        let mut made = false;
         let lock = loop {
-            match self.try_lock()? {
+            match self.try_lock(&mut made)? {
                 Ok(lock) => break lock,
                 Err(busy) if attempt == LOCK_ATTEMPTS => {
                     let home = self.names().path().to_owned();
@@ -148,14 +149,27 @@ impl OpenHome<RealDisk> {
             attempt += 1;
         };
         let owner = serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
-        self.settle(&self.dir, Name::Lock.as_os_str(), &lock.file)
-            .and_then(|()| self.disk.truncate(&lock.file))
+        self.settle_lock(&lock.file, &home, made);
+        self.disk
+            .truncate(&lock.file)
             .and_then(|()| self.disk.write(&lock.file, owner.to_string().as_bytes()))
             .map_err(|source| unusable(&self.names().lock_path(), source))?;
         Ok(lock)
     }
 
-    fn try_lock(&self) -> Result<Result<HomeLock, Busy>, StartError> {
+    /// Gives the lock file to whom it is to belong. One that was there before keeps its owner, and where
+    /// that is another user, its mode too: it is locked all the same.
+    fn settle_lock(&self, file: &<RealDisk as Disk>::File, home: &Stat, made: bool) {
+        let is_to_be =
+            ownership::of_new_file(self.disk.user(), self.names().mode(), home, None, None);
+        let is_to_be = if made { is_to_be } else { is_to_be.of_its_owner() };
+        if let Err(error) = self.give(file, is_to_be, Name::Lock.as_os_str()) {
+            tracing::debug!(%error, "the mode of the lock file is its owner's");
+        }
+    }
+
+    /// Sets `made` where there was no lock file.
+    fn try_lock(&self, made: &mut bool) -> Result<Result<HomeLock, Busy>, StartError> {
         let path = self.names().lock_path();
         let unusable = |source| unusable(&path, source);
         // The directory's first: who has it is alone here, and may replace the lock file.
@@ -169,7 +183,7 @@ impl OpenHome<RealDisk> {
                 false
             }
         };
-        let file = self.open_or_make_lock().map_err(unusable)?;
+        let file = self.open_or_make_lock(made).map_err(unusable)?;
         if !self.disk.lock(&file).map_err(unusable)? {
             if !alone || self.disk.is_locked(&file).map_err(unusable)? {
                 let pid = self.read_owner(&file).and_then(|owner| owner.read("pid"));
@@ -190,7 +204,7 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    fn open_or_make_lock(&self) -> io::Result<<RealDisk as Disk>::File> {
+    fn open_or_make_lock(&self, made: &mut bool) -> io::Result<<RealDisk as Disk>::File> {
         match self.open_lock(Access::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
@@ -200,7 +214,10 @@ impl OpenHome<RealDisk> {
                 self.open_lock(Access::Write)
             }
             Err(error) => Err(self.denied_in(&self.dir, error, "writing")),
-            made => made,
+            Ok(file) => {
+                *made = true;
+                Ok(file)
+            }
         }
     }
 

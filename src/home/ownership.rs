@@ -29,6 +29,13 @@ pub(crate) struct Ownership {
     pub(crate) mode: u32,
 }
 
+impl Ownership {
+    /// The same, but its owner and group stay as they are.
+    pub(crate) fn of_its_owner(self) -> Ownership {
+        Ownership { uid: None, gid: None, ..self }
+    }
+}
+
 /// Whose a new file of this home is to be. `lock` is the home's lock file and `replaced` what has the new
 /// file's name, where there are such. `mode` are the permission bits that were asked for, if any were.
 pub(crate) fn of_new_file(

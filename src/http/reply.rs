@@ -127,6 +127,8 @@ impl Cancelled {
     /// What is told of a cancel that came to this.
     pub(super) fn of(outcome: &Result<bool, ControlError>) -> Result<Cancelled, Failure> {
         let CancelTold { ok, was_draining } = CancelTold::of(outcome);
+        // Where there is no home there is no drain.
+        let was_draining = was_draining && !matches!(outcome, Err(ControlError::NoHome { .. }));
         let Err(error) = outcome else {
             return Ok(Cancelled { ok, action: "cancel", was_draining });
         };

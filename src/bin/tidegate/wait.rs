@@ -1,18 +1,24 @@
-//! Waits for a drain to be done. What one look at the gateway amounts to is the library's
-//! ([`Asked`]); this paces the looks, tells what is waited for, and ends at a signal.
+//! Waits: for a drain to be done, for a gateway to be ready or gone. What one look at a drain amounts to is
+//! the library's ([`Asked`]); this paces the looks, says what is waited for, and ends at a signal.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tidegate::ControlError;
 use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::request::{Holder, Request};
 
-/// How often what is waited for is told, at most.
+use crate::Failure;
+use crate::arguments::Until;
+use crate::output::{Output, note};
+
+/// How often it is said what is waited for, at most.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Waiting ended without what was waited for.
@@ -24,15 +30,20 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Whether somebody asked this program to end, who else would be killed with its request in place.
+/// Whether somebody asked this program to end. Otherwise it would be killed with its request in place.
 #[derive(Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
+    /// Listens for the signals that end a program, except those that it was started to ignore: under
+    /// `nohup`, or in the background of a script.
     pub fn listen() -> io::Result<Interrupt> {
         let interrupt = Interrupt::default();
+        let ignored = ignored_signals();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
+            if ignored & 1 << (signal - 1) == 0 {
+                signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
+            }
         }
         Ok(interrupt)
     }
@@ -41,6 +52,13 @@ impl Interrupt {
         // Relaxed: it says nothing of any other memory.
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// The signals that this process ignores, a bit each. None where the system does not say.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Waits until the goal is reached for this very request.
@@ -55,7 +73,7 @@ pub fn wait_until(
     let began = Instant::now();
     let mut asked = Asked::of(holder, request);
     let id = request.request_id().unwrap_or_default();
-    let mut told = Told::default();
+    let mut news = News::default();
     loop {
         if interrupt.is_asked() {
             return Err(Ended::Interrupted);
@@ -70,27 +88,87 @@ pub fn wait_until(
         if began.elapsed() >= timeout {
             return Err(Missed::TimedOut(waiting_for).into());
         }
-        told.tell(waiting_for);
+        news.tell(waiting_for);
         std::thread::sleep(PAUSE);
     }
 }
 
+/// What was last said to be waited for.
 #[derive(Default)]
-struct Told {
+struct News {
     last: Option<(Instant, String)>,
 }
 
-impl Told {
-    /// Tells what is waited for, where it is news.
+impl News {
+    /// Says what is waited for, where it is news.
     fn tell(&mut self, waiting_for: String) {
         let is_news = self
             .last
             .as_ref()
             .is_none_or(|(at, text)| at.elapsed() >= TELL_EVERY && *text != waiting_for);
         if is_news {
-            // Nobody may be there to read it; the waiting goes on.
-            let _ = writeln!(io::stderr(), "tidegate: waiting: {waiting_for}");
+            note(&format!("waiting: {waiting_for}"));
             self.last = Some((Instant::now(), waiting_for));
         }
     }
+}
+
+#[derive(Serialize)]
+struct Reply {
+    ok: bool,
+    action: &'static str,
+    until: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Waits until a gateway is ready, or none is alive.
+pub fn wait_for(
+    home: &Home,
+    until: Until,
+    timeout: Duration,
+    output: Output,
+) -> Result<(), Failure> {
+    let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
+    let began = Instant::now();
+    let (word, text) = match until {
+        Until::Ready => ("ready", "ready: new user turns are admitted"),
+        Until::Stopped => ("stopped", "stopped: no gateway is alive"),
+    };
+    let reply =
+        |error: Option<String>| Reply { ok: error.is_none(), action: "wait", until: word, error };
+    let mut news = News::default();
+    let ended = loop {
+        if interrupt.is_asked() {
+            break Ended::Interrupted;
+        }
+        let waiting_for = match (until, home.status()) {
+            (Until::Ready, Ok(reading)) if reading.is_ready() => {
+                output.receipt(&reply(None), text);
+                return Ok(());
+            }
+            (Until::Stopped, Ok(reading)) if !reading.is_locked() => {
+                output.receipt(&reply(None), text);
+                return Ok(());
+            }
+            (_, Ok(reading)) if !reading.is_locked() => "no gateway is alive".to_owned(),
+            (_, Ok(reading)) => {
+                let state = reading.gateway_state().unwrap_or_else(|| "not known".to_owned());
+                format!("the gateway is alive and its state is {state}")
+            }
+            // A home may be made by the gateway's own start. That one is gone is no proof of an end.
+            (Until::Stopped, Err(error @ ControlError::NoHome { .. })) => {
+                output.failed(&reply(Some(error.to_string())));
+                return Err(error.into());
+            }
+            (_, Err(error)) => error.to_string(),
+        };
+        if began.elapsed() >= timeout {
+            break Missed::TimedOut(waiting_for).into();
+        }
+        news.tell(waiting_for);
+        std::thread::sleep(PAUSE);
+    };
+    output.failed(&reply(Some(ended.to_string())));
+    Err(Failure::Waiting { ended, aftermath: "nothing was changed".to_owned() })
 }

@@ -1,0 +1,266 @@
+//! Begins, renews and cancels a drain, and answers what came of it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tidegate::ControlError;
+use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
+use tidegate::control::Removed;
+use tidegate::epoch::{Epoch, Now};
+use tidegate::home::Home;
+use tidegate::order::CancelTold;
+use tidegate::reconcile::Sighting;
+use tidegate::request::{Holder, Request, Standing};
+use tidegate::text::printable;
+
+use crate::Failure;
+use crate::arguments::Ask;
+use crate::output::{Output, note};
+use crate::wait::{Ended, Interrupt, wait_until};
+
+/// The reply of the drain endpoint, and the request's own name.
+#[derive(Serialize)]
+struct Drained<'a> {
+    ok: bool,
+    action: &'static str,
+    requested_at: Option<String>,
+    /// A live gateway says that its gate is closed for this request (TG-S5).
+    draining: bool,
+    /// The request is in place, and no live gateway has confirmed it yet.
+    pending: bool,
+    suppress_notification: bool,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Drained<'_> {
+    fn new(request: &Request, draining: bool) -> Drained<'_> {
+        Drained {
+            ok: true,
+            action: "drain",
+            requested_at: written_at(request),
+            draining,
+            pending: !draining,
+            suppress_notification: request.terms().suppress_notification,
+            request_id: request.request_id().unwrap_or_default(),
+            error: None,
+        }
+    }
+
+    /// The reply for a drain that did not come to be. `stands` says whether its request is still there.
+    fn failed(request: &Request, stands: bool, error: String) -> Drained<'_> {
+        let drained = Drained::new(request, false);
+        Drained { ok: false, pending: stands, error: Some(error), ..drained }
+    }
+}
+
+fn written_at(request: &Request) -> Option<String> {
+    request.body().read("requested_at")
+}
+
+pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
+    let request = home.begin_drain(&ask.request())?;
+    // An interrupt ends this waiting as it ends any program: the request is to stay.
+    let (goal, interrupt) = (Goal::Draining, Interrupt::default());
+    let holder = ask.holder();
+    let waited = wait_until(goal, home, &holder, &request, CONFIRMATION_PATIENCE, &interrupt);
+    let Err(mut ended) = waited else {
+        output.receipt(&Drained::new(&request, true), "draining: the gate is closed");
+        return Ok(());
+    };
+    if matches!(ended, Ended::Missed(Missed::Gone | Missed::TimedOut(_))) {
+        if request.standing(&Epoch::current(), Now::by_system()) != Standing::Expired {
+            let text = "requested; no running gateway has confirmed it yet";
+            output.receipt(&Drained::new(&request, false), text);
+            return Ok(());
+        }
+        ended = Missed::Lost("its lease ran out before a gateway closed for it").into();
+    }
+    let (stands, aftermath) = what_is_left(home, &holder, &request);
+    let failure = Failure::Waiting { ended, aftermath };
+    output.failed(&Drained::failed(&request, stands, failure.to_string()));
+    Err(failure)
+}
+
+/// Whether a request that nobody cancels here is still there, and how that is said.
+fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, String) {
+    let id = request.request_id().unwrap_or_default();
+    match home.look_at(holder, id) {
+        Sighting::Absent => (false, "the request is gone".to_owned()),
+        Sighting::Present(_) | Sighting::Unreadable(_) => (true, format!("the request {id} stays")),
+    }
+}
+
+/// What a controller may act on.
+#[derive(Serialize)]
+struct Waited<'a> {
+    #[serde(flatten)]
+    drained: Drained<'a>,
+    quiesced: bool,
+    /// The time since boot, in milliseconds, before which acting is safe.
+    safe_until_uptime_ms: Option<u64>,
+    safe_for_s: Option<f64>,
+    /// The same on the wall clock, for people.
+    safe_until: Option<String>,
+}
+
+pub fn drain_and_wait(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
+    if ask.lease <= ask.timeout {
+        return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
+    }
+    // Before there is a request that an interrupt would leave behind.
+    let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
+    let holder = ask.holder();
+    let request = home.begin_drain(&ask.request()).inspect_err(|error| {
+        if let (ControlError::NotDurable { request_id: Some(id), .. }, false) = (error, ask.keep) {
+            // It may be in place, and a caller that learns of a failure will not come back for it.
+            let _ = home.cancel_request(&holder, id);
+        }
+    })?;
+    let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
+    let ended = match wait_until(goal, home, &holder, &request, ask.timeout, &interrupt) {
+        Ok(reached) => match answer_reached(goal, &request, reached, output) {
+            Ok(()) => return Ok(()),
+            Err(unanswered) => {
+                let (_, aftermath) = abandon(home, ask, &request);
+                return Err(Failure::Unanswered { output: Box::new(unanswered), aftermath });
+            }
+        },
+        Err(ended) => ended,
+    };
+    let (stands, aftermath) = abandon(home, ask, &request);
+    let failure = Failure::Waiting { ended, aftermath };
+    let drained = Drained::failed(&request, stands, failure.to_string());
+    let (safe_until_uptime_ms, safe_for_s, safe_until) = (None, None, None);
+    output.failed(&Waited {
+        drained,
+        quiesced: false,
+        safe_until_uptime_ms,
+        safe_for_s,
+        safe_until,
+    });
+    Err(failure)
+}
+
+/// Cancels one's own request, unless it is to be kept. Says whether it is still there, and how that is said.
+fn abandon(home: &Home, ask: &Ask, request: &Request) -> (bool, String) {
+    let holder = ask.holder();
+    if ask.keep {
+        return what_is_left(home, &holder, request);
+    }
+    match home.cancel_request(&holder, request.request_id().unwrap_or_default()) {
+        Ok(true) => (false, "the request is cancelled".to_owned()),
+        Ok(false) => (false, "the request is gone".to_owned()),
+        Err(error) => (true, format!("and the request could not be cancelled: {error}")),
+    }
+}
+
+fn answer_reached(
+    goal: Goal,
+    request: &Request,
+    reached: Reached,
+    output: Output,
+) -> Result<(), Failure> {
+    let quiesced = goal == Goal::Quiesced;
+    let safe = reached.safe;
+    let reply = Waited {
+        drained: Drained::new(request, true),
+        quiesced,
+        safe_until_uptime_ms: safe.and_then(|it| it.until_uptime.as_millis().try_into().ok()),
+        safe_for_s: safe.map(|it| it.left.as_secs_f64()),
+        safe_until: safe.and_then(|it| it.until_text()),
+    };
+    let text = match (&reply.safe_until, reply.safe_for_s) {
+        (Some(until), Some(seconds)) => {
+            format!("quiesced: acting is safe until {until}, for {seconds:.1} s")
+        }
+        _ if quiesced => {
+            "quiesced, and no time is promised: the gate opens when the request ends".to_owned()
+        }
+        _ => "idle: user turns are refused while the request lives; internal work may come at any time"
+            .to_owned(),
+    };
+    output.answer(&reply, &text)
+}
+
+#[derive(Serialize)]
+struct Renewed<'a> {
+    ok: bool,
+    action: &'static str,
+    requested_at: Option<String>,
+    request_id: &'a str,
+}
+
+pub fn renew(
+    home: &Home,
+    holder: &Holder,
+    lease: Option<Duration>,
+    output: Output,
+) -> Result<(), Failure> {
+    let request = home.renew_drain(holder, lease)?;
+    let reply = Renewed {
+        ok: true,
+        action: "renew",
+        requested_at: written_at(&request),
+        request_id: request.request_id().unwrap_or_default(),
+    };
+    output.receipt(&reply, &format!("renewed: the request is now {}", reply.request_id));
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Cancelled {
+    ok: bool,
+    action: &'static str,
+    was_draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<Vec<String>>,
+}
+
+pub fn cancel(home: &Home, holder: &Holder, output: Output) -> Result<(), Failure> {
+    let cancelled = home.cancel_drain(holder);
+    let CancelTold { ok, was_draining } = CancelTold::of(&cancelled);
+    // Where there is no home there is no drain.
+    let was_draining = was_draining && !matches!(cancelled, Err(ControlError::NoHome { .. }));
+    let reply = Cancelled { ok, action: "cancel", was_draining, removed: None };
+    match cancelled {
+        Ok(_) => {
+            let text =
+                if was_draining { "the drain is cancelled" } else { "there was no such drain" };
+            output.receipt(&reply, text);
+            Ok(())
+        }
+        Err(error) => {
+            output.failed(&reply);
+            Err(error.into())
+        }
+    }
+}
+
+pub fn cancel_all(home: &Home, by: &str, output: Output) -> Result<(), Failure> {
+    let (removed, result) = home.cancel_all(by);
+    let names = removed.iter().map(|Removed { slot, request, .. }| {
+        let principal = request.as_ref().and_then(Request::principal).unwrap_or("nobody named");
+        format!("{slot} by {}", printable(principal))
+    });
+    let names: Vec<String> = names.collect();
+    for request in &names {
+        note(&format!("{by} cancelled {request}"));
+    }
+    let is_gone = matches!(result, Ok(()) | Err(ControlError::NoHome { .. }));
+    let was_draining = !removed.is_empty() || !is_gone;
+    let text = format!("{} requests are removed", names.len());
+    let reply =
+        Cancelled { ok: result.is_ok(), action: "cancel", was_draining, removed: Some(names) };
+    match result {
+        Ok(()) => {
+            output.receipt(&reply, &text);
+            Ok(())
+        }
+        Err(error) => {
+            output.failed(&reply);
+            Err(error.into())
+        }
+    }
+}

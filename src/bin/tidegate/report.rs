@@ -1,0 +1,288 @@
+//! Shows how a gateway and its home stand. It changes nothing.
+
+use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use serde::Serialize;
+use tidegate::RawObject;
+use tidegate::epoch::{Epoch, Now};
+use tidegate::home::Home;
+use tidegate::reconcile::Verdict;
+use tidegate::status::{HolderReading, Reading};
+use tidegate::text::printable;
+
+use crate::Failure;
+use crate::arguments::Check;
+use crate::output::{self, Output};
+
+#[derive(Serialize)]
+struct StatusReply {
+    #[serde(flatten)]
+    file: RawObject,
+    alive: bool,
+    busy: bool,
+    drainable: bool,
+}
+
+impl StatusReply {
+    fn of(reading: &Reading) -> StatusReply {
+        StatusReply {
+            // What it said when it lived is not what it is now.
+            file: reading.body().clone().with_flag("ready", reading.is_ready()),
+            alive: reading.is_alive(),
+            busy: reading.is_busy(),
+            drainable: reading.is_drainable(),
+        }
+    }
+}
+
+pub fn status(home: &Home, output: Output) -> Result<(), Failure> {
+    let reading = home.status()?;
+    output.answer(&StatusReply::of(&reading), &table(home, &reading, Now::by_system()))
+}
+
+/// Shows the status again and again. An error is shown as well: it may pass.
+pub fn watch(home: &Home, every: Duration, output: Output) -> Result<(), Failure> {
+    let clear = if stdout().is_terminal() && !output.json { "\x1b[H\x1b[2J" } else { "" };
+    loop {
+        match home.status() {
+            Ok(reading) => {
+                let table = table(home, &reading, Now::by_system());
+                output.answer(&StatusReply::of(&reading), &format!("{clear}{table}\n"))?;
+            }
+            Err(error) if output.json => output::note(&error.to_string()),
+            Err(error) => output::print(&format!("{clear}{}\n\n", printable(&error.to_string())))?,
+        }
+        std::thread::sleep(every);
+    }
+}
+
+/// Whether this is so, as far as can be seen.
+pub fn is_so(home: &Home, check: Check) -> bool {
+    home.status().is_ok_and(|reading| match check {
+        Check::Ready => reading.is_ready(),
+        Check::Alive => reading.is_alive(),
+        Check::Quiesced => reading.is_quiesced(),
+    })
+}
+
+/// Lines of a name and what there is to say of it.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn row(&mut self, name: &str, value: &str) {
+        // Writing to a string never fails.
+        let separator = if self.0.is_empty() { "" } else { "\n" };
+        let _ = write!(self.0, "{separator}{name:<11} {value}");
+    }
+
+    /// One row a value; the name stands before the first.
+    fn rows(&mut self, name: &str, values: impl IntoIterator<Item = String>) {
+        let mut name = name;
+        for value in values {
+            self.row(std::mem::take(&mut name), &value);
+        }
+    }
+}
+
+/// The status as an operator reads it.
+fn table(home: &Home, reading: &Reading, now: Now) -> String {
+    let body = reading.body();
+    let text = |name| body.read::<String>(name).map(|text| printable(&text).into_owned());
+    let mut table = Table::default();
+    if reading.is_locked() && !reading.is_alive() {
+        table.row("gateway", "starting: it holds the lock, and has published no status yet");
+    } else if body.is_empty() {
+        if reading.is_alive() {
+            table.row("gateway", "alive, and its status file is empty or broken");
+        } else {
+            let path = home.path().display().to_string();
+            let none = format!("none has run in {} yet: there is no status file", printable(&path));
+            table.row("gateway", &none);
+        }
+    } else {
+        let kind = text("kind").unwrap_or_else(|| "gateway".to_owned());
+        let pid = body.read::<u64>("pid").map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        let state = text("gateway_state").unwrap_or_else(|| "unknown".to_owned());
+        if reading.is_alive() {
+            table.row("gateway", &format!("alive: {kind}{pid}"));
+            table.row("state", &state_of(reading, &state));
+            table.row("in flight", &in_flight(reading));
+            table.row("quiesced", &quiesced(reading, now));
+        } else {
+            table.row("gateway", &format!("not running; the last one was {kind}{pid}"));
+            let when = text("updated_at").map(|at| format!(" at {at}")).unwrap_or_default();
+            let why = text("exit_reason").map(|why| format!(", because of {why}"));
+            table.row("last said", &format!("{state}{when}{}", why.unwrap_or_default()));
+        }
+    }
+    if reading.is_alive() {
+        table.rows("held by", reading.holders().iter().map(holder));
+        table.rows("waits for", reading.active_work().iter().map(ToString::to_string));
+        let degraded: Vec<RawObject> = body.read("degraded").unwrap_or_default();
+        let detail = |it: &RawObject| it.read::<String>("detail").unwrap_or_default();
+        let degraded = degraded.iter().map(|it| printable(&detail(it)).into_owned());
+        table.rows("degraded", degraded);
+    } else if home.observe().verdict().asks_for_drain() {
+        table.row("requested", "a drain: a gateway that starts here starts draining");
+    }
+    table.0
+}
+
+fn state_of(reading: &Reading, state: &str) -> String {
+    let lifecycle = reading.body().read::<String>("lifecycle");
+    match lifecycle.as_deref() {
+        Some("externally_draining") => "draining: no new user turn is admitted".to_owned(),
+        Some("shutting_down") => "shutting down: no new user turn is admitted".to_owned(),
+        Some("running") if reading.is_ready() => "running: new user turns are admitted".to_owned(),
+        _ => state.to_owned(),
+    }
+}
+
+fn in_flight(reading: &Reading) -> String {
+    #[derive(serde::Deserialize)]
+    struct ByOrigin {
+        user: u64,
+        internal: u64,
+    }
+    let Some(count) = reading.active_agents() else { return "unknown".to_owned() };
+    match reading.body().read::<ByOrigin>("in_flight") {
+        Some(it) if count > 0 => format!("{count}: {} user, {} internal", it.user, it.internal),
+        _ => count.to_string(),
+    }
+}
+
+fn quiesced(reading: &Reading, now: Now) -> String {
+    match (reading.is_quiesced(), reading.quiesced_until()) {
+        (false, _) if reading.is_idle() => {
+            "no; idle, and internal work may come at any time".to_owned()
+        }
+        (false, _) => "no".to_owned(),
+        (true, None) => "yes, and no time is promised".to_owned(),
+        (true, Some(until)) => {
+            format!("yes, for {} more", seconds(until.saturating_sub(now.uptime).as_secs_f64()))
+        }
+    }
+}
+
+fn holder(it: &HolderReading) -> String {
+    let name = it.holder.as_deref().unwrap_or("the shared marker");
+    let mut text = printable(name).into_owned();
+    if let Some(by) = &it.principal {
+        let _ = write!(text, ", signed by {}", printable(by));
+    }
+    if let Some(age) = it.age_s {
+        let _ = write!(text, ", {} ago", seconds(age));
+    }
+    match it.lease_left_s {
+        Some(left) => _ = write!(text, ", lease ends in {}", seconds(left)),
+        None => text.push_str(", no lease"),
+    }
+    if it.hold_internal {
+        text.push_str(", holds internal work");
+    }
+    if let Some(id) = &it.request_id {
+        let _ = write!(text, ", request {}", printable(id));
+    }
+    text
+}
+
+fn seconds(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX).as_secs();
+    humantime::format_duration(Duration::from_secs(whole)).to_string()
+}
+
+#[derive(Serialize)]
+struct Observed<'a> {
+    requested: bool,
+    suppressed: bool,
+    verdict: &'static str,
+    body: Option<&'a RawObject>,
+}
+
+pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
+    let observation = home.observe();
+    let verdict = observation.verdict();
+    let mut requests = observation.requests();
+    let text = match observation.complaint() {
+        Some(complaint) => format!("{} ({})", verdict.word(), printable(&complaint)),
+        None => verdict.word().to_owned(),
+    };
+    let observed = Observed {
+        requested: verdict.asks_for_drain(),
+        suppressed: matches!(verdict, Verdict::Active(terms) if terms.suppress_notification),
+        verdict: verdict.word(),
+        body: requests.next().map(|(_, _, request)| request.body()),
+    };
+    output.answer(&observed, &text)
+}
+
+pub fn epoch(output: Output) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Reply<'a> {
+        epoch: &'a str,
+    }
+    let epoch = Epoch::current();
+    output.answer(&Reply { epoch: epoch.as_str() }, epoch.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(file: &str, alive: bool) -> String {
+        let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
+        let reading = Reading::new(file.as_bytes(), lock.as_ref().filter(|_| alive));
+        let dir = tempfile::tempdir().expect("temp dir");
+        table(
+            &Home::at(dir.path()),
+            &reading,
+            Now { uptime: Duration::from_secs(40), ..Now::by_system() },
+        )
+    }
+
+    #[test]
+    fn an_operator_reads_who_holds_until_when_and_what_it_waits_for() {
+        let text = shown(
+            r#"{"incarnation":"g","kind":"chat","pid":7,"gateway_state":"draining",
+            "lifecycle":"externally_draining","active_agents":2,"in_flight":{"user":1,"internal":1},
+            "quiesced":false,"holders":[{"holder":"ci","principal":"al\u001bice","age_s":61.2,
+            "lease_left_s":3599.9,"hold_internal":true,"request_id":"0af3"},{"holder":null}],
+            "active_work":[{"label":"chat 7","origin":"user","age_s":12.0},
+            {"kind":"agent","session":"s\n1","elapsed_s":3}],
+            "degraded":[{"code":"x","detail":"one\u202e"},{"code":"y","detail":"two"}]}"#,
+            true,
+        );
+        let expected = "\
+gateway     alive: chat, pid 7
+state       draining: no new user turn is admitted
+in flight   2: 1 user, 1 internal
+quiesced    no
+held by     ci, signed by al\\u{1b}ice, 1m 1s ago, lease ends in 59m 59s, holds internal work, request 0af3
+            the shared marker, no lease
+waits for   chat 7 (user, 12 s)
+            s\\n1 (agent, 3 s)
+degraded    one\\u{202e}
+            two";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_promise_says_for_how_long_and_history_is_told_as_such() {
+        let quiesced = r#"{"incarnation":"g","quiesced":true,"quiesced_until":100000}"#;
+        assert!(shown(quiesced, true).contains("quiesced    yes, for 1m more"), "{quiesced}");
+        let dead = shown(
+            r#"{"kind":"chat","pid":7,"gateway_state":"stopped","exit_reason":"sigterm","holders":[{}]}"#,
+            false,
+        );
+        assert!(
+            dead.starts_with("gateway     not running; the last one was chat, pid 7"),
+            "{dead}"
+        );
+        assert!(dead.contains("because of sigterm") && !dead.contains("held by"), "{dead}");
+        assert!(shown("", false).contains("none has run"));
+        assert!(shown("", true).contains("starting"));
+    }
+}
