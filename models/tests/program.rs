@@ -36,6 +36,15 @@ fn a_part_is_run_alone_and_told_as_json_and_as_a_document() {
     }
 }
 
+/// The first command that a stranger runs is the quick one, and says what it left out.
+#[test]
+fn without_a_command_it_is_the_quick_suite() {
+    let listed = run(&["--only", "TG-L5", "--json"]);
+    assert_eq!(listed.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&listed.stdout).expect("one JSON document");
+    assert_eq!(report["command"], "quick --only TG-L5");
+}
+
 #[test]
 fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
     assert_eq!(run(&["quick", "--only", "TG-S99"]).status.code(), Some(2));
