@@ -21,7 +21,15 @@ use signal_hook::iterator::Signals;
 use tidegate::machine::ShutdownCause;
 use tidegate::{Ended, Gateway, Origin};
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        // In its own words, and not as the program spells it inside.
+        eprintln!("gateway: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let gateway = Gateway::builder(&arguments.home)

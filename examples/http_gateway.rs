@@ -37,7 +37,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
-async fn main() -> Result<ExitCode, Box<dyn Error>> {
+async fn main() -> ExitCode {
+    run().await.unwrap_or_else(|error| {
+        // In its own words, and not as the program spells it inside.
+        eprintln!("http_gateway: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
     let (mut sigterm, mut sigint) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -86,7 +86,7 @@ impl Place {
 }
 
 impl Place {
-    /// Looks at this one request: see [`Home::look_at`].
+    /// Looks at this one request: see [`Home::look_at`](crate::home::Home::look_at).
     #[cfg(feature = "http")]
     pub(super) fn look_at(&self, holder: &Holder, id: &str) -> Sighting {
         match self {

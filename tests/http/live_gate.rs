@@ -23,20 +23,20 @@ struct Process {
 }
 
 impl Process {
-    fn start(home: &Path) -> Process {
+    fn command(home: &Path) -> Command {
         let beside = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder");
         let example = beside.join("examples/http_gateway");
         assert!(
             example.exists(),
             "build the example first: cargo build --examples --features http"
         );
-        let mut child = Command::new(example)
-            .arg("--home")
-            .arg(home)
-            .env_remove("TIDEGATE_DRAIN_SECRET")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
+        let mut command = Command::new(example);
+        command.arg("--home").arg(home).env_remove("TIDEGATE_DRAIN_SECRET").stdout(Stdio::piped());
+        command
+    }
+
+    fn start(home: &Path) -> Process {
+        let mut child = Process::command(home).spawn().expect("the example starts");
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let ready = line(&mut output);
         assert_eq!(ready["pid"], child.id());
@@ -185,4 +185,15 @@ async fn a_restart_with_a_live_request_never_admits_before_it_has_reconciled() {
         let refused = Client::two(process.address).await.get("/slow?ms=0").await;
         assert_eq!(refused.json()["reason"], "draining");
     }
+}
+
+/// Found in use: a weak secret was told as the program spells it inside.
+#[test]
+fn a_weak_secret_is_refused_in_words() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut command = Process::command(dir.path());
+    let ended = command.env("TIDEGATE_DRAIN_SECRET", "hunter2").output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(told.contains("secret too short: 7 chars") && !told.contains("Short {"), "{told}");
 }
