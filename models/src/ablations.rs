@@ -25,7 +25,7 @@ pub struct Ablation {
 }
 
 /// Every guard, in a failing set of size one or two.
-pub const ABLATIONS: [Ablation; 58] = [
+pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
@@ -215,6 +215,11 @@ pub const ABLATIONS: [Ablation; 58] = [
         off: &[Guard::AliveByLock],
         expected: Expected::Breaks("dead_is_not_believed_inv"),
         incidents: "U17, U41",
+    },
+    Ablation {
+        off: &[Guard::WritersLock],
+        expected: Expected::Breaks("dead_is_not_believed_inv"),
+        incidents: "F18",
     },
     Ablation {
         off: &[Guard::DesiredState],

@@ -122,6 +122,7 @@ pub fn guards_of(model: &str) -> &'static [Guard] {
             Guard::HomeLock,
             Guard::LockUntilLastStatus,
             Guard::AliveByLock,
+            Guard::WritersLock,
             Guard::DesiredState,
         ],
         ENDPOINT => {

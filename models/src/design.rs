@@ -79,6 +79,9 @@ pub enum Guard {
     LockUntilLastStatus,
     /// Alive is who holds the lock. Off: whoever's status says so (U17, U41).
     AliveByLock,
+    /// The home's lock is of a kind that only who may write the file can take. Off: a mere reader holds it, and
+    /// a killed gateway's name is still in it (F18).
+    WritersLock,
     /// What is wanted stands beside what is. Off: what is is taken for what is wanted (I-7, I-8).
     DesiredState,
     /// A request is written beside its place and renamed over it. Off: where it stands (U37).
@@ -112,7 +115,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Guard; 46] = [
+    pub const ALL: [Guard; 47] = [
         Guard::AtomicAdmission,
         Guard::TransitionLock,
         Guard::StickyShutdown,
@@ -145,6 +148,7 @@ impl Guard {
         Guard::HomeLock,
         Guard::LockUntilLastStatus,
         Guard::AliveByLock,
+        Guard::WritersLock,
         Guard::DesiredState,
         Guard::DurableRename,
         Guard::FileSync,
@@ -201,6 +205,7 @@ impl fmt::Display for Guard {
             Guard::HomeLock => "home_lock",
             Guard::LockUntilLastStatus => "lock_until_last_status",
             Guard::AliveByLock => "alive_by_lock",
+            Guard::WritersLock => "writers_lock",
             Guard::DesiredState => "desired_state",
             Guard::DurableRename => "durable_rename",
             Guard::FileSync => "file_sync",

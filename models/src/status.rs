@@ -160,8 +160,15 @@ impl State {
     /// Whether a reader would take the gateway to be alive and running.
     fn is_believed_running(&self, design: Design) -> bool {
         let Some(Written { by, condition: Some(condition), .. }) = self.file else { return false };
-        // Who does not look at the lock takes it to be held by whoever wrote.
-        let holder = if design.has(Guard::AliveByLock) { self.lock } else { Some(by) };
+        let holder = if !design.has(Guard::AliveByLock) {
+            // One that does not look at the lock takes it to be held by the one that wrote.
+            Some(by)
+        } else if !design.has(Guard::WritersLock) {
+            // A mere reader holds the lock, and a killed gateway's name is still in it.
+            self.lock.or(Some(by))
+        } else {
+            self.lock
+        };
         let holder = holder.map_or(0, |holder| usize::from(holder) + 1);
         BELIEVED[usize::from(by)][usize::from(condition.phase == Phase::Running)][holder]
     }
