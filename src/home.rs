@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::disk::{Disk, Kind, RealDisk, Stat};
+use crate::disk::{Disk, Kind, RealDisk, Stat, User};
 use crate::error::ControlError;
 use crate::holder::Slot;
 
@@ -155,7 +155,13 @@ impl<D: Disk> OpenHome<D> {
             Ok(dir) => {
                 Ok(OpenHome { home: home.clone(), disk, dir, reported: AtomicBool::new(false) })
             }
-            Err(source) => Err(ControlError::of_home(home.path(), source)),
+            Err(source) => {
+                let source = match disk.stat_path(home.path()) {
+                    Ok(found) => denied(source, &found, disk.user(), "opening it"),
+                    Err(_) => source,
+                };
+                Err(ControlError::of_home(home.path(), source))
+            }
         }
     }
 
@@ -179,7 +185,12 @@ impl<D: Disk> OpenHome<D> {
     }
 
     pub(crate) fn stat_named(&self, name: Name) -> io::Result<Stat> {
-        self.disk.stat(&self.dir, name.as_os_str())
+        self.stat_in(&self.dir, name.as_os_str())
+    }
+
+    /// What has this name in one of the home's directories.
+    pub(crate) fn stat_in(&self, dir: &D::Dir, name: &OsStr) -> io::Result<Stat> {
+        self.disk.stat(dir, name).map_err(|error| self.denied_in(dir, error, "searching"))
     }
 
     /// The lock file, where it is no stranger's.
@@ -288,25 +299,32 @@ impl<D: Disk> OpenHome<D> {
     /// Why something could not be done in a directory, with that one's owner and mode.
     pub(crate) fn denied_in(&self, dir: &D::Dir, error: io::Error, doing: &str) -> io::Error {
         match self.disk.stat_dir(dir) {
-            Ok(found) => self.denied(error, &found, &format!("{doing} its directory, to change")),
+            Ok(found) => denied(error, &found, self.disk.user(), &format!("{doing} its directory")),
             Err(_) => error,
         }
     }
 
-    /// Whoever may not use a file must learn whose it is, and what would let them.
+    /// Why a file could not be used, with its owner and mode.
     pub(crate) fn denied(&self, error: io::Error, found: &Stat, doing: &str) -> io::Error {
-        if error.kind() != io::ErrorKind::PermissionDenied {
-            return error;
-        }
-        let Stat { mode, uid, .. } = found;
-        let me = self.disk.user().uid;
-        io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "its mode {mode:04o} and owner {uid} keep user {me} from {doing} it; do this as user {uid}, or give the home's files a mode that lets its group"
-            ),
-        )
+        denied(error, found, self.disk.user(), &format!("{doing} it"))
     }
+}
+
+/// Users who may not use a file must learn whose it is, who they are, and what would let them.
+fn denied(error: io::Error, found: &Stat, me: User, doing: &str) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let (Stat { mode, uid, .. }, me) = (found, me.uid);
+    // No mode keeps root out: it is an attribute, a mount, or a namespace.
+    let reason = if me == ownership::ROOT {
+        format!("{error}, for user 0, {doing}; its mode is {mode:04o} and its owner user {uid}")
+    } else {
+        format!(
+            "its mode {mode:04o} and owner {uid} keep user {me} from {doing}; do this as user {uid}, or give it a mode that lets your group"
+        )
+    };
+    io::Error::new(io::ErrorKind::PermissionDenied, reason)
 }
 
 /// The names in a home.

@@ -70,7 +70,7 @@ pub(crate) fn read<D: Disk>(
     bytes_max: u64,
 ) -> io::Result<Vec<u8>> {
     // Looked at before it is opened, since opening a device can itself do something.
-    let found = home.disk().stat(at, name)?;
+    let found = home.stat_in(at, name)?;
     read_found(home, at, name, &found, bytes_max).map(|(bytes, _)| bytes)
 }
 

@@ -20,6 +20,7 @@ use crate::epoch::{Epoch, Now, millis};
 use crate::json::RawObject;
 use crate::machine::Terms;
 use crate::reconcile::LeaseEnd;
+use crate::text::printable_json;
 
 pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
 
@@ -382,7 +383,7 @@ impl Request {
     /// The file's text: as the original writes it, two spaces an indent.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&self.0.body).unwrap_or_default()
+        printable_json(&serde_json::to_string_pretty(&self.0.body).unwrap_or_default()).into_owned()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::json::RawObject;
 use crate::machine::{Machine, Phase, ShutdownCause};
 use crate::reconcile::{Entry, Listing, Roll};
 use crate::request::{LeaseLeft, Request, Standing, iso};
-use crate::text::printable;
+use crate::text::{printable, printable_json};
 
 /// A status file is never longer than this: as many holders and as much active work as it lists, and
 /// every text in it that others chose, have a bound; its process's arguments have the system's.
@@ -489,10 +489,11 @@ impl Status {
         }
     }
 
-    /// The file's text: one line, as the original writes it.
+    /// The file's text: one line, as the original writes it. Operators `cat` it, so no text of others in it
+    /// is obeyed by a terminal.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        printable_json(&serde_json::to_string(self).unwrap_or_default()).into_owned()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tidegate-verify`: runs the suite and prints what it found.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Some(Command::Full(run)) => run.run(Size::Full),
         Some(Command::Quick(run)) => run.run(Size::Small),
         Some(Command::Explore { model, listen }) => {
-            eprintln!("the {model} model is at http://{listen}");
+            note(&format!("the {model} model is at http://{listen}"));
             serve(model, *listen);
             ExitCode::SUCCESS
         }
@@ -107,10 +107,10 @@ impl Run {
                 signal_hook::flag::register_conditional_shutdown(signal, 3, Arc::clone(&interrupt));
             let tells = signal_hook::flag::register(signal, Arc::clone(&interrupt));
             if let Err(error) = ends.and(tells) {
-                eprintln!("tidegate-verify: an interrupt will not be reported: {error}");
+                note(&format!("tidegate-verify: an interrupt will not be reported: {error}"));
             }
         }
-        let bars = Bars::on(std::io::stderr().is_terminal());
+        let bars = Bars::on(io::stderr().is_terminal());
         let tell = |job: &str, progress: Progress| bars.tell(job, progress);
         // Relaxed: it says nothing of any other memory.
         let interrupted = || interrupt.load(Ordering::Relaxed);
@@ -124,16 +124,18 @@ impl Run {
         options.threads = self.threads.unwrap_or(options.threads);
         let report = bars.while_at_work(|| verify(&options));
         if report.is_of_nothing() {
-            eprintln!("tidegate-verify: nothing is called {}; see --list", self.only.join(", "));
+            let names = self.only.join(", ");
+            note(&format!("tidegate-verify: nothing is called {names}; see --list"));
             return ExitCode::from(2);
         }
-        if self.json {
-            println!("{}", report.to_json());
-        } else {
-            println!("{report}");
-            if size == Size::Small && self.only.is_empty() {
-                println!("{WHAT_FULL_ADDS}");
-            }
+        let text = match (self.json, size == Size::Small && self.only.is_empty()) {
+            (true, _) => report.to_json().to_string(),
+            (false, true) => format!("{report}\n{WHAT_FULL_ADDS}"),
+            (false, false) => report.to_string(),
+        };
+        if let Err(error) = writeln!(io::stdout(), "{text}") {
+            note(&format!("tidegate-verify: cannot print the report: {error}"));
+            return ExitCode::FAILURE;
         }
         self.write(&report).unwrap_or_else(|| ExitCode::from(exit_code(&report)))
     }
@@ -145,9 +147,14 @@ impl Run {
         let written = std::fs::create_dir_all(directory)
             .and_then(|()| std::fs::write(&path, report.to_markdown()));
         let error = written.err()?;
-        eprintln!("tidegate-verify: cannot write {}: {error}", path.display());
+        note(&format!("tidegate-verify: cannot write {}: {error}", path.display()));
         Some(ExitCode::FAILURE)
     }
+}
+
+/// Tells people something. Nobody may be there to read it, which changes nothing.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn exit_code(report: &Report) -> u8 {
@@ -226,7 +233,7 @@ impl Bars {
                 let line = format!("{job}: {:.2} s", took.as_secs_f64());
                 match running.remove(job).and_then(|running| running.bar) {
                     Some(bar) => bar.finish_with_message(line),
-                    None => eprintln!("{line}"),
+                    None => note(&line),
                 }
             }
         }
@@ -244,7 +251,7 @@ impl Bars {
                 while is_done.recv_timeout(REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
                     let Ok(running) = self.running.lock() else { return };
                     for (job, running) in running.iter() {
-                        eprintln!("{}", running.line(job));
+                        note(&running.line(job));
                     }
                 }
             });

@@ -17,7 +17,7 @@ const OTHERS_WRITE: u32 = 0o002;
 /// The bits that a file may have from the home's own files: those of the group, and that all may read.
 const INHERITED: u32 = 0o064;
 
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 
 /// Whose a file is to be, and who else may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use crate::error::ControlError;
 use crate::holder::Holder;
 use crate::order::{BadOrder, CancelTold};
 use crate::request::Request;
+use crate::text::printable_json;
 
 /// A drain stands as asked.
 #[derive(Debug, Serialize, ToSchema)]
@@ -300,7 +301,9 @@ impl IntoResponse for Failure {
 /// An answer of JSON, which nobody on the way keeps.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // What is answered here is made of strings, numbers and booleans, which always serialize.
-    let text = serde_json::to_vec(body).unwrap_or_default();
+    let text = serde_json::to_string(body).unwrap_or_default();
+    // People read it in a terminal, too.
+    let text = printable_json(&text).into_owned();
     let mut response = Response::new(HttpBody::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -264,7 +264,7 @@ fn sight<D: Disk>(
     second: i64,
     known: &mut BTreeMap<OsString, Known>,
 ) -> (Sighting, u64) {
-    let found = match home.disk().stat(directory, name) {
+    let found = match home.stat_in(directory, name) {
         Ok(found) => found,
         Err(error) => return (seen(Err(error), REQUEST_BYTES_MAX), 0),
     };
