@@ -25,6 +25,8 @@ const WRITES: usize = 400;
 /// How many looks are timed together, and how often.
 const LOOKS: u32 = 1000;
 const ROUNDS: usize = 25;
+/// How many orders of a kind are timed.
+const ORDERS: usize = 51;
 
 /// Sorted samples, in microseconds.
 struct Samples(Vec<f64>);
@@ -51,6 +53,7 @@ fn main() {
     reactions();
     begins();
     looks();
+    orders();
 }
 
 /// From the rename to the first turn refused, and from the unlink to the first one admitted.
@@ -250,5 +253,41 @@ impl Drop for Original {
         // It ends with its input.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
+    }
+}
+
+/// What an order takes where many others ask: a begin and a cancel of one's own, through a gateway whose
+/// others' requests are old enough to be known.
+fn orders() {
+    println!(
+        "\norder beside others' requests, median of {ORDERS}, in ms (no disk under it where there is /dev/shm)"
+    );
+    println!("  {:<52} {:>8} {:>8} {:>8}", "", "begin", "again", "cancel");
+    for others in [0, 75, 1000] {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let dir = dir.expect("temp dir");
+        let home = Home::at(dir.path());
+        let ask = |name: &str| {
+            let holder = Holder::named(name).expect("a name");
+            DrainRequest::by("bench").holder(holder)
+        };
+        for number in 0..others {
+            home.begin_drain(&ask(&format!("other{number}"))).expect("writes");
+        }
+        let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+        // Until what was written is old enough for its times to tell.
+        std::thread::sleep(Duration::from_secs(4));
+        gateway.reconcile_now();
+        gateway.begin_drain(&ask("warm")).expect("writes");
+        let mut times: [Vec<Duration>; 3] = Default::default();
+        for _ in 0..ORDERS {
+            times[0].push(time(|| drop(gateway.begin_drain(&ask("mine")).expect("writes"))));
+            times[1].push(time(|| drop(gateway.begin_drain(&ask("mine")).expect("writes"))));
+            let mine = Holder::named("mine").expect("a name");
+            times[2].push(time(|| _ = gateway.cancel_drain(&mine).expect("removes")));
+        }
+        let [begin, again, cancel] = times.map(|times| Samples::of(times).at(50) / 1e3);
+        let name = format!("beside {others} others");
+        println!("  {name:<52} {begin:>8.3} {again:>8.3} {cancel:>8.3}");
     }
 }

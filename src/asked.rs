@@ -32,6 +32,9 @@ pub const PAUSE: Duration = Duration::from_millis(20);
 /// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
 const TOO_SOON: Duration = Duration::from_secs(1);
 
+/// What is waited for is said with this many complaints of the gateway's.
+const COMPLAINTS_MAX: usize = 3;
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
@@ -174,15 +177,16 @@ impl<'a> Asked<'a> {
     /// What the last reading shows that it still waits for, in words for people.
     #[must_use]
     pub fn waits_for(&self, reading: &Reading) -> String {
-        #[derive(serde::Deserialize)]
-        struct Complaint {
-            detail: String,
-        }
         // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
-        let degraded: Vec<Complaint> = reading.body().read("degraded").unwrap_or_default();
-        let degraded: Vec<String> =
-            degraded.into_iter().map(|it| format!("; {}", printable(&it.detail))).collect();
-        let degraded = degraded.concat();
+        let complaints = reading.degraded();
+        let mut degraded = String::new();
+        for complaint in complaints.iter().take(COMPLAINTS_MAX) {
+            degraded += "; ";
+            degraded += &printable(complaint);
+        }
+        if complaints.len() > COMPLAINTS_MAX {
+            degraded += "; and more, in the status";
+        }
         let named: Vec<String> = reading.active_work().iter().map(ToString::to_string).collect();
         let named =
             if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };

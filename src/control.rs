@@ -64,7 +64,7 @@ impl Home {
     /// [`ControlError::NotRemoved`]: the drain stays on; [`ControlError::NoHome`],
     /// [`ControlError::NotDurable`], [`ControlError::Unlisted`]. (R3, U8)
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
-        marker::cancel_all_of(&self.open()?, holder)
+        marker::cancel_all_of(&*self.open()?, holder)
     }
 
     /// Removes one request by its id, and says whether it was still there. Use it to abandon a drain you

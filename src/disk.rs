@@ -91,6 +91,15 @@ pub struct User {
     pub unmapped: Option<u32>,
 }
 
+/// A process that holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// The process.
+    pub pid: u32,
+    /// The user that it acts as, where that can be seen.
+    pub uid: Option<u32>,
+}
+
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -169,7 +178,7 @@ pub trait Disk {
     /// Closing the directory gives it back.
     fn lock_dir(&self, dir: &Self::Dir) -> io::Result<bool>;
     /// The process that holds the lock on this directory, where that can be seen.
-    fn dir_locked_by(&self, dir: &Self::Dir) -> Option<u32>;
+    fn dir_locked_by(&self, dir: &Self::Dir) -> Option<LockHolder>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
     fn times_tell(&self, dir: &Self::Dir) -> bool;
     /// Whom the process acts as.

@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::holder::Holder;
 use crate::machine::Phase;
 use crate::request::Request;
+use crate::text::printable;
+
+/// A path as people are shown it: others may have named a file in it.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +21,7 @@ pub enum StartError {
     /// Another gateway is alive on this home (F17).
     #[error(
         "{} is in use by another gateway{}; stop that one first, or give this one a home of its own",
-        home.display(),
+        shown(home),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     HomeInUse {
@@ -28,7 +34,7 @@ pub enum StartError {
     /// another program (F18).
     #[error(
         "{} is held by {}, which does not hold the lock file in it: a gateway whose lock file was removed, or another program; stop it first",
-        home.display(),
+        shown(home),
         pid.map_or("a process that cannot be seen from here".to_owned(), |pid| format!("process {pid}"))
     )]
     HomeHeld {
@@ -38,7 +44,10 @@ pub enum StartError {
         pid: Option<u32>,
     },
     /// The home cannot be used.
-    #[error("cannot use {}: {source}; a home must be a directory this process can write to", path.display())]
+    #[error(
+        "cannot use {}: {source}; a home must be a directory this process can write to",
+        shown(path)
+    )]
     Home {
         /// What could not be opened or written.
         path: PathBuf,
@@ -59,10 +68,7 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum ControlError {
     /// There is no such home, so no drain either.
-    #[error(
-        "there is no home at {}: {source}; check the path: nothing was changed",
-        path.display()
-    )]
+    #[error("there is no home at {}: {source}; check the path: nothing was changed", shown(path))]
     NoHome {
         /// The path.
         path: PathBuf,
@@ -70,7 +76,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The home cannot be opened.
-    #[error("cannot open the home {}: {source}; nothing was changed", path.display())]
+    #[error("cannot open the home {}: {source}; nothing was changed", shown(path))]
     Home {
         /// The home.
         path: PathBuf,
@@ -78,7 +84,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The request could not be written. A drain that was begun before still stands.
-    #[error("cannot write the drain request {}: {source}; nothing was changed", path.display())]
+    #[error("cannot write the drain request {}: {source}; nothing was changed", shown(path))]
     NotWritten {
         /// The request's file.
         path: PathBuf,
@@ -86,7 +92,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The request could not be removed.
-    #[error("cannot remove the drain request {}: {source}; the drain stays on", path.display())]
+    #[error("cannot remove the drain request {}: {source}; the drain stays on", shown(path))]
     NotRemoved {
         /// The request's file.
         path: PathBuf,
@@ -94,10 +100,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The request is in place, or gone, but may not survive a power loss.
-    #[error(
-        "{} was changed but not synced to disk: {source}; run the command again",
-        path.display()
-    )]
+    #[error("{} was changed but not synced to disk: {source}; run the command again", shown(path))]
     NotDurable {
         /// The directory that could not be synced.
         path: PathBuf,
@@ -107,7 +110,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The named requests could not be listed, so that one's own could not be told from others'.
-    #[error("cannot list the drain requests in {}: {source}; nothing was changed", path.display())]
+    #[error("cannot list the drain requests in {}: {source}; nothing was changed", shown(path))]
     Unlisted {
         /// The directory.
         path: PathBuf,
@@ -138,7 +141,7 @@ pub enum ControlError {
         holder: Holder,
     },
     /// Whether a gateway is alive, or what it says, could not be read.
-    #[error("cannot read {}: {source}; nothing is known of the gateway", path.display())]
+    #[error("cannot read {}: {source}; nothing is known of the gateway", shown(path))]
     Unreadable {
         /// What could not be read.
         path: PathBuf,
@@ -185,5 +188,27 @@ impl ControlError {
     ) -> ControlError {
         let request_id = request.and_then(Request::request_id).map(str::to_owned);
         ControlError::NotDurable { path: path.to_owned(), request_id, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_s_name_forges_no_line_of_a_log() {
+        let path =
+            PathBuf::from("/home/x\n2026 WARN tidegate::audit: forged \u{1b}[31m\u{202e}.json");
+        let source = || io::Error::other("why");
+        let errors = [
+            ControlError::NotRemoved { path: path.clone(), source: source() },
+            ControlError::NotWritten { path: path.clone(), source: source() },
+            ControlError::Unlisted { path: path.clone(), source: source() },
+            ControlError::NoHome { path, source: source() },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(!text.contains(['\n', '\u{1b}', '\u{202e}']), "{text}");
+        }
     }
 }

@@ -20,6 +20,7 @@ mod ownership;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::disk::{Disk, Kind, RealDisk, Stat, User};
@@ -29,6 +30,9 @@ use crate::holder::Slot;
 pub(crate) use lock::HomeLock;
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;
+
+/// The permission bits of the owner.
+const OWNERS: u32 = 0o700;
 
 const MARKER: &str = ".drain_request.json";
 const REQUESTS: &str = ".drain_requests";
@@ -50,19 +54,20 @@ const LOCK: &str = ".tidegate.lock";
 /// assert!(!home.status()?.is_alive());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Home {
     path: PathBuf,
     mode: Option<u32>,
+    held: Option<Arc<OpenHome<RealDisk>>>,
 }
 
 impl Home {
     /// The home in this directory. Touches nothing.
     pub fn at(path: impl Into<PathBuf>) -> Home {
-        Home { path: path.into(), mode: None }
+        Home { path: path.into(), mode: None, held: None }
     }
 
-    /// The same home, whose files are written with these permission bits. The owner can always read and
+    /// The same home, not held, whose files are written with these permission bits. The owner can always read and
     /// write what it writes.
     ///
     /// Without this, a file is its owner's alone ([`DEFAULT_MODE`]), unless the gateway's lock file lets
@@ -72,7 +77,7 @@ impl Home {
     /// named requests is made like the home itself: who may make the one marker may make named requests.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Home {
-        Home { mode: Some(mode & 0o777 | DEFAULT_MODE), ..self }
+        Home { mode: Some(mode & 0o777 | DEFAULT_MODE), held: None, ..self }
     }
 
     /// The permission bits that were asked for, if any were. See [`Home::with_mode`].
@@ -128,9 +133,24 @@ impl Home {
         self.path.join(LOCK)
     }
 
-    /// Opens the directory.
-    pub(crate) fn open(&self) -> Result<OpenHome<RealDisk>, ControlError> {
-        OpenHome::open(RealDisk, self)
+    /// The same home, held open: from now on everything goes through one handle, to the directory that has
+    /// this name now, whatever the name leads to later. For a series of steps that belong together. Without
+    /// this each step opens what has the name then, as a service should whose homes are replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoHome`], [`ControlError::Home`].
+    pub fn held(self) -> Result<Home, ControlError> {
+        let held = Some(Arc::new(OpenHome::open(RealDisk, &self)?));
+        Ok(Home { held, ..self })
+    }
+
+    /// Opens the directory, or takes the one that is held.
+    pub(crate) fn open(&self) -> Result<Arc<OpenHome<RealDisk>>, ControlError> {
+        match &self.held {
+            Some(held) => Ok(Arc::clone(held)),
+            None => OpenHome::open(RealDisk, self).map(Arc::new),
+        }
     }
 }
 
@@ -153,11 +173,12 @@ impl<D: Disk> OpenHome<D> {
     pub fn open(disk: D, home: &Home) -> Result<OpenHome<D>, ControlError> {
         match disk.open_home(home.path()) {
             Ok(dir) => {
-                Ok(OpenHome { home: home.clone(), disk, dir, reported: AtomicBool::new(false) })
+                let home = Home { held: None, ..home.clone() };
+                Ok(OpenHome { home, disk, dir, reported: AtomicBool::new(false) })
             }
             Err(source) => {
                 let source = match disk.stat_path(home.path()) {
-                    Ok(found) => denied(source, &found, disk.user(), "opening it"),
+                    Ok(found) => denied(source, &found, disk.user(), "its", "opening"),
                     Err(_) => source,
                 };
                 Err(ControlError::of_home(home.path(), source))
@@ -232,6 +253,7 @@ impl<D: Disk> OpenHome<D> {
         }
         // By its handle: its name may be something else's by now.
         let made = self.disk.open_dir(&self.dir, name)?;
+        self.require_just_made(&made)?;
         let home = self.stat()?;
         let lock = self.trusted_lock(&home);
         let is_to_be = ownership::of_new_directory(self.disk.user(), &home, lock.as_ref());
@@ -242,6 +264,22 @@ impl<D: Disk> OpenHome<D> {
         // Set, not asked for: what was asked for, the umask would narrow.
         self.disk.chmod_dir(&made, is_to_be.mode)?;
         Ok(true)
+    }
+
+    /// Whether a directory is like one that this user has just made. Whoever may rename in the home may have put
+    /// another of this user's in its place, to have that given away: an empty one at most is.
+    fn require_just_made(&self, dir: &D::Dir) -> io::Result<()> {
+        let found = self.disk.stat_dir(dir)?;
+        let is_own = found.uid == self.disk.user().uid && found.mode & 0o777 & !OWNERS == 0;
+        let is_empty = || {
+            let mut listing = self.disk.list(dir)?;
+            self.disk.next_names(&mut listing).map(|names| names.is_empty())
+        };
+        if is_own && is_empty()? {
+            return Ok(());
+        }
+        let reason = format!("{REQUESTS} was replaced while it was made; nothing was changed");
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
 
     /// Gives a file that was just made to whom it is to belong, before it has the `name` that it is to have.
@@ -287,10 +325,10 @@ impl<D: Disk> OpenHome<D> {
         doing: &str,
     ) -> io::Error {
         match self.disk.stat(at, name) {
-            Ok(found) if found.kind != Kind::File && doing == "opening" => match found.kind {
-                Kind::Directory => self.denied(error, &found, doing),
-                kind => io::Error::other(format!("{} is there, not a directory", kind.noun())),
-            },
+            Ok(found) if doing == "opening" && found.kind != Kind::Directory => {
+                let noun = found.kind.noun();
+                io::Error::other(format!("{noun} is there, not a directory; remove it"))
+            }
             Ok(found) => self.denied(error, &found, doing),
             Err(_) => error,
         }
@@ -299,29 +337,29 @@ impl<D: Disk> OpenHome<D> {
     /// Why something could not be done in a directory, with that one's owner and mode.
     pub(crate) fn denied_in(&self, dir: &D::Dir, error: io::Error, doing: &str) -> io::Error {
         match self.disk.stat_dir(dir) {
-            Ok(found) => denied(error, &found, self.disk.user(), &format!("{doing} its directory")),
+            Ok(found) => denied(error, &found, self.disk.user(), "the directory's", doing),
             Err(_) => error,
         }
     }
 
     /// Why a file could not be used, with its owner and mode.
     pub(crate) fn denied(&self, error: io::Error, found: &Stat, doing: &str) -> io::Error {
-        denied(error, found, self.disk.user(), &format!("{doing} it"))
+        denied(error, found, self.disk.user(), "its", doing)
     }
 }
 
 /// Users who may not use a file must learn whose it is, who they are, and what would let them.
-fn denied(error: io::Error, found: &Stat, me: User, doing: &str) -> io::Error {
+fn denied(error: io::Error, found: &Stat, me: User, whose: &str, doing: &str) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error;
     }
     let (Stat { mode, uid, .. }, me) = (found, me.uid);
     // No mode keeps root out: it is an attribute, a mount, or a namespace.
     let reason = if me == ownership::ROOT {
-        format!("{error}, for user 0, {doing}; its mode is {mode:04o} and its owner user {uid}")
+        format!("{error}, for user 0, {doing} it; {whose} mode is {mode:04o} and owner {uid}")
     } else {
         format!(
-            "its mode {mode:04o} and owner {uid} keep user {me} from {doing}; do this as user {uid}, or give it a mode that lets your group"
+            "{whose} mode {mode:04o} and owner {uid} keep user {me} from {doing} it; do this as user {uid}, or give it a mode that lets your group"
         )
     };
     io::Error::new(io::ErrorKind::PermissionDenied, reason)

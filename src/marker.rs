@@ -376,7 +376,7 @@ mod tests {
     }
 
     fn open(marker: &Path) -> Result<OpenHome<RealDisk>, ControlError> {
-        Home::at(marker.parent().expect("a home")).open()
+        OpenHome::open(RealDisk, &Home::at(marker.parent().expect("a home")))
     }
 
     fn write(marker: &Path, request: &Request) -> Result<(), ControlError> {

@@ -150,8 +150,9 @@ impl DrainRequest {
             hold_internal: self.hold_internal,
         };
         // Strings, numbers and booleans always serialize; an empty text would still mean drain.
-        let text = serde_json::to_vec(&on_disk).unwrap_or_default();
-        let body = RawObject::parse(&text).unwrap_or_default();
+        let text = serde_json::to_string(&on_disk).unwrap_or_default();
+        // People `cat` it: no principal in it is obeyed by a terminal.
+        let body = RawObject::parse(printable_json(&text).as_bytes()).unwrap_or_default();
         Request::of_body(body.with_others_of(&self.renews, &KNOWN), false)
     }
 }
@@ -383,7 +384,7 @@ impl Request {
     /// The file's text: as the original writes it, two spaces an indent.
     #[must_use]
     pub fn to_json(&self) -> String {
-        printable_json(&serde_json::to_string_pretty(&self.0.body).unwrap_or_default()).into_owned()
+        serde_json::to_string_pretty(&self.0.body).unwrap_or_default()
     }
 }
 

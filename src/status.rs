@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::epoch::{Epoch, Now, millis};
 use crate::gate::Origin;
@@ -619,7 +620,7 @@ impl Reading {
     /// The work in flight that has a name, the oldest first. What is no such list is none.
     #[must_use]
     pub fn active_work(&self) -> Vec<WorkReading> {
-        let work: Vec<RawObject> = self.body.read("active_work").unwrap_or_default();
+        let work = self.objects("active_work");
         let either = |it: &RawObject, one: &str, other: &str| it.string(one).or(it.string(other));
         let work = work.iter().map(|it| WorkReading {
             label: either(it, "label", "session"),
@@ -632,7 +633,7 @@ impl Reading {
     /// The holders of the current drain.
     #[must_use]
     pub fn holders(&self) -> Vec<HolderReading> {
-        let holders: Vec<RawObject> = self.body.read("holders").unwrap_or_default();
+        let holders = self.objects("holders");
         let holders = holders.iter().map(|it| HolderReading {
             holder: it.string("holder"),
             request_id: it.string("request_id"),
@@ -642,6 +643,18 @@ impl Reading {
             hold_internal: it.read("hold_internal").unwrap_or(false),
         });
         holders.collect()
+    }
+
+    /// What is degraded, in words.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<String> {
+        self.objects("degraded").iter().filter_map(|it| it.string("detail")).collect()
+    }
+
+    /// The objects in a list; what is no object in it is passed over.
+    fn objects(&self, name: &str) -> Vec<RawObject> {
+        let all: Vec<Box<RawValue>> = self.body.read(name).unwrap_or_default();
+        all.iter().filter_map(|it| RawObject::parse(it.get().as_bytes())).collect()
     }
 
     fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderReading> {
@@ -680,6 +693,14 @@ pub struct WorkReading {
     pub origin: Option<String>,
     /// Seconds since it began.
     pub age_s: Option<f64>,
+}
+
+impl WorkReading {
+    /// The same, so many seconds later.
+    #[must_use]
+    pub fn later_by(self, seconds: f64) -> WorkReading {
+        WorkReading { age_s: self.age_s.map(|age| age + seconds), ..self }
+    }
 }
 
 impl fmt::Display for WorkReading {

@@ -349,6 +349,70 @@ fn a_promise_that_nobody_can_read_is_given_up() {
     }
 }
 
+/// A pipe that is full, and that nobody reads: another end than a reader that hangs up.
+fn full_pipe() -> (std::io::PipeReader, Stdio) {
+    use std::io::Write;
+
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&writer, true).expect("does not block");
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("blocks again");
+    (reader, writer.into())
+}
+
+/// F24. Found in review: a write that blocked made the command deaf to its timeout and to signals.
+#[test]
+fn a_full_pipe_holds_nobody_up() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    // What is waited for cannot be said, and is waited for all the same.
+    let scene = Scene::new();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let (_reader, stderr) = full_pipe();
+    let wait = ["drain", "--holder", "ci", "--wait", "--timeout", "100ms"];
+    let output = scene.command(&wait).stderr(stderr).output().expect("runs");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(!scene.asks());
+    drop(turn);
+
+    // A promise that nobody reads is given up at a signal.
+    let (_reader, stdout) = full_pipe();
+    let wait = ["drain", "--holder", "ci", "--wait", "--timeout", PATIENCE];
+    let child = scene.command(&wait).stdout(stdout).spawn().expect("starts");
+    let _ = scene.gateway.quiesced().wait();
+    let mut changes = scene.gateway.changes();
+    while !scene.gateway.phase().word().contains("drain") {
+        assert!(changes.recv().is_some());
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("signals");
+    let answer = Answer::of_waiting(child);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(!scene.asks(), "{answer:?}");
+}
+
+/// The home that is drained is the one that was there when it began (F18).
+#[test]
+fn a_wait_goes_on_in_the_directory_that_it_began_in() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (at, aside) = (dir.path().join("home"), dir.path().join("aside"));
+    fs::create_dir(&at).expect("mkdir");
+    let gateway = Gateway::builder(&at).interval(INTERVAL).start().expect("starts");
+    let scene = Scene { home: Home::at(&aside), gateway, dir };
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let at_home = ["--home", at.to_str().expect("a path")];
+    let child = scene.waiting(&at_home);
+    fs::rename(&at, &aside).expect("moves");
+    fs::create_dir(&at).expect("mkdir");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::QUIT).expect("signals");
+    let answer = Answer::of_waiting(child);
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.told.contains("is cancelled") && !scene.asks(), "{answer:?}");
+    assert_eq!(fs::read_dir(&at).expect("lists").count(), 0);
+    drop(turn);
+}
+
 /// F24: what was done is done, whoever could read it; and what failed, failed as it would have.
 #[test]
 fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
@@ -519,6 +583,20 @@ fn the_status_is_a_table_for_people_and_is_watched() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     let status = command.arg("--home").arg(empty.path()).arg("status").output().expect("runs");
     assert!(String::from_utf8_lossy(&status.stdout).contains("none has run in"), "{status:?}");
+}
+
+/// Others choose the white space between a marker's values, too.
+#[test]
+fn an_answer_in_json_is_one_line_whatever_others_wrote() {
+    let scene = Scene::new();
+    let marker = "{\"x\":{\r\"a\":1,\n\"ok\":true,\n\"\u{9b}\": \"\u{202e}\"}}";
+    fs::write(scene.home.marker_path(), marker).expect("writes");
+    for arguments in [&["observe"][..], &["renew"], &["observe"]] {
+        let answer = scene.run(arguments);
+        assert_eq!(answer.text.matches(char::is_control).count(), 1, "{answer:?}");
+        assert!(answer.text.ends_with('\n') && !answer.text.contains('\u{202e}'), "{answer:?}");
+    }
+    assert_eq!(scene.run(&["observe"]).json["body"]["x"]["\u{9b}"], "\u{202e}");
 }
 
 #[test]

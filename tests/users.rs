@@ -243,6 +243,79 @@ fn nothing_is_given_away_in_a_shared_home() {
     }
 }
 
+/// F19. Found in review: between making the directory of requests and opening it, its name could be given to
+/// another directory of root's, which was then given away. Bounded by rounds.
+#[test]
+fn a_directory_of_root_s_is_not_given_away_in_a_race() {
+    const ROUNDS: u32 = 300;
+
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new(OWNER, 0o755);
+    let requests = scene.home.requests_path();
+    let mine = scene.home.path().join("mine");
+    fs::create_dir(&mine).expect("mkdir");
+    permit(&mine, 0o700);
+    fs::write(mine.join("secret"), "precious").expect("writes");
+    let inode = fs::metadata(&mine).expect("exists").ino();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            // Relaxed: it says nothing of any other memory.
+            while !done.load(Ordering::Relaxed) {
+                let _ = renameat_with(CWD, &requests, CWD, &mine, RenameFlags::EXCHANGE);
+            }
+        });
+        let ask = DrainRequest::by("root").holder(Holder::named("ci").expect("a name"));
+        for _ in 0..ROUNDS {
+            let _ = scene.home.begin_drain(&ask);
+            for path in [&requests, &mine] {
+                if fs::metadata(path).is_ok_and(|it| it.ino() != inode) {
+                    let _ = fs::remove_dir_all(path);
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let found = [&requests, &mine].into_iter().filter_map(|path| fs::metadata(path).ok());
+    let found: Vec<_> = found.filter(|it| it.ino() == inode).collect();
+    assert_eq!(found.len(), 1, "it is still there");
+    assert_eq!((found[0].uid(), found[0].mode() & 0o777), (0, 0o700));
+}
+
+/// F18: who may only read the home cannot be a gateway, whatever lock they take on the directory.
+#[test]
+fn a_reader_of_the_directory_stops_no_gateway() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::new(OWNER, 0o755);
+    let locked = |user: u32| {
+        let mut command = Command::new("flock");
+        command.arg("-x").arg(scene.home.path()).args(["-c", "echo locked; exec cat"]);
+        command.uid(user).gid(user).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("flock runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("reads");
+        assert_eq!(line, "locked\n");
+        Process(child)
+    };
+    let reader = locked(STRANGER);
+    let gateway = scene.running_as(OWNER);
+    assert_eq!(scene.run_as(OWNER, &["status", "--check", "alive"]).status.code(), Some(0));
+    let second = scene.gateway_as(OWNER).wait_with_output().expect("it ends");
+    assert!(told(&second).contains("in use"), "{}", told(&second));
+    drop((gateway, reader));
+
+    // One that may write the home may be a gateway whose lock file was removed: it is named.
+    let writer = locked(OWNER);
+    let refused = scene.gateway_as(OWNER).wait_with_output().expect("it ends");
+    assert!(told(&refused).contains("is held by process"), "{}", told(&refused));
+    drop(writer);
+}
+
 /// F19: a change of owner that fails is reported, and no failure.
 #[test]
 fn an_owner_that_cannot_be_changed_is_reported() {

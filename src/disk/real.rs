@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
-use super::{Access, Disk, FileId, Kind, Stat, User};
+use super::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
 
 /// This many names are given at once.
 const BATCH: usize = 256;
@@ -195,9 +195,11 @@ impl Disk for RealDisk {
         }
     }
 
-    fn dir_locked_by(&self, dir: &Dir) -> Option<u32> {
+    fn dir_locked_by(&self, dir: &Dir) -> Option<LockHolder> {
         let id = self.stat_dir(dir).ok()?.id;
-        holder_in(&std::fs::read_to_string("/proc/locks").ok()?, id)
+        let pid = holder_in(&std::fs::read_to_string("/proc/locks").ok()?, id)?;
+        let process = self.stat_path(Path::new(&format!("/proc/{pid}"))).ok();
+        Some(LockHolder { pid, uid: process.map(|it| it.uid) })
     }
 
     fn times_tell(&self, dir: &Dir) -> bool {
@@ -376,15 +378,18 @@ fn times_tell(_: impl AsFd) -> bool {
 /// The process that holds a `flock` on this file, as `/proc/locks` tells it:
 /// `7: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF`.
 fn holder_in(locks: &str, id: FileId) -> Option<u32> {
-    locks.lines().find_map(|line| {
+    let device =
+        format!("{:02x}:{:02x}", rustix::fs::major(id.device), rustix::fs::minor(id.device));
+    let mut held = locks.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         // One that waits for the lock has an arrow before its kind, and holds nothing.
         (fields.next()? == "FLOCK").then_some(())?;
         let pid: u32 = fields.nth(2)?.parse().ok()?;
-        let inode = fields.next()?.rsplit(':').next()?;
-        // Of the device it tells the file system's own, which a container's may differ from.
-        (pid > 0 && inode.parse() == Ok(id.inode)).then_some(pid)
-    })
+        let (on, inode) = fields.next()?.rsplit_once(':')?;
+        (on == device && inode.parse() == Ok(id.inode)).then_some(pid)
+    });
+    // The pid of a process in another namespace is 0.
+    held.next().filter(|pid| *pid > 0)
 }
 
 /// The id under which unmapped users appear, where the namespace does not map them all.
@@ -402,12 +407,14 @@ mod tests {
 
     #[test]
     fn who_holds_a_directory_is_read_from_the_kernel_s_list() {
-        let id = FileId { device: 1, inode: 131_073 };
+        let id = FileId { device: rustix::fs::makedev(0xfd, 1), inode: 131_073 };
         let locks = "1: OFDLCK ADVISORY  WRITE -1 fd:01:131073 0 EOF\n\
             2: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF\n\
             2: -> FLOCK  ADVISORY  WRITE 4712 fd:01:131073 0 EOF\n";
         assert_eq!(holder_in(locks, id), Some(4711));
         assert_eq!(holder_in(locks, FileId { inode: 13, ..id }), None);
+        let elsewhere = FileId { device: rustix::fs::makedev(0xfd, 2), ..id };
+        assert_eq!(holder_in(locks, elsewhere), None, "the same number on another file system");
         assert_eq!(holder_in("3: FLOCK ADVISORY WRITE 0 fd:01:131073 0 EOF", id), None);
         assert_eq!(holder_in("\n3:\n3: FLOCK\n", id), None);
     }

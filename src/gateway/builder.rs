@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::disk::RealDisk;
 use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
-use crate::home::{DEFAULT_MODE, Home};
+use crate::home::{DEFAULT_MODE, Home, OpenHome};
 use crate::id::fresh_id;
 use crate::marker::Observer;
 use crate::status::Identity;
@@ -105,8 +106,8 @@ impl Builder {
                 // A relative home must not move when the process changes its directory.
                 let path = std::path::absolute(home.path())
                     .map_err(|source| StartError::Home { path: home.path().to_owned(), source })?;
-                let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE)).open();
-                let home = home.map_err(StartError::of_home)?;
+                let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE));
+                let home = OpenHome::open(RealDisk, &home).map_err(StartError::of_home)?;
                 let lock = home.lock(&identity.incarnation)?;
                 // A look at a directory that is there costs less.
                 if let Err(error) = home.make_requests() {

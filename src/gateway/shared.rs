@@ -127,6 +127,9 @@ pub(super) struct State {
     looks: u32,
     /// The time since boot of the next sweep.
     sweep_at: Duration,
+    /// The time since boot of the next sweep of dead requests, and the last one that was swept.
+    sweep_dead_at: Duration,
+    swept_to: Option<Slot>,
     pub(super) complaints: Vec<Complaint>,
     /// Why the status on disk is not what is meant, while it is not.
     pub(super) unwritten: Option<Degraded>,
@@ -184,6 +187,8 @@ impl Shared {
             stamp,
             looks: 0,
             sweep_at: now.uptime,
+            sweep_dead_at: now.uptime,
+            swept_to: None,
             unwritten: None,
             revision: 0,
             sequence: 0,
@@ -330,6 +335,9 @@ impl Shared {
     fn sweep_dead(&self, home: &OpenHome<RealDisk>, now: Now) {
         let dead: Vec<(Slot, Request)> = {
             let state = self.state.lock();
+            if now.uptime < state.sweep_dead_at {
+                return;
+            }
             let is_due = |entry: &Entry<Request>, request: &Request| {
                 let kept = match request.standing(&self.rules.epoch, now) {
                     Standing::StaleEpoch => SWEEP_EVERY,
@@ -342,8 +350,17 @@ impl Shared {
                 let request = entry.request()?;
                 is_due(entry, request).then(|| (slot.clone(), request.clone()))
             });
-            dead.take(SWEPT_AT_ONCE).collect()
+            let after_last = |(slot, _): &(Slot, Request)| Some(slot) > state.swept_to.as_ref();
+            dead.filter(after_last).take(SWEPT_AT_ONCE).collect()
         };
+        {
+            // From where the last round ended, so that what cannot be removed is in nothing's way.
+            let mut state = self.state.lock();
+            state.swept_to = dead.last().map(|(slot, _)| slot.clone());
+            let is_over = dead.len() < SWEPT_AT_ONCE;
+            state.sweep_dead_at =
+                if is_over { now.uptime.saturating_add(EXPIRED_KEPT) } else { now.uptime };
+        }
         // A file among the named requests is never written twice, so dead once it is dead for good; but
         // for one that a person writes to, which is looked at once more.
         let as_it_was = |(slot, request): &(Slot, Request)| {

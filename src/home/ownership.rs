@@ -105,6 +105,12 @@ pub(crate) fn is_strangers_home(me: User, home: &Stat) -> bool {
     ![me.uid, ROOT].contains(&home.uid) && me.uid != ROOT && !shared
 }
 
+/// Whether this user certainly cannot write in a home, and so cannot be a gateway's.
+pub(crate) fn cannot_write(uid: u32, me: User, home: &Stat) -> bool {
+    let by_anybody = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0;
+    ![me.uid, ROOT, home.uid].contains(&uid) && !by_anybody
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +206,16 @@ mod tests {
         assert!(!is(ALICE, 0o777, None, MALLORY, 7), "anybody may, and remove it too");
         assert!(is(ALICE, 0o1777, None, MALLORY, 7), "anybody may, and nobody may remove it");
 
+        for (uid, mode, cannot) in [
+            (MALLORY, 0o755, true),
+            (ALICE, 0o755, false),
+            (ROOT, 0o755, false),
+            (BOB, 0o755, false),
+            (MALLORY, 0o775, false),
+            (MALLORY, 0o757, false),
+        ] {
+            assert_eq!(cannot_write(uid, user(BOB), &home(ALICE, mode)), cannot, "{uid} {mode:o}");
+        }
         for (me, owner, mode, strangers) in [
             (ALICE, ALICE, 0o700, false),
             (ALICE, ROOT, 0o755, false),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{FileId, User};
+use crate::disk::{FileId, LockHolder, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
 use crate::request::DrainRequest;
@@ -209,7 +209,7 @@ impl Disk for Record {
         unreachable!("a writer of requests takes no lock")
     }
 
-    fn dir_locked_by(&self, _: &PathBuf) -> Option<u32> {
+    fn dir_locked_by(&self, _: &PathBuf) -> Option<LockHolder> {
         None
     }
 

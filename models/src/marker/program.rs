@@ -10,7 +10,7 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use tidegate::ControlError;
-use tidegate::disk::{Access, Disk, FileId, Kind, Stat, User};
+use tidegate::disk::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::{Home, OpenHome};
 use tidegate::marker;
@@ -454,7 +454,7 @@ impl Disk for Replay<'_> {
         unused()
     }
 
-    fn dir_locked_by(&self, _: &Dir) -> Option<u32> {
+    fn dir_locked_by(&self, _: &Dir) -> Option<LockHolder> {
         None
     }
 

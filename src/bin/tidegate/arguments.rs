@@ -1,5 +1,6 @@
 //! What the command line says. It decides nothing about drains.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub enum Command {
         force: bool,
         /// Who does this, for the log.
         #[arg(long, env = "USER", default_value = "somebody", hide_env_values = true)]
-        by: String,
+        by: OsString,
     },
     /// Show what the gateway says of itself, and whether it is alive.
     Status {

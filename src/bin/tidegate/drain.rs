@@ -1,6 +1,6 @@
 //! Begins, renews and cancels a drain, and answers what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate::ControlError;
@@ -92,6 +92,9 @@ fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, Strin
     }
 }
 
+/// A promise that nobody reads for so long is given up.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a controller may act on.
 #[derive(Serialize)]
 struct Waited<'a> {
@@ -105,12 +108,14 @@ struct Waited<'a> {
     safe_until: Option<String>,
 }
 
-pub fn drain_and_wait(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
+pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failure> {
     if ask.lease <= ask.timeout {
         return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
     }
     // Before there is a request that an interrupt would leave behind.
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
+    // One directory throughout, whatever its name leads to by the end.
+    let home = &home.held()?;
     let holder = ask.holder();
     let request = home.begin_drain(&ask.request()).inspect_err(|error| {
         if let (ControlError::NotDurable { request_id: Some(id), .. }, false) = (error, ask.keep) {
@@ -120,7 +125,7 @@ pub fn drain_and_wait(home: &Home, ask: &Ask, output: Output) -> Result<(), Fail
     })?;
     let goal = if ask.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
     let ended = match wait_until(goal, home, &holder, &request, ask.timeout, &interrupt) {
-        Ok(reached) => match answer_reached(goal, &request, reached, output) {
+        Ok(reached) => match answer_reached(goal, &request, reached, output, &interrupt) {
             Ok(()) => return Ok(()),
             Err(unanswered) => {
                 let (_, aftermath) = abandon(home, ask, &request);
@@ -161,6 +166,7 @@ fn answer_reached(
     request: &Request,
     reached: Reached,
     output: Output,
+    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let quiesced = goal == Goal::Quiesced;
     let safe = reached.safe;
@@ -181,7 +187,9 @@ fn answer_reached(
         _ => "idle: user turns are refused while the request lives; internal work may come at any time"
             .to_owned(),
     };
-    output.answer(&reply, &text)
+    // A promise that is read too late is none.
+    let until = Instant::now() + safe.map_or(ANSWER_PATIENCE, |it| it.left.min(ANSWER_PATIENCE));
+    output.answer_while(&reply, &text, &|| !interrupt.is_asked() && Instant::now() < until)
 }
 
 #[derive(Serialize)]

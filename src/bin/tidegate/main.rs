@@ -11,6 +11,7 @@ mod wait;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
@@ -72,6 +73,8 @@ impl From<Failure> for ExitCode {
 
 fn main() -> ExitCode {
     output::show_warnings();
+    // A file that may not grow is an error of the write, not the end: what was done must still be reported.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -87,12 +90,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = Output { json: arguments.json };
     let home = || arguments.place.home();
     match &arguments.command {
-        Command::Drain(ask) if ask.wait => drain::drain_and_wait(&home()?, ask, output),
+        Command::Drain(ask) if ask.wait => drain::drain_and_wait(home()?, ask, output),
         Command::Drain(ask) => drain::drain(&home()?, ask, output),
         Command::Renew { holder, lease } => {
             drain::renew(&home()?, &holder.clone().unwrap_or_default(), *lease, output)
         }
-        Command::Cancel { all: true, by, .. } => drain::cancel_all(&home()?, by, output),
+        Command::Cancel { all: true, by, .. } => {
+            drain::cancel_all(&home()?, &by.to_string_lossy(), output)
+        }
         Command::Cancel { holder, .. } => {
             drain::cancel(&home()?, &holder.clone().unwrap_or_default(), output)
         }

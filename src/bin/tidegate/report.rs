@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
@@ -119,12 +120,16 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         }
     }
     if reading.is_alive() {
-        table.rows("held by", reading.holders().iter().map(holder));
-        table.rows("waits for", reading.active_work().iter().map(ToString::to_string));
-        let degraded: Vec<RawObject> = body.read("degraded").unwrap_or_default();
-        let detail = |it: &RawObject| it.read::<String>("detail").unwrap_or_default();
-        let degraded = degraded.iter().map(|it| printable(&detail(it)).into_owned());
-        table.rows("degraded", degraded);
+        // What it said was so when it said it, and it says it again only where something has changed.
+        let since =
+            body.read::<String>("updated_at").and_then(|at| at.parse::<DateTime<Utc>>().ok());
+        let since = since.and_then(|at| now.wall.signed_duration_since(at).to_std().ok());
+        let since = since.unwrap_or_default().as_secs_f64();
+        table.rows("held by", reading.holders().iter().map(|it| holder(it, since)));
+        let work = reading.active_work().into_iter().map(|it| it.later_by(since).to_string());
+        table.rows("waits for", work);
+        let degraded = reading.degraded();
+        table.rows("degraded", degraded.iter().map(|it| printable(it).into_owned()));
     } else if home.observe().verdict().asks_for_drain() {
         table.row("requested", "a drain: a gateway that starts here starts draining");
     }
@@ -167,17 +172,17 @@ fn quiesced(reading: &Reading, now: Now) -> String {
     }
 }
 
-fn holder(it: &HolderReading) -> String {
+fn holder(it: &HolderReading, since: f64) -> String {
     let name = it.holder.as_deref().unwrap_or("the shared marker");
     let mut text = printable(name).into_owned();
     if let Some(by) = &it.principal {
         let _ = write!(text, ", signed by {}", printable(by));
     }
     if let Some(age) = it.age_s {
-        let _ = write!(text, ", {} ago", seconds(age));
+        let _ = write!(text, ", {} ago", seconds(age + since));
     }
     match it.lease_left_s {
-        Some(left) => _ = write!(text, ", lease ends in {}", seconds(left)),
+        Some(left) => _ = write!(text, ", lease ends in {}", seconds(left - since)),
         None => text.push_str(", no lease"),
     }
     if it.hold_internal {
@@ -267,6 +272,20 @@ waits for   chat 7 (user, 12 s)
 degraded    one\\u{202e}
             two";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn ages_and_leases_are_as_of_now() {
+        let at = (Utc::now() - Duration::from_secs(600)).to_rfc3339();
+        let text = shown(
+            &format!(
+                r#"{{"incarnation":"g","updated_at":"{at}","holders":[{{"holder":"ci","age_s":0.5,
+                "lease_left_s":3600.0}}],"active_work":[7,{{"label":"x","age_s":1.0}}]}}"#
+            ),
+            true,
+        );
+        assert!(text.contains("ci, 10m ago, lease ends in 49m 59s"), "{text}");
+        assert!(text.contains("x (unknown, 601 s)"), "what is no object hides nothing: {text}");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+};
 use tidegate::ControlError;
 use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::epoch::{Epoch, Now};
@@ -30,6 +32,10 @@ pub enum Ended {
     Interrupted,
 }
 
+/// The signals that end a program, other than those that say that it is broken.
+const ENDING: [i32; 9] =
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU, SIGVTALRM];
+
 /// Whether somebody asked this program to end. Otherwise it would be killed with its request in place.
 #[derive(Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -40,7 +46,7 @@ impl Interrupt {
     pub fn listen() -> io::Result<Interrupt> {
         let interrupt = Interrupt::default();
         let ignored = ignored_signals();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in ENDING {
             if ignored & 1 << (signal - 1) == 0 {
                 signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
             }
@@ -48,7 +54,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    fn is_asked(&self) -> bool {
+    pub fn is_asked(&self) -> bool {
         // Relaxed: it says nothing of any other memory.
         self.0.load(Ordering::Relaxed)
     }
