@@ -23,7 +23,7 @@ use tidegate::{Ended, Gateway, Origin};
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
-        // In its own words, and not as the program spells it inside.
+        // Its text, not its debug form.
         eprintln!("gateway: {error}");
         ExitCode::FAILURE
     })

@@ -39,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[tokio::main]
 async fn main() -> ExitCode {
     run().await.unwrap_or_else(|error| {
-        // In its own words, and not as the program spells it inside.
+        // Its text, not its debug form.
         eprintln!("http_gateway: {error}");
         ExitCode::FAILURE
     })

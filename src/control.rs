@@ -42,7 +42,7 @@ impl Home {
     ///
     /// [`ControlError::NothingToRenew`] where there is no live request any more, or none that lasted until
     /// the new one was there: the drain is lost, and the gate may have been open since.
-    /// [`ControlError::Unseen`] where that cannot be told. Otherwise as [`Home::begin_drain`].
+    /// [`ControlError::Unseen`] where that is not known. Otherwise as [`Home::begin_drain`].
     pub fn renew_drain(
         &self,
         holder: &Holder,
@@ -74,7 +74,7 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// As [`Home::cancel_drain`], and [`ControlError::Unseen`] where it cannot be told whose request is
+    /// As [`Home::cancel_drain`], and [`ControlError::Unseen`] where it is not known whose request is
     /// there.
     pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
         self.open()?.cancel_request(holder, request_id)
@@ -125,7 +125,7 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] where it cannot be told whether a gateway is
+    /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] where it is not known whether a gateway is
     /// alive. (F10)
     pub fn status(&self) -> Result<Reading, ControlError> {
         self.open()?.status()
@@ -342,7 +342,7 @@ impl Observation {
         })
     }
 
-    /// Why it cannot be told what this holder asks, if that cannot be told.
+    /// Why it is not known what this holder asks, if it is not.
     pub(crate) fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
         let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
             Sighting::Unreadable(reason) if slot.is_held_by(holder) => Some(reason),

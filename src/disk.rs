@@ -2,7 +2,7 @@
 //! It decides nothing: what is done in which order is the business of `marker` and `home`.
 //!
 //! A path is looked up only by [`Disk::open_home`] and [`Disk::stat_path`]. A name below that is one
-//! component, and its link is never followed. So whoever may swap a directory for a link cannot lead a
+//! component, and its link is never followed. So a user who swaps a directory for a link cannot lead a
 //! write or a removal elsewhere.
 //!
 //! It is a trait so that a test or a model can run what ships on a disk that crashes, fails, or stops
@@ -124,7 +124,7 @@ pub trait Disk {
     /// A listing on its way.
     type Listing;
 
-    /// Opens a home. Its path may lead through links: whoever named it chose them.
+    /// Opens a home. Its path may lead through links: the caller chose them.
     fn open_home(&self, path: &Path) -> io::Result<Self::Dir>;
     /// What is at this path now, its links followed.
     fn stat_path(&self, path: &Path) -> io::Result<Stat>;

@@ -10,8 +10,8 @@
 //!
 //! # Invariants
 //!
-//! * A home is opened once, and everything in it is reached through that handle. So whoever swaps a
-//!   directory for a link leads nobody elsewhere (F18).
+//! * A home is opened once, and everything in it is reached through that handle. So a user who
+//!   swaps a directory for a link leads nobody elsewhere (F18).
 //! * What is written in a home belongs to the home (F19).
 
 mod lock;
@@ -266,8 +266,8 @@ impl<D: Disk> OpenHome<D> {
         Ok(true)
     }
 
-    /// Whether a directory is like one that this user has just made. Whoever may rename in the home may have put
-    /// another of this user's in its place, to have that given away: an empty one at most is.
+    /// Whether a directory is like one that this user has just made. A user who may rename in the home may have
+    /// put another of this user's there, to have it given away: an empty one at most is.
     fn require_just_made(&self, dir: &D::Dir) -> io::Result<()> {
         let found = self.disk.stat_dir(dir)?;
         let is_own = found.uid == self.disk.user().uid && found.mode & 0o777 & !OWNERS == 0;

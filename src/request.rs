@@ -395,7 +395,7 @@ fn time_of(text: &str) -> Option<DateTime<Utc>> {
         return Some(time.with_timezone(&Utc));
     }
     let (day, time) = (text.get(..10)?, text.get(11..)?);
-    // Between them Python writes what it is told to.
+    // Between them Python writes any character that its caller chooses.
     let text = format!("{day}T{time}");
     let with_offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     let found = with_offset.iter().find_map(|form| DateTime::parse_from_str(&text, form).ok());
@@ -481,7 +481,7 @@ mod tests {
         );
     }
 
-    /// The wall clock judges where no boot can be told; without an offset it is UTC.
+    /// The wall clock judges where the boot is not known; a stamp without an offset is UTC.
     #[test]
     fn a_stamp_without_an_offset_is_utc() {
         let lease_left = |stamp: &str| {

@@ -413,7 +413,7 @@ fn a_wait_goes_on_in_the_directory_that_it_began_in() {
     drop(turn);
 }
 
-/// F24: what was done is done, whoever could read it; and what failed, failed as it would have.
+/// F24: the exit code says what was done, also where nobody can read the answer.
 #[test]
 fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
     let full = || fs::File::options().write(true).open("/dev/full").expect("opens");
@@ -444,7 +444,7 @@ fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
         let _turn = scene.gateway.admit(Origin::User).expect("open");
         assert_eq!(run(&["drain", "--wait", "--timeout", "1ms"]), Some(3));
         assert!(!scene.asks());
-        // Of one that only shows, showing is the work.
+        // For a command that only shows, showing is the work.
         assert_eq!(run(&["status"]), Some(i32::from(out)));
     }
 }

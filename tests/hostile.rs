@@ -277,7 +277,7 @@ fn thousands_of_files_are_looked_at_within_bounds() {
     let again = Gateway::builder(copy_of(&scene).path()).manual().start().expect("starts");
     assert_eq!(again.status().holders.len(), 1, "also one that starts here sees them all");
 
-    // Found in review: among so many, a holder's own was not found, and it was told there was none.
+    // Found in review: among so many, a holder's own was not found, and the answer was that there was none.
     for number in 0..20 {
         let holder = Holder::named(&format!("ci{number}")).expect("a name");
         scene.home.begin_drain(&DrainRequest::by("ci").holder(holder.clone())).expect("writes");

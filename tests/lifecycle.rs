@@ -477,7 +477,7 @@ fn the_last_status_is_written_before_the_ending_is_told() {
     assert!(!home.status().expect("reads").is_alive(), "the lock is given back with it");
 }
 
-/// Whoever changed a file where no event reports it has the watcher look at once.
+/// After a change that no file event reports, a poke has the watcher look at once.
 #[test]
 fn a_poke_is_a_look() {
     let home = dir();

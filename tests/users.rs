@@ -1,5 +1,5 @@
 //! Homes that several users meet in: whose files are, who is refused, and what a swapped directory leads to.
-//! With real users and processes, so only root can run it; anybody else is told that it is not tried.
+//! With real users and processes, so only root can run it; other users see that it is not tried.
 
 #![cfg(feature = "cli")]
 
@@ -332,7 +332,7 @@ fn an_owner_that_cannot_be_changed_is_reported() {
     assert!(scene.home.observe().verdict().asks_for_drain());
 }
 
-/// F18: whoever may only read the lock file neither keeps a gateway from starting nor makes a dead one live.
+/// F18: a user who may only read the lock file neither keeps a gateway from starting nor makes a dead one live.
 #[test]
 fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -7,7 +7,7 @@
 //! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
 //! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
 //! | `LookBegins` | `Ledger::begin`, `Scan::begin` |
-//! | `LookGoesOn` | one name of a `readdir`, or the `read_at` of each, in `Eyes::list`; what comes next, by `Scan::listed` |
+//! | `LookGoesOn` | one name of a `readdir`, or the reading of each, in `scan` (`marker/scan.rs`); what comes next, by `Scan::listed` |
 //! | `LookFails` | an error of either |
 //! | `LookIsApplied` | the rest of `Shared::look_and_apply`: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step`, `Word::perform` |
 //! | `InternalArrives`, `InternalEnds` | `Word::admit`, `Word::release` |

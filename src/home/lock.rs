@@ -48,7 +48,7 @@ impl HomeLock {
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
-        // So that nobody is told the pid of a gateway that is gone. Failing that, it is merely stale.
+        // So that nobody reads the pid of a gateway that is gone. Failing that, it is merely stale.
         let _ = RealDisk.truncate(&self.file);
     }
 }

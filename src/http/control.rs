@@ -318,7 +318,7 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
         let unseen = observation.unseen_of(holder);
         unseen.map_or(Ok(observation), Err)
     });
-    // Whose it is cannot be told, so it is taken to be nobody's who asks.
+    // Whose it is is not known, so it counts as somebody else's.
     let observation = observed.map_err(|error| {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "unseen", error.to_string())
     })?;

@@ -51,7 +51,7 @@ pub(crate) struct RawObservation {
 }
 
 impl RawObservation {
-    /// Of a home that nothing can be seen of, for this reason.
+    /// The observation of a home in which nothing can be seen, for this reason.
     pub(crate) fn unseen(reason: &str) -> RawObservation {
         RawObservation {
             shared: Sighting::Unreadable(reason.to_owned()),

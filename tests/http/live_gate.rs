@@ -187,7 +187,7 @@ async fn a_restart_with_a_live_request_never_admits_before_it_has_reconciled() {
     }
 }
 
-/// Found in use: a weak secret was told as the program spells it inside.
+/// Found in use: a weak secret was reported in Rust's debug form.
 #[test]
 fn a_weak_secret_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -44,7 +44,7 @@ impl Output {
         Ok(format!("{}\n", printable_json(&line)))
     }
 
-    /// Prints the answer about a change that is made, whoever reads it: the exit code says that it is.
+    /// Prints the answer about a change that was made. The exit code says so, also where nobody can read it.
     pub fn receipt(self, reply: &impl Serialize, text: &str) {
         let until = Instant::now() + RECEIPT_PATIENCE;
         if let Err(error) = self.answer_while(reply, text, &|| Instant::now() < until) {
