@@ -203,3 +203,101 @@ impl<'a> Asked<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::RawObject;
+    use crate::request::DrainRequest;
+
+    const AT: Duration = Duration::from_secs(1000);
+
+    fn epoch() -> Epoch {
+        Epoch::from_texts(Some("boot"), None)
+    }
+
+    fn now_at(uptime: Duration) -> Now {
+        Now { uptime, ..Now::by_system() }
+    }
+
+    fn reading(text: &str) -> Reading {
+        let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
+        Reading::new(text.as_bytes(), lock.as_ref())
+    }
+
+    fn ci() -> Holder {
+        Holder::named("ci").expect("a name")
+    }
+
+    /// A request of `ci` with this lease, asked for at [`AT`].
+    fn request(lease: Duration) -> Request {
+        let ask = DrainRequest::by("ci").holder(ci()).hold_internal(true).lease(lease);
+        ask.stamp("1", &epoch(), now_at(AT))
+    }
+
+    fn quiesced_until(uptime_ms: u64) -> Reading {
+        reading(&format!(
+            r#"{{"incarnation":"g","lifecycle":"externally_draining","idle":true,"quiesced":true,
+            "quiesced_until":{uptime_ms},
+            "holders":[{{"holder":"ci","request_id":"1","hold_internal":true}}]}}"#
+        ))
+    }
+
+    /// F9: a promise that is about to end with another's lease is waited out; one that ends with one's own
+    /// is all that there will be.
+    #[test]
+    fn a_promise_that_ends_at_once_is_taken_only_if_it_is_one_s_own() {
+        let own = request(Duration::from_millis(10_500));
+        // Leases in files have parts of a millisecond, and promises have none.
+        let finer = br#"{"epoch":"boot:","request_id":"1","hold_internal":true,
+            "requested_uptime_ms":1000000,"lease_s":10.5004}"#;
+        let finer = Request::parse(finer);
+        for (request, until, at_ms, is_reached) in [
+            (&own, 1_010_500, 1_010_000, true),
+            (&own, 1_010_400, 1_010_000, false),
+            (&own, 1_010_500, 1_010_500, false),
+            (&own, 1_010_400, 1_009_400, true),
+            (&finer, 1_010_500, 1_010_000, true),
+        ] {
+            let holder = ci();
+            let looked = Asked::of(&holder, request).look(
+                Goal::Quiesced,
+                &quiesced_until(until),
+                &Sighting::Present(request.clone()),
+                &epoch(),
+                now_at(Duration::from_millis(at_ms)),
+            );
+            let reached = looked.expect("it may come").is_some();
+            assert_eq!(reached, is_reached, "{until} at {at_ms}");
+        }
+    }
+
+    #[test]
+    fn a_drain_that_is_another_s_is_not_one_s_own() {
+        let (request, holder) = (request(Duration::from_secs(5)), ci());
+        let sighting = Sighting::Present(request.clone());
+        let idle =
+            r#"{"incarnation":"g","lifecycle":"externally_draining","idle":true,"holders":[]}"#;
+        let look = |goal, at| {
+            let reading = reading(idle);
+            Asked::of(&holder, &request).look(goal, &reading, &sighting, &epoch(), now_at(at))
+        };
+        assert!(look(Goal::Idle, AT).expect("it may come").is_none());
+        assert!(look(Goal::Draining, AT).expect("it may come").is_none());
+        let expired = look(Goal::Idle, AT + Duration::from_secs(5));
+        assert!(matches!(expired, Err(Missed::Lost(_))), "{expired:?}");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_printable_and_short() {
+        let complaint = r#"{"detail":"a\u001bb"}"#;
+        let text = format!(
+            r#"{{"incarnation":"g","lifecycle":"running","degraded":[{}]}}"#,
+            [complaint; 9].join(",")
+        );
+        let (request, holder) = (request(AT), ci());
+        let waits_for = Asked::of(&holder, &request).waits_for(&reading(&text));
+        assert_eq!(waits_for.matches("a\\u{1b}b").count(), 3, "{waits_for}");
+        assert!(waits_for.ends_with("and more, in the status"), "{waits_for}");
+    }
+}

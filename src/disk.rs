@@ -8,6 +8,8 @@
 //! It is a trait so that a test or a model can run what ships on a disk that crashes, fails, or stops
 //! between two calls.
 
+#[cfg(test)]
+pub(crate) mod memory;
 mod real;
 
 use std::ffi::{OsStr, OsString};
@@ -181,6 +183,8 @@ pub trait Disk {
     fn dir_locked_by(&self, dir: &Self::Dir) -> Option<LockHolder>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
     fn times_tell(&self, dir: &Self::Dir) -> bool;
+    /// The second that the clock shows by which files are stamped.
+    fn second(&self) -> i64;
     /// Whom the process acts as.
     fn user(&self) -> User;
 }

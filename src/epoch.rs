@@ -212,6 +212,9 @@ mod tests {
         assert_eq!(other_half.as_str(), ":22");
         assert!(!other_half.is_other_than("boot:22") && !other_half.is_same_boot_as("boot:22"));
         assert!(other_half.is_other_than("boot:23"));
+        let whole =
+            Epoch::from_texts(Some("boot"), Some(&format!("1 (init) S{} 22", " 0".repeat(18))));
+        assert!(whole.is_same_boot_as("boot:22") && !whole.is_same_boot_as("boot:23"));
         assert!(half.is_other_than(":") && other_half.is_other_than(":"));
         assert!(!Epoch::default().is_other_than(":"));
         assert!(!Epoch::default().is_other_than("boot:22"));

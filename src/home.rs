@@ -336,6 +336,10 @@ impl<D: Disk> OpenHome<D> {
 
     /// Why something could not be done in a directory, with that one's owner and mode.
     pub(crate) fn denied_in(&self, dir: &D::Dir, error: io::Error, doing: &str) -> io::Error {
+        // Most errors are no denial: a marker that is not there costs no call more.
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return error;
+        }
         match self.disk.stat_dir(dir) {
             Ok(found) => denied(error, &found, self.disk.user(), "the directory's", doing),
             Err(_) => error,

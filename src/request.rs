@@ -501,6 +501,8 @@ mod tests {
         ] {
             assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
         }
+        // A stamp in the future makes the lease longer by as much, never endless.
+        assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
         for none in
             ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
         {

@@ -769,6 +769,30 @@ mod tests {
         assert_eq!(desired_state(shut(ShutdownCause::Operator), true), "stopped");
     }
 
+    /// Each of the words that a reading rests on is asked for.
+    #[test]
+    fn a_reading_asks_for_every_word_that_it_rests_on() {
+        let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
+        let reading = |more: &str| {
+            let text = format!(r#"{{"incarnation":"g",{more}}}"#);
+            Reading::new(text.as_bytes(), lock.as_ref())
+        };
+        let holders = r#""holders":[{"holder":"ci","request_id":"1"}]"#;
+        let ci = Holder::named("ci").expect("a name");
+        for (lifecycle, draining) in [("externally_draining", true), ("running", false)] {
+            let reading = reading(&format!(r#""lifecycle":"{lifecycle}",{holders}"#));
+            assert_eq!(reading.is_draining_for(&ci, "1"), draining);
+            assert!(!reading.is_draining_for(&Holder::Shared, "1"));
+        }
+        for (state, ready, is_ready) in
+            [("running", "true", true), ("running", "false", false), ("degraded", "true", false)]
+        {
+            let reading = reading(&format!(r#""gateway_state":"{state}","ready":{ready}"#));
+            assert_eq!(reading.is_ready(), is_ready, "{state} {ready}");
+            assert!(reading.is_drainable(), "the original serves in both");
+        }
+    }
+
     #[test]
     fn unknown_is_never_idle() {
         let lock = RawObject::default();

@@ -59,7 +59,13 @@ impl Scene {
     fn waiting(&self, more: &[&str]) -> Child {
         let arguments =
             [&["drain", "--holder", "ci", "--wait", "--timeout", PATIENCE], more].concat();
-        let mut child = self.command(&arguments).spawn().expect("the command starts");
+        // As a person starts it, also where this suite was started to ignore signals.
+        let program = self.command(&arguments);
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_tidegate")]);
+        command.args(program.get_args()).env("TIDEGATE_HOME", self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
         let mut told = String::new();
         let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().expect("piped"));
         while !told.contains("waiting: 1 in flight") {
@@ -441,6 +447,7 @@ fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
         assert_eq!(run(&["status", "--check", "ready"]), Some(0), "it prints nothing");
         assert_eq!(run(&["drain", "--holder", "ci"]), Some(0));
         assert_eq!(run(&["cancel", "--all", "--force"]), Some(0));
+        scene.gateway.reconcile_now();
         let _turn = scene.gateway.admit(Origin::User).expect("open");
         assert_eq!(run(&["drain", "--wait", "--timeout", "1ms"]), Some(3));
         assert!(!scene.asks());
@@ -524,6 +531,50 @@ fn a_home_that_is_not_there_is_said_to_be_none() {
     assert_eq!(scene.run(&["--home", gone, "observe"]).json["verdict"], "unreadable");
     let waited = scene.run(&["--home", gone, "wait", "ready", "--timeout", "1ms"]);
     assert_eq!(waited.code, Some(3), "a home may be made by the start: {waited:?}");
+}
+
+/// A request that nobody has confirmed is done, and says so; the next gateway sees it.
+#[test]
+fn a_drain_without_a_gateway_is_pending() {
+    let scene = Scene::new();
+    let empty = tempfile::tempdir().expect("temp dir");
+    let at = ["--home", empty.path().to_str().expect("a path")];
+    let run = |arguments: &[&str]| scene.run(&[&at, arguments].concat());
+    let answer = run(&["drain", "--holder", "ci", "--suppress-notification"]);
+    let told = (answer.code, &answer.json["pending"], &answer.json["suppress_notification"]);
+    assert_eq!(told, (Some(0), &Value::from(true), &Value::from(true)), "{answer:?}");
+    let observed = run(&["observe"]);
+    assert_eq!(observed.json["suppressed"], true, "{observed:?}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let table = command.args(at).arg("status").output().expect("runs");
+    assert!(String::from_utf8_lossy(&table.stdout).contains("requested   a drain"), "{table:?}");
+
+    // What cannot be removed stays, and nobody is told that nothing was there.
+    fs::create_dir(Home::at(empty.path()).marker_path()).expect("mkdir");
+    let stuck = run(&["cancel", "--all", "--force"]);
+    let told = (stuck.code, &stuck.json["ok"], &stuck.json["was_draining"]);
+    assert_eq!(told, (Some(1), &Value::from(false), &Value::from(true)), "{stuck:?}");
+    let equal = run(&["drain", "--wait", "--lease", "5m", "--timeout", "5m"]);
+    assert_eq!(equal.code, Some(2), "{equal:?}");
+}
+
+/// A failing `drain --wait` prints an answer to programs only.
+#[test]
+fn a_failure_is_no_answer_for_people() {
+    let scene = Scene::new();
+    let _turn = scene.gateway.admit(Origin::User).expect("open");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["drain", "--holder", "ci", "--wait", "--timeout", "1ms"]);
+    let output = command.env("TIDEGATE_HOME", scene.dir.path()).output().expect("runs");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{output:?}");
+    // And what a caller gave is printed as text.
+    let forged = scene.run(&["--home", "/a\u{1b}[2Jb", "drain"]);
+    assert!(!forged.told.contains('\u{1b}'), "{forged:?}");
+    let _work = scene.gateway.admit_labelled(Origin::Internal, "x\u{202e}\u{9b}y").expect("open");
+    scene.gateway.reconcile_now();
+    let status = scene.run(&["status"]);
+    assert!(!status.text.contains(['\u{202e}', '\u{9b}']), "{status:?}");
+    assert_eq!(status.json["active_work"][0]["label"], "x\u{202e}\u{9b}y");
 }
 
 /// For HEALTHCHECK, exec probes and units.

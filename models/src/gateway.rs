@@ -5,7 +5,7 @@
 //! | step here | shipped code it stands for |
 //! |---|---|
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
-//! | `WatcherLooks` | `Ledger::begin` and `Eyes::look`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
+//! | `WatcherLooks` | `Ledger::begin` and `Observer::look`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
 //! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step` (which a test shows `AnyLifecycle::apply` to be), `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |

@@ -206,6 +206,10 @@ impl Disk for RealDisk {
         times_tell(&dir.fd)
     }
 
+    fn second(&self) -> i64 {
+        chrono::Utc::now().timestamp()
+    }
+
     fn user(&self) -> User {
         static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
         let unmapped = *UNMAPPED.get_or_init(|| {
@@ -426,6 +430,26 @@ mod tests {
         assert_eq!(unmapped_in(Some("0 1000 1\n"), Some("65534\n")), Some(65534));
         assert_eq!(unmapped_in(Some("0 1000 1\n"), None), Some(65534));
         assert_eq!(unmapped_in(None, None), None, "not Linux: there is no such thing");
+    }
+
+    /// Whatever has a name by the time that it is opened: no link is followed, and no FIFO waited for.
+    #[test]
+    fn opening_follows_nothing_and_waits_for_nothing() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = RealDisk.open_home(dir.path()).expect("opens");
+        std::fs::write(dir.path().join("target"), "x").expect("writes");
+        std::os::unix::fs::symlink("target", dir.path().join("link")).expect("links");
+        rustix::fs::mknodat(CWD, dir.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0)
+            .expect("mkfifo");
+        for access in [Access::Read, Access::Write] {
+            assert!(RealDisk.open(&home, OsStr::new("link"), access).is_err());
+        }
+        let fifo = RealDisk.open(&home, OsStr::new("fifo"), Access::Read).expect("at once");
+        assert_eq!(RealDisk.stat_file(&fifo).expect("stat").kind, Kind::Fifo);
+        std::os::unix::fs::symlink(".", dir.path().join("here")).expect("links");
+        assert!(RealDisk.open_dir(&home, OsStr::new("here")).is_err());
+        let proc = RealDisk.open_home(Path::new("/proc")).expect("opens");
+        assert!(!RealDisk.times_tell(&proc), "its times say nothing of what is in it");
     }
 
     /// F18: a lock that a mere reader takes says nothing.

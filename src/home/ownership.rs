@@ -181,6 +181,8 @@ mod tests {
         let of = |uid, mode| of_new_file(user(uid), None, &home(ALICE, mode), None, None);
         assert_eq!((of(BOB, 0o2770).uid, of(BOB, 0o2770).gid), (None, Some(STAFF)));
         assert_eq!(of(BOB, 0o755).gid, None);
+        let mapped = User { unmapped: Some(STAFF), ..user(BOB) };
+        assert_eq!(of_new_file(mapped, None, &home(ALICE, 0o2770), None, None).gid, None);
         assert_eq!(of(ALICE, 0o2770).gid, None, "its own, as it makes everything else");
         let directory = of_new_directory(user(BOB), &home(ALICE, 0o2770), None);
         assert_eq!(directory, Ownership { uid: None, gid: Some(STAFF), mode: 0o2770 });

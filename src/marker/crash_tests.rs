@@ -217,6 +217,10 @@ impl Disk for Record {
         true
     }
 
+    fn second(&self) -> i64 {
+        0
+    }
+
     fn user(&self) -> User {
         User { uid: 1, unmapped: None }
     }

@@ -226,7 +226,7 @@ impl Observer {
         let directory = home.open_requests()?;
         let before = home.disk().stat_dir(&directory)?;
         let mut cache = self.known.lock();
-        let second = chrono::Utc::now().timestamp();
+        let second = home.disk().second();
         let mut look = |slot: &Slot| {
             let Slot::File(name) = slot else { return (Sighting::Absent, 0) };
             sight(home, &directory, name, second, &mut cache)
@@ -248,7 +248,7 @@ impl Observer {
         }
         let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
         let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
-            let second = chrono::Utc::now().timestamp();
+            // As of the look's beginning: a slow look does not make its times older.
             Stamp::of(&before, second, home.disk().times_tell(&directory))
         });
         Ok((named, listing, stamp))
@@ -454,3 +454,7 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

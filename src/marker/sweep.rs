@@ -26,7 +26,7 @@ pub(crate) fn sweep_drafts<D: Disk>(
 ) -> usize {
     let disk = home.disk();
     let Ok(mut listing) = disk.list(directory) else { return 0 };
-    let now = chrono::Utc::now().timestamp();
+    let now = disk.second();
     let (mut swept, mut passed) = (0, 0);
     while passed < NAMES_MAX
         && let Ok(names) = disk.next_names(&mut listing)
@@ -78,6 +78,7 @@ mod tests {
         lay(".drain_request.json.abc123.tmp", old);
         lay(".gateway_state.json.abc123.tmp", SystemTime::now());
         lay(".notes.json.abc123.tmp", old);
+        lay(".drain_request.json.abc.tmp", old);
         lay(".drain_request.json.tmp", old);
         lay("drain_request.json.abc123.tmp", old);
         fs::create_dir(home.path().join(".drain_request.json.abc124.tmp")).expect("mkdir");
@@ -86,6 +87,6 @@ mod tests {
         let opened = crate::home::Home::at(home.path()).open().expect("opens");
         assert_eq!(sweep_drafts(&opened, opened.dir(), &finals), 1);
         assert!(!home.path().join(".drain_request.json.abc123.tmp").exists());
-        assert_eq!(fs::read_dir(home.path()).expect("lists").count(), 5);
+        assert_eq!(fs::read_dir(home.path()).expect("lists").count(), 6);
     }
 }

@@ -40,6 +40,11 @@ impl Subscriber for KeptLog {
     fn event(&self, event: &Event<'_>) {
         struct Text(String);
         impl Visit for Text {
+            // As it is: a debug form would spell out what must be spelled out before.
+            fn record_str(&mut self, field: &Field, value: &str) {
+                let _ = write!(self.0, "{}=\"{value}\" ", field.name());
+            }
+
             fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
                 let _ = write!(self.0, "{}={value:?} ", field.name());
             }

@@ -462,6 +462,10 @@ impl Disk for Replay<'_> {
         true
     }
 
+    fn second(&self) -> i64 {
+        0
+    }
+
     fn user(&self) -> User {
         User { uid: 1, unmapped: None }
     }

@@ -1,0 +1,264 @@
+//! A disk in memory for tests: every time and number on it is the test's, and something may happen before any
+//! call. It has what a look needs, and no writer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use super::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
+
+/// What is at a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) stat: Stat,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The two directories of a home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dir {
+    Home,
+    Requests,
+}
+
+/// What may happen before a call: it is given the call's name and the disk.
+type Hook = Box<dyn FnMut(&'static str, &MemoryDisk)>;
+
+/// The disk.
+pub(crate) struct MemoryDisk {
+    pub(crate) home: RefCell<BTreeMap<OsString, Node>>,
+    pub(crate) requests: RefCell<BTreeMap<OsString, Node>>,
+    /// The directory of requests; `None` where there is none.
+    pub(crate) directory: Cell<Option<Stat>>,
+    /// The directory that the home's name leads to.
+    pub(crate) named: Cell<FileId>,
+    /// The clock that stamps files.
+    pub(crate) second: Cell<i64>,
+    pub(crate) calls: RefCell<Vec<&'static str>>,
+    hook: RefCell<Option<Hook>>,
+    inodes: Cell<u64>,
+}
+
+pub(crate) const HOME: FileId = FileId { device: 1, inode: 1 };
+
+/// What is known of a file or directory of the one user, that was last changed at this second.
+pub(crate) fn stat(kind: Kind, inode: u64, size: usize, second: i64) -> Stat {
+    let (mode, links, uid, gid) = (0o700, 1, 1, 1);
+    let (id, size) = (FileId { device: 1, inode }, size as u64);
+    Stat { id, kind, mode, links, uid, gid, size, modified: (second, 0), changed: (second, 0) }
+}
+
+impl MemoryDisk {
+    /// An empty home, whose directory of requests was made at second 0, at this second.
+    pub(crate) fn at(second: i64) -> MemoryDisk {
+        MemoryDisk {
+            home: RefCell::default(),
+            requests: RefCell::default(),
+            directory: Cell::new(Some(stat(Kind::Directory, 2, 0, 0))),
+            named: Cell::new(HOME),
+            second: Cell::new(second),
+            calls: RefCell::default(),
+            hook: RefCell::default(),
+            inodes: Cell::new(2),
+        }
+    }
+
+    /// Has this happen before each call from now on.
+    pub(crate) fn before_each(&self, hook: impl FnMut(&'static str, &MemoryDisk) + 'static) {
+        *self.hook.borrow_mut() = Some(Box::new(hook));
+    }
+
+    fn called(&self, call: &'static str) {
+        self.calls.borrow_mut().push(call);
+        // Taken out, for what it does may be a call too.
+        let hook = self.hook.borrow_mut().take();
+        if let Some(mut hook) = hook {
+            hook(call, self);
+            self.hook.borrow_mut().get_or_insert(hook);
+        }
+    }
+
+    /// Lays a named request that was written at this second.
+    pub(crate) fn lay(&self, name: &str, text: &str, second: i64) {
+        self.inodes.set(self.inodes.get() + 1);
+        let stat = stat(Kind::File, self.inodes.get(), text.len(), second);
+        self.requests.borrow_mut().insert(name.into(), Node { stat, bytes: text.into() });
+        self.touch(second);
+    }
+
+    /// Removes one.
+    pub(crate) fn remove(&self, name: &str, second: i64) {
+        self.requests.borrow_mut().remove(OsStr::new(name));
+        self.touch(second);
+    }
+
+    /// Changes what is known of a named request, or its bytes, and nothing else.
+    pub(crate) fn alter(&self, name: &str, alter: impl FnOnce(&mut Node)) {
+        alter(self.requests.borrow_mut().get_mut(OsStr::new(name)).expect("it is there"));
+    }
+
+    /// Moves the times of the directory of requests.
+    pub(crate) fn touch(&self, second: i64) {
+        let found = self.directory.get();
+        self.directory.set(found.map(|it| Stat {
+            modified: (second, it.modified.1 + 1),
+            changed: (second, it.changed.1 + 1),
+            ..it
+        }));
+    }
+
+    /// How often this was called.
+    pub(crate) fn count(&self, call: &str) -> usize {
+        self.calls.borrow().iter().filter(|it| **it == call).count()
+    }
+
+    fn node(&self, at: Dir, name: &OsStr) -> io::Result<Node> {
+        let files = match at {
+            Dir::Home => &self.home,
+            Dir::Requests => &self.requests,
+        };
+        files.borrow().get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn unused<T>() -> io::Result<T> {
+    Err(io::Error::other("no look does this"))
+}
+
+impl Disk for MemoryDisk {
+    type Dir = Dir;
+    type File = Node;
+    type Listing = Vec<OsString>;
+
+    fn open_home(&self, _: &Path) -> io::Result<Dir> {
+        Ok(Dir::Home)
+    }
+
+    fn stat_path(&self, _: &Path) -> io::Result<Stat> {
+        self.called("stat_path");
+        Ok(Stat { id: self.named.get(), ..stat(Kind::Directory, 1, 0, 0) })
+    }
+
+    fn open_dir(&self, _: &Dir, _: &OsStr) -> io::Result<Dir> {
+        self.called("open_dir");
+        self.directory.get().map(|_| Dir::Requests).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn stat_dir(&self, dir: &Dir) -> io::Result<Stat> {
+        self.called("stat_dir");
+        match dir {
+            Dir::Home => Ok(stat(Kind::Directory, 1, 0, 0)),
+            Dir::Requests => self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn stat(&self, at: &Dir, name: &OsStr) -> io::Result<Stat> {
+        if (*at, name) == (Dir::Home, OsStr::new(".drain_requests")) {
+            self.called("stat requests");
+            return self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into());
+        }
+        self.called("stat");
+        self.node(*at, name).map(|it| it.stat)
+    }
+
+    fn open(&self, at: &Dir, name: &OsStr, _: Access) -> io::Result<Node> {
+        self.called("open");
+        self.node(*at, name)
+    }
+
+    fn create(&self, _: &Dir, _: &OsStr) -> io::Result<Node> {
+        unused()
+    }
+
+    fn stat_file(&self, file: &Node) -> io::Result<Stat> {
+        Ok(file.stat)
+    }
+
+    fn read(&self, file: &Node, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let max = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(1);
+        Ok(file.bytes.iter().copied().take(max).collect())
+    }
+
+    fn write(&self, _: &Node, _: &[u8]) -> io::Result<()> {
+        unused()
+    }
+
+    fn truncate(&self, _: &Node) -> io::Result<()> {
+        unused()
+    }
+
+    fn sync(&self, _: &Node) -> io::Result<()> {
+        unused()
+    }
+
+    fn sync_dir(&self, _: &Dir) -> io::Result<()> {
+        unused()
+    }
+
+    fn rename(&self, _: &Dir, _: &OsStr, _: &OsStr) -> io::Result<()> {
+        unused()
+    }
+
+    fn unlink(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+        unused()
+    }
+
+    fn make_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+        unused()
+    }
+
+    fn list(&self, _: &Dir) -> io::Result<Vec<OsString>> {
+        self.called("list");
+        Ok(self.requests.borrow().keys().cloned().collect())
+    }
+
+    fn next_names(&self, listing: &mut Vec<OsString>) -> io::Result<Vec<OsString>> {
+        Ok(std::mem::take(listing))
+    }
+
+    fn chmod(&self, _: &Node, _: u32) -> io::Result<()> {
+        unused()
+    }
+
+    fn chown(&self, _: &Node, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        unused()
+    }
+
+    fn chmod_dir(&self, _: &Dir, _: u32) -> io::Result<()> {
+        unused()
+    }
+
+    fn chown_dir(&self, _: &Dir, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+        unused()
+    }
+
+    fn lock(&self, _: &Node) -> io::Result<bool> {
+        unused()
+    }
+
+    fn is_locked(&self, _: &Node) -> io::Result<bool> {
+        unused()
+    }
+
+    fn lock_dir(&self, _: &Dir) -> io::Result<bool> {
+        unused()
+    }
+
+    fn dir_locked_by(&self, _: &Dir) -> Option<LockHolder> {
+        None
+    }
+
+    fn times_tell(&self, _: &Dir) -> bool {
+        true
+    }
+
+    fn second(&self) -> i64 {
+        self.second.get()
+    }
+
+    fn user(&self) -> User {
+        User { uid: 1, unmapped: None }
+    }
+}

@@ -1,0 +1,280 @@
+//! A look, on a disk whose every time and number is the test's: what it reads again, what it believes of
+//! equal times, and what it says where it could not see all.
+
+use super::*;
+use crate::disk::Kind;
+use crate::disk::memory::{Dir, HOME, MemoryDisk, stat};
+use crate::home::Home;
+
+const NOW: i64 = 1_000;
+
+fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
+    OpenHome::open(disk, &Home::at("/home")).expect("it is there")
+}
+
+fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
+    observer.look(home, None, &[], &|_| true)
+}
+
+/// Who signed each request that was seen.
+fn signers(raw: &RawObservation) -> Vec<String> {
+    let signer = |(_, sighting): &(Slot, Sighting)| match sighting {
+        Sighting::Present(request) => request.principal().map(str::to_owned),
+        Sighting::Absent | Sighting::Unreadable(_) => None,
+    };
+    raw.named.iter().filter_map(signer).collect()
+}
+
+fn signed(by: &str) -> String {
+    format!(r#"{{"principal":"{by}"}}"#)
+}
+
+fn slot(name: &str) -> Slot {
+    Slot::File(name.into())
+}
+
+#[test]
+fn a_request_that_is_as_it_was_is_not_read_again() {
+    let home = opened(MemoryDisk::at(NOW));
+    let observer = Observer::of_visitor();
+    home.disk().lay("a.json", &signed("ann"), 1);
+    for opened in [1, 1] {
+        assert_eq!(signers(&look(&observer, &home)), ["ann"]);
+        assert_eq!(home.disk().count("open"), opened);
+    }
+    home.disk().remove("a.json", 2);
+    look(&observer, &home);
+    assert!(observer.known.lock().is_empty(), "memory follows what is there");
+}
+
+#[test]
+fn a_request_of_which_anything_has_changed_is_read_again() {
+    type Alter = fn(&mut Stat);
+    let alters: [Alter; 6] = [
+        |it| it.id.inode += 100,
+        |it| it.size += 1,
+        |it| it.modified.1 += 1,
+        |it| it.changed.1 += 1,
+        |it| it.mode ^= 0o040,
+        |it| it.uid += 1,
+    ];
+    for alter in alters {
+        let home = opened(MemoryDisk::at(NOW));
+        let observer = Observer::of_visitor();
+        home.disk().lay("a.json", &signed("ann"), 1);
+        look(&observer, &home);
+        home.disk().alter("a.json", |it| {
+            alter(&mut it.stat);
+            it.bytes = signed("bob").into();
+        });
+        assert_eq!(signers(&look(&observer, &home)), ["bob"]);
+    }
+}
+
+/// Within one tick of the clock that stamps files, a second change leaves no trace.
+#[test]
+fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
+    for (changed, is_read_again) in [(NOW, true), (NOW - 2, true), (NOW - 3, false)] {
+        let home = opened(MemoryDisk::at(NOW));
+        let observer = Observer::of_visitor();
+        home.disk().lay("a.json", &signed("ann"), 1);
+        // Written long ago by its own word, and changed just now.
+        home.disk().alter("a.json", |it| it.stat.changed = (changed, 0));
+        look(&observer, &home);
+        home.disk().alter("a.json", |it| it.bytes = signed("bob").into());
+        let expected = if is_read_again { "bob" } else { "ann" };
+        assert_eq!(signers(&look(&observer, &home)), [expected], "{changed}");
+    }
+}
+
+/// What is remembered is of the file that was read, not of the one that had its name just before.
+#[test]
+fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_what_was_read() {
+    let home = opened(MemoryDisk::at(NOW));
+    let observer = Observer::of_visitor();
+    home.disk().lay("a.json", &signed("ann"), 1);
+    let mut before = None;
+    home.disk().before_each(move |call, disk| {
+        if call == "open" && before.is_none() {
+            before = Some(());
+            disk.lay("a.json", &signed("bob"), 1);
+        }
+    });
+    assert_eq!(signers(&look(&observer, &home)), ["bob"]);
+    let known = observer.known.lock();
+    let known = known.get(std::ffi::OsStr::new("a.json")).expect("it is old enough");
+    let found = home.disk().requests.borrow()[std::ffi::OsStr::new("a.json")].stat;
+    assert_eq!(known.found, found);
+}
+
+#[test]
+fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
+    let home = opened(MemoryDisk::at(NOW));
+    home.disk().lay("a.json", &signed("ann"), 1);
+    home.disk().before_each(|call, disk| {
+        if call == "open" {
+            disk.alter("a.json", |it| it.stat.kind = Kind::Fifo);
+        }
+    });
+    let raw = look(&Observer::of_visitor(), &home);
+    assert!(
+        matches!(&raw.named[0].1, Sighting::Unreadable(reason) if reason.contains("a FIFO is there")),
+        "{raw:?}"
+    );
+}
+
+/// An idle tick: three calls, and the home's name is looked at last, so that no marker is believed of a home
+/// that was replaced before.
+#[test]
+fn an_idle_look_is_three_calls_in_this_order() {
+    let home = opened(MemoryDisk::at(NOW));
+    let observer = Observer::of_gateway(HOME, HOME);
+    home.disk().home.borrow_mut().insert(
+        ".tidegate.lock".into(),
+        crate::disk::memory::Node { stat: stat(Kind::File, 1, 0, 0), bytes: Vec::new() },
+    );
+    let since = look(&observer, &home).stamp;
+    assert!(since.is_some_and(|it| it.is_conclusive && it.is_always_conclusive));
+    home.disk().calls.borrow_mut().clear();
+    let raw = observer.look(&home, since, &[], &|_| true);
+    assert_eq!(raw.listing, Listing::Unchanged);
+    assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "stat_path"]);
+}
+
+/// Equal times prove nothing where they were too young when the look began, however long it took.
+#[test]
+fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
+    for (listed, is_conclusive) in [(NOW - 3, true), (NOW - 2, false), (NOW, false)] {
+        let home = opened(MemoryDisk::at(NOW));
+        home.disk().lay("a.json", &signed("ann"), listed);
+        // A slow look.
+        home.disk().before_each(|call, disk| {
+            if call == "open" {
+                disk.second.set(NOW + 60);
+            }
+        });
+        let stamp = look(&Observer::of_visitor(), &home).stamp.expect("it is whole");
+        assert_eq!(stamp.is_conclusive, is_conclusive, "{listed}");
+    }
+}
+
+/// What comes after the last listing is found by the next look.
+#[test]
+fn a_stamp_is_of_before_the_listing() {
+    let home = opened(MemoryDisk::at(NOW));
+    let observer = Observer::of_visitor();
+    let since = look(&observer, &home).stamp;
+    home.disk().lay("late.json", &signed("late"), 3);
+    let raw = observer.look(&home, since, &[], &|_| true);
+    assert_eq!(signers(&raw), ["late"]);
+    assert_ne!(raw.stamp, since);
+}
+
+#[test]
+fn what_cannot_be_read_leaves_no_stamp() {
+    let home = opened(MemoryDisk::at(NOW));
+    home.disk().lay("a.json", &signed("ann"), 1);
+    home.disk().alter("a.json", |it| it.stat.kind = Kind::Directory);
+    let raw = look(&Observer::of_visitor(), &home);
+    assert_eq!((raw.listing, raw.stamp), (Listing::Whole, None));
+}
+
+/// A known request that vanishes while others come and go for ever may have been renewed unseen.
+#[test]
+fn a_look_that_never_settles_takes_nobody_s_request_away() {
+    let home = opened(MemoryDisk::at(NOW));
+    home.disk().before_each(|call, disk| {
+        if call == "list" {
+            disk.touch(5);
+        }
+    });
+    let known = [slot("gone.json")];
+    let raw = Observer::of_visitor().look(&home, None, &known, &|_| true);
+    assert!(matches!(&raw.listing, Listing::Partial(reason) if reason == TOO_FAST), "{raw:?}");
+    assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
+}
+
+#[test]
+fn a_look_that_settles_late_is_whole() {
+    let home = opened(MemoryDisk::at(NOW));
+    let mut listings = 0;
+    home.disk().before_each(move |call, disk| {
+        listings += u32::from(call == "list");
+        if call == "list" && listings <= 5 {
+            disk.lay(&format!("{listings}.json"), "{}", 5);
+        }
+    });
+    let raw = look(&Observer::of_visitor(), &home);
+    assert_eq!((raw.listing, raw.named.len()), (Listing::Whole, 5));
+}
+
+/// Two listings agree only if nothing has come or gone since before the first of them.
+#[test]
+fn times_move_for_two_listings() {
+    let home = opened(MemoryDisk::at(NOW));
+    let mut times = Times::of(&home, &Dir::Requests).expect("it is there");
+    let mut moved = || times.moved(&home, &Dir::Requests).expect("it is there");
+    assert!(!moved());
+    home.disk().touch(5);
+    assert_eq!([moved(), moved(), moved()], [true, true, false]);
+}
+
+#[test]
+fn a_home_without_a_directory_of_requests_has_none() {
+    let home = opened(MemoryDisk::at(NOW));
+    home.disk().directory.set(None);
+    let known = [slot("ci.1.json")];
+    let raw = Observer::of_visitor().look(&home, None, &known, &|_| true);
+    assert_eq!(raw.listing, Listing::Whole);
+    assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
+    let ci = Holder::named("ci").expect("a name");
+    assert_eq!(look_at_own(&home, &ci).listing, Listing::Whole);
+}
+
+#[test]
+fn a_look_reads_and_lists_within_bounds() {
+    let home = opened(MemoryDisk::at(NOW));
+    let dead = format!(r#"{{"epoch":"a:1"}}{}"#, " ".repeat(16 * 1024 - 15));
+    assert_eq!(dead.len() as u64, REQUEST_BYTES_MAX);
+    for number in 0..=REQUESTS_MAX {
+        home.disk().lay(&format!("{number}.json"), &dead, 1);
+    }
+    let raw = observer_that_counts_none(&home);
+    assert!(
+        matches!(&raw.listing, Listing::Partial(reason) if reason.contains("bytes of requests")),
+        "{:?}",
+        raw.listing
+    );
+
+    let home = opened(MemoryDisk::at(NOW));
+    for number in 0..=NAMES_MAX {
+        home.disk().requests.borrow_mut().insert(
+            format!("junk{number}").into(),
+            crate::disk::memory::Node { stat: stat(Kind::File, 3, 0, 0), bytes: Vec::new() },
+        );
+    }
+    let raw = observer_that_counts_none(&home);
+    assert!(matches!(&raw.listing, Listing::Partial(_)), "{:?}", raw.listing);
+    let ci = Holder::named("ci").expect("a name");
+    assert!(super::super::slots_of(&home, &ci).is_err(), "one's own may be among the rest");
+    home.disk().requests.borrow_mut().pop_last();
+    assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole);
+    assert!(super::super::slots_of(&home, &ci).is_ok());
+}
+
+fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
+    Observer::of_visitor().look(home, None, &[], &|_| false)
+}
+
+#[test]
+fn as_many_live_requests_as_may_be_are_all_known_and_one_more_is_said() {
+    let home = opened(MemoryDisk::at(NOW));
+    for number in 0..REQUESTS_MAX {
+        home.disk().lay(&format!("{number}.json"), "{}", 1);
+    }
+    assert_eq!(look(&Observer::of_visitor(), &home).listing, Listing::Whole);
+    home.disk().lay("more.json", "{}", 1);
+    let raw = look(&Observer::of_visitor(), &home);
+    assert!(matches!(&raw.listing, Listing::Partial(reason) if reason.contains("live")));
+    assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole, "the dead do not count");
+}

@@ -1,0 +1,225 @@
+//! What a gateway and a controller make of a home: directories that go, locks that are tampered with, files of
+//! any size, and what is left behind where something fails.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use tidegate::home::Home;
+use tidegate::reconcile::Verdict;
+use tidegate::request::{DrainRequest, Holder, Slot};
+use tidegate::{ControlError, Gateway, Origin};
+
+fn ci() -> Holder {
+    Holder::named("ci").expect("a name")
+}
+
+fn ask() -> DrainRequest {
+    DrainRequest::by("ci").holder(ci())
+}
+
+struct Scene {
+    dir: tempfile::TempDir,
+    home: Home,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let dir = tempfile::tempdir().expect("temp dir");
+        Scene { home: Home::at(dir.path()), dir }
+    }
+
+    fn start(&self) -> Gateway {
+        start(self.dir.path())
+    }
+}
+
+fn start(path: &Path) -> Gateway {
+    Gateway::builder(path).manual().start().expect("starts")
+}
+
+fn is_open(gateway: &Gateway) -> bool {
+    gateway.reconcile_now();
+    gateway.admit(Origin::User).is_ok()
+}
+
+fn details(gateway: &Gateway) -> Vec<String> {
+    gateway.reconcile_now();
+    gateway.status().degraded.into_iter().map(|it| it.detail).collect()
+}
+
+/// TG-L3: none can be in a directory that is not there.
+#[test]
+fn a_directory_of_requests_that_is_removed_takes_its_requests_along() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    gateway.begin_drain(&ask()).expect("writes");
+    fs::remove_dir_all(scene.home.requests_path()).expect("rm");
+    assert!(is_open(&gateway));
+    let error = scene.home.renew_drain(&ci(), None).expect_err("there is none");
+    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+    assert!(!scene.home.cancel_drain(&ci()).expect("there is none"));
+}
+
+/// TG-S10: while the home's name leads elsewhere, nothing is believed gone, and what is no request adds
+/// nothing to what is said.
+#[test]
+fn a_home_that_is_elsewhere_releases_nothing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let [home, first, second] = ["home", "first", "second"].map(|name| dir.path().join(name));
+    fs::create_dir(&first).expect("mkdir");
+    fs::create_dir(&second).expect("mkdir");
+    symlink(&first, &home).expect("links");
+    let gateway = start(&home);
+    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    fs::remove_file(&home).expect("unlinks");
+    symlink(&second, &home).expect("links");
+    fs::create_dir(Home::at(&first).requests_path().join("junk.json")).expect("mkdir");
+    let said = details(&gateway);
+    assert!(said.len() == 1 && said[0].contains("leads to another directory"), "{said:?}");
+    fs::remove_file(Home::at(&first).marker_path()).expect("removes");
+    assert!(!is_open(&gateway));
+}
+
+/// A home that was emptied is no home without requests.
+#[test]
+fn a_home_that_was_emptied_releases_nothing() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    fs::remove_dir_all(scene.home.requests_path()).expect("rm");
+    fs::remove_file(scene.home.lock_path()).expect("removes");
+    fs::remove_file(scene.home.marker_path()).expect("removes");
+    assert!(!is_open(&gateway));
+    let said = details(&gateway);
+    assert!(said[0].contains("lock file has been removed"), "{said:?}");
+}
+
+#[test]
+fn a_lock_file_that_says_nothing_is_a_gateway_s_all_the_same() {
+    let scene = Scene::new();
+    let _gateway = scene.start();
+    fs::write(scene.home.lock_path(), "").expect("empties");
+    let reading = scene.home.status().expect("reads");
+    assert!(reading.is_locked() && !reading.is_alive(), "whose status it is, nobody knows");
+}
+
+#[test]
+fn what_is_no_directory_of_requests_is_named() {
+    let scene = Scene::new();
+    let path = scene.home.requests_path();
+    fs::write(&path, "").expect("writes");
+    assert_eq!(scene.home.observe().verdict(), Verdict::Unreadable);
+    let error = scene.home.cancel_drain(&ci()).expect_err("it is a file").to_string();
+    assert!(error.contains("a file is there, not a directory"), "{error}");
+    fs::remove_file(&path).expect("removes");
+    symlink("nowhere", &path).expect("links");
+    let error = scene.home.cancel_drain(&ci()).expect_err("it is a link").to_string();
+    assert!(error.contains("a symbolic link is there"), "{error}");
+}
+
+/// F19: a file that is replaced lets in nobody whom it kept out.
+#[test]
+fn a_replaced_file_lets_in_nobody_new() {
+    let scene = Scene::new();
+    let _gateway = Gateway::builder(scene.dir.path()).mode(0o640).manual().start().expect("starts");
+    let mode = || fs::metadata(scene.home.marker_path()).expect("exists").mode() & 0o777;
+    let begin = || drop(scene.home.begin_drain(&DrainRequest::by("ops")).expect("writes"));
+    begin();
+    assert_eq!(mode(), 0o640, "the group reads what it may read of the gateway's");
+    fs::set_permissions(scene.home.marker_path(), fs::Permissions::from_mode(0o600))
+        .expect("permits");
+    begin();
+    assert_eq!(mode(), 0o600);
+}
+
+/// The bound of a named request, to the byte: within it it is read, beyond it it is a drain without content.
+#[test]
+fn a_request_is_read_up_to_its_bound() {
+    for (length, is_dead) in [(16 * 1024, true), (16 * 1024 + 1, false)] {
+        let scene = Scene::new();
+        let gateway = scene.start();
+        let mut text = r#"{"epoch":"another-boot:1"}"#.to_owned();
+        text.extend(std::iter::repeat_n(' ', length - text.len()));
+        fs::write(scene.home.requests_path().join("a.json"), text).expect("writes");
+        assert_eq!(is_open(&gateway), is_dead, "{length}");
+    }
+}
+
+#[test]
+fn a_write_that_fails_leaves_no_draft() {
+    let scene = Scene::new();
+    fs::create_dir(scene.home.marker_path()).expect("mkdir");
+    scene.home.begin_drain(&DrainRequest::by("ops")).expect_err("a directory is there");
+    assert_eq!(fs::read_dir(scene.dir.path()).expect("lists").count(), 1);
+}
+
+#[test]
+fn a_cancel_by_force_says_what_stays_and_removes_the_rest() {
+    let scene = Scene::new();
+    scene.home.begin_drain(&ask()).expect("writes");
+    fs::create_dir(scene.home.marker_path()).expect("mkdir");
+    let (removed, result) = scene.home.cancel_all("root");
+    assert_eq!(removed.len(), 1);
+    result.expect_err("the marker is a directory");
+}
+
+/// A renewal removes all that the holder asked before.
+#[test]
+fn a_renewal_leaves_one_request() {
+    let scene = Scene::new();
+    scene.home.begin_drain(&ask().suppress_notification(true)).expect("writes");
+    fs::write(scene.home.requests_path().join("ci.0.json"), "{}").expect("writes");
+    scene.home.renew_drain(&ci(), None).expect("renews");
+    assert_eq!(fs::read_dir(scene.home.requests_path()).expect("lists").count(), 1);
+
+    scene.home.begin_drain(&DrainRequest::by("ops").suppress_notification(true)).expect("writes");
+    let renewed = scene.home.renew_drain(&Holder::Shared, None).expect("renews");
+    assert!(renewed.terms().suppress_notification, "on the same terms");
+}
+
+/// TG-S5: quiesced is promised to those who asked for it.
+#[test]
+fn a_holder_that_holds_nothing_is_promised_nothing() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    let plain = gateway.begin_drain(&ask()).expect("writes").request;
+    gateway.begin_drain(&DrainRequest::by("ops").hold_internal(true)).expect("writes");
+    gateway.reconcile_now();
+    let reading = scene.home.status().expect("reads");
+    let id = plain.request_id().expect("named");
+    assert!(reading.is_quiesced() && !reading.is_quiesced_for(&ci(), id));
+    assert!(reading.is_draining_for(&ci(), id));
+}
+
+/// Others' text goes to the log on one line, and to the status cut to a bound.
+#[test]
+fn what_others_wrote_is_said_on_one_line_and_bounded() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    let requests = scene.home.requests_path();
+    let stale = r#"{"epoch":"another-boot:1","principal":"x\ny"}"#;
+    fs::write(requests.join("stale\n.json"), stale).expect("writes");
+    let said = details(&gateway);
+    assert!(!said.iter().any(|it| it.contains('\n')), "{said:?}");
+    let long = format!(r#"{{"principal":"{}"}}"#, "x".repeat(300));
+    fs::write(requests.join("long.1.json"), long).expect("writes");
+    gateway.reconcile_now();
+    let principal = gateway.status().holders[0].principal.clone().expect("signed");
+    assert_eq!(principal.chars().count(), 257, "256, and what says that there is more");
+}
+
+/// A home that is held is one directory, whatever its name leads to later.
+#[test]
+fn a_held_home_stays_where_it_is() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (at, aside) = (dir.path().join("home"), dir.path().join("aside"));
+    fs::create_dir(&at).expect("mkdir");
+    let held = Home::at(&at).held().expect("opens");
+    fs::rename(&at, &aside).expect("moves");
+    held.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    assert!(Home::at(&aside).observe().verdict().asks_for_drain());
+    assert!(held.cancel_drain(&Holder::Shared).expect("removes"));
+    assert!(matches!(Home::at(&at).held(), Err(ControlError::NoHome { .. })));
+    assert!(matches!(held.look_in(&Slot::Shared), tidegate::reconcile::Sighting::Absent));
+}
