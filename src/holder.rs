@@ -142,8 +142,10 @@ impl Slot {
     pub fn is_held_by(&self, holder: &Holder) -> bool {
         match (self, holder) {
             (Slot::Shared, Holder::Shared) => true,
-            (Slot::File(_), Holder::Named(name)) => {
-                self.parts().is_some_and(|(holder, _)| holder == name.as_str())
+            // By bytes: it is asked of every name in a directory.
+            (Slot::File(file), Holder::Named(name)) => {
+                let rest = file.as_encoded_bytes().strip_prefix(name.as_str().as_bytes());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
             }
             _ => false,
         }
@@ -196,6 +198,11 @@ mod tests {
         assert_eq!(slot.holder_name().as_deref(), Some("ci"));
         assert_eq!(slot.request_id().as_deref(), Some("0af3"));
         assert!(slot.is_held_by(&holder("ci")));
+        for (file, is_ci_s) in [("ci.json", true), ("ci.a.b.json", true), ("ci-2.1.json", false)] {
+            let slot = Slot::of_file(OsStr::new(file)).expect("a request");
+            assert_eq!(slot.is_held_by(&holder("ci")), is_ci_s, "{file}");
+            assert_eq!(slot.holder_name().as_deref() == Some("ci"), is_ci_s, "{file}");
+        }
         for other in [holder("c"), holder("ci2"), holder("0af3"), Holder::Shared] {
             assert!(!slot.is_held_by(&other), "{other}");
         }

@@ -15,7 +15,7 @@ use std::fmt::Write;
 /// ```
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_obeyed) {
+    if is_plain(text) || !text.chars().any(is_obeyed) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
@@ -35,7 +35,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// The same JSON on one line, with those characters as JSON spells them: no value is changed.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    if !json.chars().any(is_obeyed) {
+    if is_plain(json) || !json.chars().any(is_obeyed) {
         return Cow::Borrowed(json);
     }
     let mut shown = String::with_capacity(json.len() + 8);
@@ -52,6 +52,11 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// Whether every character is one that ASCII prints: most texts are, and this is fast.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// The general categories Cc, Cf, Zl and Zp of Unicode 16.
