@@ -259,6 +259,8 @@ impl<S: Ord, R: Asks> Roll<S, R> {
             (Sighting::Present(request), Some(entry)) => {
                 entry.seen = true;
                 if entry.request.as_ref() == Some(&request) {
+                    // The same, in the place where it was read last: the next look finds it equal at once.
+                    entry.request = Some(request);
                     return false;
                 }
                 let asks = request.asks();
