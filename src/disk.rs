@@ -93,6 +93,23 @@ pub struct User {
     pub unmapped: Option<u32>,
 }
 
+/// Whose a file is to be; `None` leaves it the writer's, or its group's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+}
+
+impl Owner {
+    /// Whether anything is to be given to anybody.
+    #[must_use]
+    pub const fn is_given(self) -> bool {
+        self.uid.is_some() || self.gid.is_some()
+    }
+}
+
 /// A process that holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockHolder {
@@ -156,20 +173,23 @@ pub trait Disk {
     fn rename(&self, at: &Self::Dir, from: &OsStr, to: &OsStr) -> io::Result<()>;
     /// Removes a name that is no directory's.
     fn unlink(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
-    /// Makes a directory that only its owner may use.
-    fn make_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
+    /// Makes a directory that is its owner's, and of this mode, before it has its name. An owner that cannot be
+    /// set is no failure of this, and is returned.
+    fn make_dir(
+        &self,
+        at: &Self::Dir,
+        name: &OsStr,
+        owner: Owner,
+        mode: u32,
+    ) -> io::Result<io::Result<()>>;
     /// Begins to list a directory.
     fn list(&self, dir: &Self::Dir) -> io::Result<Self::Listing>;
     /// The next names of a listing, in no order; none once it is over.
     fn next_names(&self, listing: &mut Self::Listing) -> io::Result<Vec<OsString>>;
     /// Sets a file's permission bits.
     fn chmod(&self, file: &Self::File, mode: u32) -> io::Result<()>;
-    /// Gives a file to this owner and group; `None` leaves them as they are.
-    fn chown(&self, file: &Self::File, uid: Option<u32>, gid: Option<u32>) -> io::Result<()>;
-    /// Sets a directory's permission bits.
-    fn chmod_dir(&self, dir: &Self::Dir, mode: u32) -> io::Result<()>;
-    /// Gives a directory to this owner and group; `None` leaves them as they are.
-    fn chown_dir(&self, dir: &Self::Dir, uid: Option<u32>, gid: Option<u32>) -> io::Result<()>;
+    /// Gives a file to this owner.
+    fn chown(&self, file: &Self::File, owner: Owner) -> io::Result<()>;
     /// Takes the write lock on a file that is open to write, unless somebody else has a lock on it. Says
     /// whether it was taken. Closing the file gives it back.
     fn lock(&self, file: &Self::File) -> io::Result<bool>;

@@ -23,16 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::disk::{Disk, Kind, RealDisk, Stat, User};
+use crate::disk::{Disk, Kind, Owner, RealDisk, Stat, User};
 use crate::error::ControlError;
 use crate::holder::Slot;
 
 pub(crate) use lock::HomeLock;
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;
-
-/// The permission bits of the owner.
-const OWNERS: u32 = 0o700;
 
 const MARKER: &str = ".drain_request.json";
 const REQUESTS: &str = ".drain_requests";
@@ -246,40 +243,21 @@ impl<D: Disk> OpenHome<D> {
     /// Makes the directory of named requests, where there is none. Says whether there was none.
     pub(crate) fn make_requests(&self) -> io::Result<bool> {
         let name = Name::Requests.as_os_str();
-        match self.disk.make_dir(&self.dir, name) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) => return Err(self.denied_in(&self.dir, error, "making a directory in")),
+        // Most homes have one: then nothing more need be asked.
+        if self.disk.stat(&self.dir, name).is_ok() {
+            return Ok(false);
         }
-        // By its handle: its name may be something else's by now.
-        let made = self.disk.open_dir(&self.dir, name)?;
-        self.require_just_made(&made)?;
         let home = self.stat()?;
         let lock = self.trusted_lock(&home);
         let is_to_be = ownership::of_new_directory(self.disk.user(), &home, lock.as_ref());
-        let given = self.disk.chown_dir(&made, is_to_be.uid, is_to_be.gid);
-        if is_to_be.uid.or(is_to_be.gid).is_some() {
-            self.report(given, is_to_be, &self.home.requests_path());
+        match self.disk.make_dir(&self.dir, name, is_to_be.owner, is_to_be.mode) {
+            Ok(given) => {
+                self.report(given, is_to_be, &self.home.requests_path());
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.denied_in(&self.dir, error, "making a directory in")),
         }
-        // Set, not asked for: what was asked for, the umask would narrow.
-        self.disk.chmod_dir(&made, is_to_be.mode)?;
-        Ok(true)
-    }
-
-    /// Whether a directory is like one that this user has just made. A user who may rename in the home may have
-    /// put another of this user's there, to have it given away: an empty one at most is.
-    fn require_just_made(&self, dir: &D::Dir) -> io::Result<()> {
-        let found = self.disk.stat_dir(dir)?;
-        let is_own = found.uid == self.disk.user().uid && found.mode & 0o777 & !OWNERS == 0;
-        let is_empty = || {
-            let mut listing = self.disk.list(dir)?;
-            self.disk.next_names(&mut listing).map(|names| names.is_empty())
-        };
-        if is_own && is_empty()? {
-            return Ok(());
-        }
-        let reason = format!("{REQUESTS} was replaced while it was made; nothing was changed");
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
 
     /// Gives a file that was just made to whom it is to belong, before it has the `name` that it is to have.
@@ -293,8 +271,8 @@ impl<D: Disk> OpenHome<D> {
     }
 
     fn give(&self, file: &D::File, is_to_be: Ownership, name: &OsStr) -> io::Result<()> {
-        if is_to_be.uid.or(is_to_be.gid).is_some() {
-            let given = self.disk.chown(file, is_to_be.uid, is_to_be.gid);
+        if is_to_be.owner.is_given() {
+            let given = self.disk.chown(file, is_to_be.owner);
             self.report(given, is_to_be, &self.home.path.join(name));
         }
         // Set, not asked for: what was asked for, the umask would narrow. Most files are made as they are to
@@ -310,7 +288,7 @@ impl<D: Disk> OpenHome<D> {
         let Err(error) = given else { return };
         // Relaxed: it guards nothing. At worst two threads report the same.
         if !self.reported.swap(true, Ordering::Relaxed) {
-            let (uid, gid) = (is_to_be.uid, is_to_be.gid);
+            let Owner { uid, gid } = is_to_be.owner;
             tracing::warn!(path = %path.display(), uid, gid, %error,
                 "the owner of a file cannot be changed; other users may not be able to read it");
         }

@@ -247,42 +247,74 @@ fn nothing_is_given_away_in_a_shared_home() {
 /// another directory of root's, which was then given away. Bounded by rounds.
 #[test]
 fn a_directory_of_root_s_is_not_given_away_in_a_race() {
-    const ROUNDS: u32 = 300;
+    const ROUNDS: u32 = 200;
 
     if !is_root() {
         return;
     }
     let scene = Scene::new(OWNER, 0o755);
-    let requests = scene.home.requests_path();
     let mine = scene.home.path().join("mine");
     fs::create_dir(&mine).expect("mkdir");
     permit(&mine, 0o700);
     fs::write(mine.join("secret"), "precious").expect("writes");
     let inode = fs::metadata(&mine).expect("exists").ino();
     let done = AtomicBool::new(false);
+    let all = || {
+        let listed = fs::read_dir(scene.home.path()).expect("lists");
+        listed.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir())
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let swapping = scope.spawn(|| {
             use rustix::fs::{CWD, RenameFlags, renameat_with};
+            let mut swaps = 0;
             // Relaxed: it says nothing of any other memory.
             while !done.load(Ordering::Relaxed) {
-                let _ = renameat_with(CWD, &requests, CWD, &mine, RenameFlags::EXCHANGE);
+                // Wherever it is now, in the place of what is being made.
+                let drafts =
+                    all().filter(|path| path.to_string_lossy().contains(".drain_requests"));
+                for draft in drafts {
+                    let exchange = RenameFlags::EXCHANGE;
+                    swaps += u32::from(renameat_with(CWD, &draft, CWD, &mine, exchange).is_ok());
+                }
             }
+            swaps
         });
         let ask = DrainRequest::by("root").holder(Holder::named("ci").expect("a name"));
         for _ in 0..ROUNDS {
             let _ = scene.home.begin_drain(&ask);
-            for path in [&requests, &mine] {
-                if fs::metadata(path).is_ok_and(|it| it.ino() != inode) {
+            for path in all() {
+                if fs::metadata(&path).is_ok_and(|it| it.ino() != inode) {
                     let _ = fs::remove_dir_all(path);
                 }
             }
         }
         done.store(true, Ordering::Relaxed);
+        assert!(swapping.join().expect("swaps") > 0);
     });
-    let found = [&requests, &mine].into_iter().filter_map(|path| fs::metadata(path).ok());
-    let found: Vec<_> = found.filter(|it| it.ino() == inode).collect();
-    assert_eq!(found.len(), 1, "it is still there");
-    assert_eq!((found[0].uid(), found[0].mode() & 0o777), (0, 0o700));
+    let found: Vec<_> = all().filter_map(|path| fs::metadata(path).ok()).collect();
+    let mine: Vec<_> = found.iter().filter(|it| it.ino() == inode).collect();
+    assert_eq!(mine.len(), 1, "it is still there");
+    assert_eq!((mine[0].uid(), mine[0].mode() & 0o777), (0, 0o700));
+}
+
+/// Two commands that are the first ever, at once: neither takes the other's directory for a stranger's.
+#[test]
+fn the_first_requests_of_two_at_once_are_both_made() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = Home::at(dir.path());
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c"] {
+                let home = &home;
+                scope.spawn(move || {
+                    let ask = DrainRequest::by(name).holder(Holder::named(name).expect("a name"));
+                    home.begin_drain(&ask).expect("writes");
+                });
+            }
+        });
+        assert_eq!(home.observe().requests().count(), 3);
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 1, "no draft is left");
+    }
 }
 
 /// F18: who may only read the home cannot be a gateway, whatever lock they take on the directory.

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
+use super::{Access, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
 
 /// What is at a name.
 #[derive(Clone, Debug)]
@@ -205,7 +205,7 @@ impl Disk for MemoryDisk {
         unused()
     }
 
-    fn make_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+    fn make_dir(&self, _: &Dir, _: &OsStr, _: Owner, _: u32) -> io::Result<io::Result<()>> {
         unused()
     }
 
@@ -222,15 +222,7 @@ impl Disk for MemoryDisk {
         unused()
     }
 
-    fn chown(&self, _: &Node, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
-        unused()
-    }
-
-    fn chmod_dir(&self, _: &Dir, _: u32) -> io::Result<()> {
-        unused()
-    }
-
-    fn chown_dir(&self, _: &Dir, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+    fn chown(&self, _: &Node, _: Owner) -> io::Result<()> {
         unused()
     }
 

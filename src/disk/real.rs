@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
-use super::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
+use super::{Access, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use crate::id::fresh_id;
 
 /// This many names are given at once.
 const BATCH: usize = 256;
@@ -141,8 +142,31 @@ impl Disk for RealDisk {
         Ok(rustix::fs::unlinkat(&at.fd, name, AtFlags::empty())?)
     }
 
-    fn make_dir(&self, at: &Dir, name: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::mkdirat(&at.fd, name, Mode::RWXU)?)
+    fn make_dir(
+        &self,
+        at: &Dir,
+        name: &OsStr,
+        owner: Owner,
+        mode: u32,
+    ) -> io::Result<io::Result<()>> {
+        if self.stat(at, name).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let draft = format!("{}.{}.tmp", name.to_string_lossy(), &fresh_id()[..6]);
+        rustix::fs::mkdirat(&at.fd, &*draft, Mode::RWXU)?;
+        let put = || {
+            let made = self.open_dir(at, OsStr::new(&draft))?;
+            self.require_just_made(&made)?;
+            let given = if owner.is_given() { chown(&made.fd, owner) } else { Ok(()) };
+            // Set, not asked for: what was asked for, the umask would narrow.
+            chmod(&made.fd, mode)?;
+            rename_to_free_name(at, OsStr::new(&draft), name)?;
+            Ok(given)
+        };
+        put().inspect_err(|_| {
+            // One that is not empty is not ours, and stays.
+            let _ = rustix::fs::unlinkat(&at.fd, &*draft, AtFlags::REMOVEDIR);
+        })
     }
 
     fn list(&self, dir: &Dir) -> io::Result<Listing> {
@@ -167,16 +191,8 @@ impl Disk for RealDisk {
         chmod(&file.0, mode)
     }
 
-    fn chown(&self, file: &File, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        chown(&file.0, uid, gid)
-    }
-
-    fn chmod_dir(&self, dir: &Dir, mode: u32) -> io::Result<()> {
-        chmod(&dir.fd, mode)
-    }
-
-    fn chown_dir(&self, dir: &Dir, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        chown(&dir.fd, uid, gid)
+    fn chown(&self, file: &File, owner: Owner) -> io::Result<()> {
+        chown(&file.0, owner)
     }
 
     fn lock(&self, file: &File) -> io::Result<bool> {
@@ -243,9 +259,40 @@ fn chmod(file: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(file, mode)?)
 }
 
-fn chown(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+fn chown(file: impl AsFd, owner: Owner) -> io::Result<()> {
+    let (uid, gid) = (owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw));
     Ok(rustix::fs::fchown(file, uid, gid)?)
+}
+
+impl RealDisk {
+    /// Whether a draft of a directory is one that this user has just made. A user who may rename around it may
+    /// have put another of this user's there, to have it given away: an empty one at most is. Nobody writes
+    /// into a draft.
+    fn require_just_made(self, dir: &Dir) -> io::Result<()> {
+        let found = self.stat_dir(dir)?;
+        let is_own = found.uid == self.user().uid && found.mode & 0o777 & !0o700 == 0;
+        if is_own && self.next_names(&mut self.list(dir)?)?.is_empty() {
+            return Ok(());
+        }
+        let reason = "a directory was replaced while it was made";
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+    }
+}
+
+/// Gives a directory its name, unless something has that name by now.
+fn rename_to_free_name(at: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    match rustix::fs::renameat_with(&at.fd, from, &at.fd, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // This file system has no such call.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        renamed => return Ok(renamed?),
+    }
+    match rustix::fs::renameat(&at.fd, from, &at.fd, to) {
+        Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::NOTDIR) => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        renamed => Ok(renamed?),
+    }
 }
 
 impl From<&rustix::fs::Stat> for Stat {

@@ -4,7 +4,7 @@
 //! What is written in a home belongs to the home (F19): root, who may write anywhere, must not leave a file
 //! that the gateway's own user cannot read.
 
-use crate::disk::{Kind, Stat, User};
+use crate::disk::{Kind, Owner, Stat, User};
 
 /// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
 /// a gateway, who may not read it need not know.
@@ -22,17 +22,14 @@ pub(super) const ROOT: u32 = 0;
 /// Whose a file is to be, and who else may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ownership {
-    /// The owner to give it to; `None` leaves it the writer's.
-    pub(crate) uid: Option<u32>,
-    /// The group to give it to; `None` leaves it the writer's.
-    pub(crate) gid: Option<u32>,
+    pub(crate) owner: Owner,
     pub(crate) mode: u32,
 }
 
 impl Ownership {
     /// The same, but its owner and group stay as they are.
     pub(crate) fn of_its_owner(self) -> Ownership {
-        Ownership { uid: None, gid: None, ..self }
+        Ownership { owner: Owner::default(), ..self }
     }
 }
 
@@ -52,32 +49,28 @@ pub(crate) fn of_new_file(
     let inherited = replaced.map_or(inherited, |it| it.mode & inherited);
     let mode = mode.unwrap_or(DEFAULT_MODE | inherited) & 0o777 | DEFAULT_MODE;
     let owner = replaced.or(lock).unwrap_or(home);
-    let (uid, gid) = given(me, home, owner);
-    Ownership { uid, gid, mode }
+    Ownership { owner: given(me, home, owner), mode }
 }
 
 /// Whose a new directory of this home is to be: it lets in whom the home lets in.
 pub(crate) fn of_new_directory(me: User, home: &Stat, lock: Option<&Stat>) -> Ownership {
     let owner = lock.filter(|it| is_plain(it)).unwrap_or(home);
-    let (uid, gid) = given(me, home, owner);
-    Ownership { uid, gid, mode: home.mode }
+    Ownership { owner: given(me, home, owner), mode: home.mode }
 }
 
 /// What is given away: all by root, and the group by one who is let in by a group.
-fn given(me: User, home: &Stat, owner: &Stat) -> (Option<u32>, Option<u32>) {
+fn given(me: User, home: &Stat, owner: &Stat) -> Owner {
     // Where anybody may make a file, its owner says nothing about who is trusted.
     if home.mode & (STICKY | OTHERS_WRITE) != 0 {
-        return (None, None);
+        return Owner::default();
     }
     let is_known = |id: u32| me.unmapped != Some(id);
     if me.uid == ROOT {
-        return (
-            Some(owner.uid).filter(|it| is_known(*it)),
-            Some(owner.gid).filter(|it| is_known(*it)),
-        );
+        let (uid, gid) = (Some(owner.uid), Some(owner.gid));
+        return Owner { uid: uid.filter(|it| is_known(*it)), gid: gid.filter(|it| is_known(*it)) };
     }
     let by_group = me.uid != home.uid && home.mode & GROUP_WRITE != 0;
-    (None, Some(home.gid).filter(|it| by_group && is_known(*it)))
+    Owner { uid: None, gid: Some(home.gid).filter(|it| by_group && is_known(*it)) }
 }
 
 /// A file that nobody can have led here from elsewhere.
@@ -145,13 +138,14 @@ mod tests {
         let of = |lock: Option<Stat>, replaced: Option<Stat>| {
             of_new_file(root, None, &home, lock.as_ref(), replaced.as_ref())
         };
-        let alices = Ownership { uid: Some(ALICE), gid: Some(STAFF), mode: 0o600 };
+        let staffs = |uid| Owner { uid: Some(uid), gid: Some(STAFF) };
+        let alices = Ownership { owner: staffs(ALICE), mode: 0o600 };
         assert_eq!(of(None, None), alices, "the directory's owner");
-        let bobs = Ownership { uid: Some(BOB), mode: 0o640, ..alices };
+        let bobs = Ownership { owner: staffs(BOB), mode: 0o640 };
         assert_eq!(of(Some(file(BOB, 0o640)), None), bobs, "the lock's owner, and its group reads");
         let linked = Stat { links: 2, ..file(BOB, 0o666) };
         assert_eq!(of(Some(linked), None), alices, "a file with two names is believed in nothing");
-        assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).uid, Some(ALICE));
+        assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).owner.uid, Some(ALICE));
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).mode, 0o640);
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o600))).mode, 0o600);
         let strangers = file(MALLORY, 0o666);
@@ -160,7 +154,7 @@ mod tests {
         assert_eq!(of(None, Some(link)), alices);
         assert_eq!(of(Some(file(BOB, 0o7777)), None).mode, 0o664, "no file is run");
         let asked = of_new_file(root, Some(0o644), &home, Some(&file(BOB, 0o600)), None);
-        assert_eq!((asked.uid, asked.mode), (Some(BOB), 0o644), "an explicit mode wins");
+        assert_eq!((asked.owner.uid, asked.mode), (Some(BOB), 0o644), "an explicit mode wins");
     }
 
     #[test]
@@ -168,26 +162,28 @@ mod tests {
         let root = user(ROOT);
         for mode in [0o1777, 0o1770, 0o777] {
             let given = of_new_file(root, None, &home(ALICE, mode), Some(&file(BOB, 0o600)), None);
-            assert_eq!((given.uid, given.gid), (None, None), "{mode:o}");
+            assert_eq!(given.owner, Owner::default(), "{mode:o}");
         }
         let mapped = User { unmapped: Some(65534), ..root };
         let given = of_new_file(mapped, None, &home(65534, 0o755), None, None);
-        assert_eq!((given.uid, given.gid), (None, Some(STAFF)));
-        assert_eq!(of_new_file(root, None, &home(65534, 0o755), None, None).uid, Some(65534));
+        assert_eq!(given.owner, Owner { uid: None, gid: Some(STAFF) });
+        assert_eq!(of_new_file(root, None, &home(65534, 0o755), None, None).owner.uid, Some(65534));
     }
 
     #[test]
     fn who_is_no_root_gives_the_group_only_and_only_where_that_let_them_in() {
         let of = |uid, mode| of_new_file(user(uid), None, &home(ALICE, mode), None, None);
-        assert_eq!((of(BOB, 0o2770).uid, of(BOB, 0o2770).gid), (None, Some(STAFF)));
-        assert_eq!(of(BOB, 0o755).gid, None);
+        assert_eq!(of(BOB, 0o2770).owner, Owner { uid: None, gid: Some(STAFF) });
+        assert_eq!(of(BOB, 0o755).owner.gid, None);
         let mapped = User { unmapped: Some(STAFF), ..user(BOB) };
-        assert_eq!(of_new_file(mapped, None, &home(ALICE, 0o2770), None, None).gid, None);
-        assert_eq!(of(ALICE, 0o2770).gid, None, "its own, as it makes everything else");
+        assert_eq!(of_new_file(mapped, None, &home(ALICE, 0o2770), None, None).owner.gid, None);
+        assert_eq!(of(ALICE, 0o2770).owner.gid, None, "its own, as it makes everything else");
         let directory = of_new_directory(user(BOB), &home(ALICE, 0o2770), None);
-        assert_eq!(directory, Ownership { uid: None, gid: Some(STAFF), mode: 0o2770 });
+        let group = Owner { uid: None, gid: Some(STAFF) };
+        assert_eq!(directory, Ownership { owner: group, mode: 0o2770 });
         let directory = of_new_directory(user(ROOT), &home(ALICE, 0o755), Some(&file(BOB, 0o600)));
-        assert_eq!(directory, Ownership { uid: Some(BOB), gid: Some(STAFF), mode: 0o755 });
+        let bobs = Owner { uid: Some(BOB), gid: Some(STAFF) };
+        assert_eq!(directory, Ownership { owner: bobs, mode: 0o755 });
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{FileId, LockHolder, User};
+use crate::disk::{FileId, LockHolder, Owner, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
 use crate::request::DrainRequest;
@@ -161,14 +161,14 @@ impl Disk for Record {
         was_there.then_some(()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn make_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<()> {
+    fn make_dir(&self, at: &PathBuf, name: &OsStr, _: Owner, _: u32) -> io::Result<io::Result<()>> {
         let path = at.join(name);
         if self.names.borrow().contains(&path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.done(Op::MakeDirectory(path.clone()))?;
         self.names.borrow_mut().insert(path);
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn list(&self, dir: &PathBuf) -> io::Result<Vec<OsString>> {
@@ -185,15 +185,7 @@ impl Disk for Record {
         Ok(())
     }
 
-    fn chown(&self, _: &usize, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn chmod_dir(&self, _: &PathBuf, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn chown_dir(&self, _: &PathBuf, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+    fn chown(&self, _: &usize, _: Owner) -> io::Result<()> {
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use tidegate::ControlError;
-use tidegate::disk::{Access, Disk, FileId, Kind, LockHolder, Stat, User};
+use tidegate::disk::{Access, Disk, FileId, Kind, LockHolder, Owner as FileOwner, Stat, User};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::{Home, OpenHome};
 use tidegate::marker;
@@ -401,9 +401,9 @@ impl Disk for Replay<'_> {
         }
     }
 
-    fn make_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+    fn make_dir(&self, _: &Dir, _: &OsStr, _: FileOwner, _: u32) -> io::Result<io::Result<()>> {
         match self.ask(Call::MakeDirectory)? {
-            Answer::Was(true) => Ok(()),
+            Answer::Was(true) => Ok(Ok(())),
             _ => Err(io::ErrorKind::AlreadyExists.into()),
         }
     }
@@ -430,15 +430,7 @@ impl Disk for Replay<'_> {
         Ok(())
     }
 
-    fn chown(&self, _: &Place, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn chmod_dir(&self, _: &Dir, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn chown_dir(&self, _: &Dir, _: Option<u32>, _: Option<u32>) -> io::Result<()> {
+    fn chown(&self, _: &Place, _: FileOwner) -> io::Result<()> {
         Ok(())
     }
 
