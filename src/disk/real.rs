@@ -154,16 +154,7 @@ impl Disk for RealDisk {
         }
         let draft = format!("{}.{}.tmp", name.to_string_lossy(), &fresh_id()[..6]);
         rustix::fs::mkdirat(&at.fd, &*draft, Mode::RWXU)?;
-        let put = || {
-            let made = self.open_dir(at, OsStr::new(&draft))?;
-            self.require_just_made(&made)?;
-            let given = if owner.is_given() { chown(&made.fd, owner) } else { Ok(()) };
-            // Set, not asked for: what was asked for, the umask would narrow.
-            chmod(&made.fd, mode)?;
-            rename_to_free_name(at, OsStr::new(&draft), name)?;
-            Ok(given)
-        };
-        put().inspect_err(|_| {
+        self.finish_dir(at, OsStr::new(&draft), name, owner, mode).inspect_err(|_| {
             // One that is not empty is not ours, and stays.
             let _ = rustix::fs::unlinkat(&at.fd, &*draft, AtFlags::REMOVEDIR);
         })
@@ -265,6 +256,25 @@ fn chown(file: impl AsFd, owner: Owner) -> io::Result<()> {
 }
 
 impl RealDisk {
+    /// Gives a draft of a directory its owner, its mode and its name.
+    fn finish_dir(
+        self,
+        at: &Dir,
+        draft: &OsStr,
+        name: &OsStr,
+        owner: Owner,
+        mode: u32,
+    ) -> io::Result<io::Result<()>> {
+        // By its handle: its name may be something else's by now.
+        let made = self.open_dir(at, draft)?;
+        self.require_just_made(&made)?;
+        let given = if owner.is_given() { chown(&made.fd, owner) } else { Ok(()) };
+        // Set, not asked for: what was asked for, the umask would narrow.
+        chmod(&made.fd, mode)?;
+        rename_to_free_name(at, draft, name)?;
+        Ok(given)
+    }
+
     /// Whether a draft of a directory is one that this user has just made. A user who may rename around it may
     /// have put another of this user's there, to have it given away: an empty one at most is. Nobody writes
     /// into a draft.
@@ -477,6 +487,37 @@ mod tests {
         assert_eq!(unmapped_in(Some("0 1000 1\n"), Some("65534\n")), Some(65534));
         assert_eq!(unmapped_in(Some("0 1000 1\n"), None), Some(65534));
         assert_eq!(unmapped_in(None, None), None, "not Linux: there is no such thing");
+    }
+
+    /// F19: what was put in a draft's place is not given away, and what has a name keeps it.
+    #[test]
+    fn only_a_directory_that_was_just_made_is_finished() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = RealDisk.open_home(dir.path()).expect("opens");
+        let mode = |name: &str| RealDisk.stat(&home, OsStr::new(name)).map(|it| it.mode).ok();
+        let finish = |draft: &str| {
+            let (draft, name) = (OsStr::new(draft), OsStr::new("requests"));
+            RealDisk.finish_dir(&home, draft, name, Owner::default(), 0o2755)
+        };
+        let make = |name: &str, mode: u32| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).expect("mkdir");
+            chmod(std::fs::File::open(&path).expect("opens"), mode).expect("chmod");
+            path
+        };
+        let secret = make("secret", 0o700).join("secret");
+        std::fs::write(&secret, "precious").expect("writes");
+        make("open", 0o755);
+        for (replaced, was) in [("secret", 0o700), ("open", 0o755)] {
+            assert!(finish(replaced).is_err(), "{replaced}");
+            assert_eq!((mode(replaced), mode("requests")), (Some(was), None), "{replaced}");
+        }
+        make("draft", 0o700);
+        finish("draft").expect("finishes").expect("nothing is given");
+        assert_eq!((mode("draft"), mode("requests")), (None, Some(0o2755)));
+        make("second", 0o700);
+        let error = finish("second").expect_err("the name is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 
     /// Whatever has a name by the time that it is opened: no link is followed, and no FIFO waited for.
