@@ -447,7 +447,7 @@ fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
         assert_eq!(run(&["status", "--check", "ready"]), Some(0), "it prints nothing");
         assert_eq!(run(&["drain", "--holder", "ci"]), Some(0));
         assert_eq!(run(&["cancel", "--all", "--force"]), Some(0));
-        scene.gateway.reconcile_now();
+        assert_eq!(run(&["wait", "ready", "--timeout", PATIENCE]), Some(0));
         let _turn = scene.gateway.admit(Origin::User).expect("open");
         assert_eq!(run(&["drain", "--wait", "--timeout", "1ms"]), Some(3));
         assert!(!scene.asks());
