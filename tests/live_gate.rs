@@ -320,7 +320,8 @@ fn a_second_gateway_on_the_same_home_is_told_so() {
     assert!(!second.status.success());
     let complaint = String::from_utf8_lossy(&second.stderr);
     assert!(
-        complaint.contains("is in use by another gateway") && complaint.contains(&first.child.id().to_string()),
+        complaint.contains("is in use by another gateway")
+            && complaint.contains(&first.child.id().to_string()),
         "{complaint}"
     );
     assert_eq!(
