@@ -58,6 +58,15 @@ pub struct Home {
     held: Option<Arc<OpenHome<RealDisk>>>,
 }
 
+/// Homes are equal by path and mode; whether one is held makes no difference.
+impl PartialEq for Home {
+    fn eq(&self, other: &Home) -> bool {
+        (&self.path, self.mode) == (&other.path, other.mode)
+    }
+}
+
+impl Eq for Home {}
+
 impl Home {
     /// The home in this directory. Touches nothing.
     pub fn at(path: impl Into<PathBuf>) -> Home {

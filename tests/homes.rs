@@ -216,6 +216,8 @@ fn a_held_home_stays_where_it_is() {
     let (at, aside) = (dir.path().join("home"), dir.path().join("aside"));
     fs::create_dir(&at).expect("mkdir");
     let held = Home::at(&at).held().expect("opens");
+    assert_eq!(held, Home::at(&at));
+    assert_ne!(held, Home::at(&at).with_mode(0o640));
     fs::rename(&at, &aside).expect("moves");
     held.begin_drain(&DrainRequest::by("ops")).expect("writes");
     assert!(Home::at(&aside).observe().verdict().asks_for_drain());
