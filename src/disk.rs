@@ -17,6 +17,8 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use real::RealDisk;
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+pub(crate) use real::write_lock::take_as_reader;
 
 /// Which file or directory, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +59,13 @@ impl Kind {
             Kind::Socket => "a socket",
             Kind::Device => "a device",
         }
+    }
+}
+
+impl Kind {
+    /// The error where something else was expected.
+    pub(crate) fn is_not(self, expected: &str) -> io::Error {
+        io::Error::other(format!("{} is there, not {expected}; remove it", self.noun()))
     }
 }
 

@@ -44,6 +44,15 @@ impl Holder {
     pub fn named(name: &str) -> Result<Holder, NotAHolder> {
         name.parse().map(Holder::Named)
     }
+
+    /// Its name; `None` for the shared marker.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Holder::Shared => None,
+            Holder::Named(name) => Some(name.as_str()),
+        }
+    }
 }
 
 impl fmt::Display for Holder {

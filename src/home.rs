@@ -233,9 +233,12 @@ impl<D: Disk> OpenHome<D> {
     /// `NotFound` where there is none; `PermissionDenied`, with its owner's name, where it is a stranger's.
     pub(crate) fn open_requests(&self) -> io::Result<D::Dir> {
         let name = Name::Requests.as_os_str();
-        let dir = self.disk.open_dir(&self.dir, name).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => error,
-            _ => self.explained(error, &self.dir, name, "opening"),
+        let dir = self.disk.open_dir(&self.dir, name).map_err(|error| {
+            match self.disk.stat(&self.dir, name) {
+                Ok(found) if found.kind != Kind::Directory => found.kind.is_not("a directory"),
+                Ok(found) => self.denied(error, &found, "opening"),
+                Err(_) => error,
+            }
         })?;
         let found = self.disk.stat_dir(&dir)?;
         let (me, home) = (self.disk.user(), self.stat()?);
@@ -300,24 +303,6 @@ impl<D: Disk> OpenHome<D> {
             let Owner { uid, gid } = is_to_be.owner;
             tracing::warn!(path = %path.display(), uid, gid, %error,
                 "the owner of a file cannot be changed; other users may not be able to read it");
-        }
-    }
-
-    /// Why what has this name could not be used, with its owner and mode where those were the reason.
-    pub(crate) fn explained(
-        &self,
-        error: io::Error,
-        at: &D::Dir,
-        name: &OsStr,
-        doing: &str,
-    ) -> io::Error {
-        match self.disk.stat(at, name) {
-            Ok(found) if doing == "opening" && found.kind != Kind::Directory => {
-                let noun = found.kind.noun();
-                io::Error::other(format!("{noun} is there, not a directory; remove it"))
-            }
-            Ok(found) => self.denied(error, &found, doing),
-            Err(_) => error,
         }
     }
 

@@ -94,7 +94,7 @@ fn read_found<D: Disk>(
 fn require_regular_file(found: &Stat) -> io::Result<()> {
     match found.kind {
         Kind::File => Ok(()),
-        other => Err(io::Error::other(format!("{} is there, not a file; remove it", other.noun()))),
+        other => Err(other.is_not("a file")),
     }
 }
 

@@ -141,10 +141,7 @@ impl DrainRequest {
             epoch: epoch.as_str(),
             suppress_notification: self.suppress_notification,
             request_id,
-            holder: match &self.holder {
-                Holder::Shared => None,
-                Holder::Named(name) => Some(name.as_str()),
-            },
+            holder: self.holder.name(),
             lease_s: whole_milliseconds(self.lease).as_secs_f64(),
             requested_uptime_ms: millis(now.uptime),
             hold_internal: self.hold_internal,

@@ -632,9 +632,9 @@ impl Reading {
 
     /// The holders of the current drain.
     #[must_use]
-    pub fn holders(&self) -> Vec<HolderReading> {
+    pub fn holders(&self) -> Vec<HolderStatus> {
         let holders = self.objects("holders");
-        let holders = holders.iter().map(|it| HolderReading {
+        let holders = holders.iter().map(|it| HolderStatus {
             holder: it.string("holder"),
             request_id: it.string("request_id"),
             principal: it.string("principal"),
@@ -657,26 +657,18 @@ impl Reading {
         all.iter().filter_map(|it| RawObject::parse(it.get().as_bytes())).collect()
     }
 
-    fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderReading> {
-        let name = match holder {
-            Holder::Shared => None,
-            Holder::Named(name) => Some(name.as_str()),
-        };
-        self.holders()
-            .into_iter()
-            .find(|it| it.holder.as_deref() == name && it.request_id.as_deref() == Some(request_id))
+    fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderStatus> {
+        self.holders().into_iter().find(|it| {
+            it.holder.as_deref() == holder.name() && it.request_id.as_deref() == Some(request_id)
+        })
     }
 
     /// How many live requests this principal has signed, besides those of `holder`.
     #[cfg(feature = "http")]
     pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
-        let name = match holder {
-            Holder::Shared => None,
-            Holder::Named(name) => Some(name.as_str()),
-        };
         let signed = bounded(principal);
-        let is_counted = |it: &&HolderReading| {
-            let is_others = it.holder.is_some() && it.holder.as_deref() != name;
+        let is_counted = |it: &&HolderStatus| {
+            let is_others = it.holder.is_some() && it.holder.as_deref() != holder.name();
             is_others && it.principal.as_deref() == Some(&signed)
         };
         self.holders().iter().filter(is_counted).count()
@@ -713,24 +705,6 @@ impl fmt::Display for WorkReading {
             None => f.write_str(")"),
         }
     }
-}
-
-/// A holder of the current drain, as a reader finds it.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct HolderReading {
-    /// Its name; `None` for the shared marker.
-    pub holder: Option<String>,
-    /// The request's own name, where it has one.
-    pub request_id: Option<String>,
-    /// Who signed it.
-    pub principal: Option<String>,
-    /// Seconds since it was made.
-    pub age_s: Option<f64>,
-    /// Seconds until its lease runs out; `None` where it has none.
-    pub lease_left_s: Option<f64>,
-    /// Whether it asks for internal work to be held.
-    pub hold_internal: bool,
 }
 
 #[cfg(test)]

@@ -348,7 +348,7 @@ impl FileId {
 
 /// A lock that only who may write the file can take: an open-file-description lock.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod write_lock {
+pub(super) mod write_lock {
     use std::fs::File;
     use std::io;
 
@@ -374,6 +374,13 @@ mod write_lock {
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Takes the lock that a mere reader can have.
+    #[cfg(test)]
+    pub(crate) fn take_as_reader(file: &File) -> io::Result<()> {
+        fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK)))?;
+        Ok(())
     }
 
     pub(super) fn is_held(file: &File) -> io::Result<bool> {

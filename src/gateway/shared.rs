@@ -334,7 +334,7 @@ impl Shared {
 
     fn sweep_dead(&self, home: &OpenHome<RealDisk>, now: Now) {
         let dead: Vec<(Slot, Request)> = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             if now.uptime < state.sweep_dead_at {
                 return;
             }
@@ -351,16 +351,14 @@ impl Shared {
                 is_due(entry, request).then(|| (slot.clone(), request.clone()))
             });
             let after_last = |(slot, _): &(Slot, Request)| Some(slot) > state.swept_to.as_ref();
-            dead.filter(after_last).take(SWEPT_AT_ONCE).collect()
-        };
-        {
-            // From where the last round ended, so that what cannot be removed is in nothing's way.
-            let mut state = self.state.lock();
+            let dead: Vec<_> = dead.filter(after_last).take(SWEPT_AT_ONCE).collect();
+            // The next round goes on from here, so that what cannot be removed is in nothing's way.
             state.swept_to = dead.last().map(|(slot, _)| slot.clone());
             let is_over = dead.len() < SWEPT_AT_ONCE;
-            state.sweep_dead_at =
-                if is_over { now.uptime.saturating_add(EXPIRED_KEPT) } else { now.uptime };
-        }
+            let pause = if is_over { EXPIRED_KEPT } else { Duration::ZERO };
+            state.sweep_dead_at = now.uptime.saturating_add(pause);
+            dead
+        };
         // A file among the named requests is never written twice, so dead once it is dead for good; but
         // for one that a person writes to, which is looked at once more.
         let as_it_was = |(slot, request): &(Slot, Request)| {

@@ -53,12 +53,27 @@ impl Drop for HomeLock {
     }
 }
 
-/// Why a lock could not be taken just now.
-enum Busy {
-    /// A gateway holds the lock file's.
-    Gateway { pid: Option<u32> },
-    /// Somebody holds the directory's, and nobody the lock file's.
-    Directory { pid: Option<u32> },
+/// Why the locks could not be taken.
+enum NotLocked {
+    /// A gateway holds the lock file's, or it changed just now. This may pass.
+    Busy { pid: Option<u32> },
+    /// Somebody holds the directory's, and nobody the lock file's. This may pass.
+    Held { pid: Option<u32> },
+    /// They cannot be.
+    Unusable(io::Error),
+}
+
+impl From<io::Error> for NotLocked {
+    fn from(source: io::Error) -> NotLocked {
+        NotLocked::Unusable(source)
+    }
+}
+
+/// Whether every other gateway is kept out.
+enum Alone {
+    Yes,
+    /// It is not, for this reason.
+    No(String),
 }
 
 fn unusable(path: &Path, source: io::Error) -> StartError {
@@ -87,14 +102,12 @@ impl<D: Disk> OpenHome<D> {
 
     /// Opens the lock file, where it can be trusted.
     fn open_lock(&self, access: Access) -> io::Result<D::File> {
-        let name = Name::Lock.as_os_str();
         // Looked at before it is opened, since opening a device can itself do something.
-        self.require_trusted_lock(&self.stat_named(Name::Lock)?)?;
+        let found = self.stat_named(Name::Lock)?;
+        self.require_trusted_lock(&found)?;
         let doing = if access == Access::Read { "reading" } else { "writing" };
-        let file = self
-            .disk
-            .open(&self.dir, name, access)
-            .map_err(|error| self.explained(error, &self.dir, name, doing))?;
+        let opened = self.disk.open(&self.dir, Name::Lock.as_os_str(), access);
+        let file = opened.map_err(|error| self.denied(error, &found, doing))?;
         // It may be another file by now.
         self.require_trusted_lock(&self.disk.stat_file(&file)?)?;
         Ok(file)
@@ -102,8 +115,7 @@ impl<D: Disk> OpenHome<D> {
 
     fn require_trusted_lock(&self, found: &Stat) -> io::Result<()> {
         if found.kind != Kind::File {
-            let noun = found.kind.noun();
-            return Err(io::Error::other(format!("{noun} is there, not a lock file; remove it")));
+            return Err(found.kind.is_not("a lock file"));
         }
         let home = self.stat()?;
         if ownership::is_strangers(self.disk.user(), &home, None, found) {
@@ -127,118 +139,116 @@ impl OpenHome<RealDisk> {
             let source = io::Error::new(io::ErrorKind::PermissionDenied, reason);
             return Err(unusable(self.names().path(), source));
         }
+        let path = || self.names().path().to_owned();
         let mut attempt = 0;
         loop {
-            match self.try_lock(incarnation, &home)? {
+            match self.try_lock(incarnation, &home) {
                 Ok(lock) => return Ok(lock),
-                Err(busy) if attempt == LOCK_ATTEMPTS => {
-                    let home = self.names().path().to_owned();
-                    return Err(match busy {
-                        Busy::Gateway { pid } => StartError::HomeInUse { home, pid },
-                        Busy::Directory { pid } => StartError::HomeHeld { home, pid },
-                    });
+                Err(NotLocked::Unusable(source)) => {
+                    return Err(unusable(&self.names().lock_path(), source));
                 }
-                Err(_) => std::thread::sleep(LOCK_PAUSE),
+                Err(_) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+                Err(NotLocked::Busy { pid }) => {
+                    return Err(StartError::HomeInUse { home: path(), pid });
+                }
+                Err(NotLocked::Held { pid }) => {
+                    return Err(StartError::HomeHeld { home: path(), pid });
+                }
             }
             attempt += 1;
         }
     }
 
-    /// One attempt. An error of the inner kind may pass.
-    fn try_lock(
-        &self,
-        incarnation: &str,
-        home: &Stat,
-    ) -> Result<Result<HomeLock, Busy>, StartError> {
-        let path = self.names().lock_path();
-        let unusable = |source| unusable(&path, source);
+    /// One attempt.
+    fn try_lock(&self, incarnation: &str, home: &Stat) -> Result<HomeLock, NotLocked> {
         // The directory's first: who has it is alone here, and may replace the lock file.
-        let dir = self.disk.open_dir(&self.dir, ".".as_ref()).map_err(unusable)?;
-        let alone = match self.lock_dir(&dir, home).map_err(unusable)? {
-            Ok(alone) => alone,
-            Err(busy) => return Ok(Err(busy)),
-        };
-        let (file, made) = self.open_or_make_lock().map_err(unusable)?;
-        if self.disk.is_locked(&file).map_err(unusable)? {
-            let pid = self.read_owner(&file).and_then(|owner| owner.read("pid"));
-            return Ok(Err(Busy::Gateway { pid }));
+        let dir = self.disk.open_dir(&self.dir, ".".as_ref())?;
+        let alone = self.lock_dir(&dir, home)?;
+        let is_alone = matches!(alone, Alone::Yes);
+        let (file, made) = self.open_or_make_lock()?;
+        if self.disk.is_locked(&file)? {
+            return Err(self.busy_with(&file));
         }
         let again = || {
-            // It keeps that file, and gets no other.
-            self.disk.unlink(&self.dir, Name::Lock.as_os_str()).map_err(unusable)?;
-            Ok(Err(Busy::Gateway { pid: None }))
-        };
-        let links = self.disk.stat_file(&file).map_err(unusable)?.links;
-        match (links > 1, alone) {
-            (false, _) => {}
-            // What is written into it would be written into a file elsewhere.
-            (true, true) => return again(),
-            (true, false) => {
-                let reason = format!("the lock file has {links} names (hard links); remove it");
-                return Err(unusable(io::Error::other(reason)));
+            // Whoever holds that file keeps it, and gets no other.
+            match self.disk.unlink(&self.dir, Name::Lock.as_os_str()) {
+                Ok(()) => NotLocked::Busy { pid: None },
+                Err(error) => error.into(),
             }
-        }
-        let sign = || {
-            self.settle_lock(&file, home, made);
-            let owner =
-                serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
-            self.disk
-                .truncate(&file)
-                .and_then(|()| self.disk.write(&file, owner.to_string().as_bytes()))
-                .map_err(unusable)
         };
+        let found = self.disk.stat_file(&file)?;
+        if found.links > 1 {
+            // What is written into it would be written into a file elsewhere.
+            let links = found.links;
+            let reason = format!("the lock file has {links} names (hard links); remove it");
+            return Err(if is_alone { again() } else { io::Error::other(reason).into() });
+        }
         // Signed before it is locked: else a reader could find the lock held, and in the file the name of a
         // predecessor that was killed, whose status would then be believed.
-        if alone {
-            sign()?;
+        if is_alone {
+            self.sign_lock(&file, incarnation, home, made)?;
         }
-        if !self.disk.lock(&file).map_err(unusable)? {
+        if !self.disk.lock(&file)? {
             // A mere reader has locked it, which no gateway does.
-            return if alone { again() } else { Ok(Err(Busy::Gateway { pid: None })) };
+            return Err(if is_alone { again() } else { NotLocked::Busy { pid: None } });
         }
-        if !alone {
-            sign()?;
+        if !is_alone {
+            self.sign_lock(&file, incarnation, home, made)?;
         }
-        let id = self.disk.stat_file(&file).map_err(unusable)?.id;
-        match self.stat_named(Name::Lock) {
-            Ok(found) if found.id == id => Ok(Ok(HomeLock { file, _dir: dir, home: home.id, id })),
+        if !self.stat_named(Name::Lock).is_ok_and(|named| named.id == found.id) {
             // It was removed or replaced meanwhile: what is locked is not what others will ask.
-            _ => Ok(Err(Busy::Gateway { pid: None })),
+            return Err(NotLocked::Busy { pid: None });
+        }
+        if let Alone::No(reason) = alone {
+            tracing::warn!(home = %self.names().path().display(),
+                "a second gateway is not kept out where the lock file is removed: {reason}");
+        }
+        Ok(HomeLock { file, _dir: dir, home: home.id, id: found.id })
+    }
+
+    /// Takes the directory's lock.
+    fn lock_dir(&self, dir: &<RealDisk as Disk>::Dir, home: &Stat) -> Result<Alone, NotLocked> {
+        match self.disk.lock_dir(dir) {
+            Ok(true) => return Ok(Alone::Yes),
+            Ok(false) => {}
+            Err(error) => {
+                return Ok(Alone::No(format!("this file system cannot lock a directory: {error}")));
+            }
+        }
+        if let Ok(file) = self.open_lock(Access::Read)
+            && self.disk.is_locked(&file)?
+        {
+            return Err(self.busy_with(&file));
+        }
+        match self.disk.dir_locked_by(dir) {
+            Some(LockHolder { pid, uid: Some(uid) })
+                if ownership::cannot_write(uid, self.disk.user(), home) =>
+            {
+                Ok(Alone::No(format!(
+                    "process {pid} of user {uid} holds the directory's lock; it may only read the home, so it is no gateway, and is passed over"
+                )))
+            }
+            holder => Err(NotLocked::Held { pid: holder.map(|it| it.pid) }),
         }
     }
 
-    /// Takes the directory's lock. Says whether that keeps every other gateway out.
-    fn lock_dir(
+    /// A gateway holds the lock on this file.
+    fn busy_with(&self, file: &<RealDisk as Disk>::File) -> NotLocked {
+        NotLocked::Busy { pid: self.read_owner(file).and_then(|owner| owner.read("pid")) }
+    }
+
+    /// Writes who holds the lock into its file.
+    fn sign_lock(
         &self,
-        dir: &<RealDisk as Disk>::Dir,
+        file: &<RealDisk as Disk>::File,
+        incarnation: &str,
         home: &Stat,
-    ) -> io::Result<Result<bool, Busy>> {
-        let path = self.names().path().display();
-        match self.disk.lock_dir(dir) {
-            Ok(true) => return Ok(Ok(true)),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(home = %path, %error,
-                    "this file system cannot lock a directory: a second gateway is not kept out where the lock file is removed");
-                return Ok(Ok(false));
-            }
-        }
-        let holder = match self.open_lock(Access::Read) {
-            Ok(file) if self.disk.is_locked(&file)? => {
-                let pid = self.read_owner(&file).and_then(|owner| owner.read("pid"));
-                return Ok(Err(Busy::Gateway { pid }));
-            }
-            _ => self.disk.dir_locked_by(dir),
-        };
-        let Some(LockHolder { pid, uid: Some(uid) }) = holder else {
-            return Ok(Err(Busy::Directory { pid: holder.map(|it| it.pid) }));
-        };
-        if !ownership::cannot_write(uid, self.disk.user(), home) {
-            return Ok(Err(Busy::Directory { pid: Some(pid) }));
-        }
-        tracing::warn!(home = %path, pid, uid,
-            "a process that may only read the home holds its directory's lock; it is no gateway, and is passed over");
-        Ok(Ok(false))
+        made: bool,
+    ) -> io::Result<()> {
+        self.settle_lock(file, home, made);
+        let owner = serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
+        self.disk.truncate(file)?;
+        self.disk.write(file, owner.to_string().as_bytes())
     }
 
     /// Gives the lock file to whom it is to belong. One that was there before keeps its owner, and where
@@ -301,20 +311,11 @@ mod tests {
     fn a_lock_is_signed_before_it_is_taken() {
         use std::io::Read;
 
-        use nix::libc;
-
         let dir = tempfile::tempdir().expect("temp dir");
         let path = Home::at(dir.path()).lock_path();
         std::fs::write(&path, r#"{"incarnation":"killed"}"#).expect("writes");
         let mut reader = std::fs::File::open(&path).expect("opens");
-        let whole = libc::flock {
-            l_type: libc::F_RDLCK.try_into().expect("fits"),
-            l_whence: libc::SEEK_SET.try_into().expect("fits"),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).expect("read lock");
+        crate::disk::take_as_reader(&reader).expect("read lock");
         let held = open(&dir).lock("new").expect("it makes a file of its own");
         let mut signed = String::new();
         reader.read_to_string(&mut signed).expect("reads");

@@ -97,10 +97,7 @@ impl Drained {
             suppress_notification: request.terms().suppress_notification,
             request_id: request.request_id().map(str::to_owned),
             generation: None,
-            holder: match holder {
-                Holder::Shared => None,
-                Holder::Named(name) => Some(name.as_str().to_owned()),
-            },
+            holder: holder.name().map(str::to_owned),
             hold_internal: request.terms().hold_internal,
             lease_s: lease.as_secs_f64(),
             waited: Waited::default(),

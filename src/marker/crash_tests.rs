@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{FileId, LockHolder, Owner, User};
+use crate::disk::{LockHolder, Owner, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
 use crate::request::DrainRequest;
@@ -220,17 +220,7 @@ impl Disk for Record {
 
 /// What the one user of this disk has made, once and for all.
 fn of_this_user(kind: Kind) -> Stat {
-    Stat {
-        id: FileId { device: 0, inode: 0 },
-        kind,
-        mode: 0o700,
-        links: 1,
-        uid: 1,
-        gid: 1,
-        size: 0,
-        modified: (0, 0),
-        changed: (0, 0),
-    }
+    crate::disk::memory::stat(kind, 0, 0, 0)
 }
 
 /// What is on the disk, and what was done to it that is not there for certain yet.

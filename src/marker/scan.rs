@@ -2,6 +2,7 @@
 //! nothing, waits for nothing and reads nothing without bound; what the look means is decided in
 //! `reconcile`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -234,17 +235,20 @@ impl Observer {
         let (named, listing) = scan(home, &directory, known, &|_| true, &mut look)?;
         if listing == Listing::Whole {
             let is_there = |name: &OsString| {
-                let slot = Slot::File(name.clone());
-                named
-                    .binary_search_by(|(it, _)| it.cmp(&slot))
-                    .is_ok_and(|at| matches!(named[at].1, Sighting::Present(_)))
+                let found = named.binary_search_by(|(slot, _)| match slot {
+                    Slot::Shared => Ordering::Less,
+                    Slot::File(it) => it.cmp(name),
+                });
+                found.is_ok_and(|at| matches!(named[at].1, Sighting::Present(_)))
             };
             cache.retain(|name, _| is_there(name));
         }
         drop(cache);
         let counts = |it: &&(Slot, Sighting)| matches!(&it.1, Sighting::Present(it) if is_live(it));
         if named.iter().filter(counts).count() > REQUESTS_MAX {
-            return Ok(partly(named, format!("there are more than {REQUESTS_MAX} live requests")));
+            let reason = format!("there are more than {REQUESTS_MAX} live requests");
+            let (named, listing) = partly(named, reason);
+            return Ok((named, listing, None));
         }
         let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
         let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
@@ -339,8 +343,7 @@ fn scan<D: Disk>(
                             let reason = format!(
                                 "there are more than {READ_BYTES_MAX} bytes of requests; remove what is dead"
                             );
-                            let (named, listing, _) = partly(named, reason);
-                            return Ok((named, listing));
+                            return Ok(partly(named, reason));
                         }
                     }
                 }
@@ -348,22 +351,20 @@ fn scan<D: Disk>(
                     let reason = format!(
                         "there are more than {READ_MAX} requests, or {NAMES_MAX} files; remove what is dead"
                     );
-                    let (named, listing, _) = partly(named, reason);
-                    return Ok((named, listing));
+                    return Ok(partly(named, reason));
                 }
                 Next::Whole => return Ok((named, Listing::Whole)),
                 Next::Partial => break,
             }
         }
     }
-    let (named, listing, _) = partly(named, TOO_FAST.to_owned());
-    Ok((named, listing))
+    Ok(partly(named, TOO_FAST.to_owned()))
 }
 
 /// What was found gone may have been replaced by what was never listed: so nothing goes.
-fn partly(mut named: Vec<(Slot, Sighting)>, reason: String) -> Listed {
+fn partly(mut named: Vec<(Slot, Sighting)>, reason: String) -> (Vec<(Slot, Sighting)>, Listing) {
     named.retain(|(_, sighting)| *sighting != Sighting::Absent);
-    (named, Listing::Partial(reason), None)
+    (named, Listing::Partial(reason))
 }
 
 type Listed = (Vec<(Slot, Sighting)>, Listing, Option<Stamp>);

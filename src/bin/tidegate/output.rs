@@ -23,7 +23,7 @@ pub struct Output {
 impl Output {
     /// Prints the answer: one line of JSON, or the text, of which every part is printable.
     pub fn answer(self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
-        print(&self.text(reply, text)?)
+        self.answer_while(reply, text, &|| true)
     }
 
     /// As [`answer`](Output::answer), while `go_on` says so.
@@ -65,7 +65,7 @@ impl Output {
 
 /// Prints this, whole, for as long as it takes.
 pub fn print(text: &str) -> Result<(), Failure> {
-    Ok(write(&io::stdout(), text, &|| true)?)
+    print_while(text, &|| true)
 }
 
 /// Prints this while `go_on` says so. A pipe that is full and that nobody reads would hold the program up for

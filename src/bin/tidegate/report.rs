@@ -10,7 +10,7 @@ use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::reconcile::Verdict;
-use tidegate::status::{HolderReading, Reading};
+use tidegate::status::{HolderStatus, Reading};
 use tidegate::text::printable;
 
 use crate::Failure;
@@ -172,7 +172,7 @@ fn quiesced(reading: &Reading, now: Now) -> String {
     }
 }
 
-fn holder(it: &HolderReading, since: f64) -> String {
+fn holder(it: &HolderStatus, since: f64) -> String {
     let name = it.holder.as_deref().unwrap_or("the shared marker");
     let mut text = printable(name).into_owned();
     if let Some(by) = &it.principal {
