@@ -3,6 +3,9 @@
 
 #![cfg(feature = "cli")]
 
+#[path = "support/write_lock.rs"]
+mod write_lock;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -11,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::libc;
 use tidegate::Gateway;
 use tidegate::home::Home;
 use tidegate::request::{DrainRequest, Holder};
@@ -382,15 +384,8 @@ fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     drop(start().expect("starts all the same"));
 
     // A read lock of the very kind that the gateway holds.
-    let whole = libc::flock {
-        l_type: libc::F_RDLCK.try_into().expect("fits"),
-        l_whence: libc::SEEK_SET.try_into().expect("fits"),
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
     let reader = File::open(home.lock_path()).expect("opens");
-    while nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).is_err() {
+    while !write_lock::take(&reader, nix::libc::F_RDLCK) {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "nobody holds it");
         std::thread::yield_now();
     }

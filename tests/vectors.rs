@@ -1,6 +1,9 @@
 //! The recorded behaviour of the original implementation (`tests/vectors/`), matched: what it writes,
 //! how it reads, and where this library differs on purpose.
 
+#[path = "support/write_lock.rs"]
+mod write_lock;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -103,25 +106,12 @@ fn the_original_s_status_files_are_understood() {
 
         // Somebody holds the lock: what the original's readers derive is what ours do.
         let lock = fs::File::create(home.lock_path()).expect("creates");
-        lock_to_write(&lock);
+        assert!(write_lock::take(&lock, nix::libc::F_WRLCK), "nobody has it");
         let reading = home.status().expect("reads");
         let running = recorded["gateway_state"] == "running";
         assert_eq!(reading.is_drainable(), running, "{name}");
         assert_eq!(reading.is_busy(), running && recorded["active_agents"] != 0, "{name}");
     }
-}
-
-/// As a gateway holds it.
-fn lock_to_write(file: &fs::File) {
-    use nix::libc;
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK.try_into().expect("fits"),
-        l_whence: libc::SEEK_SET.try_into().expect("fits"),
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_SETLK(&whole)).expect("nobody has it");
 }
 
 #[test]
