@@ -191,6 +191,8 @@ pub trait Disk {
         owner: Owner,
         mode: u32,
     ) -> io::Result<io::Result<()>>;
+    /// Removes a directory that is empty.
+    fn remove_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
     /// Begins to list a directory.
     fn list(&self, dir: &Self::Dir) -> io::Result<Self::Listing>;
     /// The next names of a listing, in no order; none once it is over.

@@ -209,6 +209,10 @@ impl Disk for MemoryDisk {
         unused()
     }
 
+    fn remove_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+        unused()
+    }
+
     fn list(&self, _: &Dir) -> io::Result<Vec<OsString>> {
         self.called("list");
         Ok(self.requests.borrow().keys().cloned().collect())

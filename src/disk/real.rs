@@ -156,8 +156,12 @@ impl Disk for RealDisk {
         rustix::fs::mkdirat(&at.fd, &*draft, Mode::RWXU)?;
         self.finish_dir(at, OsStr::new(&draft), name, owner, mode).inspect_err(|_| {
             // One that is not empty is not ours, and stays.
-            let _ = rustix::fs::unlinkat(&at.fd, &*draft, AtFlags::REMOVEDIR);
+            let _ = self.remove_dir(at, OsStr::new(&draft));
         })
+    }
+
+    fn remove_dir(&self, at: &Dir, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&at.fd, name, AtFlags::REMOVEDIR)?)
     }
 
     fn list(&self, dir: &Dir) -> io::Result<Listing> {

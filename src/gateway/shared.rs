@@ -322,7 +322,7 @@ impl Shared {
             }
             state.sweep_at = now.uptime.saturating_add(SWEEP_EVERY);
         }
-        let ours = [Name::Marker, Name::Status].map(Name::in_drafts);
+        let ours = [Name::Marker, Name::Requests, Name::Status].map(Name::in_drafts);
         let mut swept = marker::sweep_drafts(home, home.dir(), &ours);
         if let Ok(requests) = home.open_requests() {
             swept += marker::sweep_drafts(home, &requests, &[]);

@@ -171,6 +171,10 @@ impl Disk for Record {
         Ok(Ok(()))
     }
 
+    fn remove_dir(&self, _: &PathBuf, _: &OsStr) -> io::Result<()> {
+        unreachable!("a writer of requests removes no directory")
+    }
+
     fn list(&self, dir: &PathBuf) -> io::Result<Vec<OsString>> {
         let names = self.names.borrow();
         let here = names.iter().filter(|path| path.parent() == Some(dir));

@@ -37,9 +37,13 @@ pub(crate) fn sweep_drafts<D: Disk>(
             let Ok(found) = disk.stat(directory, name) else { continue };
             let age = u64::try_from(now.saturating_sub(found.modified.0));
             let is_left_over = age.is_ok_and(|age| age >= LEFT_OVER_AFTER.as_secs());
-            if found.kind == Kind::File && is_left_over && disk.unlink(directory, name).is_ok() {
-                swept += 1;
-            }
+            let removed = match found.kind {
+                Kind::File if is_left_over => disk.unlink(directory, name),
+                // The requests' directory has a draft, too. One that is not empty is not ours, and stays.
+                Kind::Directory if is_left_over => disk.remove_dir(directory, name),
+                _ => continue,
+            };
+            swept += usize::from(removed.is_ok());
         }
     }
     swept
@@ -71,9 +75,17 @@ mod tests {
     fn only_what_is_ours_and_old_goes() {
         let home = tempfile::tempdir().expect("temp dir");
         let old = SystemTime::now() - 2 * LEFT_OVER_AFTER;
-        let lay = |name: &str, when: SystemTime| {
-            let file = File::create(home.path().join(name)).expect("creates");
+        let date = |name: &str, when: SystemTime| {
+            let file = File::open(home.path().join(name)).expect("opens");
             file.set_modified(when).expect("dates");
+        };
+        let lay = |name: &str, when: SystemTime| {
+            File::create(home.path().join(name)).expect("creates");
+            date(name, when);
+        };
+        let make = |name: &str, when: SystemTime| {
+            fs::create_dir(home.path().join(name)).expect("mkdir");
+            date(name, when);
         };
         lay(".drain_request.json.abc123.tmp", old);
         lay(".gateway_state.json.abc123.tmp", SystemTime::now());
@@ -81,12 +93,18 @@ mod tests {
         lay(".drain_request.json.abc.tmp", old);
         lay(".drain_request.json.tmp", old);
         lay("drain_request.json.abc123.tmp", old);
-        fs::create_dir(home.path().join(".drain_request.json.abc124.tmp")).expect("mkdir");
+        make(".drain_requests.abc123.tmp", old);
+        make(".drain_requests.abc124.tmp", SystemTime::now());
+        make(".drain_requests.abc125.tmp", old);
+        lay(".drain_requests.abc125.tmp/theirs", old);
+        date(".drain_requests.abc125.tmp", old);
+        make(".notes.abc123.tmp", old);
 
-        let finals = ["drain_request.json", "gateway_state.json"];
+        let finals = ["drain_request.json", "drain_requests", "gateway_state.json"];
         let opened = crate::home::Home::at(home.path()).open().expect("opens");
-        assert_eq!(sweep_drafts(&opened, opened.dir(), &finals), 1);
+        assert_eq!(sweep_drafts(&opened, opened.dir(), &finals), 2);
         assert!(!home.path().join(".drain_request.json.abc123.tmp").exists());
-        assert_eq!(fs::read_dir(home.path()).expect("lists").count(), 6);
+        assert!(!home.path().join(".drain_requests.abc123.tmp").exists());
+        assert_eq!(fs::read_dir(home.path()).expect("lists").count(), 8);
     }
 }

@@ -408,6 +408,10 @@ impl Disk for Replay<'_> {
         }
     }
 
+    fn remove_dir(&self, _: &Dir, _: &OsStr) -> io::Result<()> {
+        unreachable!("a writer of requests removes no directory")
+    }
+
     fn list(&self, _: &Dir) -> io::Result<Option<Answer>> {
         if let Some(listed) = self.listed.take() {
             return Ok(Some(listed));
