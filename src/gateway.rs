@@ -25,6 +25,8 @@ mod on_tokio;
 mod place;
 mod publish;
 mod shared;
+#[cfg(feature = "systemd")]
+mod view;
 mod witness;
 mod work;
 
@@ -35,6 +37,8 @@ use crate::gate::word::{Arrival, InFlight};
 use crate::gate::{Origin, Refused, Turn, Wait};
 use crate::machine::{Event, Phase, ShutdownCause};
 use crate::request::{DrainRequest, Holder};
+#[cfg(feature = "http")]
+use crate::status::Condition;
 use crate::status::{Status, is_ready};
 use crate::sync::Arc;
 use crate::watcher::Rounds;
@@ -42,6 +46,8 @@ use shared::Shared;
 
 pub use builder::Builder;
 pub use changes::{Change, Changes};
+#[cfg(feature = "systemd")]
+pub(crate) use view::{Glance, View};
 pub use witness::{Ended, Ending, Idle, NotQuiesced, Quiesced, Receipt};
 pub use work::LabelledTurn;
 
@@ -270,6 +276,12 @@ impl Gateway {
         self.handle.shared.observe_holder(holder)
     }
 
+    /// Whether this gateway admitted the turn.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_admitted(&self, turn: &Turn) -> bool {
+        turn.is_of(&self.handle.shared.gate)
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
         self.handle.shared.signed_by(principal, holder)
@@ -280,6 +292,31 @@ impl Gateway {
         self.handle.shared.place.look_at(holder, id)
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn downgrade(&self) -> WeakGateway {
+        WeakGateway { handle: Arc::downgrade(&self.handle) }
+    }
+
+    /// What a status would say, as a mark for [`news_since`](Gateway::news_since).
+    #[cfg(feature = "http")]
+    pub(crate) fn seen(&self) -> Seen {
+        Seen(self.handle.shared.seen())
+    }
+
+    /// Waits until a status would say something else.
+    #[cfg(feature = "http")]
+    pub(crate) fn news_since(&self, seen: Seen) -> Wait<()> {
+        let gateway = self.clone();
+        self.wait_until(move || (gateway.seen() != seen).then_some(()))
+    }
+
+    /// What is left of a shutdown's grace, also once the gateway has stopped; `None` where no shutdown was
+    /// asked for.
+    #[cfg(feature = "http")]
+    pub(crate) fn grace_left(&self) -> Option<Duration> {
+        self.handle.shared.grace_left()
+    }
+
     /// By this gateway's clock, and in its epoch.
     #[cfg(feature = "http")]
     pub(crate) fn epoch_and_now(&self) -> (crate::epoch::Epoch, crate::epoch::Now) {
@@ -287,11 +324,39 @@ impl Gateway {
         (rules.epoch.clone(), rules.clock.now())
     }
 
+    /// A view of this gateway that does not keep it alive.
+    #[cfg(feature = "systemd")]
+    pub(crate) fn view(&self) -> View {
+        let Handle { shared, keeper, watcher } = &*self.handle;
+        let threads = std::iter::once(keeper).chain(watcher);
+        View::of(Arc::clone(shared), threads.map(Rounds::pulse).collect())
+    }
+
     pub(crate) fn wait_until<T>(
         &self,
         look: impl FnMut() -> Option<T> + Send + 'static,
     ) -> Wait<T> {
         Wait::new(Arc::clone(&self.handle.shared.waiters), look)
+    }
+}
+
+/// How things were at some time.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen((Condition, u64));
+
+/// A gateway that this does not keep alive.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Debug)]
+pub(crate) struct WeakGateway {
+    handle: std::sync::Weak<Handle>,
+}
+
+#[cfg(feature = "tokio")]
+impl WeakGateway {
+    /// The gateway, where somebody else still has it.
+    pub(crate) fn upgrade(&self) -> Option<Gateway> {
+        self.handle.upgrade().map(|handle| Gateway { handle })
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::sync::{Arc, Bell, Mutex, Parker};
+use crate::sync::{Arc, AtomicU64, Bell, Mutex, Ordering, Parker};
 
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +29,42 @@ pub(crate) enum Next {
 /// take a processor.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
+/// How many rounds a thread has begun and ended: odd while it makes one. A round that does not end shows
+/// as an odd count that stays the same. The thread writes it, and reads no clock for it.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(AtomicU64);
+
+impl Pulse {
+    /// A round begins or ends.
+    fn beat(&self) {
+        // Relaxed: it is compared with earlier values of itself, and publishes nothing.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[cfg(feature = "systemd")]
+    pub(crate) fn count(&self) -> u64 {
+        // Relaxed: see `beat`.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A thread that makes rounds until it is done.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     bell: Arc<Bell>,
+    pulse: Arc<Pulse>,
     thread: Option<JoinHandle<()>>,
     /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
     /// and it makes the handle `Sync`.
     ended: Mutex<mpsc::Receiver<()>>,
-    hand_over: Option<mpsc::Sender<(Arc<Bell>, Round)>>,
+    hand_over: Option<mpsc::Sender<Round>>,
 }
 
 /// What a round does, and what is told of one that panicked.
 struct Round {
+    bell: Arc<Bell>,
+    pulse: Arc<Pulse>,
     make: Box<dyn FnMut() -> Next + Send>,
     tell: Box<dyn Fn() + Send>,
 }
@@ -50,17 +73,18 @@ impl Rounds {
     /// Starts the thread, which does nothing until [`begin`](Rounds::begin): the bell must exist
     /// before what it is built into does.
     pub(crate) fn prepare(name: &str) -> io::Result<Rounds> {
-        let (hand_over, handed_over) = mpsc::channel::<(Arc<Bell>, Round)>();
+        let (hand_over, handed_over) = mpsc::channel::<Round>();
         let (ending, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _ending: mpsc::Sender<()> = ending;
-            if let Ok((bell, round)) = handed_over.recv() {
-                make_rounds(&bell, round);
+            if let Ok(round) = handed_over.recv() {
+                make_rounds(round);
             }
         })?;
         let bell = Arc::new(Bell::for_listener(Parker::of(thread.thread().clone())));
         Ok(Rounds {
             bell,
+            pulse: Arc::default(),
             thread: Some(thread),
             ended: Mutex::new(ended),
             hand_over: Some(hand_over),
@@ -72,6 +96,12 @@ impl Rounds {
         Arc::clone(&self.bell)
     }
 
+    /// The count of its rounds.
+    #[cfg(feature = "systemd")]
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
     /// Makes the first round at once, and calls `tell` after one that panicked.
     pub(crate) fn begin(
         &mut self,
@@ -79,9 +109,10 @@ impl Rounds {
         tell: impl Fn() + Send + 'static,
     ) {
         if let Some(hand_over) = self.hand_over.take() {
-            let round = Round { make: Box::new(round), tell: Box::new(tell) };
+            let (bell, pulse) = (self.bell(), Arc::clone(&self.pulse));
+            let round = Round { bell, pulse, make: Box::new(round), tell: Box::new(tell) };
             // The thread cannot have ended: it waits for this.
-            let _ = hand_over.send((self.bell(), round));
+            let _ = hand_over.send(round);
         }
     }
 
@@ -102,8 +133,9 @@ impl Rounds {
     }
 }
 
-fn make_rounds(bell: &Bell, mut round: Round) {
+fn make_rounds(mut round: Round) {
     loop {
+        round.pulse.beat();
         // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
         let next = catch_unwind(AssertUnwindSafe(&mut round.make)).unwrap_or_else(|_| {
             // Contained too: what panicked may well have been the logger.
@@ -113,9 +145,10 @@ fn make_rounds(bell: &Bell, mut round: Round) {
             let _ = catch_unwind(AssertUnwindSafe(|| (round.tell)()));
             Next::Within(AFTER_A_PANIC)
         });
+        round.pulse.beat();
         match next {
-            Next::Within(patience) => bell.wait(Some(patience)),
-            Next::AtTheBell => bell.wait(None),
+            Next::Within(patience) => round.bell.wait(Some(patience)),
+            Next::AtTheBell => round.bell.wait(None),
             Next::Done => return,
         }
     }

@@ -184,6 +184,82 @@ fn stops() {
     assert_eq!(ending.wait_timeout(PATIENCE), Some(Ended::TimedOut { in_flight: 1 }));
 }
 
+/// TG-S8: a status is one reading: it lists no work that it does not count.
+#[test]
+fn a_status_lists_no_more_than_it_counts() {
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(gateway.admit_labelled(Origin::User, "chat").expect("open"));
+                }
+            });
+        }
+        for _ in 0..20_000 {
+            let status = gateway.status();
+            let (listed, counted) = (status.active_work.len(), status.active_agents);
+            if listed as u64 > counted {
+                over.store(true, Ordering::Relaxed);
+                panic!("{listed} listed, {counted} counted");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(gateway.in_flight().total(), 0);
+}
+
+/// TG-S8: a turn that ends after a shutdown has stopped waiting for it is counted no longer, unless another
+/// gateway has come to the home since.
+#[test]
+fn the_last_status_counts_no_turn_that_has_ended_since() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let start = || Gateway::builder(dir.path()).manual().start().expect("starts");
+    let counted = || {
+        let reading = home.status().expect("reads");
+        (reading.is_alive(), reading.body().read::<u64>("active_agents"))
+    };
+    let gateway = start();
+    let turns = [(); 2].map(|()| gateway.admit_labelled(Origin::User, "chat").expect("open"));
+    drop(gateway.shut_down(ShutdownCause::Operator, Duration::ZERO));
+    gateway.reconcile_now();
+    assert_eq!(counted(), (false, Some(2)));
+    let [first, second] = turns;
+    drop(first);
+    gateway.reconcile_now();
+    assert_eq!(counted(), (false, Some(1)));
+
+    let next = start();
+    let incarnation = || home.status().expect("reads").body().read::<String>("incarnation");
+    let its = incarnation();
+    drop(second);
+    gateway.reconcile_now();
+    assert_eq!(
+        (incarnation(), counted()),
+        (its, (true, Some(0))),
+        "it is another gateway's by now"
+    );
+    drop(next);
+}
+
+/// The same by the watcher, and by the last drop.
+#[test]
+fn nobody_need_ask_for_the_last_status_to_be_corrected() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).start().expect("starts");
+    let turn = gateway.admit(Origin::User).expect("open");
+    let ended = gateway.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
+    assert_eq!(ended, Ended::TimedOut { in_flight: 1 });
+    drop(turn);
+    drop(gateway);
+    let reading = home.status().expect("reads");
+    assert_eq!(reading.body().read::<u64>("active_agents"), Some(0));
+    assert_eq!(reading.body().read::<String>("gateway_state").as_deref(), Some("stopped"));
+}
+
 #[test]
 fn the_last_drop_stops_the_gateway_and_gives_the_home_back() {
     let dir = dir();

@@ -61,6 +61,12 @@ impl Turn {
         Turn::admit(&self.gate, Arrival::ChildOf(self.origin))
     }
 
+    /// Whether this gate admitted it.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_of(&self, gate: &Arc<Gate>) -> bool {
+        Arc::ptr_eq(&self.gate, gate)
+    }
+
     /// Who it is for.
     #[must_use]
     pub fn origin(&self) -> Origin {

@@ -33,7 +33,7 @@ impl WaitList {
         WaitList { waiting: Mutex::new(Waiting::default()) }
     }
 
-    fn register(&self, place: &mut Option<u64>, waker: &Waker) {
+    pub(crate) fn register(&self, place: &mut Option<u64>, waker: &Waker) {
         // Cloned before the lock, and the old one dropped after it: both may run a stranger's code.
         let waker = waker.clone();
         let mut waiting = self.waiting.lock();
@@ -46,7 +46,7 @@ impl WaitList {
         drop(old);
     }
 
-    fn leave(&self, place: u64) {
+    pub(crate) fn leave(&self, place: u64) {
         // The waker is dropped after the lock: dropping it may run a stranger's code.
         let waker = self.waiting.lock().wakers.remove(&place);
         drop(waker);

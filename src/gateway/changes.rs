@@ -1,5 +1,5 @@
-//! Telling authors about changes of phase, so that they can tell their users. A short memory: who
-//! listens too late for too long misses the oldest, and can tell by the generation.
+//! The changes of phase, for authors who tell their users. A short memory: a listener that fetches too late
+//! misses the oldest, and is given their number.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub struct Change {
     pub suppress_notification: bool,
     /// When: the time since boot.
     pub at: Duration,
+    /// How many changes before this one were missed: the gateway keeps the latest 256 for a listener that has
+    /// not fetched them yet.
+    pub missed: u64,
 }
 
 impl Change {
@@ -50,6 +53,7 @@ impl Change {
             holders,
             suppress_notification: of_the_drain.terms().suppress_notification,
             at,
+            missed: 0,
         }
     }
 }
@@ -83,9 +87,10 @@ impl ChangeLog {
 
     /// The first change from number `at` on that is still kept, and the number after it.
     fn read(&self, at: u64) -> Option<(Change, u64)> {
+        let missed = self.first.saturating_sub(at);
         let at = at.max(self.first);
         let index = usize::try_from(at - self.first).ok()?;
-        self.kept.get(index).map(|change| (change.clone(), at + 1))
+        self.kept.get(index).map(|change| (Change { missed, ..change.clone() }, at + 1))
     }
 }
 
@@ -140,5 +145,31 @@ impl Changes {
                 next => Some(next),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Gateway;
+    use crate::request::{DrainRequest, Holder};
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_given_the_number_of_changes_that_it_missed() {
+        const DRAINS: usize = 200;
+        let gateway = Gateway::in_memory().start().expect("starts");
+        let mut changes = gateway.changes();
+        for _ in 0..DRAINS {
+            gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+            gateway.cancel_drain(&Holder::Shared).expect("in memory");
+        }
+        let first = changes.recv().expect("the gateway lives");
+        assert_eq!(first.missed, (2 * DRAINS - KEPT) as u64);
+        for _ in 1..KEPT {
+            assert_eq!(changes.recv().expect("it is kept").missed, 0);
+        }
+        gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+        assert_eq!(changes.recv().expect("the next").missed, 0);
     }
 }

@@ -12,6 +12,7 @@ use crate::status::{Complaint, Condition, Degraded, condition};
 use super::changes::Change;
 use super::place::Place;
 use super::shared::Shared;
+use super::work::Listed;
 
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -88,22 +89,26 @@ impl Shared {
     fn publish_status(&self) -> News {
         let mut publisher = self.publisher.lock();
         if publisher.finished {
-            // The home may be another gateway's by now (U18).
+            self.correct_last_status(&mut publisher);
             return News::default();
         }
-        let (meant, status, changes, complaints) = {
+        let (meant, status, changes, complaints, listed) = {
             let state = self.state.lock();
+            let labels = self.registry.lock().revision;
+            let meant = |word| (condition(state.lifecycle.machine(), word), state.revision, labels);
+            if publisher.on_disk == Some(meant(self.gate.word())) {
+                return News::default();
+            }
+            // Listed before it is counted: whatever is in the list is in the count.
+            let listed = self.registry.lock().listed();
             // Read once: what is remembered as written must be what is written, or a count that comes
             // back to what it was would go unpublished.
             let word = self.gate.word();
-            let labels = self.registry.lock().revision;
-            let meant = (condition(state.lifecycle.machine(), word), state.revision, labels);
-            if publisher.on_disk == Some(meant) {
-                return News::default();
-            }
-            let status = self.snapshot(&state, word, state.sequence + 1);
-            (meant, status, state.changes.since(publisher.told_changes), state.complaints.clone())
+            let status = self.snapshot(&state, word, &listed, state.sequence + 1);
+            let changes = state.changes.since(publisher.told_changes);
+            (meant(word), status, changes, state.complaints.clone(), listed)
         };
+        drop(listed);
         let written = match &self.place {
             Place::Files { home, .. } => marker::replace(
                 home,
@@ -155,6 +160,45 @@ impl Shared {
         }
         (publisher.told_changes, publisher.told_complaints) = (changes.1, complaints);
         news
+    }
+}
+
+impl Shared {
+    /// Whether turns were in flight when the last status was written, and may have ended since.
+    pub(super) fn has_left_turns_behind(&self) -> bool {
+        let last = self.publisher.lock().on_disk;
+        last.is_some_and(|(condition, ..)| condition.in_flight.total() > 0)
+    }
+
+    /// After a shutdown that timed out the last status counts turns that end later. Counts them anew, where no
+    /// other gateway has come to the home since: its locks are free, and the status is still this one's.
+    // Property: TG-S8 status_is_faithful.
+    fn correct_last_status(&self, publisher: &mut Publisher) {
+        let Some((written, ..)) = publisher.on_disk else { return };
+        let Place::Files { home, .. } = &self.place else { return };
+        let (meant, status) = {
+            let state = self.state.lock();
+            let word = self.gate.word();
+            let meant = condition(state.lifecycle.machine(), word);
+            if meant == written {
+                return;
+            }
+            let labels = self.registry.lock().revision;
+            let status = self.snapshot(&state, word, &Listed::default(), state.sequence + 1);
+            ((meant, state.revision, labels), status)
+        };
+        let Some(_kept_out) = home.keep_gateways_out() else { return };
+        let Ok(found) = home.status() else { return };
+        if found.body().read::<String>("incarnation") != Some(self.identity.incarnation.clone()) {
+            // Another gateway has been here since: there is nothing left to correct.
+            publisher.on_disk = None;
+            return;
+        }
+        let (name, bytes) = (Name::Status.as_os_str(), status.to_json());
+        if marker::replace(home, home.dir(), name, bytes.as_bytes(), Durability::Volatile).is_ok() {
+            publisher.on_disk = Some(meant);
+            self.state.lock().sequence += 1;
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::changes::{Change, ChangeLog};
 use super::place::{Place, slot_of};
 use super::publish::Publisher;
 use super::witness::{Ended, Idle, NotQuiesced, Quiesced, Receipt};
-use super::work::Registry;
+use super::work::{Listed, Registry};
 
 /// How long somebody who waits for the end of a shutdown also waits for its last status.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
@@ -110,7 +110,7 @@ pub(super) struct Shared {
     pub(super) place: Place,
     /// Guards the labels of work in flight. Taken alone, or last.
     pub(super) registry: Mutex<Registry>,
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) rules: Rules,
     pub(super) threads: Threads,
 }
@@ -140,6 +140,8 @@ pub(super) struct State {
     pub(super) sequence: u64,
     /// The time since boot at which the shutdown no longer waits.
     deadline: Option<Duration>,
+    /// The same, also once the gateway has stopped: what goes on in the process beside it may take so long.
+    grace_until: Option<Duration>,
     ended: Option<Ended>,
     /// The last status is written, or will not be waited for.
     farewell: bool,
@@ -193,6 +195,7 @@ impl Shared {
             revision: 0,
             sequence: 0,
             deadline: None,
+            grace_until: None,
             ended: None,
             farewell: false,
             farewell_until: None,
@@ -255,11 +258,8 @@ impl Shared {
         }
         // Retired as it was *before* publishing: the last handle goes only after the last event, so
         // what was published since then is the last status.
-        if retired || self.publisher.lock().finished {
-            Next::Done
-        } else {
-            Next::Within(self.rules.interval)
-        }
+        let is_finished = self.publisher.lock().finished && !self.has_left_turns_behind();
+        if retired || is_finished { Next::Done } else { Next::Within(self.rules.interval) }
     }
 
     /// One round of the keeper: fire what is due, wake those who wait, have it published. It touches
@@ -303,9 +303,14 @@ impl Shared {
         let mut state = self.state.lock();
         state.ledger = state.ledger.accept(ticket)?;
         state.looks = state.looks.wrapping_add(1);
-        state.note(look, &self.rules, now);
+        let is_news = state.note(look, &self.rules, now);
         let event = state.roll.event();
         self.apply(&mut state, event);
+        drop(state);
+        if is_news {
+            // Also where no phase changes: somebody may wait for what is known of a request.
+            self.threads.keeper.ring();
+        }
         Ok(())
     }
 
@@ -460,14 +465,22 @@ impl Shared {
     pub(super) fn shut_down(&self, cause: ShutdownCause, grace: Duration) {
         let mut state = self.state.lock();
         self.apply(&mut state, Event::ShutdownAsked(cause));
+        let asked = self.rules.clock.now().uptime.saturating_add(grace);
+        state.grace_until = Some(state.grace_until.map_or(asked, |earlier| earlier.min(asked)));
         if state.lifecycle.phase() == Phase::ShuttingDown {
-            let asked = self.rules.clock.now().uptime.saturating_add(grace);
-            state.deadline = Some(state.deadline.map_or(asked, |earlier| earlier.min(asked)));
+            state.deadline = state.grace_until;
             // An empty gate, or a grace of zero, needs no waiting for.
             self.settle(&mut state);
             // The keeper must learn of the deadline, also where only that has changed.
             self.threads.keeper.ring();
         }
+    }
+
+    /// What is left of a shutdown's grace; `None` where no shutdown was asked for.
+    #[cfg(feature = "http")]
+    pub(super) fn grace_left(&self) -> Option<Duration> {
+        let until = self.state.lock().grace_until?;
+        Some(until.saturating_sub(self.rules.clock.now().uptime))
     }
 
     /// Something happened that no look told of.
@@ -530,12 +543,22 @@ impl Shared {
 
     pub(super) fn status(&self) -> Status {
         let state = self.state.lock();
-        let mut status = self.snapshot(&state, self.gate.word(), state.sequence);
+        // Listed before it is counted: whatever is in the list is in the count.
+        let listed = self.registry.lock().listed();
+        let mut status = self.snapshot(&state, self.gate.word(), &listed, state.sequence);
         status.degraded.extend(state.unwritten.clone());
+        drop(state);
+        drop(listed);
         status
     }
 
-    pub(super) fn snapshot(&self, state: &State, word: Word, sequence: u64) -> Status {
+    pub(super) fn snapshot(
+        &self,
+        state: &State,
+        word: Word,
+        listed: &Listed,
+        sequence: u64,
+    ) -> Status {
         let now = self.rules.clock.now();
         let inputs = Inputs {
             machine: state.lifecycle.machine(),
@@ -543,12 +566,36 @@ impl Shared {
             drain_wanted: state.roll.wanted().is_some(),
             holders: status::holders(&state.roll, &self.rules.epoch, now),
             held_until: self.rules.held_until(&state.roll, now),
-            active_work: self.registry.lock().active(now.uptime),
+            active_work: listed.active_work(now.uptime),
             degraded: status::degraded(&state.complaints, now),
             now,
             sequence,
         };
         Status::snapshot(&self.identity, inputs)
+    }
+
+    /// What a status would say, as a mark to compare with later.
+    #[cfg(feature = "http")]
+    pub(super) fn seen(&self) -> (status::Condition, u64) {
+        let state = self.state.lock();
+        (condition(state.lifecycle.machine(), self.gate.word()), state.revision)
+    }
+
+    /// What one look under the transition lock shows.
+    #[cfg(feature = "systemd")]
+    pub(super) fn glance(&self) -> super::view::Glance {
+        let state = self.state.lock();
+        let (machine, now) = (state.lifecycle.machine(), self.rules.clock.now());
+        super::view::Glance {
+            condition: condition(machine, self.gate.word()),
+            cause: machine.cause(),
+            holders: status::holders(&state.roll, &self.rules.epoch, now)
+                .into_iter()
+                .map(|it| it.holder)
+                .collect(),
+            grace_left: state.deadline.map(|deadline| deadline.saturating_sub(now.uptime)),
+            ended: state.ended,
+        }
     }
 
     pub(super) fn look_idle(&self) -> Option<Idle> {
@@ -597,17 +644,19 @@ impl State {
         his.map(|(slot, entry)| (slot.clone(), entry.request().cloned())).collect()
     }
 
-    /// Remembers what a look found.
-    fn note(&mut self, look: RawObservation, rules: &Rules, now: Now) {
+    /// Remembers what a look found. Says whether it was news.
+    fn note(&mut self, look: RawObservation, rules: &Rules, now: Now) -> bool {
         let (unreadable, listing) = (look.unreadable(), look.listing.clone());
         self.stamp = look.stamp;
         let is_live = rules.is_live(now);
         let news = self.roll.apply(look.into_sightings(), &listing, now.uptime, is_live);
         let complaints = rules.complaints(unreadable, &listing, &self.roll, now);
-        if news || complaints != self.complaints {
+        let is_news = news || complaints != self.complaints;
+        if is_news {
             self.complaints = complaints;
             self.revision += 1;
         }
+        is_news
     }
 
     pub(super) fn say_farewell(&mut self) {

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::gate::{Origin, Turn};
+use crate::gate::Turn;
 use crate::status::{ACTIVE_WORK_MAX, ActiveWork};
 use crate::sync::Arc;
 
@@ -12,31 +12,44 @@ use crate::sync::Arc;
 #[derive(Debug)]
 #[must_use = "a turn that is dropped at once is over at once"]
 pub struct LabelledTurn {
-    // Dropped before the turn: what is listed is in flight.
-    _label: Arc<Label>,
-    turn: Turn,
+    work: Arc<Work>,
 }
 
 impl Deref for LabelledTurn {
     type Target = Turn;
 
     fn deref(&self) -> &Turn {
-        &self.turn
+        &self.work.turn
     }
 }
 
+/// A turn with its label: where the one is listed, the other is in flight.
 #[derive(Debug)]
-struct Label {
-    text: String,
-    origin: Origin,
+struct Work {
+    label: String,
     /// The time since boot of its admission.
     since: Duration,
+    turn: Turn,
+}
+
+/// What was listed, kept in flight until it is counted.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    work: Vec<Arc<Work>>,
+}
+
+impl Listed {
+    pub(super) fn active_work(&self, now: Duration) -> Vec<ActiveWork> {
+        let age = |work: &Work| now.saturating_sub(work.since);
+        let active = |work: &Arc<Work>| ActiveWork::new(&work.label, work.turn.origin(), age(work));
+        self.work.iter().map(active).collect()
+    }
 }
 
 /// The labels of turns that may still be in flight.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    labels: Vec<std::sync::Weak<Label>>,
+    labels: Vec<std::sync::Weak<Work>>,
     /// Rises with each label, so that publishing nothing new costs a comparison of numbers.
     pub(super) revision: u64,
     /// From this many labels on, those of ended turns are forgotten first.
@@ -44,28 +57,23 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn label(&mut self, turn: Turn, text: String, since: Duration) -> LabelledTurn {
+    pub(super) fn label(&mut self, turn: Turn, label: String, since: Duration) -> LabelledTurn {
         if self.labels.len() >= self.forget_at {
             self.labels.retain(|label| label.strong_count() > 0);
             // Doubling, so that forgetting costs a constant per label however many there are.
             self.forget_at = (2 * self.labels.len()).max(16);
         }
-        let label = Arc::new(Label { text, origin: turn.origin(), since });
-        self.labels.push(Arc::downgrade(&label));
+        let work = Arc::new(Work { label, since, turn });
+        self.labels.push(Arc::downgrade(&work));
         self.revision += 1;
-        LabelledTurn { _label: label, turn }
+        LabelledTurn { work }
     }
 
-    /// The oldest first, and not the youngest where there are many.
-    pub(super) fn active(&self, now: Duration) -> Vec<ActiveWork> {
+    /// The oldest first, and not the youngest where there are many. Drop it under no lock: what has ended
+    /// meanwhile ends then.
+    pub(super) fn listed(&self) -> Listed {
         let living = self.labels.iter().filter_map(std::sync::Weak::upgrade);
-        living
-            .take(ACTIVE_WORK_MAX)
-            .map(|label| {
-                let age = now.saturating_sub(label.since);
-                ActiveWork::new(&label.text, label.origin, age)
-            })
-            .collect()
+        Listed { work: living.take(ACTIVE_WORK_MAX).collect() }
     }
 }
 

@@ -159,6 +159,16 @@ impl OpenHome<RealDisk> {
         }
     }
 
+    /// Keeps every gateway out of the home while the value lives, without saying that one is alive; `None`
+    /// where one is, or where that cannot be had.
+    pub(crate) fn keep_gateways_out(&self) -> Option<<RealDisk as Disk>::Dir> {
+        let dir = self.disk.open_dir(&self.dir, ".".as_ref()).ok()?;
+        let is_locked = self.disk.lock_dir(&dir).ok()?;
+        // The lock file is asked after the directory is locked: a gateway takes them in this order.
+        let lives = self.read_lock().ok()?.is_some();
+        (is_locked && !lives).then_some(dir)
+    }
+
     /// One attempt.
     fn try_lock(&self, incarnation: &str, home: &Stat) -> Result<HomeLock, NotLocked> {
         // The directory's first: who has it is alone here, and may replace the lock file.

@@ -1,0 +1,95 @@
+//! A gateway as a reporter sees it (feature `systemd`): what it shows at one instant, and when to look
+//! again. A view changes nothing, and it keeps no gateway alive.
+//!
+//! It holds what the gateway's own threads hold, and no handle. A weak handle would not do: a reporter
+//! that upgrades it could have the last one in its hands, and the author's last drop would then return
+//! before the gateway has ended.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::machine::ShutdownCause;
+use crate::status::Condition;
+use crate::sync::Arc;
+use crate::watcher::Pulse;
+
+use super::shared::Shared;
+use super::witness::Ended;
+
+/// What one look under the transition lock shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Glance {
+    pub(crate) condition: Condition,
+    /// Why the shutdown began, once one has.
+    pub(crate) cause: Option<ShutdownCause>,
+    /// The name in each live request; `None` is the shared marker.
+    pub(crate) holders: Vec<Option<String>>,
+    /// The time until the shutdown's deadline, while one waits for its turns.
+    pub(crate) grace_left: Option<Duration>,
+    /// How the shutdown ended, once it has.
+    pub(crate) ended: Option<Ended>,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    shared: Arc<Shared>,
+    /// Those of the gateway's own threads.
+    pulses: Vec<Arc<Pulse>>,
+    /// The place in the list of those who wait.
+    place: Option<u64>,
+}
+
+impl View {
+    pub(super) fn of(shared: Arc<Shared>, pulses: Vec<Arc<Pulse>>) -> View {
+        View { shared, pulses, place: None }
+    }
+
+    /// Has the waker woken at the next change, once. A caller that looks *after* this
+    /// misses no change.
+    pub(crate) fn listen(&mut self, waker: &Waker) {
+        self.shared.waiters.register(&mut self.place, waker);
+    }
+
+    /// Takes the transition lock: it returns only where the gateway can still change its phase.
+    pub(crate) fn glance(&self) -> Glance {
+        self.shared.glance()
+    }
+
+    /// The counts of the rounds of the gateway's threads.
+    pub(crate) fn pulses(&self) -> Vec<u64> {
+        self.pulses.iter().map(|pulse| pulse.count()).collect()
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.shared.waiters.leave(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Phase;
+    use crate::{Gateway, Origin};
+
+    #[test]
+    fn a_view_shows_the_grace_that_is_left_and_keeps_no_gateway_alive() {
+        let gateway = Gateway::in_memory().start().expect("starts");
+        let view = gateway.view();
+        assert_eq!(view.glance().grace_left, None);
+        let turn = gateway.admit(Origin::User).expect("open");
+        let grace = Duration::from_secs(600);
+        let ending = gateway.shut_down(ShutdownCause::Sigterm, grace);
+        let left = view.glance().grace_left.expect("a deadline");
+        assert!(left <= grace && left > grace / 2, "{left:?}");
+        drop((ending, gateway));
+        let glance = view.glance();
+        assert_eq!(glance.condition.phase, Phase::Stopped);
+        assert_eq!(glance.ended, Some(Ended::TimedOut { in_flight: 1 }));
+        assert_eq!(glance.grace_left, None);
+        drop(turn);
+    }
+}
