@@ -42,6 +42,8 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 pub struct DrainRequest {
     holder: Holder,
     principal: String,
+    /// Somebody has signed it: the principal is no default.
+    is_signed: bool,
     suppress_notification: bool,
     hold_internal: bool,
     lease: Duration,
@@ -50,8 +52,9 @@ pub struct DrainRequest {
 }
 
 impl Default for DrainRequest {
+    /// One that nobody has signed: it names [`DEFAULT_PRINCIPAL`].
     fn default() -> DrainRequest {
-        DrainRequest::by(DEFAULT_PRINCIPAL)
+        DrainRequest { is_signed: false, ..DrainRequest::by(DEFAULT_PRINCIPAL) }
     }
 }
 
@@ -61,6 +64,7 @@ impl DrainRequest {
         DrainRequest {
             holder: Holder::Shared,
             principal: principal.into(),
+            is_signed: true,
             suppress_notification: false,
             hold_internal: false,
             lease: DEFAULT_LEASE,
@@ -75,6 +79,7 @@ impl DrainRequest {
         DrainRequest {
             holder,
             principal: request.principal().unwrap_or(DEFAULT_PRINCIPAL).to_owned(),
+            is_signed: request.signer().is_some(),
             suppress_notification: request.0.terms.suppress_notification,
             hold_internal: request.0.terms.hold_internal,
             lease: request.0.lease.unwrap_or(DEFAULT_LEASE),
@@ -133,6 +138,8 @@ impl DrainRequest {
             lease_s: f64,
             requested_uptime_ms: u64,
             hold_internal: bool,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            signed: bool,
         }
         let on_disk = OnDisk {
             action: "drain",
@@ -145,6 +152,8 @@ impl DrainRequest {
             lease_s: whole_milliseconds(self.lease).as_secs_f64(),
             requested_uptime_ms: millis(now.uptime),
             hold_internal: self.hold_internal,
+            // Any other name says it by itself.
+            signed: self.is_signed && self.principal == DEFAULT_PRINCIPAL,
         };
         // Strings, numbers and booleans always serialize; an empty text would still mean drain.
         let text = serde_json::to_string(&on_disk).unwrap_or_default();
@@ -155,7 +164,7 @@ impl DrainRequest {
 }
 
 /// The fields that this library gives a meaning.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "action",
     "requested_at",
     "principal",
@@ -166,6 +175,7 @@ const KNOWN: [&str; 10] = [
     "lease_s",
     "requested_uptime_ms",
     "hold_internal",
+    "signed",
 ];
 
 /// A time as the original writes it: microseconds, and the offset spelled out.
@@ -268,10 +278,19 @@ impl Request {
         &self.0.body
     }
 
-    /// Who signed it.
+    /// The principal that it names. A request that nobody signed names [`DEFAULT_PRINCIPAL`]: see
+    /// [`signer`](Request::signer).
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
         self.0.principal.as_deref()
+    }
+
+    /// The principal that has signed it; `None` where nobody has. A request that names
+    /// [`DEFAULT_PRINCIPAL`] is signed only where it says so (`signed`).
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        let is_signed = || self.0.body.read("signed").unwrap_or(false);
+        self.principal().filter(|name| *name != DEFAULT_PRINCIPAL || is_signed())
     }
 
     /// Its own name, when its writer gave it one.

@@ -199,7 +199,7 @@ pub(crate) fn signed_by(roll: &Roll<Slot, Request>, principal: &str, holder: &Ho
     let is_counted = |(slot, entry): &(&Slot, &Entry<Request>)| {
         **slot != Slot::Shared
             && !slot.is_held_by(holder)
-            && entry.request().and_then(Request::principal) == Some(principal)
+            && entry.request().and_then(Request::signer) == Some(principal)
     };
     live(roll).filter(is_counted).count()
 }

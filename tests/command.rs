@@ -135,6 +135,35 @@ fn receipt_is_true() {
     assert!(lost.told.contains("ci has no live drain request"), "{lost:?}");
 }
 
+/// What nobody signs is nobody's over HTTP, so the command signs with who runs it.
+#[test]
+fn the_command_signs_with_its_user_unless_told_otherwise() {
+    let scene = Scene::new();
+    let uid = format!("uid:{}", rustix::process::getuid().as_raw());
+    for (user, arguments, signer) in [
+        (Some("alice"), &["drain"][..], "alice"),
+        (Some("alice"), &["drain", "--principal", "bob"], "bob"),
+        (Some("alice"), &["drain", "--principal", "drain-control"], "drain-control"),
+        (Some(""), &["drain"], &*uid),
+        (None, &["drain", "--holder", "ci"], &*uid),
+    ] {
+        let mut command = scene.command(arguments);
+        match user {
+            Some(user) => command.env("USER", user),
+            None => command.env_remove("USER"),
+        };
+        let answer = Answer::of(&command.output().expect("the command runs"));
+        assert_eq!(answer.code, Some(0), "{arguments:?}");
+        let observed = scene.home.observe();
+        let signed = |it: &tidegate::request::Request| it.signer() == Some(signer);
+        assert!(observed.requests().any(|(_, _, it)| signed(it)), "{user:?} {arguments:?}");
+    }
+    scene.home.begin_drain(&DrainRequest::default()).expect("writes");
+    let observed = scene.home.observe();
+    let unsigned = observed.requests().find(|(_, _, it)| it.principal() == Some("drain-control"));
+    assert_eq!(unsigned.expect("the library's default").2.signer(), None);
+}
+
 #[test]
 fn idle_is_enough_lets_internal_work_through() {
     let scene = Scene::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate::home::Home;
 use tidegate::order::{LEASE_MAX, LEASE_MIN};
-use tidegate::request::{DEFAULT_PRINCIPAL, DrainRequest, Holder};
+use tidegate::request::{DrainRequest, Holder};
 
 use crate::Failure;
 
@@ -61,9 +61,9 @@ pub enum Command {
         /// Also what others ask for.
         #[arg(long, requires = "all")]
         force: bool,
-        /// Who does this, for the log.
-        #[arg(long, env = "USER", default_value = "somebody", hide_env_values = true)]
-        by: OsString,
+        /// Who does this, for the log [default: the user, by $USER or number].
+        #[arg(long)]
+        by: Option<OsString>,
     },
     /// Show what the gateway says of itself, and whether it is alive.
     Status {
@@ -128,9 +128,9 @@ pub struct Ask {
     /// Who asks, with a request of its own that nobody else's touches; the shared marker without it.
     #[arg(long, value_parser = Holder::named)]
     holder: Option<Holder>,
-    /// Who signs.
-    #[arg(long, default_value = DEFAULT_PRINCIPAL)]
-    principal: String,
+    /// Who signs [default: the user, by $USER or number].
+    #[arg(long)]
+    principal: Option<String>,
     /// Ask the gateway not to tell its users.
     #[arg(long)]
     suppress_notification: bool,
@@ -155,6 +155,12 @@ pub struct Ask {
     /// Leave the request in place where waiting fails or is interrupted.
     #[arg(long, requires = "wait")]
     pub keep: bool,
+}
+
+/// Who runs this.
+pub fn user() -> String {
+    let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| format!("uid:{}", rustix::process::getuid().as_raw()))
 }
 
 fn octal(text: &str) -> Result<u32, String> {
@@ -193,7 +199,7 @@ impl Ask {
     }
 
     pub fn request(&self) -> DrainRequest {
-        DrainRequest::by(&self.principal)
+        DrainRequest::by(self.principal.clone().unwrap_or_else(user))
             .holder(self.holder())
             .suppress_notification(self.suppress_notification)
             .hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))

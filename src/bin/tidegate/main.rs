@@ -96,7 +96,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             drain::renew(&home()?, &holder.clone().unwrap_or_default(), *lease, output)
         }
         Command::Cancel { all: true, by, .. } => {
-            drain::cancel_all(&home()?, &by.to_string_lossy(), output)
+            let by =
+                by.as_ref().map_or_else(arguments::user, |by| by.to_string_lossy().into_owned());
+            drain::cancel_all(&home()?, &by, output)
         }
         Command::Cancel { holder, .. } => {
             drain::cancel(&home()?, &holder.clone().unwrap_or_default(), output)
