@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod ablations;
+pub mod browse;
 pub mod catalogue;
 pub mod channel;
 pub mod checked;

@@ -83,8 +83,13 @@ fn main() -> ExitCode {
         Some(Command::Quick(run)) => run.run(Size::Small),
         Some(Command::Explore { model, listen }) => {
             note(&format!("the {model} model is at http://{listen}"));
-            serve(model, *listen);
-            ExitCode::SUCCESS
+            match serve(model, *listen) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    note(&format!("tidegate-verify: {error}"));
+                    ExitCode::FAILURE
+                }
+            }
         }
         Some(Command::Bench { models }) => {
             print!("{}", bench(models));

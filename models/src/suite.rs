@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
+use crate::browse::{NotShown, show};
 use crate::catalogue::{
     CATALOGUE, CONTROLLERS, CROWD, Check, ENDPOINT, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of,
 };
@@ -518,13 +519,15 @@ impl Visit for Serve {
     }
 }
 
-/// Serves a model by stateright's explorer, until the program ends.
+/// Serves a model by stateright's explorer, until the program ends. Pages of other sites are refused.
 ///
-/// # Panics
+/// # Errors
 ///
-/// Where nothing can listen there.
-pub fn serve(model: &str, listen: std::net::SocketAddr) {
-    visit(model, Configuration::Of(Size::Small), Design::tidegate(), Serve(listen));
+/// [`NotShown`] where nothing can listen there.
+pub fn serve(model: &str, listen: std::net::SocketAddr) -> Result<(), NotShown> {
+    let model = model.to_owned();
+    let (size, ships) = (Configuration::Of(Size::Small), Design::tidegate());
+    show(listen, move |inner| visit(&model, size, ships, Serve(inner)))
 }
 
 /// Each engine on each of these models, alone, and what the explorer's rate is of stateright's.

@@ -1,0 +1,153 @@
+//! Shows a model in a browser, by stateright's explorer, to the person in front of it and to no page of
+//! somebody else's that their browser has open. It explores nothing itself.
+//!
+//! stateright's server answers whoever asks. So it listens at an address that nobody can guess, and what is
+//! asked of it comes through here, where `Host` and `Origin` are checked.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::str::FromStr;
+
+use tiny_http::{Header, Method, Request, Response, Server};
+
+/// Why a model cannot be shown. `Display` says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotShown {
+    /// Nothing can listen there.
+    #[error("cannot listen at {address}: {reason}; give another address with --listen")]
+    Listening {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Answers at `listen` with what `serve` serves at the address that it is given, until the program ends.
+pub(crate) fn show(
+    listen: SocketAddr,
+    serve: impl FnOnce(SocketAddr) + Send + 'static,
+) -> Result<(), NotShown> {
+    let not_shown = |reason: String| NotShown::Listening { address: listen, reason };
+    let inner = unguessable_address().map_err(|error| not_shown(error.to_string()))?;
+    let front = Server::http(listen).map_err(|error| not_shown(error.to_string()))?;
+    std::thread::spawn(move || serve(inner));
+    for request in front.incoming_requests() {
+        answer(request, inner);
+    }
+    Ok(())
+}
+
+/// A loopback address of which 40 bits are random.
+fn unguessable_address() -> std::io::Result<SocketAddr> {
+    let mut random = [0; 3];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let [a, b, c] = random;
+    TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0))?.local_addr()
+}
+
+fn answer(request: Request, inner: SocketAddr) {
+    let of = |name: &'static str| {
+        let header = request.headers().iter().find(|header| header.field.equiv(name));
+        header.map(|header| header.value.as_str())
+    };
+    let answered = if is_from_here(of("Host"), of("Origin")) {
+        match forward(request.method(), request.url(), inner) {
+            Ok(answered) => answered,
+            Err(error) => Response::from_string(format!("the explorer does not answer: {error}"))
+                .with_status_code(502),
+        }
+    } else {
+        Response::from_string("this is not for other sites, and not by another name")
+            .with_status_code(403)
+    };
+    // Whoever asked may have gone.
+    let _ = request.respond(answered);
+}
+
+/// Whether a request comes from the page that is served here. A page of another site names itself in
+/// `Origin`; one that has its own name resolve to this machine has that name in `Host`.
+fn is_from_here(host: Option<&str>, origin: Option<&str>) -> bool {
+    let Some(host) = host else { return false };
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |it| it.0);
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let is_no_name = name.eq_ignore_ascii_case("localhost") || IpAddr::from_str(name).is_ok();
+    is_no_name && origin.is_none_or(|origin| origin.strip_prefix("http://") == Some(host))
+}
+
+type Answer = Response<std::io::Cursor<Vec<u8>>>;
+
+/// Asks the explorer the same. It reads no bodies, so none is forwarded.
+fn forward(method: &Method, url: &str, inner: SocketAddr) -> std::io::Result<Answer> {
+    let mut socket = TcpStream::connect(inner)?;
+    write!(socket, "{method} {url} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    let unreadable = || std::io::Error::other("its answer is no HTTP");
+    let end = answer.windows(4).position(|it| it == b"\r\n\r\n").ok_or_else(unreadable)?;
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8(answer).map_err(|_| unreadable())?;
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse::<u16>().ok());
+    let content_type = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-type")
+            .then(|| Header::from_str(&format!("Content-Type:{value}")).ok())?
+    });
+    let answer = Response::from_data(body).with_status_code(status.ok_or_else(unreadable)?);
+    Ok(match content_type {
+        Some(content_type) => answer.with_header(content_type),
+        None => answer,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        for host in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "10.0.0.7", "LOCALHOST"] {
+            assert!(is_from_here(Some(host), None), "{host}");
+            assert!(is_from_here(Some(host), Some(&format!("http://{host}"))), "{host}");
+            for origin in [
+                "null",
+                "http://evil.example",
+                "https://localhost:3000",
+                "http://localhost:3001",
+                "",
+            ] {
+                assert!(!is_from_here(Some(host), Some(origin)), "{host} {origin}");
+            }
+        }
+        for host in [
+            "evil.example",
+            "evil.example:3000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "",
+        ] {
+            assert!(!is_from_here(Some(host), None), "{host}");
+        }
+        assert!(!is_from_here(None, None));
+    }
+
+    #[test]
+    fn what_is_asked_here_is_answered_there() {
+        let inner = Server::http("127.0.0.1:0").expect("listens");
+        let address = inner.server_addr().to_ip().expect("an address");
+        let served = std::thread::spawn(move || {
+            let request = inner.recv().expect("asked");
+            let asked = format!("{} {}", request.method(), request.url());
+            request.respond(Response::from_string(asked)).expect("answers");
+        });
+        let answer = forward(&Method::Post, "/.runtocompletion", address).expect("answers");
+        assert_eq!(answer.status_code(), 200);
+        let mut text = String::new();
+        answer.into_reader().read_to_string(&mut text).expect("text");
+        assert_eq!(text, "POST /.runtocompletion");
+        served.join().expect("no panic");
+    }
+}
