@@ -6,8 +6,9 @@
 //! ```
 //!
 //! `POST /echo` answers what it is sent, `GET /slow?ms=800` takes its time, `GET /stream?n=10&ms=100` answers
-//! line by line, `POST /internal` is the gateway's own work, `GET /work` needs a child. It prints its
-//! address as one line of JSON, and how it ended as another, after SIGTERM or SIGINT.
+//! line by line, `GET /big?mb=20` answers much at once, `POST /internal` is the gateway's own work, `GET /work`
+//! needs a child. It prints its address as one line of JSON, and how it ended as another, after SIGTERM or
+//! SIGINT. A second signal hurries it.
 //!
 //! The drain endpoint's secret is `$TIDEGATE_DRAIN_SECRET`. Where that is not set a new one is written to
 //! the home, for its owner only; the line says where.
@@ -29,12 +30,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::channel::Channel;
 use tidegate::http::{
-    CurrentTurn, GateLayer, Kind, SharedSecret, drain_router, health_router, serve,
+    CurrentTurn, GateLayer, Kind, Server, SharedSecret, drain_router, health_router,
 };
-use tidegate::machine::ShutdownCause;
 use tidegate::{Ended, Gateway, Origin, Refused};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -47,15 +46,15 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
-    let (mut sigterm, mut sigint) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let gateway = Gateway::builder(&arguments.home).kind("example-http-gateway").start()?;
+    let signals = tidegate::signals(&gateway, arguments.grace)?;
     let (verifier, secret_file) = verifier(&arguments.home)?;
 
     let turns = Router::new()
         .route("/echo", post(async |body: Bytes| body))
         .route("/slow", get(slow))
         .route("/stream", get(stream))
+        .route("/big", get(big))
         .route("/internal", post(async || "done"))
         .route("/work", get(work))
         .layer(GateLayer::new(gateway.clone()).classify(classify));
@@ -69,15 +68,14 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
         "secret_file": secret_file,
     });
     println!("{ready}");
-    let grace = arguments.grace;
-    let asked_to_end = async move {
-        let cause = tokio::select! {
-            _ = sigterm.recv() => ShutdownCause::Sigterm,
-            _ = sigint.recv() => ShutdownCause::Sigint,
-        };
-        (cause, grace)
-    };
-    match serve(listener, app, &gateway, asked_to_end).await {
+    let mut server = Server::of(&gateway);
+    if let Some(patience) = arguments.patience {
+        server = server.patience(patience);
+    }
+    if let Some(connections) = arguments.connections {
+        server = server.connections(connections);
+    }
+    match server.serve(listener, app, signals).await {
         Ended::Clean => {
             println!("{}", serde_json::json!({ "ended": "clean" }));
             Ok(ExitCode::SUCCESS)
@@ -121,6 +119,11 @@ async fn stream(RawQuery(query): RawQuery) -> Body {
     Body::new(body)
 }
 
+async fn big(RawQuery(query): RawQuery) -> Vec<u8> {
+    let mb = usize::try_from(number(query.as_deref(), "mb").min(1024)).unwrap_or_default();
+    vec![b'x'; mb << 20]
+}
+
 /// A turn that needs a tool call in order to end.
 async fn work(turn: CurrentTurn) -> Result<&'static str, String> {
     let tool_call = turn.child().map_err(|refused: Refused| refused.to_string())?;
@@ -160,24 +163,29 @@ struct Arguments {
     home: PathBuf,
     listen: String,
     grace: Duration,
+    patience: Option<Duration>,
+    connections: Option<usize>,
 }
 
 impl Arguments {
     fn from_env() -> Result<Arguments, Box<dyn Error>> {
-        const USAGE: &str = "usage: http_gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS]";
+        const USAGE: &str = "usage: http_gateway --home DIR [--listen ADDRESS] [--grace-s SECONDS] [--patience-s SECONDS] [--connections NUMBER]";
         let mut home = None;
         let mut listen = "127.0.0.1:0".to_owned();
         let mut grace = Duration::from_secs(30);
+        let (mut patience, mut connections) = (None, None);
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             match name.as_str() {
                 "--home" => home = Some(PathBuf::from(value)),
                 "--listen" => listen = value,
+                "--patience-s" => patience = Some(Duration::try_from_secs_f64(value.parse()?)?),
+                "--connections" => connections = Some(value.parse()?),
                 "--grace-s" => grace = Duration::try_from_secs_f64(value.parse()?)?,
                 _ => return Err(USAGE.into()),
             }
         }
-        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace })
+        Ok(Arguments { home: home.ok_or(USAGE)?, listen, grace, patience, connections })
     }
 }

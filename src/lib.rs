@@ -34,6 +34,8 @@ mod meters;
 pub mod order;
 pub mod reconcile;
 pub mod request;
+#[cfg(all(feature = "tokio", not(tidegate_loom)))]
+mod signals;
 pub mod status;
 mod sync;
 pub mod text;
@@ -48,3 +50,5 @@ pub use gateway::{
     Receipt,
 };
 pub use json::RawObject;
+#[cfg(all(feature = "tokio", not(tidegate_loom)))]
+pub use signals::signals;

@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, header};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scope {
-    /// Begin and cancel drains on the shared marker, and of holders that are its own or nobody's.
+    /// Begin and cancel drains on the shared marker, and of holders that are free or its own.
     Drain,
-    /// Also those of holders that another principal signed for. Includes [`Scope::Drain`].
+    /// Also those of holders that another principal has signed for, or nobody. Includes [`Scope::Drain`].
     DrainAny,
 }
 
@@ -33,8 +33,9 @@ impl Scope {
     }
 }
 
-/// A principal's name is at most this long, so that it is told whole wherever it is told.
-const NAME_MAX: usize = 128;
+/// A principal's name has at most so many characters, as long as a subject of OpenID Connect: the status shows
+/// it whole, and names are compared whole.
+pub(super) const NAME_CHARS_MAX: usize = 255;
 
 /// Somebody whose token was verified. Its name signs what it asks for, and stands in the audit line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +45,15 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A principal that may do nothing yet. Of a name beyond 128 characters the rest is cut off.
+    /// A principal that may do nothing yet. One with a name of more than 255 characters, or an empty name, gets
+    /// 403 for everything: use a digest of a longer name.
     pub fn named(name: impl Into<String>) -> Principal {
-        let mut name = name.into();
-        if let Some((end, _)) = name.char_indices().nth(NAME_MAX) {
-            name.truncate(end);
-        }
-        Principal { name, scopes: BTreeSet::new() }
+        Principal { name: name.into(), scopes: BTreeSet::new() }
+    }
+
+    /// Whether it can sign.
+    pub(super) fn has_usable_name(&self) -> bool {
+        !self.name.is_empty() && self.name.chars().count() <= NAME_CHARS_MAX
     }
 
     /// The same, who may also do this.
@@ -162,7 +165,10 @@ mod tests {
         let own = Principal::named("ci").may(Scope::Drain);
         assert!(own.has(Scope::Drain) && !own.has(Scope::DrainAny));
         assert!(!Principal::named("nobody").has(Scope::Drain));
-        assert_eq!(Principal::named("é".repeat(500)).name().chars().count(), NAME_MAX);
+        assert!(Principal::named("é".repeat(NAME_CHARS_MAX)).has_usable_name());
+        for unusable in [String::new(), "é".repeat(NAME_CHARS_MAX + 1)] {
+            assert!(!Principal::named(unusable).has_usable_name());
+        }
         for scope in [Scope::Drain, Scope::DrainAny] {
             assert_eq!(Scope::of_word(scope.word()), Some(scope));
         }

@@ -5,13 +5,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::body::{Bytes, HttpBody};
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::connection::{How, Outbox};
+use super::connection::{How, Link};
 use super::current::CurrentTurn;
+use crate::sync::{AtomicBool, Ordering};
 
 /// A server that is handed more than this at once is handed it piece by piece: what it takes beyond what
 /// it can send counts as sent, unless it is [`serve`](super::serve).
@@ -30,8 +32,19 @@ pin_project! {
     enum Kind<B> {
         Reply { #[pin] inner: B },
         InTurn { #[pin] inner: B, rest: Bytes, _ending: TurnEnding },
-        Refusal { text: Option<Bytes> },
+        Refusal { body: RefusalBody },
     }
+}
+
+/// The body of a refusal.
+#[derive(Debug)]
+pub(super) enum RefusalBody {
+    /// There is none.
+    Empty,
+    /// Taken when it is read.
+    Text(Option<Bytes>),
+    /// The author's.
+    Own(Body),
 }
 
 impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
@@ -44,31 +57,44 @@ impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
         TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), _ending: ending } }
     }
 
-    /// Of nothing, where there must be no body.
-    pub(super) fn of_refusal(text: Option<Bytes>) -> TurnBody<B> {
-        TurnBody { kind: Kind::Refusal { text } }
+    pub(super) fn of_refusal(body: RefusalBody) -> TurnBody<B> {
+        TurnBody { kind: Kind::Refusal { body } }
     }
 }
 
-impl<B: HttpBody<Data = Bytes>> HttpBody for TurnBody<B> {
+impl<B> HttpBody for TurnBody<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().kind.project() {
-            KindProjected::Reply { inner } => inner.poll_frame(cx),
-            KindProjected::Refusal { text } => {
-                Poll::Ready(text.take().map(|it| Ok(Frame::data(it))))
+            KindProjected::Reply { inner } => {
+                inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
+            KindProjected::Refusal { body } => match body {
+                RefusalBody::Empty => Poll::Ready(None),
+                RefusalBody::Text(text) => {
+                    Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+                }
+                RefusalBody::Own(body) => {
+                    let frame = ready!(Pin::new(body).poll_frame(cx));
+                    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                }
+            },
             KindProjected::InTurn { inner, rest, .. } => {
                 let mut data = std::mem::take(rest);
                 if data.is_empty() {
                     let frame = match ready!(inner.poll_frame(cx)) {
                         Some(Ok(frame)) => frame,
-                        ended => return Poll::Ready(ended),
+                        Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                        None => return Poll::Ready(None),
                     };
                     match frame.into_data() {
                         Ok(bytes) => data = bytes,
@@ -87,16 +113,24 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for TurnBody<B> {
         match &self.kind {
             Kind::Reply { inner } => inner.is_end_stream(),
             Kind::InTurn { inner, rest, .. } => rest.is_empty() && inner.is_end_stream(),
-            Kind::Refusal { text } => text.is_none(),
+            Kind::Refusal { body } => match body {
+                RefusalBody::Empty => true,
+                RefusalBody::Text(text) => text.is_none(),
+                RefusalBody::Own(body) => body.is_end_stream(),
+            },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Reply { inner } => inner.size_hint(),
-            Kind::Refusal { text } => {
-                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
-            }
+            Kind::Refusal { body } => match body {
+                RefusalBody::Empty => SizeHint::with_exact(0),
+                RefusalBody::Text(text) => {
+                    SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+                }
+                RefusalBody::Own(body) => body.size_hint(),
+            },
             Kind::InTurn { inner, rest, .. } => {
                 let (of_inner, rest) = (inner.size_hint(), rest.len() as u64);
                 let mut hint = SizeHint::new();
@@ -121,7 +155,7 @@ impl<B> fmt::Debug for TurnBody<B> {
 pub(super) struct TurnEnding {
     /// Taken when it is dropped, and at no other time.
     turn: Option<CurrentTurn>,
-    connection: Option<Outbox>,
+    connection: Option<Link>,
     how: How,
     /// The request was for a tunnel.
     connects: bool,
@@ -130,7 +164,7 @@ pub(super) struct TurnEnding {
 impl TurnEnding {
     pub(super) fn new(
         turn: CurrentTurn,
-        connection: Option<Outbox>,
+        connection: Option<Link>,
         how: How,
         connects: bool,
     ) -> TurnEnding {
@@ -140,11 +174,30 @@ impl TurnEnding {
     /// The handler has answered with this status.
     pub(super) fn replied(&mut self, status: StatusCode) {
         let tunnels = self.connects && status.is_success();
-        // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: whoever
-        // goes on in it holds the turn himself.
-        if self.how == How::Http1 && (status == StatusCode::SWITCHING_PROTOCOLS || tunnels) {
-            self.how = How::Upgraded;
+        let upgrades = status == StatusCode::SWITCHING_PROTOCOLS || tunnels;
+        if !upgrades {
+            return;
         }
+        // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: the handler
+        // that goes on in it holds the turn.
+        let ends_with_the_connection = self.how == How::Http1 && self.connection.is_some();
+        if ends_with_the_connection {
+            self.how = How::Upgraded;
+        } else if self.turn.as_ref().is_some_and(CurrentTurn::is_last) {
+            warn_once_of_a_lost_upgrade();
+        }
+    }
+}
+
+/// Under another server than ours an upgraded connection is in flight only while its handler holds the turn.
+fn warn_once_of_a_lost_upgrade() {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: it says nothing of any other memory.
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            "an upgraded connection is no turn, since its handler keeps none: a drain will not wait for it; \
+             take UpgradeInTurn or CurrentTurn::hold in the handler, or serve with tidegate::http::serve"
+        );
     }
 }
 

@@ -1,23 +1,30 @@
-//! What a connection knows of replies that have not gone yet, and how long it waits for its client. It
-//! looks at no byte.
+//! What a connection knows of replies that have not gone yet, how it waits for its client, and how it ends.
+//! It looks at no byte.
 //!
 //! A server takes a body faster than its client does: what it has taken and not yet sent is in its
 //! buffer, and is lost where the process is killed then. [`serve`](super::serve) knows when that buffer
-//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14), but
-//! for two [pieces](super::body::PIECE_BYTES_MAX) over HTTP/2 that its client grants no window for.
+//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14). Over
+//! HTTP/2 a last [piece](super::body::PIECE_BYTES_MAX) may be left that its client grants no window for, where
+//! nobody could know that it was the last.
 //! With any other server it is over when the server has taken the last byte of the body.
+//!
+//! A connection that the server closes is half-closed first, and read on: where a socket is closed with
+//! bytes in it that nobody has read, the operating system resets the connection, and the client loses a reply
+//! that it has not read yet.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::time::Sleep;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
 
+use super::client_wait::{ClientWait, DrainClock};
 use super::current::CurrentTurn;
+use super::linger::{BODIES_OF_ONE_MAX, LingerLimit, Lingering, What};
+use super::pace::Lumps;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// When a reply has gone whose body the server has dropped.
@@ -32,20 +39,36 @@ pub(super) enum How {
     Upgraded,
 }
 
-/// The turns of one connection whose replies were taken and have not gone yet. Cheap to clone; a request
+/// What the parts of one connection share: its task, its requests and its socket. Cheap to clone; a request
 /// carries one among its extensions.
 #[derive(Clone, Debug)]
-pub(super) struct Outbox {
+pub(super) struct Link {
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// Guards the turns; held for a push or a take, never while one is dropped or a task is woken.
+    /// Guards the turns whose replies were taken and have not gone yet; held for a push or a take, never while
+    /// one is dropped or a task is woken.
     waiting: Mutex<Waiting>,
+    /// Whether `waiting` holds any, so that most polls need not lock it.
+    holds_turns: AtomicBool,
     /// The last write or flush could not be done: something is left to be written. Only the connection's
     /// own task writes and reads it.
-    blocked: AtomicBool,
+    is_blocked: AtomicBool,
+    /// Requests whose replies have not gone to the server as a whole.
+    at_work: AtomicUsize,
+    /// Requests that have come.
+    asked: AtomicUsize,
+    /// Bytes have come since the last request did.
+    has_begun_head: AtomicBool,
+    /// How often bytes have come.
+    reads: AtomicUsize,
+    /// Bodies of requests over HTTP/2 that are read on.
+    bodies_read_on: AtomicUsize,
+    is_http_2: AtomicBool,
+    /// It was given to another protocol, which ends it as it likes.
+    is_upgraded: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +79,7 @@ struct Waiting {
     put: Turns,
     /// Go with the connection.
     for_the_end: Vec<CurrentTurn>,
-    /// Of the connection's task.
+    /// Of the connection's task, over HTTP/2.
     waker: Option<Waker>,
     ended: bool,
 }
@@ -75,12 +98,88 @@ impl Turns {
             Some(_) => self.more.push(turn),
         }
     }
+
+    fn is_empty(&self) -> bool {
+        self.one.is_none()
+    }
 }
 
-impl Outbox {
-    pub(super) fn new() -> Outbox {
-        let waiting = Mutex::new(Waiting::default());
-        Outbox { shared: Arc::new(Shared { waiting, blocked: AtomicBool::new(false) }) }
+/// What a connection does while no request of it is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// A request is at work, or its reply is on its way.
+    No,
+    /// The head of a request has begun.
+    Comes,
+    /// A request may come.
+    Rests,
+}
+
+impl Link {
+    pub(super) fn new() -> Link {
+        let shared = Shared {
+            waiting: Mutex::new(Waiting::default()),
+            holds_turns: AtomicBool::new(false),
+            is_blocked: AtomicBool::new(false),
+            at_work: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+            has_begun_head: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
+            bodies_read_on: AtomicUsize::new(0),
+            is_http_2: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
+        };
+        Link { shared: Arc::new(shared) }
+    }
+
+    /// A request has come. It is at work until the guard is dropped.
+    pub(super) fn on_request(&self, is_http_2: bool) -> AtWork {
+        let shared = &self.shared;
+        // Relaxed, all of them: written and read by the connection's own task, except for the end of a request
+        // over HTTP/2, which wakes that task through the lock.
+        if is_http_2 {
+            shared.is_http_2.store(true, Ordering::Relaxed);
+        }
+        shared.has_begun_head.store(false, Ordering::Relaxed);
+        shared.asked.fetch_add(1, Ordering::Relaxed);
+        shared.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork { link: self.clone() }
+    }
+
+    /// How many requests have come.
+    pub(super) fn asked(&self) -> usize {
+        // Relaxed: see `on_request`.
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rest(&self) -> Rest {
+        let shared = &self.shared;
+        // Relaxed: see `on_request`, and where the others are written.
+        let is_at_work = shared.at_work.load(Ordering::Relaxed) > 0;
+        // What the server has taken of a reply and not sent is still the reply's.
+        let is_sending =
+            shared.is_blocked.load(Ordering::Relaxed) || shared.holds_turns.load(Ordering::Relaxed);
+        if is_at_work || is_sending {
+            return Rest::No;
+        }
+        let is_http_1 = !shared.is_http_2.load(Ordering::Relaxed);
+        let comes = is_http_1 && shared.has_begun_head.load(Ordering::Relaxed);
+        if comes { Rest::Comes } else { Rest::Rests }
+    }
+
+    /// A place to read on a body of this connection's; `None` where it has its share, or all are taken.
+    pub(super) fn read_on_body(&self, lingering: &Arc<Lingering>) -> Option<BodyPlace> {
+        let limit = lingering.take_place(What::Body)?;
+        // Relaxed: it guards nothing but itself.
+        let of_this = self.shared.bodies_read_on.fetch_add(1, Ordering::Relaxed);
+        let place = BodyPlace { link: self.clone(), limit };
+        (of_this < BODIES_OF_ONE_MAX).then_some(place)
+    }
+
+    /// The connection is given to another protocol.
+    pub(super) fn on_upgrade(&self) {
+        // Relaxed: the reply that says so goes through the connection's own task, which reads it.
+        self.shared.is_upgraded.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn put(&self, turn: CurrentTurn, how: How) {
@@ -95,6 +194,8 @@ impl Outbox {
             How::Http2 => waiting.put.push(turn),
             How::Upgraded => waiting.for_the_end.push(turn),
         }
+        // Relaxed: over HTTP/1 it is the connection's own task, over HTTP/2 the waker orders it.
+        self.shared.holds_turns.store(true, Ordering::Relaxed);
         // What the stream handed over before this the connection writes at its next poll; it may have
         // been woken for that before, so it is woken for this.
         let waker = waiting.waker.clone().filter(|_| how == How::Http2);
@@ -111,26 +212,65 @@ impl Outbox {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        {
-            let mut waiting = self.shared.waiting.lock();
-            if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                waiting.waker = Some(cx.waker().clone());
-            }
-            let Turns { one, more } = std::mem::take(&mut waiting.put);
-            one.into_iter().chain(more).for_each(|turn| waiting.leaving.push(turn));
+        // Relaxed: it is set on this task.
+        let is_http_2 = || self.shared.is_http_2.load(Ordering::Relaxed);
+        let was_http_2 = is_http_2();
+        if was_http_2 {
+            self.take_what_was_put(cx);
         }
         let polled = poll(cx);
-        // Relaxed: this task wrote it.
-        if !self.shared.blocked.load(Ordering::Relaxed) {
-            let gone = std::mem::take(&mut self.shared.waiting.lock().leaving);
+        if !was_http_2 && is_http_2() {
+            // Its first request: from now on streams wake this task, and one may have ended already.
+            if self.take_what_was_put(cx) {
+                cx.waker().wake_by_ref();
+            }
+            return polled;
+        }
+        // Relaxed: this task wrote the one, and `put` says why of the other.
+        let holds_turns = self.shared.holds_turns.load(Ordering::Relaxed);
+        if holds_turns && !self.shared.is_blocked.load(Ordering::Relaxed) {
+            let mut waiting = self.shared.waiting.lock();
+            let gone = std::mem::take(&mut waiting.leaving);
+            self.shared.holds_turns.store(!waiting.put.is_empty(), Ordering::Relaxed);
+            drop(waiting);
             drop(gone);
         }
         polled
     }
 
+    /// Says whether there was anything.
+    fn take_what_was_put(&self, cx: &Context<'_>) -> bool {
+        let mut waiting = self.shared.waiting.lock();
+        if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            waiting.waker = Some(cx.waker().clone());
+        }
+        let Turns { one, more } = std::mem::take(&mut waiting.put);
+        let was_put = one.is_some();
+        one.into_iter().chain(more).for_each(|turn| waiting.leaving.push(turn));
+        was_put
+    }
+
     fn is_blocked(&self, blocked: bool) {
         // Relaxed: see where it is read.
-        self.shared.blocked.store(blocked, Ordering::Relaxed);
+        self.shared.is_blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    fn has_read(&self) {
+        // Relaxed: see `on_request`. A load and a store: the connection's own task alone counts.
+        self.shared.has_begun_head.store(true, Ordering::Relaxed);
+        let reads = self.shared.reads.load(Ordering::Relaxed);
+        self.shared.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often bytes have come.
+    pub(super) fn reads(&self) -> usize {
+        // Relaxed: see `on_request`.
+        self.shared.reads.load(Ordering::Relaxed)
+    }
+
+    fn is_upgraded(&self) -> bool {
+        // Relaxed: see where it is written.
+        self.shared.is_upgraded.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
@@ -142,86 +282,134 @@ impl Outbox {
     }
 }
 
-/// How long a client is waited for, each time anew.
-pub(super) struct Patience {
-    at_most: Duration,
-    /// While he is waited for.
-    waits: Option<Pin<Box<Sleep>>>,
+/// A body of a connection's that is read on.
+#[derive(Debug)]
+pub(super) struct BodyPlace {
+    link: Link,
+    pub(super) limit: LingerLimit,
 }
 
-impl Patience {
-    pub(super) fn new(at_most: Duration) -> Patience {
-        Patience { at_most, waits: None }
+impl Drop for BodyPlace {
+    fn drop(&mut self) {
+        // Relaxed: see where it is taken.
+        self.link.shared.bodies_read_on.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request at work.
+#[derive(Debug)]
+pub(super) struct AtWork {
+    link: Link,
+}
+
+impl AtWork {
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let shared = &self.link.shared;
+        // Relaxed: over HTTP/2 the lock below orders it, over HTTP/1 it is the connection's own task.
+        let was_last = shared.at_work.fetch_sub(1, Ordering::Relaxed) == 1;
+        // What has come until now was this request's body.
+        shared.has_begun_head.store(false, Ordering::Relaxed);
+        if was_last && shared.is_http_2.load(Ordering::Relaxed) {
+            // From now on it rests, and its task is to know how long.
+            let waker = shared.waiting.lock().waker.clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// How far the closing of a connection has come.
+enum Closing {
+    Open,
+    /// Half-closed, and read on.
+    ReadOn(Box<ReadOn>),
+    Closed,
+}
+
+struct ReadOn {
+    limit: LingerLimit,
+    timer: Pin<Box<Sleep>>,
+    piece: Vec<u8>,
+}
+
+impl ReadOn {
+    fn new(limit: LingerLimit) -> ReadOn {
+        let timer = Box::pin(tokio::time::sleep(limit.left().unwrap_or_default()));
+        ReadOn { limit, timer, piece: vec![0; LINGER_PIECE] }
     }
 
-    /// What was `polled`, or that he took too long over it.
-    fn bear<T>(
+    /// Ready once the client has closed its half, or has had its time.
+    fn poll<Io: Read + Unpin>(
         &mut self,
+        io: &mut Io,
+        link: &Link,
         cx: &mut Context<'_>,
-        polled: Poll<T>,
-        too_long: &'static str,
-    ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(it) = polled {
-            self.waits = None;
-            return Poll::Ready(Ok(it));
-        }
-        let at_most = self.at_most;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(at_most)));
-        ready!(waits.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_long)))
-    }
-}
-
-/// A request's body that is waited for no longer than it may take: from when it was asked for its next
-/// piece and had none, and not while nobody asks.
-pub(super) struct PatientBody {
-    pub(super) body: Incoming,
-    pub(super) patience: Patience,
-}
-
-impl HttpBody for PatientBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Self { body, patience } = &mut *self;
-        // What has come counts, however long it was left there.
-        let frame = Pin::new(body).poll_frame(cx);
-        match ready!(patience.bear(cx, frame, "the client sends no more of the body")) {
-            Ok(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-            Err(too_long) => Poll::Ready(Some(Err(too_long.into()))),
+    ) -> Poll<()> {
+        loop {
+            let mut piece = ReadBuf::new(&mut self.piece);
+            match Pin::new(&mut *io).poll_read(cx, piece.unfilled()) {
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
+                    link.has_read();
+                    self.limit.has_read(piece.filled().len());
+                    let Some(within) = self.limit.left() else { return Poll::Ready(()) };
+                    self.timer.as_mut().reset(Instant::now() + within);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.timer.as_mut().poll(cx),
+            }
         }
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
-/// A connection that tells its outbox whether anything is left to be written, and waits no longer than it
-/// may for its client to read.
+/// What is read on is read in pieces of this size.
+const LINGER_PIECE: usize = 16 * 1024;
+
+/// A connection's socket. It tells its [`Link`] whether anything is left to be written, waits no longer than it
+/// may for its client to read, and is read on when it is closed.
 pub(super) struct Delivering<Io> {
     io: Io,
-    outbox: Outbox,
-    patience: Patience,
+    link: Link,
+    writes: ClientWait,
+    flushes: ClientWait,
+    /// Written since the last flush.
+    unflushed: u64,
+    lingering: Arc<Lingering>,
+    closing: Closing,
+    /// Its place among the connections of the server.
+    _place: OwnedSemaphorePermit,
 }
 
 impl<Io> Drop for Delivering<Io> {
     fn drop(&mut self) {
-        self.outbox.end();
+        self.link.end();
     }
 }
 
 impl<Io> Delivering<Io> {
-    pub(super) fn new(io: Io, outbox: Outbox, patience: Patience) -> Delivering<Io> {
-        Delivering { io, outbox, patience }
+    pub(super) fn new(
+        io: Io,
+        link: Link,
+        clock: &DrainClock,
+        lingering: Arc<Lingering>,
+        place: OwnedSemaphorePermit,
+    ) -> Delivering<Io> {
+        Delivering {
+            io,
+            link,
+            writes: ClientWait::for_reader(clock, Lumps::Socket),
+            flushes: ClientWait::for_reader(clock, Lumps::Socket),
+            unflushed: 0,
+            lingering,
+            closing: Closing::Open,
+            _place: place,
+        }
     }
 
     /// What came of a write: it must not wait for ever.
@@ -230,9 +418,19 @@ impl<Io> Delivering<Io> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.outbox.is_blocked(written.is_pending());
-        let written = self.patience.bear(cx, written, "the client does not read");
-        written.map(|written| written.and_then(|written| written))
+        self.link.is_blocked(written.is_pending());
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.unflushed = self.unflushed.saturating_add(bytes as u64);
+                self.writes.progress(bytes as u64);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                let too_slow = ready!(self.writes.poll_too_slow(cx));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)));
+            }
+        }
+        written
     }
 }
 
@@ -242,11 +440,15 @@ impl<Io: Read + Unpin> Read for Delivering<Io> {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.link.has_read();
+        }
+        read
     }
 }
 
-impl<Io: Write + Unpin> Write for Delivering<Io> {
+impl<Io: Read + Write + Unpin> Write for Delivering<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -269,13 +471,72 @@ impl<Io: Write + Unpin> Write for Delivering<Io> {
         self.io.is_write_vectored()
     }
 
+    /// A transport that buffers, as TLS does, takes the last bytes and hands them over here: so this must not
+    /// wait for ever either.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.outbox.is_blocked(flushed.is_pending());
-        flushed
+        let this = &mut *self;
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.link.is_blocked(flushed.is_pending());
+        if flushed.is_ready() {
+            this.flushes.progress(std::mem::take(&mut this.unflushed));
+            return flushed;
+        }
+        let too_slow = ready!(this.flushes.poll_too_slow(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        loop {
+            match &mut this.closing {
+                Closing::Open => {
+                    // Ends where the client does not take even that; a flush before it has said so otherwise.
+                    let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+                    if shut.is_pending() {
+                        let too_slow = ready!(this.flushes.poll_too_slow(cx));
+                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)));
+                    }
+                    ready!(shut)?;
+                    if this.link.is_upgraded() {
+                        // The other protocol goes on reading.
+                        return Poll::Ready(Ok(()));
+                    }
+                    let place = this.lingering.take_place(What::Connection);
+                    this.closing = place.map_or(Closing::Closed, |place| {
+                        Closing::ReadOn(Box::new(ReadOn::new(place)))
+                    });
+                }
+                Closing::ReadOn(read_on) => {
+                    ready!(read_on.poll(&mut this.io, &this.link, cx));
+                    this.closing = Closing::Closed;
+                }
+                Closing::Closed => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// One connection takes no more than its share of what is read on.
+    #[tokio::test]
+    async fn a_connection_has_a_share_of_what_is_read_on() {
+        let second = Duration::from_secs(1);
+        let lingering = Arc::new(Lingering::new(second, second));
+        let (greedy, other) = (Link::new(), Link::new());
+        let taken: Vec<_> = std::iter::from_fn(|| greedy.read_on_body(&lingering)).collect();
+        assert_eq!(taken.len(), BODIES_OF_ONE_MAX);
+        assert!(other.read_on_body(&lingering).is_some());
+        drop(taken);
+        assert!(greedy.read_on_body(&lingering).is_some(), "its share is free again");
+        let all: Vec<_> = (0..1000).filter_map(|_| Link::new().read_on_body(&lingering)).collect();
+        assert_eq!(all.len(), 256);
+        assert!(other.read_on_body(&lingering).is_none());
+        assert!(lingering.take_place(What::Connection).is_some(), "connections have their own");
+        drop(all);
+        assert!(other.read_on_body(&lingering).is_some());
     }
 }

@@ -10,6 +10,7 @@
 //!   one that may touch any.
 //! * **TG-S14 receipt_is_true**: what failed is never answered with a success.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +18,18 @@ use std::time::Duration;
 use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::Response;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::auth::{Principal, Scope, TokenVerifier, Unverified, bearer};
+use super::audit::{self, AUDIT, Refusals};
+use super::auth::{NAME_CHARS_MAX, Principal, Scope, TokenVerifier, Unverified, bearer};
+use super::current::CurrentTurn;
 use super::place::Place;
 use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
-use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, PAUSE, Reached};
+use super::under_way::{AtOnce, Canceller};
+use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
 use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
@@ -72,6 +76,10 @@ pub(super) struct Control {
     orders: Arc<Mutex<()>>,
     /// The same for readings, which need not wait for orders.
     readings: Arc<Mutex<()>>,
+    /// Orders under way, by principal.
+    at_once: Arc<AtOnce>,
+    canceller: Arc<Canceller>,
+    pub(super) refusals: Refusals,
 }
 
 impl Control {
@@ -81,16 +89,39 @@ impl Control {
             verifier: Box::new(verifier),
             orders: Arc::default(),
             readings: Arc::default(),
+            at_once: AtOnce::new(),
+            canceller: Canceller::new(),
+            refusals: Refusals::new(),
         }
     }
 
-    /// Whose token the request bears.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+    /// Whose token the request bears. One that bears none that is good for anything is in the audit log.
+    pub(super) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Principal, Failure> {
+        let verified = self.verify(headers).await;
+        if let Err(failure) = &verified
+            && failure.status != StatusCode::SERVICE_UNAVAILABLE
+        {
+            self.refusals.refused(peer, None, failure);
+        }
+        verified
+    }
+
+    async fn verify(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
         let Some(token) = bearer(headers) else {
             return Err(Failure::unauthenticated(false));
         };
         let reason = match timeout(VERIFIER_PATIENCE, self.verifier.verify(token)).await {
-            Ok(Ok(principal)) => return Ok(principal),
+            Ok(Ok(principal)) if principal.has_usable_name() => return Ok(principal),
+            Ok(Ok(_)) => {
+                let detail = format!(
+                    "the token's principal has no name, or one of more than {NAME_CHARS_MAX} characters; nothing was done"
+                );
+                return Err(Failure::new(StatusCode::FORBIDDEN, "unusable_principal", detail));
+            }
             Ok(Err(Unverified::Rejected)) => return Err(Failure::unauthenticated(true)),
             Ok(Err(unavailable)) => unavailable.to_string(),
             Err(_) => "the verifier takes too long".to_owned(),
@@ -99,6 +130,18 @@ impl Control {
         tracing::warn!(target: AUDIT, reason, "a token could not be verified, and nobody was let in");
         let detail = "tokens cannot be verified just now; nothing was done: try again";
         Err(Failure::unavailable("verifier_unavailable", detail))
+    }
+
+    /// Refuses an order that has come through the gate that it is about: the same gate, once closed, would refuse
+    /// the cancel.
+    fn require_beside_the_gate(&self, extensions: &Extensions) -> Result<(), Failure> {
+        let Place::Here(gateway) = &self.place else { return Ok(()) };
+        if !extensions.get().is_some_and(|turn: &CurrentTurn| turn.is_of(gateway)) {
+            return Ok(());
+        }
+        let detail = "the drain routes are behind the GateLayer of their own gateway, which would refuse the cancel once it is closed; merge drain_router beside the gated routes; nothing was done";
+        tracing::error!(target: AUDIT, "{detail}");
+        Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "behind_the_gate", detail))
     }
 
     /// Does what blocks off the workers, one at a time behind `lock`. What has begun goes on where
@@ -133,26 +176,44 @@ impl Control {
     }
 
     /// What the gateway says of itself.
-    pub(super) async fn reading(&self) -> Result<Reading, Failure> {
+    ///
+    /// Why it cannot be read names paths, so that is for those with a token; for others it is in the log.
+    pub(super) async fn reading(&self, has_token: bool) -> Result<Reading, Failure> {
         let reading = match &self.place {
             // Takes no disk.
             Place::Here(_) => self.place.reading(),
             Place::Apart(_) => self.off_the_workers(&self.readings, Place::reading).await?,
         };
-        reading.map_err(|error| Failure::unavailable("unreadable", error.to_string()))
+        reading.map_err(|error| {
+            if has_token {
+                return Failure::unavailable("unreadable", error.to_string());
+            }
+            self.refusals.unreadable(&error);
+            Failure::unavailable(
+                "unreadable",
+                "the status cannot be read just now; the log says why",
+            )
+        })
     }
 
     async fn begin(&self, principal: &Principal, terms: Terms) -> Result<Drained, Failure> {
+        let _at_once = AtOnce::take(&self.at_once, principal)?;
         let (signer, ordered) = (principal.clone(), terms.clone());
+        let canceller = Arc::clone(&self.canceller);
         let (request, confirmed, taking_back) = self
             .off_the_workers(&self.orders, move |place| {
                 let begun = begin(place, &signer, &ordered);
                 let id = begun.as_ref().ok().and_then(|(request, _)| request.request_id());
                 // Told here, for it is done whether anybody still waits for the answer or not.
-                audit(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
+                audit::order(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
                 let id = id.filter(|_| ordered.wait.is_some()).map(str::to_owned);
-                let taking_back =
-                    TakingBack { place: place.clone(), signer, holder: ordered.holder, id };
+                let taking_back = TakingBack {
+                    place: place.clone(),
+                    signer,
+                    holder: ordered.holder,
+                    id,
+                    canceller,
+                };
                 // Dropped where nobody receives it.
                 begun.map(|(request, confirmed)| (request, confirmed, taking_back))
             })
@@ -213,6 +274,9 @@ impl Control {
             let look = move |place: &Place| -> Result<(Reading, Sighting), ControlError> {
                 Ok((place.reading()?, place.look_at(&holder, &id)))
             };
+            // Listened for before looking: what changes in between is news.
+            let left = until.saturating_duration_since(Instant::now());
+            let news = self.place.news(self.at_once.total(), left);
             let slow = |failure: Failure| Missed::TimedOut(failure.problem.detail);
             let (reading, sighting) =
                 self.off_the_workers(&self.readings, look).await.map_err(slow)??;
@@ -224,7 +288,7 @@ impl Control {
             if left.is_zero() {
                 return Err(Missed::TimedOut(asked.waits_for(&reading)));
             }
-            sleep(left.min(PAUSE)).await;
+            news.await;
         }
     }
 
@@ -233,7 +297,7 @@ impl Control {
         self.off_the_workers(&self.orders, move |place| {
             let cancelled = permit(&signer, &holder, place)
                 .and_then(|()| Cancelled::of(&place.cancel(&holder)));
-            audit(&signer, "cancel", &holder, None, cancelled.as_ref().err());
+            audit::order(&signer, "cancel", &holder, None, cancelled.as_ref().err());
             cancelled
         })
         .await?
@@ -268,6 +332,7 @@ struct TakingBack {
     holder: Holder,
     /// Of the request, as long as there is something to take back.
     id: Option<String>,
+    canceller: Arc<Canceller>,
 }
 
 impl TakingBack {
@@ -288,22 +353,16 @@ impl Drop for TakingBack {
         let Some(id) = self.id.take() else { return };
         let (place, signer, holder) =
             (self.place.clone(), self.signer.clone(), self.holder.clone());
-        // On a thread of its own, and not on the runtime's: that one may be coming down, and what it is
-        // given then it drops.
-        let taking_back = std::thread::Builder::new().name("tidegate-take-back".to_owned());
-        let started = taking_back.spawn(move || {
+        self.canceller.run(Box::new(move || {
             take_back(&place, &signer, &holder, &id);
-        });
-        if let Err(error) = started {
-            tracing::warn!(target: AUDIT, %error, "a request that nobody waits for stays until its lease ends");
-        }
+        }));
     }
 }
 
 /// Says whether the request is gone.
 fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bool {
     let gone = place.cancel_request(holder, id);
-    audit(signer, "take back", holder, Some(id), Cancelled::of(&gone).err().as_ref());
+    audit::order(signer, "take back", holder, Some(id), Cancelled::of(&gone).err().as_ref());
     gone.is_ok()
 }
 
@@ -325,7 +384,7 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
     let mut live = observation
         .requests()
         .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
-    if live.all(|(_, _, request)| request.principal() == Some(principal.name())) {
+    if live.all(|(_, _, request)| request.signer() == Some(principal.name())) {
         return Ok(());
     }
     let detail = format!(
@@ -351,30 +410,6 @@ fn require_quota(principal: &Principal, holder: &Holder, place: &Place) -> Resul
     Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail))
 }
 
-/// Says who did what, in one line for each order.
-fn audit(
-    principal: &Principal,
-    action: &str,
-    holder: &Holder,
-    request_id: Option<&str>,
-    failure: Option<&Failure>,
-) {
-    // Whatever a provider calls somebody, it stays within its field and on this line.
-    let principal = &*printable(principal.name());
-    match failure {
-        None => {
-            tracing::info!(target: AUDIT, principal, action, %holder, request_id, "done");
-        }
-        Some(Failure { status, problem: Problem { error, detail, .. }, .. }) => {
-            tracing::warn!(target: AUDIT, principal, action, %holder, request_id,
-                status = status.as_u16(), error, "{}", printable(detail));
-        }
-    }
-}
-
-/// Where those lines go.
-const AUDIT: &str = "tidegate::audit";
-
 /// Begins or cancels a drain. No body, or one without an action, begins one.
 #[utoipa::path(
     post,
@@ -395,7 +430,7 @@ const AUDIT: &str = "tidegate::audit";
         (status = 405, description = "Only POST", body = Problem, headers(("Allow" = String))),
         (status = 408, description = "The body did not come in time", body = Problem),
         (status = 409, description = "Begun, and did not come to what was asked: lost, timed out, or the gateway is going down", body = Problem),
-        (status = 429, description = "The principal holds too many drains already", body = Problem),
+        (status = 429, description = "The principal holds too many drains already, or has too many orders under way", body = Problem),
         (status = 413, description = "The body is too long", body = Problem),
         (status = 500, description = "It failed; of a cancel, the drain stays on", body = Problem),
         (status = 503, description = "Tokens cannot be verified just now", body = Problem,
@@ -410,11 +445,15 @@ pub(super) async fn drain(
     request: Request,
 ) -> Result<Response, Failure> {
     // Before a byte of the body is read.
-    let principal = control.authenticate(request.headers()).await?;
+    let peer = audit::peer(request.extensions());
+    let principal = control.authenticate(request.headers(), peer).await?;
     if !principal.has(Scope::Drain) {
         let detail = format!("{principal} may not drain this gateway");
-        return Err(Failure::forbidden(Scope::Drain, detail));
+        let failure = Failure::forbidden(Scope::Drain, detail);
+        control.refusals.refused(peer, Some(&principal), &failure);
+        return Err(failure);
     }
+    control.require_beside_the_gate(request.extensions())?;
     match Order::parse(&read(request).await?)? {
         Order::Drain(terms) => Ok(json(StatusCode::OK, &control.begin(&principal, terms).await?)),
         Order::Cancel { holder } => {

@@ -1,22 +1,45 @@
-//! The turn a request is, as its handler sees it. It admits nothing: the layer does.
+//! The turn a request is, as its handler sees it, and as it goes on where the connection is given to another
+//! protocol. It admits nothing: the layer does.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::reply::Failure;
 use crate::gate::{Origin, Refused, Turn};
-use crate::gateway::LabelledTurn;
+use crate::gateway::{Gateway, LabelledTurn};
 use crate::sync::Arc;
 
 /// The turn a request is, for its handler: an extractor, and an extension of the request.
 ///
-/// The turn lives while any clone does, and at least until its reply has gone: whoever goes on after the
-/// reply, on an upgraded connection or in a task, keeps one.
+/// The turn lives while any clone does, and at least until its reply has gone. What goes on after the reply,
+/// on an upgraded connection or in a task, keeps one:
+///
+/// ```
+/// use tidegate::http::CurrentTurn;
+/// # async fn compact() {}
+///
+/// async fn chat(turn: CurrentTurn) -> &'static str {
+///     tokio::spawn(turn.hold(compact())); // the drain waits for it
+///     "hello"
+/// }
+/// ```
+///
+/// A WebSocket of axum's is the same: `ws.on_upgrade(|socket| turn.hold(talk(socket)))`. For any other
+/// protocol there is [`UpgradeInTurn`].
 #[derive(Clone, Debug)]
 pub struct CurrentTurn {
     turn: Arc<Held>,
+    /// The turn that the request is of another gateway, further out.
+    outer: Option<Arc<CurrentTurn>>,
 }
 
 #[derive(Debug)]
@@ -27,11 +50,11 @@ enum Held {
 
 impl CurrentTurn {
     pub(super) fn plain(turn: Turn) -> CurrentTurn {
-        CurrentTurn { turn: Arc::new(Held::Plain(turn)) }
+        CurrentTurn { turn: Arc::new(Held::Plain(turn)), outer: None }
     }
 
     pub(super) fn labelled(turn: LabelledTurn) -> CurrentTurn {
-        CurrentTurn { turn: Arc::new(Held::Labelled(turn)) }
+        CurrentTurn { turn: Arc::new(Held::Labelled(turn)), outer: None }
     }
 
     fn turn(&self) -> &Turn {
@@ -39,6 +62,29 @@ impl CurrentTurn {
             Held::Plain(turn) => turn,
             Held::Labelled(turn) => turn,
         }
+    }
+
+    /// The same turn, of a request that is `outer` of another gateway.
+    pub(super) fn within(self, outer: CurrentTurn) -> CurrentTurn {
+        CurrentTurn { outer: Some(Arc::new(outer)), ..self }
+    }
+
+    /// Whether the request is a turn of this gateway.
+    pub(super) fn is_of(&self, gateway: &Gateway) -> bool {
+        gateway.has_admitted(self.turn())
+            || self.outer.as_ref().is_some_and(|outer| outer.is_of(gateway))
+    }
+
+    /// Whether nothing else holds the turn.
+    pub(super) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.turn) == 1
+    }
+
+    /// Runs a future that is part of the turn: the turn lives until the future ends or is dropped.
+    pub async fn hold<F: Future>(self, future: F) -> F::Output {
+        let output = future.await;
+        drop(self);
+        output
     }
 
     /// See [`Turn::child`].
@@ -86,5 +132,127 @@ impl<S: Sync> OptionalFromRequestParts<S> for CurrentTurn {
         _: &S,
     ) -> Result<Option<CurrentTurn>, Self::Rejection> {
         Ok(parts.extensions.get().cloned())
+    }
+}
+
+/// A connection that is to be given to another protocol, together with the turn: an extractor for handlers
+/// that answer `101 Switching Protocols`, or a `CONNECT`. The turn lasts until the connection is dropped,
+/// with any server.
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use axum::response::IntoResponse;
+/// use tidegate::http::UpgradeInTurn;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// async fn echo(upgrade: UpgradeInTurn) -> impl IntoResponse {
+///     tokio::spawn(async move {
+///         let Ok(mut connection) = upgrade.connected().await else { return };
+///         let mut byte = [0];
+///         while connection.read_exact(&mut byte).await.is_ok() {
+///             let _ = connection.write_all(&byte).await;
+///         }
+///     });
+///     (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "echo")])
+/// }
+/// # let _ = axum::Router::<()>::new().route("/", axum::routing::any(echo));
+/// ```
+#[derive(Debug)]
+pub struct UpgradeInTurn {
+    upgrade: OnUpgrade,
+    turn: CurrentTurn,
+}
+
+impl UpgradeInTurn {
+    /// Waits until the reply has gone and the connection is the handler's.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended before, or the reply was no upgrade. The turn is over then.
+    pub async fn connected(self) -> Result<UpgradedInTurn, hyper::Error> {
+        let io = TokioIo::new(self.upgrade.await?);
+        Ok(UpgradedInTurn { io, _turn: self.turn })
+    }
+}
+
+/// Why there is no [`UpgradeInTurn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoUpgrade {
+    /// The request does not ask for another protocol, or its server cannot switch: 426.
+    #[error("this request cannot be upgraded: send `Connection: upgrade` over HTTP/1.1")]
+    NotAsked,
+    /// See [`NotInATurn`].
+    #[error(transparent)]
+    NotInATurn(#[from] NotInATurn),
+}
+
+impl IntoResponse for NoUpgrade {
+    fn into_response(self) -> axum::response::Response {
+        match self {
+            NoUpgrade::NotAsked => {
+                Failure::new(StatusCode::UPGRADE_REQUIRED, "no_upgrade", self.to_string())
+                    .into_response()
+            }
+            NoUpgrade::NotInATurn(not_in_a_turn) => not_in_a_turn.into_response(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for UpgradeInTurn {
+    type Rejection = NoUpgrade;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<UpgradeInTurn, NoUpgrade> {
+        let turn = <CurrentTurn as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade::NotAsked)?;
+        Ok(UpgradeInTurn { upgrade, turn })
+    }
+}
+
+/// An upgraded connection, and its turn: see [`UpgradeInTurn`].
+#[derive(Debug)]
+pub struct UpgradedInTurn {
+    // Dropped before the turn: the connection is closed when the turn ends.
+    io: TokioIo<Upgraded>,
+    _turn: CurrentTurn,
+}
+
+impl AsyncRead for UpgradedInTurn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for UpgradedInTurn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -1,6 +1,6 @@
 //! The layer that makes every request a turn: admitted before its handler runs, counted until the last
 //! byte of its reply, refused while the gate is closed. It decides nothing: the gate does, and whether a
-//! request is a turn at all, and whose, is the embedder's word.
+//! request is a turn at all, and whose, the author says. It knows no paths.
 //!
 //! # Invariants
 //!
@@ -14,18 +14,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Request, Response, Version};
+use axum::http::{Method, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
-use super::body::{TurnBody, TurnEnding};
-use super::connection::{How, Outbox};
+use super::body::{RefusalBody, TurnBody, TurnEnding};
+use super::calling::Calling;
+use super::connection::{How, Link};
 use super::current::CurrentTurn;
-use super::refusal::Refusal;
+use super::refusal::{RetryAfter, refuse};
 use crate::gate::{Origin, Refused, Wait};
 use crate::gateway::Gateway;
 use crate::sync::Arc;
@@ -52,43 +54,53 @@ pub struct Parking {
     pub patience: Duration,
 }
 
-/// What whoever is refused is told to wait before he tries again.
+/// When a refused client is asked to try again, unless the author says otherwise.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 type Classify = Arc<dyn Fn(&Parts) -> Kind + Send + Sync>;
+
+type Refuse = Arc<dyn Fn(&Parts, &Refused) -> axum::response::Response + Send + Sync>;
 
 #[derive(Clone)]
 struct Rules {
     gateway: Gateway,
     classify: Classify,
-    retry_after: HeaderValue,
+    retry_after: RetryAfter,
+    /// The author's own answer to a request that is refused.
+    refuse: Option<Refuse>,
     parking: Option<(Arc<Semaphore>, Duration)>,
 }
 
 /// Makes every request behind it a turn of the gateway's.
 ///
-/// While the gate is closed a request is answered 503 with `Retry-After` and a problem document
-/// (RFC 9457) before its handler runs and before its body is read; over HTTP/1 also with
-/// `Connection: close`, so that a client which keeps its connection goes elsewhere. Requests that were
+/// While the gate is closed a request is refused before its handler runs and before its body is read, in the
+/// protocol of the request: 503 with `Retry-After` and a problem document (RFC 9457), in plain text for a
+/// client that accepts nothing else, and status 14 (`UNAVAILABLE`) for gRPC and gRPC-web; over HTTP/1 also
+/// with `Connection: close`, so that a client which keeps its connection goes elsewhere. Requests that were
 /// let in finish untouched.
 ///
-/// The paths of [`drain_router`](super::drain_router) and [`health_router`](super::health_router) are
-/// never turns: a drain that refused its own cancel could not be undone. **Where those routers are nested
-/// below another path the layer does not know them**: then [`classify`](GateLayer::classify) must say so.
+/// The layer knows no paths. What is to answer while the gate is closed is routed *beside* the gated routes:
+/// [`drain_router`](super::drain_router) and [`health_router`](super::health_router) above all, since a
+/// drain that refused its own cancel could not be undone. What else is to pass,
+/// [`classify`](GateLayer::classify) names.
 ///
-/// A turn lasts until the server has taken the last byte of the reply's body; with
-/// [`serve`](super::serve), until that byte has left the process. What goes on after the reply (a
-/// WebSocket, a task that was spawned) must hold [`CurrentTurn`].
+/// A request that is let in is a turn once, however many layers of the same gateway it passes. A turn lasts
+/// until the server has taken the last byte of the reply's body; with [`serve`](super::serve), until that
+/// byte has left the process. What goes on after the reply (a WebSocket, a task that was spawned) must hold
+/// [`CurrentTurn`].
 ///
-/// Put it around the whole app, as `GateLayer::new(gateway).layer(app)`: a layer outside of it may keep
-/// bytes back that it takes for gone (a compression does), and one inside a `Router` costs the router's
-/// boxes on top.
+/// The layer is always ready. It admits a request first, and then waits until the service behind it is
+/// ready: so a concurrency limit belongs *behind* the layer, where requests that are refused or parked take
+/// none of its places. Those that wait for a place are turns already, and a drain waits for them.
+///
+/// Put it around the routes that are to be gated. A layer outside of it may keep bytes back that it takes for
+/// gone (a compression does).
 ///
 /// # Examples
 ///
 /// ```
 /// use axum::{Router, routing::post};
-/// use tidegate::{Gateway, Origin, http::{CurrentTurn, GateLayer, Kind}};
+/// use tidegate::{Gateway, Origin, http::{CurrentTurn, GateLayer, Kind, health_router}};
 ///
 /// async fn chat(turn: CurrentTurn) -> Result<String, tidegate::Refused> {
 ///     let tool_call = turn.child()?; // what this turn needs passes a closed gate
@@ -97,13 +109,14 @@ struct Rules {
 /// }
 ///
 /// # let gateway = Gateway::in_memory().start()?;
-/// let app: Router = Router::new()
+/// let turns = Router::new()
 ///     .route("/chat", post(async |turn| chat(turn).await.unwrap_or_else(|it| it.to_string())))
-///     .layer(GateLayer::new(gateway).classify(|request| match request.uri.path() {
+///     .layer(GateLayer::new(gateway.clone()).classify(|request| match request.uri.path() {
 ///         "/metrics" => Kind::NotATurn,
 ///         "/hooks/done" => Kind::Turn(Origin::Internal),
 ///         _ => Kind::Turn(Origin::User),
 ///     }));
+/// let app: Router = turns.merge(health_router(gateway));
 /// # let _ = app;
 /// # Ok::<(), tidegate::StartError>(())
 /// ```
@@ -119,7 +132,8 @@ impl GateLayer {
         let rules = Rules {
             gateway,
             classify: Arc::new(|_| Kind::Turn(Origin::User)),
-            retry_after: seconds(RETRY_AFTER),
+            retry_after: RetryAfter::new(RETRY_AFTER),
+            refuse: None,
             parking: None,
         };
         GateLayer { rules }
@@ -137,10 +151,33 @@ impl GateLayer {
         self
     }
 
-    /// What `Retry-After` says: five seconds unless told otherwise.
+    /// When a refused client is asked to try again: after five seconds by default.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> GateLayer {
-        self.rules.retry_after = seconds(after);
+        self.rules.retry_after = RetryAfter::new(after);
+        self
+    }
+
+    /// Answers refused requests with `refuse` instead. Its reply goes out as it is, except that `HEAD` gets
+    /// no body.
+    ///
+    /// ```
+    /// use axum::response::{Html, IntoResponse};
+    /// use tidegate::{Gateway, http::GateLayer};
+    ///
+    /// # let gateway = Gateway::in_memory().start()?;
+    /// let layer = GateLayer::new(gateway).refuse_with(|_request, refused| {
+    ///     (axum::http::StatusCode::SERVICE_UNAVAILABLE, Html(format!("<p>{refused}</p>"))).into_response()
+    /// });
+    /// # drop(layer);
+    /// # Ok::<(), tidegate::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn refuse_with(
+        mut self,
+        refuse: impl Fn(&Parts, &Refused) -> axum::response::Response + Send + Sync + 'static,
+    ) -> GateLayer {
+        self.rules.refuse = Some(Arc::new(refuse));
         self
     }
 
@@ -153,11 +190,6 @@ impl GateLayer {
         self.rules.parking = Some((Arc::new(places), parking.patience));
         self
     }
-}
-
-fn seconds(after: Duration) -> HeaderValue {
-    // Rounded up, and never 0: who is told that comes back at once.
-    HeaderValue::from(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1))
 }
 
 impl fmt::Debug for GateLayer {
@@ -188,13 +220,6 @@ impl<S: fmt::Debug> fmt::Debug for GateService<S> {
 }
 
 impl Rules {
-    fn kind(&self, parts: &Parts) -> Kind {
-        if super::is_control_path(parts.uri.path()) {
-            return Kind::NotATurn;
-        }
-        (self.classify)(parts)
-    }
-
     fn admit(&self, origin: Origin, label: Option<&str>) -> Result<CurrentTurn, Refused> {
         match label {
             None => self.gateway.admit(origin).map(CurrentTurn::plain),
@@ -207,39 +232,53 @@ impl Rules {
         let (places, patience) = self.parking.as_ref()?;
         Some((Arc::clone(places).try_acquire_owned().ok()?, *patience))
     }
+
+    fn refuse(&self, parts: &Parts, refused: Refused) -> Response<RefusalBody> {
+        let Some(own) = &self.refuse else { return refuse(parts, refused, &self.retry_after) };
+        let is_head = parts.method == Method::HEAD;
+        own(parts, &refused)
+            .map(|body| if is_head { RefusalBody::Empty } else { RefusalBody::Own(body) })
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for GateService<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     R: HttpBody<Data = Bytes>,
+    R::Error: Into<BoxError>,
 {
     type Response = Response<TurnBody<R>>;
     type Error = S::Error;
     type Future = GateFuture<S, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    /// Always ready: what is refused or parked takes nothing from the service behind it.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     // Property: TG-S2 no_new_turn_while_draining.
+    #[inline]
     fn call(&mut self, request: Request<B>) -> GateFuture<S, B> {
         let (parts, body) = request.into_parts();
-        let (origin, label) = match self.rules.kind(&parts) {
+        // Let in further out, by a layer of the same gateway: it is that turn.
+        let is_let_in = parts
+            .extensions
+            .get()
+            .is_some_and(|turn: &CurrentTurn| turn.is_of(&self.rules.gateway));
+        let kind = if is_let_in { Kind::NotATurn } else { (self.rules.classify)(&parts) };
+        let (origin, label) = match kind {
             Kind::NotATurn => {
-                let reply = self.inner.call(Request::from_parts(parts, body));
+                let reply = Calling::new(&mut self.inner, Request::from_parts(parts, body));
                 return GateFuture { state: State::Passing { reply } };
             }
             Kind::Turn(origin) => (origin, None),
             Kind::Labelled(origin, label) => (origin, Some(label)),
         };
         match self.rules.admit(origin, label.as_deref()) {
-            Ok(turn) => {
-                let (ending, request) = enter(turn, parts, body);
-                let reply = self.inner.call(request);
-                GateFuture { state: State::InTurn { reply, ending: Some(ending) } }
+            Ok(turn) => GateFuture { state: enter(&mut self.inner, turn, parts, body) },
+            Err(refused) => {
+                GateFuture { state: self.turn_away(refused, origin, label, parts, body) }
             }
-            Err(refused) => self.turn_away(refused, origin, label, parts, body),
         }
     }
 }
@@ -247,48 +286,53 @@ where
 impl<S> GateService<S> {
     #[cold]
     fn turn_away<B>(
-        &mut self,
+        &self,
         refused: Refused,
         origin: Origin,
         label: Option<String>,
         parts: Parts,
         body: B,
-    ) -> GateFuture<S, B>
+    ) -> State<S, B>
     where
         S: Service<Request<B>> + Clone,
     {
-        let refusal = Refusal {
-            refused,
-            closes_connection: parts.version < Version::HTTP_2,
-            without_body: parts.method == Method::HEAD,
-            retry_after: self.rules.retry_after.clone(),
-        };
         let Some((place, patience)) = self.rules.place() else {
-            return GateFuture { state: State::Refused { refusal } };
+            return State::Refused { reply: Some(self.rules.refuse(&parts, refused)) };
         };
-        // The one that was polled ready goes with the request; a clone takes its place.
-        let clone = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, clone);
         let rules = Arc::clone(&self.rules);
         let opening =
             self.rules.gateway.wait_until(move || match rules.admit(origin, label.as_deref()) {
                 Err(refused) if !refused.phase.is_shut() => None,
                 answer => Some(answer),
             });
-        let parked =
-            Parked { opening, service, request: Some((parts, body)), refusal, _place: place };
-        let patience = tokio::time::sleep(patience);
-        GateFuture { state: State::Parked { parked: Box::new(parked), patience } }
+        let parked = Parked {
+            opening,
+            service: self.inner.clone(),
+            request: Some((parts, body)),
+            rules: Arc::clone(&self.rules),
+            refused,
+            _place: place,
+        };
+        State::Parked { parked: Box::new(parked), patience: tokio::time::sleep(patience) }
     }
 }
 
 /// The request goes in, with its turn.
-fn enter<B>(turn: CurrentTurn, mut parts: Parts, body: B) -> (TurnEnding, Request<B>) {
-    let connection = parts.extensions.get::<Outbox>().cloned();
+#[inline]
+fn enter<S, B>(service: &mut S, turn: CurrentTurn, mut parts: Parts, body: B) -> State<S, B>
+where
+    S: Service<Request<B>> + Clone,
+{
+    let connection = parts.extensions.get::<Link>().cloned();
     let how = if parts.version == Version::HTTP_2 { How::Http2 } else { How::Http1 };
     let connects = parts.method == Method::CONNECT;
-    parts.extensions.insert(turn.clone());
-    (TurnEnding::new(turn, connection, how, connects), Request::from_parts(parts, body))
+    let outer = parts.extensions.insert(turn.clone());
+    if let Some(outer) = outer {
+        // A layer further out is another gateway's, and one further in may be its again.
+        parts.extensions.insert(turn.clone().within(outer));
+    }
+    let ending = Some(TurnEnding::new(turn, connection, how, connects));
+    State::InTurn { reply: Calling::new(service, Request::from_parts(parts, body)), ending }
 }
 
 pin_project! {
@@ -302,9 +346,9 @@ pin_project! {
 pin_project! {
     #[project = StateProjected]
     enum State<S: Service<Request<B>>, B> {
-        InTurn { #[pin] reply: S::Future, ending: Option<TurnEnding> },
-        Passing { #[pin] reply: S::Future },
-        Refused { refusal: Refusal },
+        InTurn { #[pin] reply: Calling<S, Request<B>>, ending: Option<TurnEnding> },
+        Passing { #[pin] reply: Calling<S, Request<B>> },
+        Refused { reply: Option<Response<RefusalBody>> },
         Parked { parked: Box<Parked<S, B>>, #[pin] patience: Sleep },
     }
 }
@@ -313,17 +357,19 @@ pin_project! {
 struct Parked<S, B> {
     opening: Wait<Result<CurrentTurn, Refused>>,
     service: S,
-    /// Taken when it goes in.
+    /// Taken when it goes in, or is refused.
     request: Option<(Parts, B)>,
-    /// What it is told, should it wait in vain.
-    refusal: Refusal,
+    rules: Arc<Rules>,
+    /// Why it waits.
+    refused: Refused,
     _place: OwnedSemaphorePermit,
 }
 
 impl<S, B, R> Future for GateFuture<S, B>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     R: HttpBody<Data = Bytes>,
+    R::Error: Into<BoxError>,
 {
     type Output = Result<Response<TurnBody<R>>, S::Error>;
 
@@ -346,23 +392,29 @@ where
                         None => reply.map(TurnBody::of_reply),
                     }));
                 }
-                StateProjected::Refused { refusal } => return Poll::Ready(Ok(refusal.reply())),
+                StateProjected::Refused { reply } => match reply.take() {
+                    Some(reply) => return Poll::Ready(Ok(reply.map(TurnBody::of_refusal))),
+                    // Polled once more than a future may be.
+                    None => return Poll::Pending,
+                },
                 StateProjected::Parked { parked, patience } => {
-                    let opened = Pin::new(&mut parked.opening).poll(cx);
-                    match (opened, parked.request.take()) {
-                        (Poll::Ready(Ok(turn)), Some((parts, body))) => {
-                            let (ending, request) = enter(turn, parts, body);
-                            let reply = parked.service.call(request);
-                            State::InTurn { reply, ending: Some(ending) }
+                    let refused = match Pin::new(&mut parked.opening).poll(cx) {
+                        Poll::Ready(Ok(turn)) => Ok(turn),
+                        Poll::Ready(Err(refused)) => Err(refused),
+                        Poll::Pending => {
+                            ready!(patience.poll(cx));
+                            Err(parked.refused)
                         }
-                        (Poll::Pending, request) if patience.poll(cx).is_pending() => {
-                            parked.request = request;
-                            return Poll::Pending;
+                    };
+                    match (refused, parked.request.take()) {
+                        (Ok(turn), Some((parts, body))) => {
+                            enter(&mut parked.service, turn, parts, body)
                         }
-                        (Poll::Ready(Err(refused)), _) => State::Refused {
-                            refusal: Refusal { refused, ..parked.refusal.clone() },
-                        },
-                        _ => State::Refused { refusal: parked.refusal.clone() },
+                        (Err(refused), Some((parts, _))) => {
+                            State::Refused { reply: Some(parked.rules.refuse(&parts, refused)) }
+                        }
+                        // It left when the state changed, and this state is gone since.
+                        (_, None) => State::Refused { reply: None },
                     }
                 }
             };

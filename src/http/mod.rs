@@ -23,8 +23,9 @@
 //! | `wait` | drain | answer once it is quiesced, within so many seconds; else the request is taken back |
 //! | `idle_is_enough` | drain | of `wait`: an idle reading will do |
 //!
-//! Whoever hangs up while he waits has his request taken back, as soon as the server notices: hyper does not
-//! where he has sent bytes beyond his request, and then the lease ends it.
+//! A client that hangs up while it waits has its request cancelled, as soon as the server notices: hyper does
+//! not where the client has sent bytes beyond its request, and then the lease ends it. One principal has 32
+//! orders under way at most, and 64 named drains.
 //!
 //! Of principals that share a home, each by a router of its own, two may still take one free holder in the
 //! same instant: let one router serve them.
@@ -32,8 +33,8 @@
 //! 200 says that it is done: of a drain with `wait`, that acting is safe until `safe_until`; without, that
 //! the gate is closed (`draining`), or that the request is in place and no living gateway has confirmed
 //! it yet (`pending`). Whatever did not come to what was ordered has another status: 400 (no order), 401,
-//! 403, 409 (lost, timed out, or the gateway is going down), 500 (of a cancel: the drain stays on). Each
-//! is a JSON object with `error`, for programs, and `detail`, for people.
+//! 403, 409 (lost, timed out, or the gateway is going down), 429 (too many of one principal), 500 (of a
+//! cancel: the drain stays on). Each is a JSON object with `error`, for programs, and `detail`, for people.
 //!
 //! # Examples
 //!
@@ -41,43 +42,49 @@
 //! use std::time::Duration;
 //! use axum::{Router, routing::post};
 //! use tidegate::http::{GateLayer, SharedSecret, drain_router, health_router, serve};
-//! use tidegate::{Gateway, machine::ShutdownCause};
-//! use tower::Layer;
+//! use tidegate::Gateway;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let gateway = Gateway::builder("/srv/gateway").kind("my-gateway").start()?;
 //! let verifier = SharedSecret::new(std::env::var("DRAIN_SECRET")?)?;
-//! let app: Router = Router::new()
+//! let turns = Router::new()
 //!     .route("/chat", post(async || "hello"))
+//!     .layer(GateLayer::new(gateway.clone()));
+//! // Beside the gated routes, and not behind the gate.
+//! let app: Router = turns
 //!     .merge(drain_router(gateway.clone(), verifier))
 //!     .merge(health_router(gateway.clone()));
-//! let app = GateLayer::new(gateway.clone()).layer(app);
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! let asked_to_end = async {
-//!     let _ = tokio::signal::ctrl_c().await;
-//!     (ShutdownCause::Sigint, Duration::from_secs(30))
-//! };
-//! let ended = serve(listener, app, &gateway, asked_to_end).await;
+//! let signals = tidegate::signals(&gateway, Duration::from_secs(30))?;
+//! let ended = serve(listener, app, &gateway, signals).await;
 //! println!("{ended:?}");
 //! # Ok(())
 //! # }
 //! ```
 
+mod audit;
 mod auth;
 mod body;
+mod calling;
+mod client_wait;
 mod connection;
 mod control;
 mod current;
+mod exchange;
 mod layer;
+mod linger;
 mod openapi;
+mod pace;
 mod place;
 mod refusal;
 mod reply;
+mod rest_timer;
 mod secret;
 mod server;
 mod status;
+mod under_way;
 
 use std::sync::Arc;
 
@@ -94,32 +101,25 @@ use reply::Failure;
 
 pub use auth::{Principal, Scope, TokenVerifier, Unverified};
 pub use body::TurnBody;
-pub use current::{CurrentTurn, NotInATurn};
+pub use current::{CurrentTurn, NoUpgrade, NotInATurn, UpgradeInTurn, UpgradedInTurn};
 pub use layer::{GateFuture, GateLayer, GateService, Kind, Parking};
 pub use openapi::document;
 pub use secret::{SharedSecret, WeakSecret};
 pub use server::{Server, serve};
 pub use status::health_router;
 
-/// What [`drain_router`] and [`health_router`] answer. None of it is ever a turn.
-const CONTROL_PATHS: [&str; 5] = [DRAIN_PATH, STATUS_PATH, OPENAPI_PATH, "/healthz", "/readyz"];
 const DRAIN_PATH: &str = "/api/gateway/drain";
 const STATUS_PATH: &str = "/api/status";
 const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
-
-/// The whole path, and not how it ends: where a route takes any path, that would be a way around the gate.
-fn is_control_path(path: &str) -> bool {
-    CONTROL_PATHS.contains(&path)
-}
 
 /// Drains this process's gateway and says how it stands: see the [module](self).
 ///
 /// An order is written to the home, reconciled, and only then answered, so `draining: true` means that
 /// the gate is closed (TG-S5). Blocking work is done off tokio's workers.
 ///
-/// Merge it, and do not nest it below another path behind a [`GateLayer`]: the layer knows these routes by
-/// their paths, and would refuse the very cancel of a drain. Where it must be nested,
-/// [`classify`](GateLayer::classify) those paths as [`Kind::NotATurn`].
+/// Merge it beside the routes that a [`GateLayer`] gates, and never behind the layer: a closed gate would
+/// refuse the very cancel that opens it. An order that arrives as a turn of this gateway is therefore refused,
+/// with 500, before anything is done.
 ///
 /// Without a verifier there is no router (E0061):
 ///

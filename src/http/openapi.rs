@@ -1,5 +1,8 @@
 //! The endpoint described by itself: an OpenAPI document made from the code, field by field.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -7,7 +10,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::reply::{Cancelled, Drained, json};
+use super::reply::{Cancelled, Drained, json_reply, json_text};
 
 /// What [`Order::parse`](crate::order::Order::parse) reads.
 #[derive(Serialize, ToSchema)]
@@ -104,5 +107,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     tag = "status"
 )]
 pub(super) async fn openapi() -> Response {
-    json(StatusCode::OK, &document())
+    // Made once, and its bytes shared: a client that asks for it a thousand times and reads none costs no more
+    // than one.
+    static WRITTEN: LazyLock<Bytes> = LazyLock::new(|| json_text(&document()).into());
+    json_reply(StatusCode::OK, WRITTEN.clone())
 }

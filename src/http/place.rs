@@ -1,6 +1,9 @@
 //! Where the gateway is that the router speaks for: in this process, or apart from it with a home
 //! between. It carries orders there and readings back, and decides nothing. Everything here blocks.
 
+use std::time::Duration;
+
+use crate::asked::PAUSE;
 use crate::control::Observation;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
@@ -10,6 +13,12 @@ use crate::home::Home;
 use crate::reconcile::{Sighting, Verdict};
 use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
+
+/// However quiet it is, a waiter looks this often: not everything that it waits for is the gateway's to say.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// So many may look as often as one does.
+const WAITERS_AT_FULL_PACE: u32 = 4;
 
 #[derive(Clone, Debug)]
 pub(super) enum Place {
@@ -27,6 +36,33 @@ impl Place {
                 (receipt.request, confirmed)
             }),
             Place::Apart(home) => home.begin_drain(ask).map(|request| (request, None)),
+        }
+    }
+
+    /// Begins to listen for news: what this waits for comes with a change of what the gateway says, and after
+    /// `at_most` anyway. Apart, nothing says when that is, so the pause is as short as so many waiters allow.
+    pub(super) fn news(
+        &self,
+        waiters: usize,
+        at_most: Duration,
+    ) -> impl Future<Output = ()> + use<> {
+        let (wait, pause) = match self {
+            Place::Here(gateway) => (Some(gateway.news_since(gateway.seen())), LOOK_EVERY_MAX),
+            Place::Apart(_) => {
+                let waiters = u32::try_from(waiters).unwrap_or(u32::MAX);
+                let pause = PAUSE.saturating_mul(waiters / WAITERS_AT_FULL_PACE);
+                (None, pause.clamp(PAUSE, LOOK_EVERY_MAX))
+            }
+        };
+        async move {
+            let news = async {
+                match wait {
+                    Some(wait) => wait.await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Either way it is time to look.
+            let _ = tokio::time::timeout(pause.min(at_most), news).await;
         }
     }
 
@@ -49,7 +85,7 @@ impl Place {
                     **slot != Slot::Shared
                         && !slot.is_held_by(holder)
                         && verdict.asks_for_drain()
-                        && request.principal() == Some(principal)
+                        && request.signer() == Some(principal)
                 };
                 Ok(observation.requests().filter(is_counted).count())
             }

@@ -1,54 +1,171 @@
-//! What whoever is refused is told: a problem document (RFC 9457), with the headers by which a client and
-//! a balancer know what to do. It refuses nobody: the gate does.
+//! The answer to a request that is refused, in the protocol of that request, with the headers by which a
+//! client and a balancer know what to do. It refuses nothing: the gate does.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header,
+};
 use serde::Serialize;
 
-use super::body::TurnBody;
+use super::body::RefusalBody;
 use crate::gate::Refused;
 use crate::gate::word::Denied;
 
-/// What whoever is refused is told.
+/// When a refused client is asked to try again.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) refused: Refused,
-    /// Over HTTP/1: so that a client which keeps its connection goes elsewhere.
-    pub(super) closes_connection: bool,
-    /// To `HEAD`, which has no body: over HTTP/2 one would be an error of the protocol.
-    pub(super) without_body: bool,
-    pub(super) retry_after: HeaderValue,
+pub(super) struct RetryAfter {
+    seconds: HeaderValue,
+    milliseconds: HeaderValue,
 }
 
-impl Refusal {
-    pub(super) fn reply<R: HttpBody<Data = Bytes>>(&self) -> Response<TurnBody<R>> {
-        let document = document(self.refused);
-        let length = document.len();
-        let text = (!self.without_body).then(|| document.into());
-        let mut reply = Response::new(TurnBody::of_refusal(text));
-        *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        let headers = reply.headers_mut();
-        headers.reserve(5);
-        if self.without_body {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+impl RetryAfter {
+    /// Rounded up, and never 0: a client that reads 0 comes back at once.
+    pub(super) fn new(after: Duration) -> RetryAfter {
+        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1);
+        let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
+        RetryAfter {
+            seconds: HeaderValue::from(seconds),
+            milliseconds: HeaderValue::from(milliseconds),
         }
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::RETRY_AFTER, self.retry_after.clone());
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.closes_connection {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        reply
     }
+}
+
+/// The protocol that a client reads its refusal in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// A problem document (RFC 9457).
+    Problem,
+    /// The same in words, for a client that accepts nothing else.
+    PlainText,
+    /// gRPC or gRPC-web: a status among the headers, and no body. With the request's content type.
+    Grpc(HeaderValue),
+}
+
+impl Protocol {
+    fn of(headers: &HeaderMap) -> Protocol {
+        if let Some(content_type) = headers.get(header::CONTENT_TYPE)
+            && is_grpc(content_type.as_bytes())
+        {
+            return Protocol::Grpc(content_type.clone());
+        }
+        if accepts_only_text(headers) { Protocol::PlainText } else { Protocol::Problem }
+    }
+}
+
+/// Answers a request that is refused.
+pub(super) fn refuse(
+    parts: &Parts,
+    refused: Refused,
+    retry_after: &RetryAfter,
+) -> Response<RefusalBody> {
+    let protocol = Protocol::of(&parts.headers);
+    let text = match protocol {
+        Protocol::Problem => Some(problem(refused)),
+        Protocol::PlainText => Some(format!("{refused}\n")),
+        Protocol::Grpc(_) => None,
+    };
+    let length = text.as_ref().map(String::len);
+    // A body in answer to HEAD is an error of HTTP/2.
+    let is_head = parts.method == Method::HEAD;
+    let body = text
+        .filter(|_| !is_head)
+        .map_or(RefusalBody::Empty, |text| RefusalBody::Text(Some(Bytes::from(text))));
+    let mut reply = Response::new(body);
+    let status = match protocol {
+        Protocol::Grpc(_) => StatusCode::OK,
+        Protocol::Problem | Protocol::PlainText => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.reserve(6);
+    if let Some(length) = length.filter(|_| is_head) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if parts.version < Version::HTTP_2 {
+        // So that a client which keeps its connection goes elsewhere.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let content_type = match protocol {
+        Protocol::Problem => HeaderValue::from_static("application/problem+json"),
+        Protocol::PlainText => HeaderValue::from_static("text/plain; charset=utf-8"),
+        Protocol::Grpc(content_type) => {
+            headers.insert(GRPC_STATUS, HeaderValue::from_static(UNAVAILABLE));
+            headers.insert(GRPC_MESSAGE, grpc_message(refused));
+            headers.insert(GRPC_PUSHBACK, retry_after.milliseconds.clone());
+            headers.insert(header::CONTENT_TYPE, content_type);
+            return reply;
+        }
+    };
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::RETRY_AFTER, retry_after.seconds.clone());
+    reply
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// The one status that retry policies retry.
+const UNAVAILABLE: &str = "14";
+
+/// Whether this is gRPC's content type or gRPC-web's, of any encoding.
+fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some((start, rest)) = content_type.split_at_checked(GRPC.len()) else { return false };
+    start.eq_ignore_ascii_case(GRPC)
+        && rest.first().is_none_or(|next| matches!(next, b'+' | b'-' | b';' | b' '))
+}
+
+/// The refusal in words, percent-encoded as gRPC asks.
+fn grpc_message(refused: Refused) -> HeaderValue {
+    let mut text = String::new();
+    for byte in refused.to_string().bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string never fails.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    // What is left is ASCII that can be seen, which is always a header's value.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unavailable"))
+}
+
+/// Whether the client accepts plain text, and no JSON.
+fn accepts_only_text(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let ranges = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let (mut text, mut json) = (false, false);
+    for range in ranges {
+        let mut fields = range.split(';').map(str::trim);
+        let media = fields.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = fields
+            .filter_map(|field| field.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+            .map_or(Ok(1.0), |(_, quality)| quality.trim().parse::<f32>());
+        if quality.is_ok_and(|quality| quality <= 0.0) {
+            continue;
+        }
+        match &*media {
+            "text/plain" | "text/*" => text = true,
+            "*/*" | "application/*" | "application/json" | "application/problem+json" => {
+                json = true;
+            }
+            _ => {}
+        }
+    }
+    text && !json
 }
 
 /// The problem document (RFC 9457) of a refusal. All but the generation is written once: under a drain
 /// there are many.
-fn document(refused: Refused) -> String {
+fn problem(refused: Refused) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
         r#type: &'a str,
@@ -81,4 +198,60 @@ fn document(refused: Refused) -> String {
     // Writing to a string never fails.
     let _ = write!(text, "{}}}", refused.generation);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(values: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::ACCEPT, HeaderValue::from_static(value));
+        }
+        accepts_only_text(&headers)
+    }
+
+    #[test]
+    fn plain_text_is_for_clients_that_accept_nothing_else() {
+        for text in [
+            &["text/plain"][..],
+            &["text/*"],
+            &["Text/Plain; q=0.5, text/html"],
+            &["text/html", "text/plain"],
+            &["text/plain, application/json;q=0"],
+            &["text/plain,*/*;q=0.0"],
+        ] {
+            assert!(accepts(text), "{text:?}");
+        }
+        for json in [
+            &[][..],
+            &[""],
+            &["*/*"],
+            &["text/html"],
+            &["text/plain, */*;q=0.1"],
+            &["text/plain;q=0"],
+            &["text/plain", "application/json"],
+            &["application/grpc"],
+            &["text/plain, application/*"],
+        ] {
+            assert!(!accepts(json), "{json:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        for grpc in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC-Web-Text+proto",
+            "application/grpc;charset=utf-8",
+            "application/grpc-web",
+        ] {
+            assert!(is_grpc(grpc.as_bytes()), "{grpc}");
+        }
+        for other in ["application/grpcx", "application/json", "", "application/grp"] {
+            assert!(!is_grpc(other.as_bytes()), "{other}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -297,10 +297,17 @@ impl IntoResponse for Failure {
 
 /// An answer of JSON, which nobody on the way keeps.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    json_reply(status, json_text(body).into())
+}
+
+pub(super) fn json_text(body: &impl Serialize) -> String {
     // What is answered here is made of strings, numbers and booleans, which always serialize.
     let text = serde_json::to_string(body).unwrap_or_default();
     // People read it in a terminal, too.
-    let text = printable_json(&text).into_owned();
+    printable_json(&text).into_owned()
+}
+
+pub(super) fn json_reply(status: StatusCode, text: Bytes) -> Response {
     let mut response = Response::new(HttpBody::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::audit;
 use super::control::Control;
 use super::reply::{Failure, Problem, json};
 use crate::gate::word::InFlight;
@@ -152,13 +153,14 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
 )]
 pub(super) async fn status(
     State(control): State<Arc<Control>>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let headers = request.headers();
     let given = headers.contains_key(header::AUTHORIZATION);
     if given {
-        control.authenticate(&headers).await?;
+        control.authenticate(headers, audit::peer(request.extensions())).await?;
     }
-    let reading = control.reading().await?;
+    let reading = control.reading(given).await?;
     Ok(json(StatusCode::OK, &StatusReply::of(&reading, given)))
 }
 

@@ -90,6 +90,11 @@ impl Client {
         Client::Two(sender)
     }
 
+    /// HTTP/2, or HTTP/1.
+    pub async fn of(http_2: bool, address: SocketAddr) -> Client {
+        if http_2 { Client::two(address).await } else { Client::one(address).await }
+    }
+
     /// Both protocols.
     pub async fn each(address: SocketAddr) -> [Client; 2] {
         [Client::one(address).await, Client::two(address).await]

@@ -1,14 +1,18 @@
 //! The drain endpoint: what it answers, in process and apart, and what it does.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use tidegate::home::Home;
-use tidegate::http::{drain_router, drain_router_for};
+use tidegate::http::{
+    Principal, Scope, SharedSecret, TokenVerifier, Unverified, drain_router, drain_router_for,
+};
 use tidegate::machine::ShutdownCause;
 use tidegate::order::REQUESTS_PER_PRINCIPAL_MAX;
 use tidegate::request::{DrainRequest, Holder};
@@ -524,6 +528,176 @@ async fn requests_that_have_run_out_are_in_nobody_s_way() {
         let again = Gateway::builder(scene.dir.path()).manual().start().expect("starts");
         assert!(again.admit(Origin::User).is_ok(), "{:?}", again.status());
     }
+}
+
+/// What nobody has signed is nobody's: not the shared secret's, though both name the same principal.
+#[tokio::test]
+async fn what_nobody_signed_takes_a_scope_for_any() {
+    for scene in Scene::both() {
+        let holder = Holder::named("operator").expect("a name");
+        let unsigned = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+        scene.home.begin_drain(&unsigned).expect("writes");
+        let cancel = json!({ "action": "cancel", "holder": "operator" });
+        for order in [&cancel, &json!({ "holder": "operator" })] {
+            let refused = scene.post(order).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{order}: {refused:?}");
+        }
+        assert!(scene.asks(), "it is still there");
+        let any = scene.post_as(OPERATORS, cancel.to_string()).await;
+        assert_eq!(any.json()["was_draining"], true, "{any:?}");
+        // What the secret's own principal signs is its own, also when it is renewed beside.
+        assert_eq!(scene.post(&json!({ "holder": "operator" })).await.status, StatusCode::OK);
+        scene.home.renew_drain(&holder, None).expect("renews");
+        assert_eq!(scene.post(&cancel).await.json()["was_draining"], true);
+        assert!(!scene.asks());
+    }
+}
+
+/// Two principals whose long names begin alike are two.
+#[tokio::test]
+async fn principals_are_compared_whole() {
+    struct Anybody;
+    impl TokenVerifier for Anybody {
+        async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
+            let name = String::from_utf8_lossy(token).into_owned();
+            Ok(Principal::named(name).may(Scope::Drain))
+        }
+    }
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let router: Router = drain_router(gateway.clone(), Anybody);
+    let post = async |name: &str, body: &'static str| {
+        let request = Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {name}"))
+            .body(Body::from(body));
+        ask(&router, request.expect("a request")).await
+    };
+    let of = |end: &str, length: usize| format!("{}{end}", "a".repeat(length - 1));
+    assert_eq!(post(&of("x", 255), r#"{"holder":"mine"}"#).await.status, StatusCode::OK);
+    let cancel = r#"{"action":"cancel","holder":"mine"}"#;
+    let other = post(&of("y", 255), cancel).await;
+    assert_eq!(
+        (other.status, &other.json()["error"]),
+        (StatusCode::FORBIDDEN, &json!("insufficient_scope"))
+    );
+    let long = post(&of("x", 256), cancel).await;
+    assert_eq!(
+        (long.status, &long.json()["error"]),
+        (StatusCode::FORBIDDEN, &json!("unusable_principal"))
+    );
+    assert_eq!(post(&of("x", 255), cancel).await.status, StatusCode::OK);
+}
+
+/// Waiters cost one look when there is news. One principal has so many orders under way, and no more; those
+/// that hang up have their requests cancelled, on one thread.
+#[tokio::test]
+async fn waiters_are_bounded_and_leave_nothing_behind() {
+    const AT_ONCE: usize = 32;
+    for scene in Scene::both() {
+        let turn = scene.gateway.admit(Origin::User).expect("open");
+        let wait = |holder: usize| {
+            let request = Request::post("/api/gateway/drain")
+                .header("authorization", format!("Bearer {SECRET}"))
+                .body(Body::from(
+                    json!({ "holder": format!("w{holder}"), "wait": 300 }).to_string(),
+                ));
+            tokio::spawn(scene.router.clone().oneshot(request.expect("a request")))
+        };
+        let waiting: Vec<_> = (0..AT_ONCE).map(wait).collect();
+        let of_waiters = || scene.home.observe().requests().count();
+        in_time(async {
+            while of_waiters() < AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let one_more = scene.post(&json!({ "holder": "one-more", "wait": 300 })).await;
+        assert_eq!(one_more.status, StatusCode::TOO_MANY_REQUESTS, "{one_more:?}");
+        assert_eq!(one_more.json()["error"], "too_many_orders");
+        let other = scene.post_as(OTHERS, r#"{"holder":"another"}"#).await;
+        assert_eq!(other.status, StatusCode::OK, "{other:?}");
+        let cancel = scene.post_as(OTHERS, r#"{"action":"cancel","holder":"another"}"#).await;
+        assert_eq!(cancel.status, StatusCode::OK, "a cancel waits for nobody: {cancel:?}");
+        let cancellers = || {
+            let threads = std::fs::read_dir("/proc/self/task").expect("lists");
+            let names =
+                threads.filter_map(|it| std::fs::read_to_string(it.ok()?.path().join("comm")).ok());
+            names.filter(|name| name.trim() == "tidegate-cancel").count()
+        };
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        let mut most = 0;
+        in_time(async {
+            while of_waiters() > 0 {
+                most = most.max(cancellers());
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        // Of this test's two scenes and of the tests beside, one each.
+        assert!(most <= 8, "{most} threads");
+        let again = scene.post(&json!({ "holder": "again" })).await;
+        assert_eq!(again.status, StatusCode::OK, "the places are free: {again:?}");
+        drop(turn);
+    }
+}
+
+/// A waiter in the gateway's own process looks when there is news, and hardly ever otherwise.
+#[tokio::test]
+async fn a_waiter_looks_when_there_is_news() {
+    let scene = Scene::here();
+    let turn = scene.gateway.admit(Origin::User).expect("open");
+    let order = json!({ "holder": "waits", "wait": 30 });
+    let order = scene.post(&order);
+    let began = std::time::Instant::now();
+    let released = async {
+        in_time(async {
+            while !scene.asks() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        drop(turn);
+    };
+    let (reply, ()) = tokio::join!(order, released);
+    assert_eq!(reply.json()["quiesced"], true, "{reply:?}");
+    assert!(began.elapsed() < Duration::from_millis(900), "at the news, not at the next look");
+}
+
+/// A token that is nobody's, or may not, is in the audit log; a flood of them writes few lines.
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_not_authorized_is_in_the_audit_log() {
+    let (log, _guard) = KeptLog::on_this_thread();
+    let gateway = Gateway::in_memory().start().expect("starts");
+    let reader = SharedSecret::new(SECRET).expect("strong").of(Principal::named("reader"));
+    let router: Router = drain_router(gateway, vec![reader]);
+    let post = async |token: Option<&str>, path: &str| {
+        let mut request =
+            Request::builder().method(if path.ends_with("drain") { "POST" } else { "GET" });
+        request = request.uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request = request.extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 4711))));
+        ask(&router, request.body(Body::empty()).expect("a request")).await.status
+    };
+    assert_eq!(post(None, "/api/gateway/drain").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(post(Some(OTHERS), "/api/gateway/drain").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(post(Some(OTHERS), "/api/status").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(post(Some(SECRET), "/api/gateway/drain").await, StatusCode::FORBIDDEN);
+    assert_eq!(post(None, "/api/status").await, StatusCode::OK);
+    let told = log.lines("not authorized");
+    assert_eq!(told.len(), 4, "{told:#?}");
+    assert!(told.iter().all(|line| line.contains("peer=192.0.2.7:4711")), "{told:#?}");
+    assert!(
+        told[3].contains("principal=\"reader\"") && told[3].contains("status=403"),
+        "{}",
+        told[3]
+    );
+    assert!(log.lines(OTHERS).is_empty() && log.lines(SECRET).is_empty());
+    for _ in 0..1000 {
+        post(Some("forged"), "/api/gateway/drain").await;
+    }
+    let told = log.lines("not authorized");
+    assert!(told.len() < 100, "{} lines", told.len());
 }
 
 /// A runtime that is torn down with somebody waiting neither aborts the process nor leaves his drain.

@@ -216,15 +216,15 @@ async fn replies_without_a_body_end_their_turns() {
     }
 }
 
-/// Around the whole app, the layer leaves the routes alone that undo a drain.
+/// Beside the gated routes, those that undo a drain answer at any time.
 #[tokio::test]
 async fn the_control_routes_are_never_turns() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let app: Router = Router::new()
         .route("/chat", get(async || "hello"))
+        .layer(GateLayer::new(gateway.clone()))
         .merge(drain_router(gateway.clone(), verifier()))
         .merge(health_router(gateway.clone()));
-    let app = GateLayer::new(gateway.clone()).layer(app);
     let ask = async |method: &str, path: &str, body: &'static str| {
         let request = Request::builder()
             .method(method)

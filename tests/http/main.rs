@@ -5,8 +5,12 @@
 
 mod auth;
 mod client;
+mod composition;
 mod control;
+#[cfg(feature = "cli")]
+mod crowds;
 mod delivery;
+mod grpc;
 mod hostile;
 #[path = "../support/kept_log.rs"]
 mod kept_log;
@@ -16,4 +20,5 @@ mod live_gate;
 mod openapi;
 mod scene;
 mod server;
+mod slow;
 mod status;

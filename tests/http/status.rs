@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use http_body_util::BodyExt;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use tidegate::home::Home;
@@ -12,6 +13,7 @@ use tidegate::{Gateway, Origin};
 use tower::ServiceExt;
 
 use super::client::{PATIENCE, Reply, SECRET, verifier};
+use super::kept_log::KeptLog;
 
 async fn get(router: &Router, path: &str, token: Option<&str>) -> Reply {
     let mut request = Request::get(path);
@@ -156,4 +158,36 @@ async fn every_refusal_of_a_method_is_json_and_names_those_that_will_do() {
         assert_eq!(reply.header("allow"), Some(allowed), "{path}");
         assert_eq!(reply.json()["error"], "no_such_method", "{path}");
     }
+}
+
+/// Where the status cannot be read, why is for those with a token, and for the log: it names paths.
+#[tokio::test(flavor = "current_thread")]
+async fn why_a_status_cannot_be_read_is_not_for_everybody() {
+    let (log, _guard) = KeptLog::on_this_thread();
+    let dir = tempfile::tempdir().expect("temp dir");
+    // What has the lock's name is no lock file.
+    std::fs::create_dir(dir.path().join(".tidegate.lock")).expect("mkdir");
+    let router: Router = drain_router_for(Home::at(dir.path()), verifier());
+    let path = dir.path().to_str().expect("text");
+    let stranger = get(&router, "/api/status", None).await;
+    assert_eq!(stranger.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!stranger.text.contains(path), "{stranger:?}");
+    assert_eq!(log.lines(path).len(), 1);
+    let known = get(&router, "/api/status", Some(SECRET)).await;
+    assert_eq!(known.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(known.text.contains(path), "{known:?}");
+}
+
+/// The document's bytes are made once, however often it is asked for.
+#[tokio::test]
+async fn the_document_is_one() {
+    let router: Router = drain_router(Gateway::in_memory().start().expect("starts"), verifier());
+    let bytes = async || {
+        let request = Request::get("/api/gateway/openapi.json").body(Body::empty());
+        let reply = router.clone().oneshot(request.expect("a request")).await.expect("infallible");
+        let frame = reply.into_body().frame().await.expect("a frame").expect("data");
+        frame.into_data().expect("data")
+    };
+    let (first, second) = (bytes().await, bytes().await);
+    assert_eq!(first.as_ptr(), second.as_ptr());
 }

@@ -19,6 +19,14 @@ impl KeptLog {
         log
     }
 
+    /// Keeps what is logged on this thread, for as long as the guard lives.
+    #[allow(dead_code, reason = "not every test has it")]
+    pub fn on_this_thread() -> (KeptLog, tracing::subscriber::DefaultGuard) {
+        let log = KeptLog::default();
+        let guard = tracing::subscriber::set_default(log.clone());
+        (log, guard)
+    }
+
     /// The lines with this in them: the target, and each field as `name=value`.
     pub fn lines(&self, what: &str) -> Vec<String> {
         let lines = self.0.lock().expect("not poisoned");

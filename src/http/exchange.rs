@@ -1,0 +1,340 @@
+//! One request and its reply, on a connection of [`serve`](super::serve): counted while it is at work, and its
+//! client waited for as long as it may be waited for, whether it sends or reads. It decides nothing about
+//! turns.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::AtomicU8;
+use std::task::{Context, Poll, ready};
+
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
+use axum::http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tower::Service;
+
+use super::calling::Calling;
+use super::client_wait::{ClientWait, DrainClock};
+use super::connection::{AtWork, BodyPlace, Link};
+use super::linger::Lingering;
+use super::pace::Lumps;
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// Gives each request of a connection to the app.
+#[derive(Clone)]
+pub(super) struct Exchanges<S> {
+    pub(super) app: S,
+    pub(super) link: Link,
+    pub(super) clock: DrainClock,
+    pub(super) lingering: Arc<Lingering>,
+    /// Whose connection it is, where that can be said.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Exchanges<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
+{
+    type Response = Response<ReplyBody<B>>;
+    type Error = Infallible;
+    type Future = Exchange<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Exchange<S> {
+        let is_http_2 = request.version() == Version::HTTP_2;
+        let at_work = self.link.on_request(is_http_2);
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.link.clone());
+        if let Some(peer) = self.peer {
+            parts.extensions.insert(ConnectInfo(peer));
+        }
+        // Most requests have none, and need no timer.
+        let body = if body.is_end_stream() {
+            Body::empty()
+        } else {
+            let wait = ClientWait::for_sender(&self.clock);
+            let read_on = is_http_2.then(|| (self.link.clone(), Arc::clone(&self.lingering)));
+            Body::new(PatientBody { body: Some(body), wait, read_on })
+        };
+        let connects = parts.method == Method::CONNECT;
+        let progress = is_http_2.then(|| {
+            let progress = Arc::new(Progress::default());
+            // hyper makes a stream of the future that is returned here, and spawns it before it does anything
+            // else on this thread: see `Streams`.
+            NEXT_STREAM.set(Some(Arc::clone(&progress)));
+            progress
+        });
+        let reply = Calling::new(&mut self.app.clone(), Request::from_parts(parts, body));
+        Exchange { reply, at_work: Some(at_work), progress, connects }
+    }
+}
+
+pin_project! {
+    /// A reply to come.
+    pub(super) struct Exchange<S: Service<Request<Body>>> {
+        #[pin]
+        reply: Calling<S, Request<Body>>,
+        at_work: Option<AtWork>,
+        progress: Option<Arc<Progress>>,
+        connects: bool,
+    }
+}
+
+impl<S, B> Future for Exchange<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<ReplyBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let reply = ready!(this.reply.poll(cx))?;
+        let (at_work, progress) = (this.at_work.take(), this.progress.take());
+        let tunnels = *this.connects && reply.status().is_success();
+        let upgrades = reply.status() == StatusCode::SWITCHING_PROTOCOLS || tunnels;
+        if upgrades
+            && progress.is_none()
+            && let Some(at_work) = &at_work
+        {
+            at_work.link().on_upgrade();
+        }
+        if let Some(progress) = &progress {
+            // The head is the client's to take. Whether there is a body, and who it waits for, is seen then.
+            progress.on_frame(true, 0);
+        }
+        Poll::Ready(Ok(reply.map(|inner| ReplyBody::new(inner, progress, at_work))))
+    }
+}
+
+pin_project! {
+    /// The body of a reply.
+    ///
+    /// Over HTTP/2 its last byte is a piece of its own. hyper hands over a piece as a whole as soon as there is
+    /// a window for one byte of it, and drops the body with the last one: so what is left when this is dropped
+    /// is one byte, and not the piece.
+    pub(super) struct ReplyBody<B> {
+        #[pin]
+        inner: B,
+        last: Option<Bytes>,
+        progress: Option<Arc<Progress>>,
+        _at_work: Option<AtWork>,
+    }
+}
+
+/// A shorter piece is handed over as it is.
+const SPLIT_FROM: usize = 1024;
+
+impl<B> ReplyBody<B> {
+    fn new(inner: B, progress: Option<Arc<Progress>>, at_work: Option<AtWork>) -> ReplyBody<B> {
+        ReplyBody { inner, last: None, progress, _at_work: at_work }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> HttpBody for ReplyBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let Some(progress) = this.progress else { return this.inner.poll_frame(cx) };
+        if let Some(last) = this.last.take() {
+            progress.on_frame(true, last.len());
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        let mut frame = this.inner.as_mut().poll_frame(cx);
+        let mut bytes = 0;
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(data) = frame.data_mut()
+        {
+            if data.len() >= SPLIT_FROM && this.inner.is_end_stream() {
+                *this.last = Some(data.split_off(data.len() - 1));
+            }
+            bytes = data.len();
+        }
+        progress.on_frame(frame.is_ready(), bytes);
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (inner, last) = (self.inner.size_hint(), self.last.as_ref().map_or(0, Bytes::len));
+        match inner.exact() {
+            Some(exact) => SizeHint::with_exact(exact.saturating_add(last as u64)),
+            None => inner,
+        }
+    }
+}
+
+/// A request's body that is waited for no longer than it may take: from when it was asked for its next
+/// piece and had none, and not while nobody asks. Over HTTP/2 it is read on where its handler leaves it: see
+/// [`read_on`].
+struct PatientBody {
+    /// Taken when it is dropped, and at no other time.
+    body: Option<Incoming>,
+    wait: ClientWait,
+    /// Over HTTP/2; over HTTP/1 the connection is read on.
+    read_on: Option<(Link, Arc<Lingering>)>,
+}
+
+impl HttpBody for PatientBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { body: Some(body), wait, .. } = &mut *self else { return Poll::Ready(None) };
+        // What has come counts, however long it was left there.
+        match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                wait.progress(data.map_or(0, |data| data.len() as u64));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => {
+                let too_slow = ready!(wait.poll_too_slow(cx));
+                // It is waited for no longer, also not to be read on.
+                self.read_on = None;
+                Poll::Ready(Some(Err(too_slow.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for PatientBody {
+    fn drop(&mut self) {
+        let (Some(body), Some((link, lingering))) = (self.body.take(), self.read_on.take()) else {
+            return;
+        };
+        if body.is_end_stream() {
+            return;
+        }
+        // Without a runtime there is no connection any more.
+        if let (Some(place), Ok(runtime)) = (link.read_on_body(&lingering), Handle::try_current()) {
+            runtime.spawn(read_on(body, place));
+        }
+    }
+}
+
+/// Reads on and discards what a client sends of a body that nobody asks for, for as long as a connection is
+/// read on. Otherwise the stream is reset once its reply is complete, and many a client then loses the reply.
+async fn read_on(mut body: Incoming, mut place: BodyPlace) {
+    while let Some(within) = place.limit.left() {
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        match timeout(within, frame).await {
+            Ok(Some(Ok(frame))) => place.limit.has_read(frame.data_ref().map_or(0, Bytes::len)),
+            _ => return,
+        }
+    }
+}
+
+/// How far the reply of one HTTP/2 stream has come, as its body sees it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// [`CLIENT`] after a piece was taken: it is sent as soon as the client grants a window for it.
+    waits_for: AtomicU8,
+    /// How much was taken.
+    bytes: AtomicU64,
+}
+
+/// The handler is waited for.
+const HANDLER: u8 = 0;
+/// The client is waited for.
+const CLIENT: u8 = 1;
+
+impl Progress {
+    fn on_frame(&self, is_ready: bool, bytes: usize) {
+        // Relaxed, here and below: the stream's own task writes and reads both.
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.waits_for.store(if is_ready { CLIENT } else { HANDLER }, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// Between the call that made a stream's future and the executor that is given it, on one thread.
+    static NEXT_STREAM: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
+}
+
+/// Runs the HTTP/2 streams of one server, each on a task of its own, and resets one whose client grants no
+/// window for its reply. hyper asks a body for nothing while there is no window, so the body cannot know.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    pub(super) clock: DrainClock,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        match NEXT_STREAM.take() {
+            Some(progress) => {
+                let wait = ClientWait::for_reader(&self.clock, Lumps::Window);
+                tokio::spawn(Stream { future, progress, wait, seen: 0 });
+            }
+            // What carries an upgraded stream on.
+            None => {
+                tokio::spawn(future);
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// An HTTP/2 stream. Where it ends early, hyper resets it.
+    struct Stream<F> {
+        #[pin]
+        future: F,
+        progress: Arc<Progress>,
+        wait: ClientWait,
+        // How much of the reply had been taken when this was last looked at.
+        seen: u64,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Stream<F> {
+    type Output = ();
+
+    // Property: TG-L2 drains.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.future.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Relaxed: see where they are written.
+        let bytes = this.progress.bytes.load(Ordering::Relaxed);
+        let waits_for_client = this.progress.waits_for.load(Ordering::Relaxed) == CLIENT;
+        if bytes > *this.seen || !waits_for_client {
+            this.wait.progress(bytes - *this.seen);
+            *this.seen = bytes;
+        }
+        if !waits_for_client {
+            return Poll::Pending;
+        }
+        let too_slow = ready!(this.wait.poll_too_slow(cx));
+        tracing::debug!(%too_slow, "a stream is reset");
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,299 @@
+//! What authors compose: layers in layers, limits, routes beside the gate, upgrades, other servers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::IntoResponse;
+use axum::routing::{any, get};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tidegate::http::{
+    CurrentTurn, GateLayer, Parking, Server, UpgradeInTurn, drain_router, health_router,
+};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Gateway, Origin};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, ServiceExt};
+
+use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
+use super::kept_log::KeptLog;
+
+fn open() -> Gateway {
+    Gateway::in_memory().start().expect("starts")
+}
+
+async fn ask(app: &Router, method: &str, path: &str, body: &'static str) -> Reply {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {SECRET}"))
+        .body(Body::from(body))
+        .expect("a request");
+    Reply::of(app.clone().oneshot(request).await.expect("infallible")).await
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let so = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, so).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Paths are nobody's identity: behind a handler that takes any, each is a turn, and refused at a closed gate.
+#[tokio::test]
+async fn a_path_is_no_way_around_the_gate() {
+    let paths = ["/healthz", "/readyz", "/api/status", "/api/gateway/drain", "/chat"];
+    let gateway = open();
+    let counted = gateway.clone();
+    let counts = async move || counted.in_flight().user.to_string();
+    let everything =
+        || Router::new().fallback(any(counts.clone())).layer(GateLayer::new(gateway.clone()));
+    let nested = Router::new().nest("/below", everything());
+    let beside: Router = everything()
+        .merge(drain_router(gateway.clone(), verifier()))
+        .merge(health_router(gateway.clone()));
+    for path in paths {
+        assert_eq!(ask(&everything(), "POST", path, "").await.text, "1", "{path} is a turn");
+        assert_eq!(ask(&nested, "POST", &format!("/below{path}"), "").await.text, "1");
+    }
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    for path in paths {
+        for (app, path) in [(&everything(), path.to_owned()), (&nested, format!("/below{path}"))] {
+            let refused = ask(app, "POST", &path, "").await;
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(refused.json()["reason"], "draining");
+        }
+    }
+    // Beside the gate the routes answer for themselves, and nothing falls through to the handler.
+    assert_eq!(ask(&beside, "POST", "/healthz", "").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(ask(&beside, "GET", "/healthz", "").await.status, StatusCode::OK);
+    assert_eq!(ask(&beside, "POST", "/healthz/", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let cancel = r#"{"action":"cancel"}"#;
+    assert_eq!(ask(&beside, "POST", "/api/gateway/drain", cancel).await.status, StatusCode::OK);
+    assert!(gateway.admit(Origin::User).is_ok());
+}
+
+/// An order that comes through the gate it is about would be the last one: it is refused before it is done.
+#[tokio::test]
+async fn drain_routes_behind_their_own_gate_say_so() {
+    let gateway = open();
+    let app: Router =
+        drain_router(gateway.clone(), verifier()).layer(GateLayer::new(gateway.clone()));
+    let refused = ask(&app, "POST", "/api/gateway/drain", "").await;
+    assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(refused.json()["error"], "behind_the_gate");
+    assert!(gateway.admit(Origin::User).is_ok(), "nothing was done");
+    // Another gateway's gate is not in the way.
+    let other = open();
+    let app: Router = drain_router(gateway.clone(), verifier()).layer(GateLayer::new(other));
+    assert_eq!(ask(&app, "POST", "/api/gateway/drain", "").await.status, StatusCode::OK);
+}
+
+/// What is refused or parked takes none of a limit's places, so nothing waits for it.
+#[tokio::test]
+async fn a_limit_behind_the_gate_is_for_turns() {
+    let (gateway, hold) = (open(), Arc::new(Notify::new()));
+    let held = Arc::clone(&hold);
+    let slow = async move || {
+        held.notified().await;
+        "done"
+    };
+    let turns = Router::new().route("/slow", get(slow)).route("/", get(async || "hello"));
+    let parking = Parking { places: 8, patience: PATIENCE };
+    let limited = ConcurrencyLimitLayer::new(1).layer(turns);
+    let gated = GateLayer::new(gateway.clone()).park(parking).layer(limited);
+    let app: Router = drain_router(gateway.clone(), verifier())
+        .merge(health_router(gateway.clone()))
+        .fallback_service(gated);
+    let spawn = |path: &'static str| {
+        let app = app.clone();
+        tokio::spawn(async move { ask(&app, "GET", path, "").await })
+    };
+
+    let first = spawn("/slow");
+    until("it is let in", || gateway.in_flight().user == 1).await;
+    // Let in, and waiting for the limit's only place: a turn, which a drain waits for.
+    let second = spawn("/");
+    until("it is let in", || gateway.in_flight().user == 2).await;
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    let parked = [(); 8].map(|()| spawn("/"));
+    // One thread: by now each of them has been polled, and is parked.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let refused = ask(&app, "GET", "/", "").await;
+    assert_eq!(refused.json()["reason"], "draining");
+    assert_eq!(ask(&app, "GET", "/healthz", "").await.status, StatusCode::OK);
+    let cancelled = ask(&app, "POST", "/api/gateway/drain", r#"{"action":"cancel"}"#).await;
+    assert_eq!(cancelled.status, StatusCode::OK);
+    hold.notify_one();
+    assert_eq!(first.await.expect("no panic").text, "done");
+    assert_eq!(second.await.expect("no panic").text, "hello");
+    for parked in parked {
+        assert_eq!(parked.await.expect("no panic").text, "hello");
+    }
+    assert_eq!(gateway.in_flight().total(), 0);
+}
+
+/// A request is one turn of a gateway, however many of its layers it passes, and one of each gateway.
+#[tokio::test]
+async fn a_request_that_is_let_in_stays_let_in() {
+    let (outer, inner) = (open(), open());
+    let (seen, also) = (outer.clone(), inner.clone());
+    let closes_and_counts = async move |turn: CurrentTurn| {
+        let counts = (seen.in_flight().user, also.in_flight().user);
+        assert!(turn.child().is_ok());
+        format!("{counts:?}")
+    };
+    let innermost =
+        Router::new().route("/", get(closes_and_counts)).layer(GateLayer::new(outer.clone()));
+    let closing = outer.clone();
+    // Closes the gate between the layers.
+    let close = axum::middleware::map_request(move |request: axum::extract::Request| {
+        closing.begin_drain(&DrainRequest::default()).expect("in memory");
+        std::future::ready(request)
+    });
+    let app: Router = innermost
+        .layer(GateLayer::new(inner.clone()))
+        .layer(close)
+        .layer(GateLayer::new(outer.clone()));
+    let reply = ask(&app, "GET", "/", "").await;
+    assert_eq!((reply.status, &*reply.text), (StatusCode::OK, "(1, 1)"));
+    let refused = ask(&app, "GET", "/", "").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    outer.cancel_drain(&Holder::Shared).expect("in memory");
+    inner.begin_drain(&DrainRequest::default()).expect("in memory");
+    assert_eq!(ask(&app, "GET", "/", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((outer.in_flight().total(), inner.in_flight().total()), (0, 0));
+}
+
+/// The author's own words, without a body where there must be none.
+#[tokio::test]
+async fn an_author_refuses_in_their_own_words() {
+    let gateway = open();
+    let layer = GateLayer::new(gateway.clone()).refuse_with(|request, refused| {
+        let text = format!("{} {}", request.uri.path(), refused.denied.word());
+        (StatusCode::IM_A_TEAPOT, [("x-own", "yes")], text).into_response()
+    });
+    let app = layer.layer(Router::new().route("/chat", get(async || "hello")));
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(Server::of(&gateway).serve(listener, app, std::future::pending()));
+    for mut client in Client::each(address).await {
+        let reply = client.get("/chat").await;
+        assert_eq!((reply.status, &*reply.text), (StatusCode::IM_A_TEAPOT, "/chat draining"));
+        let head = client.request("HEAD", "/chat").body(Body::empty()).expect("a request");
+        let reply = Reply::of(client.send(head).await.expect("a reply")).await;
+        assert_eq!((reply.header("x-own"), &*reply.text), (Some("yes"), ""));
+    }
+}
+
+/// Who asks, under our server as under axum's.
+#[tokio::test]
+async fn a_handler_is_given_its_peer() {
+    let gateway = open();
+    let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string();
+    let app = Router::new().route("/", get(peer)).layer(GateLayer::new(gateway.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(Server::of(&gateway).serve(listener, app, std::future::pending()));
+    for mut client in Client::each(address).await {
+        assert_eq!(client.get("/").await.text, "127.0.0.1");
+    }
+}
+
+async fn upgraded(address: SocketAddr, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
+    let mut client = Client::one(address).await;
+    let request = client
+        .request("GET", path)
+        .header("connection", "upgrade")
+        .header("upgrade", "echo")
+        .body(Body::empty())
+        .expect("a request");
+    let response = client.send(request).await.expect("a reply");
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    TokioIo::new(hyper::upgrade::on(response).await.expect("upgrades"))
+}
+
+/// Under another server than ours, an upgraded connection is in flight where its handler keeps the turn with
+/// it. One that nobody keeps is warned of, once.
+#[tokio::test(flavor = "current_thread")]
+async fn an_upgrade_is_kept_with_its_turn() {
+    const SWITCHED: (StatusCode, [(&str, &str); 2]) =
+        (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "echo")]);
+    let (log, _guard) = KeptLog::on_this_thread();
+    let gateway = open();
+    let kept = async |upgrade: UpgradeInTurn| {
+        tokio::spawn(async move {
+            let mut io = upgrade.connected().await.expect("upgrades");
+            let byte = io.read_u8().await.expect("reads");
+            io.write_u8(byte + 1).await.expect("writes");
+            // Until the client hangs up.
+            let _ = io.read_u8().await;
+        });
+        SWITCHED
+    };
+    let lost = async |mut request: axum::extract::Request| {
+        let upgrading = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(upgrading.await.expect("upgrades"));
+            let _ = io.read_u8().await;
+        });
+        SWITCHED
+    };
+    let app = Router::new()
+        .route("/kept", any(kept))
+        .route("/lost", any(lost))
+        .layer(GateLayer::new(gateway.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let mut io = upgraded(address, "/kept").await;
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    io.write_u8(1).await.expect("writes");
+    assert_eq!(io.read_u8().await.expect("reads"), 2);
+    assert_eq!(gateway.in_flight().user, 1);
+    assert_eq!(log.lines("an upgraded connection is no turn").len(), 0);
+    drop(io);
+    tokio::time::timeout(PATIENCE, gateway.idle()).await.expect("it has ended");
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+
+    let lost = [upgraded(address, "/lost").await, upgraded(address, "/lost").await];
+    until("nobody keeps them", || gateway.in_flight().user == 0).await;
+    assert_eq!(log.lines("an upgraded connection is no turn").len(), 1, "once");
+    drop(lost);
+
+    let plain = Client::one(address).await.get("/kept").await;
+    assert_eq!(
+        (plain.status, &plain.json()["error"]),
+        (StatusCode::UPGRADE_REQUIRED, &json!("no_upgrade"))
+    );
+}
+
+/// A task that goes on after its reply is part of the turn where it is given the turn.
+#[tokio::test]
+async fn what_goes_on_after_the_reply_is_held() {
+    let (gateway, hold) = (open(), Arc::new(Notify::new()));
+    let held = Arc::clone(&hold);
+    let handler = async move |turn: CurrentTurn| {
+        tokio::spawn(turn.hold(async move { held.notified().await }));
+        "replied"
+    };
+    let app = Router::new().route("/", get(handler)).layer(GateLayer::new(gateway.clone()));
+    assert_eq!(ask(&app, "GET", "/", "").await.text, "replied");
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    assert_eq!(gateway.in_flight().user, 1);
+    hold.notify_one();
+    tokio::time::timeout(PATIENCE, gateway.idle()).await.expect("it has ended");
+}
