@@ -48,6 +48,9 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
     let gateway = Gateway::builder(&arguments.home).kind("example-http-gateway").start()?;
     let signals = tidegate::signals(&gateway, arguments.grace)?;
+    // Does nothing where the program is no service of systemd's.
+    #[cfg(feature = "systemd")]
+    let _notifying = tidegate::systemd::notify(&gateway)?;
     let (verifier, secret_file) = verifier(&arguments.home)?;
 
     let turns = Router::new()

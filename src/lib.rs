@@ -38,6 +38,8 @@ pub mod request;
 mod signals;
 pub mod status;
 mod sync;
+#[cfg(all(feature = "systemd", not(tidegate_loom)))]
+pub mod systemd;
 pub mod text;
 #[cfg(not(tidegate_loom))]
 mod watcher;

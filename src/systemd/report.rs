@@ -1,0 +1,245 @@
+//! What is said to the service manager, and when: a pure function of what a gateway shows, of what was
+//! said before and of the time. It sends nothing and waits for nothing.
+//!
+//! # Invariants
+//!
+//! * `READY=1` comes first, in a datagram without `STOPPING=1`: systemd heeds one of the two only.
+//! * No extension reaches beyond the shutdown's deadline and [`LEAVING`].
+//! * No ping while a round of the gateway's threads does not end, and none from `STOPPING=1` on: systemd ends
+//!   its watchdog then, and a ping would begin it again.
+//! * A message is repeated until it is sent, and holds no more than systemd reads.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use crate::gate::word::InFlight;
+use crate::gateway::{Ended, Glance};
+use crate::machine::Phase;
+use crate::text::printable;
+use crate::watcher::Next;
+
+/// How often the counts are looked at while draining or shutting down, and how soon a message that was
+/// not sent is sent again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// An extension of the stop timeout is for this long at most, and repeated at each tick. So a process that
+/// hangs is killed soon, however long its grace is.
+const EXTENSION_MAX: Duration = Duration::from_secs(10);
+
+/// The time from a shutdown's deadline to the end of the process: for the last status, which is waited for
+/// for two seconds at most, and for what the author does after that.
+pub(super) const LEAVING: Duration = Duration::from_secs(5);
+
+/// A status names this many holders, and of each this many characters.
+const HOLDERS_MAX: usize = 5;
+const NAME_CHARS_MAX: usize = 64;
+
+/// The reporter's memory.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    /// Half of the watchdog's period.
+    ping_every: Option<Duration>,
+    said: Said,
+    /// The count of each thread's rounds, and since when it is this one.
+    pulses: Vec<(u64, Instant)>,
+}
+
+/// What has been sent.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    is_ready: bool,
+    is_stopping: bool,
+    status: Option<SaidStatus>,
+    pinged: Option<Instant>,
+    extended: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct SaidStatus {
+    /// Changes of these are said at once, and all others at the tick.
+    gist: (Phase, bool),
+    text: String,
+    at: Instant,
+}
+
+/// A message, and what has been said once it is sent.
+#[derive(Debug)]
+pub(super) struct Report {
+    message: String,
+    said: Said,
+}
+
+impl Report {
+    /// The datagram; empty where there is nothing to say.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn push(&mut self, state: &NotifyState<'_>) {
+        // Writing to a string never fails.
+        let _ = writeln!(self.message, "{state}");
+    }
+}
+
+impl Reporter {
+    pub(super) fn new(watchdog: Option<Duration>) -> Reporter {
+        // A period of zero is no watchdog; the shortest is one that a thread can keep.
+        let watchdog = watchdog.filter(|period| !period.is_zero());
+        let ping_every = watchdog.map(|period| (period / 2).max(Duration::from_millis(1)));
+        Reporter { ping_every, said: Said::default(), pulses: Vec::new() }
+    }
+
+    /// What is to be said now.
+    pub(super) fn report(&mut self, glance: &Glance, pulses: &[u64], now: Instant) -> Report {
+        let is_sound = self.is_sound(pulses, now);
+        let mut report = Report { message: String::new(), said: self.said.clone() };
+        if !report.said.is_ready {
+            report.said.is_ready = true;
+            report.push(&NotifyState::Ready);
+        } else if glance.condition.phase.is_shut() && !report.said.is_stopping {
+            report.said.is_stopping = true;
+            report.push(&NotifyState::Stopping);
+        }
+        // None at the deadline: the last one covers what follows, also where the gateway does not stop then.
+        if let Some(left) = glance.grace_left
+            && !left.is_zero()
+            && report.said.is_stopping
+            && is_due(report.said.extended, TICK, now)
+        {
+            report.said.extended = Some(now);
+            let extension = left.saturating_add(LEAVING).min(EXTENSION_MAX);
+            let micros = u32::try_from(extension.as_micros()).unwrap_or(u32::MAX);
+            report.push(&NotifyState::ExtendTimeoutUsec(micros));
+        }
+        if let Some(every) = self.ping_every
+            && is_sound
+            && !report.said.is_stopping
+            && is_due(report.said.pinged, every, now)
+        {
+            report.said.pinged = Some(now);
+            report.push(&NotifyState::Watchdog);
+        }
+        let gist = (glance.condition.phase, glance.condition.quiesced);
+        let text = status_line(glance);
+        let is_news = report.said.status.as_ref().is_none_or(|said| {
+            said.text != text && (said.gist != gist || is_due(Some(said.at), TICK, now))
+        });
+        if is_news {
+            report.push(&NotifyState::Status(&text));
+            report.said.status = Some(SaidStatus { gist, text, at: now });
+        }
+        report
+    }
+
+    /// The report is on its way, or there was nothing in it.
+    pub(super) fn sent(&mut self, report: Report) {
+        self.said = report.said;
+    }
+
+    /// When to look again. A last message that could not be sent is not waited for.
+    pub(super) fn next(&self, glance: &Glance, is_sent: bool, now: Instant) -> Next {
+        let phase = glance.condition.phase;
+        let is_to_stop = phase.is_shut() && !self.said.is_stopping;
+        if phase == Phase::Stopped && !(is_sent && is_to_stop) {
+            return Next::Done;
+        }
+        let retry = self.ping_every.map_or(TICK, |every| TICK.min(every / 2));
+        let ping_every = self.ping_every.filter(|_| !self.said.is_stopping);
+        let ping = ping_every.map(|every| match until_due(self.said.pinged, every, now) {
+            // Due and not sent: withheld, or not let through.
+            Duration::ZERO => retry,
+            left => left,
+        });
+        let dues = [
+            (!is_sent).then_some(retry),
+            (is_sent && is_to_stop).then_some(Duration::ZERO),
+            (phase != Phase::Running).then_some(TICK),
+            ping,
+        ];
+        dues.into_iter().flatten().min().map_or(Next::AtTheBell, Next::Within)
+    }
+
+    /// Whether each thread of the gateway's is at rest, or has begun its round within half of the
+    /// watchdog's period.
+    fn is_sound(&mut self, pulses: &[u64], now: Instant) -> bool {
+        self.pulses.resize(pulses.len(), (0, now));
+        for (seen, count) in self.pulses.iter_mut().zip(pulses) {
+            if seen.0 != *count {
+                *seen = (*count, now);
+            }
+        }
+        let Some(every) = self.ping_every else { return true };
+        let is_stuck = |(count, since): &(u64, Instant)| {
+            count % 2 == 1 && now.saturating_duration_since(*since) >= every
+        };
+        !self.pulses.iter().any(is_stuck)
+    }
+}
+
+fn until_due(last: Option<Instant>, every: Duration, now: Instant) -> Duration {
+    last.map_or(Duration::ZERO, |last| every.saturating_sub(now.saturating_duration_since(last)))
+}
+
+fn is_due(last: Option<Instant>, every: Duration, now: Instant) -> bool {
+    until_due(last, every, now).is_zero()
+}
+
+/// One line for people. While running it has no counts: nobody would keep them up to date.
+fn status_line(glance: &Glance) -> String {
+    let condition = glance.condition;
+    let in_flight = in_flight(condition.in_flight);
+    match condition.phase {
+        Phase::Running => "running".to_owned(),
+        Phase::ExternallyDraining => {
+            let word = if condition.quiesced { "quiesced" } else { "draining" };
+            format!("{word}{}; {in_flight}", for_holders(&glance.holders))
+        }
+        Phase::ShuttingDown => {
+            let cause = glance.cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let left = glance.grace_left.map(|left| {
+                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                format!("; {seconds} s left at most")
+            });
+            format!("shutting down{cause}; {in_flight}{}", left.unwrap_or_default())
+        }
+        Phase::Stopped => match glance.ended {
+            Some(Ended::TimedOut { in_flight }) => {
+                let turns = if in_flight == 1 { "turn" } else { "turns" };
+                format!("stopped with {in_flight} {turns} still in flight")
+            }
+            Some(Ended::Clean) | None => "stopped with nothing in flight".to_owned(),
+        },
+    }
+}
+
+fn in_flight(InFlight { user, internal }: InFlight) -> String {
+    match (user, internal) {
+        (0, 0) => "nothing in flight".to_owned(),
+        _ => format!("in flight: {user} user, {internal} internal"),
+    }
+}
+
+fn for_holders(holders: &[Option<String>]) -> String {
+    // One holder may have two requests, while it renews.
+    let holders: BTreeSet<&str> =
+        holders.iter().map(|name| name.as_deref().unwrap_or("the shared marker")).collect();
+    let mut text = String::new();
+    for (index, name) in holders.iter().take(HOLDERS_MAX).enumerate() {
+        text.push_str(if index == 0 { " for " } else { ", " });
+        let name = printable(name);
+        text.extend(name.chars().take(NAME_CHARS_MAX));
+        if name.chars().nth(NAME_CHARS_MAX).is_some() {
+            text.push('…');
+        }
+    }
+    if holders.len() > HOLDERS_MAX {
+        let _ = write!(text, " and {} more", holders.len() - HOLDERS_MAX);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
