@@ -16,6 +16,7 @@ mod error;
 pub mod gate;
 #[cfg(not(tidegate_loom))]
 mod gateway;
+pub mod guide;
 mod holder;
 #[cfg(not(tidegate_loom))]
 pub mod home;
