@@ -256,8 +256,14 @@ impl Link {
     }
 
     fn has_read(&self) {
-        // Relaxed: see `on_request`. A load and a store: the connection's own task alone counts.
+        // Relaxed: see `on_request`.
         self.shared.has_begun_head.store(true, Ordering::Relaxed);
+        self.has_read_on();
+    }
+
+    /// Bytes have come that nobody looks at.
+    fn has_read_on(&self) {
+        // Relaxed: see `on_request`. A load and a store: the connection's own task alone counts.
         let reads = self.shared.reads.load(Ordering::Relaxed);
         self.shared.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
     }
@@ -356,7 +362,7 @@ impl ReadOn {
             let mut piece = ReadBuf::new(&mut self.piece);
             match Pin::new(&mut *io).poll_read(cx, piece.unfilled()) {
                 Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
-                    link.has_read();
+                    link.has_read_on();
                     self.limit.has_read(piece.filled().len());
                     let Some(within) = self.limit.left() else { return Poll::Ready(()) };
                     self.timer.as_mut().reset(Instant::now() + within);

@@ -287,7 +287,7 @@ impl Server {
         }
         stage.send_modify(|stage| {
             stage.ending += 1;
-            stage.has_ended = true;
+            stage.has_ended = ended == Ended::Clean;
         });
         // No turn is on them any more, or the grace is over: so they are waited for, and not ended.
         let all_end = async { while connections.join_next().await.is_some() {} };
@@ -314,7 +314,7 @@ async fn grace_is_over(gateway: &Gateway) {
 struct Stage {
     /// Rises when those that are there are to end, after their replies.
     ending: u32,
-    /// The gateway has ended: what is still at work is no turn.
+    /// The gateway has ended clean: what is still at work is no turn.
     has_ended: bool,
     /// Rises when those at rest are to make room.
     crowded: u32,

@@ -4,6 +4,7 @@
 #![cfg(feature = "http")]
 
 mod auth;
+mod bounds;
 mod client;
 mod composition;
 mod control;
