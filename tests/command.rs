@@ -62,7 +62,7 @@ impl Scene {
         // As a person starts it, also where this suite was started to ignore signals.
         let program = self.command(&arguments);
         let mut command = Command::new("env");
-        command.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_tidegate")]);
+        command.args(["--default-signal=INT,TERM,HUP,QUIT", env!("CARGO_BIN_EXE_tidegate")]);
         command.args(program.get_args()).env("TIDEGATE_HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");

@@ -244,6 +244,50 @@ fn the_last_status_counts_no_turn_that_has_ended_since() {
     drop(next);
 }
 
+/// A corrected status is a new one, and written once; and one of a gateway that has come and gone since is left
+/// alone, though nothing holds the home.
+#[test]
+fn the_last_status_is_corrected_once_and_only_if_it_is_one_s_own() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let start = || Gateway::builder(dir.path()).manual().start().expect("starts");
+    let read = |name: &str| home.status().expect("reads").body().read::<serde_json::Value>(name);
+    let gateway = start();
+    let [first, second] = [(); 2].map(|()| gateway.admit(Origin::User).expect("open"));
+    drop(gateway.shut_down(ShutdownCause::Operator, Duration::ZERO));
+    gateway.reconcile_now();
+    let sequence = || read("sequence").and_then(|it| it.as_u64()).expect("a number");
+    let last = sequence();
+    drop(first);
+    gateway.reconcile_now();
+    assert_eq!(sequence(), last + 1);
+    gateway.reconcile_now();
+    assert_eq!(sequence(), last + 1);
+
+    let next = start();
+    drop(next.shut_down(ShutdownCause::Sigterm, Duration::ZERO));
+    next.reconcile_now();
+    drop(next);
+    let its = (read("incarnation"), read("sequence"));
+    drop(second);
+    gateway.reconcile_now();
+    assert_eq!((read("incarnation"), read("sequence")), its);
+}
+
+/// The earlier of two graces holds, whichever was asked for first, and at once.
+#[test]
+fn the_earlier_of_two_graces_holds() {
+    const SOON: Duration = Duration::from_millis(100);
+    for graces in [[SOON, 100 * PATIENCE], [100 * PATIENCE, SOON]] {
+        let gateway = Gateway::in_memory().start().expect("starts");
+        let _wedged = gateway.admit(Origin::User).expect("open");
+        let mut endings = graces.map(|grace| gateway.shut_down(ShutdownCause::Operator, grace));
+        for ending in &mut endings {
+            assert_eq!(ending.wait_timeout(PATIENCE), Some(Ended::TimedOut { in_flight: 1 }));
+        }
+    }
+}
+
 /// The same by the watcher, and by the last drop.
 #[test]
 fn nobody_need_ask_for_the_last_status_to_be_corrected() {

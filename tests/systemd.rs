@@ -238,6 +238,8 @@ fn a_socket_that_nobody_reads_blocks_nothing_and_loses_no_start() {
     ended.recv_timeout(PATIENCE).expect("nothing blocks");
 
     let _again = notify_at(&gateway, &manager.path, None).expect("a full socket is no error");
+    // By then the thread has tried in vain, too.
+    std::thread::sleep(Duration::from_millis(1500));
     manager.hear_until("READY=1");
     let ending = gateway.shut_down(ShutdownCause::Operator, Duration::ZERO);
     assert_eq!(ending.wait(), Ended::Clean);

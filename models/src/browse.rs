@@ -135,6 +135,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_not_asked() {
+        let front = Server::http("127.0.0.1:0").expect("listens");
+        let address = front.server_addr().to_ip().expect("an address");
+        // Nothing listens there: what is forwarded is 502.
+        let inner = unguessable_address().expect("an address");
+        assert!(inner.ip().is_loopback() && inner.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let served = std::thread::spawn(move || {
+            front.incoming_requests().take(2).for_each(|request| answer(request, inner));
+        });
+        for (host, status) in [("evil.example", "403"), ("127.0.0.1", "502")] {
+            let mut socket = TcpStream::connect(address).expect("listens");
+            write!(socket, "GET / HTTP/1.0\r\nHost: {host}\r\n\r\n").expect("writes");
+            let mut reply = String::new();
+            socket.read_to_string(&mut reply).expect("reads");
+            assert_eq!(reply.split(' ').nth(1), Some(status), "{reply}");
+        }
+        served.join().expect("no panic");
+    }
+
+    #[test]
     fn what_is_asked_here_is_answered_there() {
         let inner = Server::http("127.0.0.1:0").expect("listens");
         let address = inner.server_addr().to_ip().expect("an address");

@@ -314,6 +314,24 @@ mod tests {
         open(&dir).lock("third").expect("free again");
     }
 
+    /// Who corrects a last status keeps every gateway out meanwhile, and is no gateway.
+    #[test]
+    fn gateways_are_kept_out_and_none_is_said_to_live() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = open(&dir);
+        let held = home.lock("first").expect("free");
+        assert!(open(&dir).keep_gateways_out().is_none(), "one lives");
+        drop(held);
+        let kept_out = home.keep_gateways_out().expect("nobody lives");
+        assert!(home.read_lock().expect("reads").is_none(), "nobody is said to live");
+        assert!(open(&dir).keep_gateways_out().is_none(), "somebody else does the same");
+        let Err(StartError::HomeHeld { .. }) = open(&dir).lock("second") else {
+            panic!("a gateway has started");
+        };
+        drop(kept_out);
+        open(&dir).lock("second").expect("free again");
+    }
+
     /// Found in review: between the lock and its owner's name in it, a reader found a killed predecessor's name,
     /// and so believed its status. Here a reader's own lock shows what comes first.
     #[cfg(any(target_os = "linux", target_os = "android"))]

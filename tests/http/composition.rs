@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +13,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tidegate::http::{
-    CurrentTurn, GateLayer, Parking, Server, UpgradeInTurn, drain_router, health_router,
+    CurrentTurn, GateLayer, Kind, Parking, Server, UpgradeInTurn, drain_router, health_router,
 };
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
@@ -195,6 +196,46 @@ async fn an_author_refuses_in_their_own_words() {
         let head = client.request("HEAD", "/chat").body(Body::empty()).expect("a request");
         let reply = Reply::of(client.send(head).await.expect("a reply")).await;
         assert_eq!((reply.header("x-own"), &*reply.text), (Some("yes"), ""));
+    }
+}
+
+/// A parked request goes in as what it is, and is refused as any other is.
+#[tokio::test]
+async fn a_parked_request_keeps_its_label_and_is_refused_in_the_author_s_words() {
+    let gateway = open();
+    let counted = gateway.clone();
+    let labels = async move || counted.status().active_work.len().to_string();
+    let layer = |patience| {
+        GateLayer::new(gateway.clone())
+            .classify(|_| Kind::Labelled(Origin::User, "chat".to_owned()))
+            .park(Parking { places: 1, patience })
+            .refuse_with(|_, _| (StatusCode::IM_A_TEAPOT, "mine").into_response())
+    };
+    let app = |patience| Router::new().route("/", get(labels.clone())).layer(layer(patience));
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    let refused = ask(&app(Duration::from_millis(10)), "GET", "/", "").await;
+    assert_eq!((refused.status, &*refused.text), (StatusCode::IM_A_TEAPOT, "mine"));
+    let patient = app(PATIENCE);
+    let parked = tokio::spawn(async move { ask(&patient, "GET", "/", "").await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    gateway.cancel_drain(&Holder::Shared).expect("in memory");
+    assert_eq!(parked.await.expect("no panic").text, "1");
+}
+
+/// Rounded up, and never zero: a client that reads 0 comes back at once.
+#[tokio::test]
+async fn retry_after_is_rounded_up() {
+    let gateway = open();
+    gateway.begin_drain(&DrainRequest::default()).expect("in memory");
+    for (milliseconds, expected) in [(0, "1"), (1, "1"), (1500, "2"), (2000, "2")] {
+        let after = Duration::from_millis(milliseconds);
+        let layer = GateLayer::new(gateway.clone()).retry_after(after);
+        let app = Router::new().route("/", get(async || "never")).layer(layer);
+        let refused = ask(&app, "GET", "/", "").await;
+        assert_eq!(refused.header("retry-after"), Some(expected), "{milliseconds}");
+        assert_eq!(refused.header("cache-control"), Some("no-store"));
     }
 }
 

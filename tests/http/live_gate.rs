@@ -40,8 +40,11 @@ impl Process {
     }
 
     pub fn start_with(home: &Path, arguments: &[&str]) -> Process {
-        let mut command = Process::command(home);
-        let mut child = command.args(arguments).spawn().expect("the example starts");
+        Process::of(Process::command(home).args(arguments))
+    }
+
+    fn of(command: &mut Command) -> Process {
+        let mut child = command.spawn().expect("the example starts");
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let ready = line(&mut output);
         assert_eq!(ready["pid"], child.id());
@@ -61,10 +64,10 @@ impl Process {
 
     /// Asks for the status until it says so.
     async fn status_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut client = Client::two(self.address).await;
         let began = Instant::now();
         loop {
-            let status = client.get("/api/status").await.json();
+            // Each time anew: one that rests is closed when a shutdown begins.
+            let status = Client::two(self.address).await.get("/api/status").await.json();
             if wanted(&status) {
                 return status;
             }
@@ -76,8 +79,12 @@ impl Process {
 impl Process {
     /// Sends SIGTERM.
     fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
+        rustix::process::kill_process(pid, signal).expect("it lives");
     }
 
     /// How it ended: its last line, and its exit code.
@@ -246,6 +253,36 @@ async fn a_process_ends_when_its_clients_have_read() {
 
 fn to_f64(bytes: usize) -> f64 {
     f64::from(u32::try_from(bytes).expect("some megabytes"))
+}
+
+/// SIGINT is a signal like SIGTERM, and is left alone where the process was started to ignore it.
+#[tokio::test]
+async fn an_interrupt_ends_it_unless_it_is_ignored() {
+    for (how, expected) in
+        [("--default-signal=INT,TERM", "SIGINT"), ("--ignore-signal=INT", "SIGTERM")]
+    {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let program = Process::command(dir.path());
+        let mut command = Command::new("env");
+        command.arg(how).arg(program.get_program()).args(program.get_args());
+        command.env_remove("TIDEGATE_DRAIN_SECRET").stdout(Stdio::piped());
+        let mut process = Process::of(&mut command);
+        process.signal(rustix::process::Signal::INT);
+        if expected == "SIGTERM" {
+            // Had it been heard, the gateway would be on its way out by the time this is answered.
+            for _ in 0..20 {
+                let status = Client::one(process.address).await.get("/api/status").await.json();
+                assert_eq!(status["lifecycle"], "running");
+            }
+            process.terminate();
+        }
+        let ended = tokio::task::spawn_blocking(move || process.ended()).await.expect("no panic");
+        assert_eq!(ended.1, Some(0));
+        let status =
+            std::fs::read_to_string(dir.path().join("gateway_state.json")).expect("a status");
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        assert_eq!(status["exit_reason"], expected);
+    }
 }
 
 /// The first signal waits for the turns, the second does not.
