@@ -1,7 +1,7 @@
 //! Shows a model in a browser, by stateright's explorer, to the person in front of it and to no page of
 //! somebody else's that their browser has open. It explores nothing itself.
 //!
-//! stateright's server answers whoever asks. So it listens at an address that nobody can guess, and what is
+//! stateright's server answers any client. So it listens at an address that nobody can guess, and what is
 //! asked of it comes through here, where `Host` and `Origin` are checked.
 
 use std::io::{Read, Write};
@@ -62,7 +62,7 @@ fn answer(request: Request, inner: SocketAddr) {
         Response::from_string("this is not for other sites, and not by another name")
             .with_status_code(403)
     };
-    // Whoever asked may have gone.
+    // The client may have gone.
     let _ = request.respond(answered);
 }
 

@@ -19,7 +19,7 @@ pub(super) struct DrainClock {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
-    /// Drains are told apart by the time that has passed since then.
+    /// Each drain is known by the time that had passed since then when it began.
     since: Instant,
     /// When the gate was closed, in nanoseconds; 0 while it is open.
     closed_at: AtomicU64,
@@ -104,8 +104,8 @@ impl ClientWait {
         }
     }
 
-    /// What was waited since the last time. Not beyond the timer: it wakes whoever waits, so where nobody has
-    /// looked since, nobody has waited.
+    /// Accounts for the wait since the last time. Not beyond the timer: it wakes a task that waits, so where
+    /// nothing has looked since, nothing has waited.
     fn account(&mut self, now: Instant) -> Result<Duration, TooSlow> {
         let since = self.accounted.replace(now).unwrap_or(now);
         let until = self.timer.as_ref().map_or(now, |timer| now.min(timer.deadline()));

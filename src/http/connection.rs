@@ -79,7 +79,7 @@ struct Waiting {
     put: Turns,
     /// Go with the connection.
     for_the_end: Vec<CurrentTurn>,
-    /// Of the connection's task, over HTTP/2.
+    /// The one that wakes the connection's task, over HTTP/2.
     waker: Option<Waker>,
     ended: bool,
 }

@@ -76,12 +76,12 @@ struct DrainAccount {
 }
 
 impl Pace {
-    /// Of a client that sends.
+    /// The account of a client that sends.
     pub(super) fn of_sender(limits: &Limits) -> Pace {
         Pace::new(limits.patience, limits.patience)
     }
 
-    /// Of a client that reads. It has ten times as long, and more credit in a drain, since what is seen of its
+    /// The account of a client that reads. It has ten times as long, and more credit in a drain, since what is seen of its
     /// progress comes in lumps.
     pub(super) fn of_reader(limits: &Limits, lumps: Lumps) -> Pace {
         let credit = match lumps {
