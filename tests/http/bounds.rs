@@ -181,7 +181,7 @@ const HELLO: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 #[tokio::test]
 async fn a_handler_takes_its_time() {
     let scene =
-        Scene::new(|server| server.patience(ms(200)).drain_limit(ms(400)).drain_rate(1024)).await;
+        Scene::new(|server| server.patience(ms(400)).drain_limit(ms(800)).drain_rate(1024)).await;
     let mut replies = Vec::new();
     for mut client in Client::each(scene.address).await {
         let request = client.request("GET", "/pausing").body(Body::empty()).expect("a request");
@@ -214,7 +214,7 @@ async fn a_handler_takes_its_time() {
 /// A client that keeps to the rate is not cut off in a drain, whether it sends or reads.
 #[tokio::test]
 async fn a_client_that_keeps_to_the_rate_is_waited_for() {
-    let scene = Scene::new(|server| server.patience(ms(600)).drain_rate(1024)).await;
+    let scene = Scene::new(|server| server.patience(Duration::from_secs(1)).drain_rate(1024)).await;
     let mut upload = scene.sends(UPLOAD.replace("100000", "20000")).await;
     let mut download = scene.sends(HELLO.replace("/ ", "/big ")).await;
     let io = TokioIo::new(TcpStream::connect(scene.address).await.expect("listens"));
@@ -241,14 +241,14 @@ async fn a_client_that_keeps_to_the_rate_is_waited_for() {
         for megabyte in 0..32 {
             let read = download.read_exact(&mut piece).await;
             read.unwrap_or_else(|error| panic!("{megabyte} MB: {error}"));
-            tokio::time::sleep(ms(60)).await;
+            tokio::time::sleep(ms(120)).await;
         }
     };
     let streams = async {
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
             bytes += frame.expect("it is sent").into_data().map_or(0, |data| data.len());
-            tokio::time::sleep(ms(40)).await;
+            tokio::time::sleep(ms(50)).await;
         }
         assert_eq!(bytes, 1 << 20);
     };
@@ -310,7 +310,7 @@ async fn a_client_that_has_vanished_keeps_no_turn() {
 /// What is read on is idle for so long, or comes to so many bytes, and no more; and its place is free again.
 #[tokio::test]
 async fn what_is_read_on_is_bounded_by_each_bound() {
-    let scene = Scene::new(|server| server.linger(ms(300), LONG)).await;
+    let scene = Scene::new(|server| server.linger(ms(600), LONG)).await;
     scene.close();
     let mut socket = scene.sends(UPLOAD).await;
     for _ in 0..16 {
@@ -319,7 +319,7 @@ async fn what_is_read_on_is_bounded_by_each_bound() {
     }
     let over = async {
         while socket.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(ms(700)).await;
+            tokio::time::sleep(ms(1300)).await;
         }
     };
     tokio::time::timeout(SOON, over).await.expect("it is idle, and is closed");
@@ -454,11 +454,11 @@ async fn what_is_left_at_the_end_goes_on() {
 #[tokio::test]
 async fn a_connection_in_use_is_kept_and_then_closed() {
     for http_2 in [false, true] {
-        let scene = Scene::new(|server| server.keep_alive(ms(500))).await;
+        let scene = Scene::new(|server| server.keep_alive(ms(800))).await;
         let mut client = Client::of(http_2, scene.address).await;
         for _ in 0..14 {
             assert_eq!(client.get("/").await.text, "hello");
-            tokio::time::sleep(ms(90)).await;
+            tokio::time::sleep(ms(130)).await;
         }
         closes(client).await;
     }

@@ -163,7 +163,7 @@ async fn a_connection_is_read_on_for_so_long_and_no_longer() {
 /// One byte now and then is progress at any time but in a drain.
 #[tokio::test]
 async fn a_drip_holds_no_drain() {
-    let patience = Duration::from_millis(300);
+    let patience = Duration::from_millis(600);
     let scene = Scene::new(|server| server.patience(patience).drain_rate(1 << 20)).await;
     let drips = async |mut socket: TcpStream, byte: &'static [u8]| loop {
         if socket.write_all(byte).await.is_err() {
