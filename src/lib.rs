@@ -23,6 +23,8 @@ pub mod home;
 #[cfg(all(feature = "http", not(tidegate_loom)))]
 pub mod http;
 mod id;
+#[cfg(all(feature = "tokio", not(tidegate_loom)))]
+mod ignored_signals;
 mod json;
 pub mod lifecycle;
 pub mod machine;

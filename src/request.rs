@@ -199,6 +199,7 @@ struct Content {
     epoch: Option<String>,
     terms: Terms,
     principal: Option<String>,
+    is_signed: bool,
     request_id: Option<String>,
     requested_at: Option<DateTime<Utc>>,
     requested_uptime: Option<Duration>,
@@ -251,6 +252,7 @@ impl Request {
                 suppress_notification: body.is_truthy("suppress_notification"),
             },
             principal: body.string("principal"),
+            is_signed: body.read("signed").unwrap_or(false),
             request_id: body.string("request_id"),
             requested_at: body.string("requested_at").and_then(|text| time_of(&text)),
             requested_uptime: body.read("requested_uptime_ms").map(Duration::from_millis),
@@ -289,8 +291,7 @@ impl Request {
     /// [`DEFAULT_PRINCIPAL`] is signed only where it says so (`signed`).
     #[must_use]
     pub fn signer(&self) -> Option<&str> {
-        let is_signed = || self.0.body.read("signed").unwrap_or(false);
-        self.principal().filter(|name| *name != DEFAULT_PRINCIPAL || is_signed())
+        self.principal().filter(|name| *name != DEFAULT_PRINCIPAL || self.0.is_signed)
     }
 
     /// Its own name, when its writer gave it one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gateway::Gateway;
+use crate::ignored_signals::ignored_signals;
 use crate::machine::ShutdownCause;
 
 /// Waits for SIGTERM or SIGINT: for what [`serve`](crate::http::serve) ends at, and for programs without HTTP.
@@ -64,7 +65,8 @@ impl Signals {
     fn listen() -> io::Result<Signals> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = SignalKind::interrupt();
-        let interrupt = (!is_ignored(interrupt)).then(|| signal(interrupt)).transpose()?;
+        let is_ignored = ignored_signals() & 1 << (interrupt.as_raw_value() - 1) != 0;
+        let interrupt = (!is_ignored).then(|| signal(interrupt)).transpose()?;
         Ok(Signals { terminate, interrupt })
     }
 
@@ -80,12 +82,4 @@ impl Signals {
             _ = interrupt => ShutdownCause::Sigint,
         }
     }
-}
-
-/// Whether the process ignores this signal. Not where the system does not say.
-fn is_ignored(signal: SignalKind) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 << (signal.as_raw_value() - 1) != 0)
 }

@@ -164,10 +164,11 @@ impl Shared {
 }
 
 impl Shared {
-    /// Whether turns were in flight when the last status was written, and may have ended since.
-    pub(super) fn has_left_turns_behind(&self) -> bool {
-        let last = self.publisher.lock().on_disk;
-        last.is_some_and(|(condition, ..)| condition.in_flight.total() > 0)
+    /// Whether the last status is written, and will not be corrected: it counts no turns that may end later.
+    pub(super) fn has_published_all(&self) -> bool {
+        let publisher = self.publisher.lock();
+        let counts_turns = |(condition, ..): (Condition, u64, u64)| condition.in_flight.total() > 0;
+        publisher.finished && !publisher.on_disk.is_some_and(counts_turns)
     }
 
     /// After a shutdown that timed out the last status counts turns that end later. Counts them anew, where no

@@ -138,9 +138,8 @@ pub(super) struct State {
     pub(super) revision: u64,
     /// Of the last published status.
     pub(super) sequence: u64,
-    /// The time since boot at which the shutdown no longer waits.
-    deadline: Option<Duration>,
-    /// The same, also once the gateway has stopped: what goes on in the process beside it may take so long.
+    /// The time since boot at which the shutdown's grace is over, also once the gateway has stopped: what goes on
+    /// in the process beside it may take so long.
     grace_until: Option<Duration>,
     ended: Option<Ended>,
     /// The last status is written, or will not be waited for.
@@ -194,7 +193,6 @@ impl Shared {
             unwritten: None,
             revision: 0,
             sequence: 0,
-            deadline: None,
             grace_until: None,
             ended: None,
             farewell: false,
@@ -258,8 +256,11 @@ impl Shared {
         }
         // Retired as it was *before* publishing: the last handle goes only after the last event, so
         // what was published since then is the last status.
-        let is_finished = self.publisher.lock().finished && !self.has_left_turns_behind();
-        if retired || is_finished { Next::Done } else { Next::Within(self.rules.interval) }
+        if retired || self.has_published_all() {
+            Next::Done
+        } else {
+            Next::Within(self.rules.interval)
+        }
     }
 
     /// One round of the keeper: fire what is due, wake those who wait, have it published. It touches
@@ -268,7 +269,7 @@ impl Shared {
         let (due, retired) = {
             let mut state = self.state.lock();
             self.settle(&mut state);
-            (state.farewell_until.or(state.deadline), state.retired)
+            (state.farewell_until.or(state.deadline()), state.retired)
         };
         self.waiters.wake_all();
         if let Some(watcher) = &self.threads.watcher {
@@ -468,7 +469,6 @@ impl Shared {
         let asked = self.rules.clock.now().uptime.saturating_add(grace);
         state.grace_until = Some(state.grace_until.map_or(asked, |earlier| earlier.min(asked)));
         if state.lifecycle.phase() == Phase::ShuttingDown {
-            state.deadline = state.grace_until;
             // An empty gate, or a grace of zero, needs no waiting for.
             self.settle(&mut state);
             // The keeper must learn of the deadline, also where only that has changed.
@@ -505,7 +505,7 @@ impl Shared {
             let word = self.gate.word();
             if word.is_at_rest() {
                 self.apply(state, Event::Emptied);
-            } else if state.deadline.is_some_and(|deadline| deadline <= now) {
+            } else if state.deadline().is_some_and(|deadline| deadline <= now) {
                 self.apply(state, Event::DeadlinePassed);
             }
         }
@@ -525,7 +525,6 @@ impl Shared {
         state.revision += 1;
         if after.phase() == Phase::Stopped {
             state.ended = Some(ended_as(word_before));
-            state.deadline = None;
             if self.threads.watcher.is_some() {
                 state.farewell_until =
                     Some(self.rules.clock.now().uptime.saturating_add(FAREWELL_PATIENCE));
@@ -593,7 +592,7 @@ impl Shared {
                 .into_iter()
                 .map(|it| it.holder)
                 .collect(),
-            grace_left: state.deadline.map(|deadline| deadline.saturating_sub(now.uptime)),
+            grace_left: state.deadline().map(|deadline| deadline.saturating_sub(now.uptime)),
             ended: state.ended,
         }
     }
@@ -632,6 +631,11 @@ impl Shared {
 }
 
 impl State {
+    /// The time since boot at which the shutdown no longer waits, while one waits.
+    fn deadline(&self) -> Option<Duration> {
+        self.grace_until.filter(|_| self.lifecycle.phase() == Phase::ShuttingDown)
+    }
+
     /// The named requests on the roll.
     fn known(&self) -> Vec<Slot> {
         let slots = self.roll.entries().map(|(slot, _)| slot);

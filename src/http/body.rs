@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::connection::{How, Link};
+use super::connection::{How, Link, is_upgrade};
 use super::current::CurrentTurn;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -32,19 +32,8 @@ pin_project! {
     enum Kind<B> {
         Reply { #[pin] inner: B },
         InTurn { #[pin] inner: B, rest: Bytes, _ending: TurnEnding },
-        Refusal { body: RefusalBody },
+        Refusal { body: Body },
     }
-}
-
-/// The body of a refusal.
-#[derive(Debug)]
-pub(super) enum RefusalBody {
-    /// There is none.
-    Empty,
-    /// Taken when it is read.
-    Text(Option<Bytes>),
-    /// The author's.
-    Own(Body),
 }
 
 impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
@@ -57,7 +46,7 @@ impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
         TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), _ending: ending } }
     }
 
-    pub(super) fn of_refusal(body: RefusalBody) -> TurnBody<B> {
+    pub(super) fn of_refusal(body: Body) -> TurnBody<B> {
         TurnBody { kind: Kind::Refusal { body } }
     }
 }
@@ -78,16 +67,10 @@ where
             KindProjected::Reply { inner } => {
                 inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProjected::Refusal { body } => match body {
-                RefusalBody::Empty => Poll::Ready(None),
-                RefusalBody::Text(text) => {
-                    Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
-                }
-                RefusalBody::Own(body) => {
-                    let frame = ready!(Pin::new(body).poll_frame(cx));
-                    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-                }
-            },
+            KindProjected::Refusal { body } => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
             KindProjected::InTurn { inner, rest, .. } => {
                 let mut data = std::mem::take(rest);
                 if data.is_empty() {
@@ -113,24 +96,14 @@ where
         match &self.kind {
             Kind::Reply { inner } => inner.is_end_stream(),
             Kind::InTurn { inner, rest, .. } => rest.is_empty() && inner.is_end_stream(),
-            Kind::Refusal { body } => match body {
-                RefusalBody::Empty => true,
-                RefusalBody::Text(text) => text.is_none(),
-                RefusalBody::Own(body) => body.is_end_stream(),
-            },
+            Kind::Refusal { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Reply { inner } => inner.size_hint(),
-            Kind::Refusal { body } => match body {
-                RefusalBody::Empty => SizeHint::with_exact(0),
-                RefusalBody::Text(text) => {
-                    SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
-                }
-                RefusalBody::Own(body) => body.size_hint(),
-            },
+            Kind::Refusal { body } => body.size_hint(),
             Kind::InTurn { inner, rest, .. } => {
                 let (of_inner, rest) = (inner.size_hint(), rest.len() as u64);
                 let mut hint = SizeHint::new();
@@ -173,9 +146,7 @@ impl TurnEnding {
 
     /// The handler has answered with this status.
     pub(super) fn replied(&mut self, status: StatusCode) {
-        let tunnels = self.connects && status.is_success();
-        let upgrades = status == StatusCode::SWITCHING_PROTOCOLS || tunnels;
-        if !upgrades {
+        if !is_upgrade(self.connects, status) {
             return;
         }
         // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: the handler

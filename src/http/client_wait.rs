@@ -1,6 +1,7 @@
 //! Waits for a client, and gives up where [`pace`](super::pace) says so. It reads the clock and sets the timer;
 //! how slow a client may be is decided there.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -102,6 +103,11 @@ impl ClientWait {
                 }
             }
         }
+    }
+
+    /// The same, as the error that ends a connection.
+    pub(super) fn poll_timed_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.poll_too_slow(cx).map(|too_slow| io::Error::new(io::ErrorKind::TimedOut, too_slow))
     }
 
     /// Accounts for the wait since the last time. Not beyond the timer: it wakes a task that waits, so where

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll, Waker, ready};
 
+use axum::http::StatusCode;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
@@ -37,6 +38,11 @@ pub(super) enum How {
     Http2,
     /// An HTTP/1 connection was given to another protocol: when it ends.
     Upgraded,
+}
+
+/// Whether a reply with this status gives its connection, or its stream, to another protocol.
+pub(super) fn is_upgrade(connects: bool, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success())
 }
 
 /// What the parts of one connection share: its task, its requests and its socket. Cheap to clone; a request
@@ -432,8 +438,7 @@ impl<Io> Delivering<Io> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                let too_slow = ready!(self.writes.poll_too_slow(cx));
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)));
+                return self.writes.poll_timed_out(cx).map(Err);
             }
         }
         written
@@ -487,8 +492,7 @@ impl<Io: Read + Write + Unpin> Write for Delivering<Io> {
             this.flushes.progress(std::mem::take(&mut this.unflushed));
             return flushed;
         }
-        let too_slow = ready!(this.flushes.poll_too_slow(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)))
+        this.flushes.poll_timed_out(cx).map(Err)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -497,12 +501,10 @@ impl<Io: Read + Write + Unpin> Write for Delivering<Io> {
             match &mut this.closing {
                 Closing::Open => {
                     // Ends where the client does not take even that; a flush before it has said so otherwise.
-                    let shut = Pin::new(&mut this.io).poll_shutdown(cx);
-                    if shut.is_pending() {
-                        let too_slow = ready!(this.flushes.poll_too_slow(cx));
-                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)));
+                    match Pin::new(&mut this.io).poll_shutdown(cx) {
+                        Poll::Ready(shut) => shut?,
+                        Poll::Pending => return this.flushes.poll_timed_out(cx).map(Err),
                     }
-                    ready!(shut)?;
                     if this.link.is_upgraded() {
                         // The other protocol goes on reading.
                         return Poll::Ready(Ok(()));

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::http::{Method, Request, Response, StatusCode, Version};
+use axum::http::{Method, Request, Response, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
@@ -23,7 +23,7 @@ use tower::Service;
 
 use super::calling::Calling;
 use super::client_wait::{ClientWait, DrainClock};
-use super::connection::{AtWork, BodyPlace, Link};
+use super::connection::{AtWork, BodyPlace, Link, is_upgrade};
 use super::linger::Lingering;
 use super::pace::Lumps;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -97,9 +97,7 @@ where
         let this = self.project();
         let reply = ready!(this.reply.poll(cx))?;
         let (at_work, progress) = (this.at_work.take(), this.progress.take());
-        let tunnels = *this.connects && reply.status().is_success();
-        let upgrades = reply.status() == StatusCode::SWITCHING_PROTOCOLS || tunnels;
-        if upgrades
+        if is_upgrade(*this.connects, reply.status())
             && progress.is_none()
             && let Some(at_work) = &at_work
         {

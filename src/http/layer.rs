@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{Method, Request, Response, Version};
 use pin_project_lite::pin_project;
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
-use super::body::{RefusalBody, TurnBody, TurnEnding};
+use super::body::{TurnBody, TurnEnding};
 use super::calling::Calling;
 use super::connection::{How, Link};
 use super::current::CurrentTurn;
@@ -233,11 +233,10 @@ impl Rules {
         Some((Arc::clone(places).try_acquire_owned().ok()?, *patience))
     }
 
-    fn refuse(&self, parts: &Parts, refused: Refused) -> Response<RefusalBody> {
+    fn refuse(&self, parts: &Parts, refused: Refused) -> Response<Body> {
         let Some(own) = &self.refuse else { return refuse(parts, refused, &self.retry_after) };
         let is_head = parts.method == Method::HEAD;
-        own(parts, &refused)
-            .map(|body| if is_head { RefusalBody::Empty } else { RefusalBody::Own(body) })
+        own(parts, &refused).map(|body| if is_head { Body::empty() } else { body })
     }
 }
 
@@ -348,7 +347,7 @@ pin_project! {
     enum State<S: Service<Request<B>>, B> {
         InTurn { #[pin] reply: Calling<S, Request<B>>, ending: Option<TurnEnding> },
         Passing { #[pin] reply: Calling<S, Request<B>> },
-        Refused { reply: Option<Response<RefusalBody>> },
+        Refused { reply: Option<Response<Body>> },
         Parked { parked: Box<Parked<S, B>>, #[pin] patience: Sleep },
     }
 }
@@ -398,15 +397,14 @@ where
                     None => return Poll::Pending,
                 },
                 StateProjected::Parked { parked, patience } => {
-                    let refused = match Pin::new(&mut parked.opening).poll(cx) {
-                        Poll::Ready(Ok(turn)) => Ok(turn),
-                        Poll::Ready(Err(refused)) => Err(refused),
+                    let admitted = match Pin::new(&mut parked.opening).poll(cx) {
+                        Poll::Ready(admitted) => admitted,
                         Poll::Pending => {
                             ready!(patience.poll(cx));
                             Err(parked.refused)
                         }
                     };
-                    match (refused, parked.request.take()) {
+                    match (admitted, parked.request.take()) {
                         (Ok(turn), Some((parts, body))) => {
                             enter(&mut parked.service, turn, parts, body)
                         }

@@ -5,14 +5,13 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header,
 };
 use serde::Serialize;
 
-use super::body::RefusalBody;
 use crate::gate::Refused;
 use crate::gate::word::Denied;
 
@@ -58,11 +57,7 @@ impl Protocol {
 }
 
 /// Answers a request that is refused.
-pub(super) fn refuse(
-    parts: &Parts,
-    refused: Refused,
-    retry_after: &RetryAfter,
-) -> Response<RefusalBody> {
+pub(super) fn refuse(parts: &Parts, refused: Refused, retry_after: &RetryAfter) -> Response<Body> {
     let protocol = Protocol::of(&parts.headers);
     let text = match protocol {
         Protocol::Problem => Some(problem(refused)),
@@ -72,9 +67,7 @@ pub(super) fn refuse(
     let length = text.as_ref().map(String::len);
     // A body in answer to HEAD is an error of HTTP/2.
     let is_head = parts.method == Method::HEAD;
-    let body = text
-        .filter(|_| !is_head)
-        .map_or(RefusalBody::Empty, |text| RefusalBody::Text(Some(Bytes::from(text))));
+    let body = text.filter(|_| !is_head).map_or_else(Body::empty, Body::from);
     let mut reply = Response::new(body);
     let status = match protocol {
         Protocol::Grpc(_) => StatusCode::OK,

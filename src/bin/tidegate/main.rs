@@ -4,6 +4,8 @@
 
 mod arguments;
 mod drain;
+#[path = "../../ignored_signals.rs"]
+mod ignored_signals;
 mod output;
 mod report;
 mod wait;

@@ -18,6 +18,7 @@ use tidegate::request::{Holder, Request};
 
 use crate::Failure;
 use crate::arguments::Until;
+use crate::ignored_signals::ignored_signals;
 use crate::output::{Output, note};
 
 /// How often it is said what is waited for, at most.
@@ -58,13 +59,6 @@ impl Interrupt {
         // Relaxed: it says nothing of any other memory.
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// The signals that this process ignores, a bit each. None where the system does not say.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Waits until the goal is reached for this very request.
