@@ -22,14 +22,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::client::{Client, PATIENCE};
+use super::client::{Client, PATIENCE, SOON};
 use super::scene::BIG;
 
 /// What the tests do not wait for.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// What must come sooner than the longest time that anything is given.
-const SOON: Duration = Duration::from_secs(10);
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -154,24 +151,6 @@ async fn slowly(body: Body) -> String {
         tokio::time::sleep(ms(700)).await;
     }
     bytes.to_string()
-}
-
-async fn closes(client: Client) {
-    let closed = async {
-        match client {
-            Client::One(mut sender) => {
-                while sender.ready().await.is_ok() {
-                    tokio::task::yield_now().await;
-                }
-            }
-            Client::Two(mut sender) => {
-                while sender.ready().await.is_ok() {
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-    };
-    tokio::time::timeout(SOON, closed).await.expect("it is closed");
 }
 
 const UPLOAD: &str = "POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n";
@@ -403,7 +382,7 @@ async fn connections_that_are_owed_nothing_do_not_hold_the_end() {
         let mut changes = scene.gateway.changes();
         scene.shut_down(LONG);
         changes.next().await.expect("it shuts down");
-        closes(before).await;
+        before.closed().await;
         let mut prober = Client::of(http_2, scene.address).await;
         assert_eq!(prober.get("/healthz").await.status, StatusCode::OK);
         scene.release.notify_waiters();
@@ -430,7 +409,7 @@ async fn in_a_shutdown_a_connection_is_closed_after_its_reply() {
         changes.next().await.expect("it shuts down");
         tokio::time::sleep(ms(100)).await;
         scene.release.notify_waiters();
-        closes(asking.await.expect("no panic")).await;
+        asking.await.expect("no panic").closed().await;
     }
 }
 
@@ -460,7 +439,7 @@ async fn a_connection_in_use_is_kept_and_then_closed() {
             assert_eq!(client.get("/").await.text, "hello");
             tokio::time::sleep(ms(130)).await;
         }
-        closes(client).await;
+        client.closed().await;
     }
 }
 

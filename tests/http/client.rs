@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -10,11 +11,16 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tidegate::Gateway;
 use tidegate::http::{Principal, Scope, SharedSecret};
 use tokio::net::TcpStream;
+use tower::ServiceExt;
 
 /// Turns a hang into a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What must come sooner than the longest time that anything is given.
+pub const SOON: Duration = Duration::from_secs(10);
 
 pub const SECRET: &str = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
 pub const OTHERS: &str = "Q7w9-Zr2LkXn5VtB8mYcHd3JfGs6PaEuTi4RoWz1KqM";
@@ -123,4 +129,58 @@ impl Client {
         };
         Request::builder().method(method).uri(uri).header("host", "test")
     }
+
+    /// Has an HTTP/1 connection upgraded by what answers there.
+    pub async fn upgrade(mut self, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
+        let request = self
+            .request("GET", path)
+            .header("connection", "upgrade")
+            .header("upgrade", "echo")
+            .body(Body::empty())
+            .expect("a request");
+        let response = self.send(request).await.expect("a reply");
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        TokioIo::new(hyper::upgrade::on(response).await.expect("upgrades"))
+    }
+
+    /// Waits until the server has closed it.
+    pub async fn closed(self) {
+        let closed = async {
+            match self {
+                Client::One(mut sender) => {
+                    while sender.ready().await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Client::Two(mut sender) => {
+                    while sender.ready().await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(SOON, closed).await.expect("it is closed");
+    }
+}
+
+/// Asks a router, with the token of `drain-control`.
+pub async fn ask(app: &Router, method: &str, path: &str, body: &'static str) -> Reply {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {SECRET}"))
+        .body(Body::from(body))
+        .expect("a request");
+    Reply::of(app.clone().oneshot(request).await.expect("infallible")).await
+}
+
+/// Waits until so many turns are in flight. The gate wakes nobody for that, so this looks.
+pub async fn in_flight(gateway: &Gateway, user: u32) {
+    let reached = async {
+        while gateway.in_flight().user != user {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, reached).await;
+    waited.unwrap_or_else(|_| panic!("{:?}, not {user}", gateway.in_flight()));
 }

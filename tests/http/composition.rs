@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tidegate::http::{
@@ -20,24 +20,14 @@ use tidegate::{Gateway, Origin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tower::Layer;
 use tower::limit::ConcurrencyLimitLayer;
-use tower::{Layer, ServiceExt};
 
-use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
+use super::client::{Client, PATIENCE, Reply, ask, verifier};
 use super::kept_log::KeptLog;
 
 fn open() -> Gateway {
     Gateway::in_memory().start().expect("starts")
-}
-
-async fn ask(app: &Router, method: &str, path: &str, body: &'static str) -> Reply {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", format!("Bearer {SECRET}"))
-        .body(Body::from(body))
-        .expect("a request");
-    Reply::of(app.clone().oneshot(request).await.expect("infallible")).await
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -253,19 +243,6 @@ async fn a_handler_is_given_its_peer() {
     }
 }
 
-async fn upgraded(address: SocketAddr, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
-    let mut client = Client::one(address).await;
-    let request = client
-        .request("GET", path)
-        .header("connection", "upgrade")
-        .header("upgrade", "echo")
-        .body(Body::empty())
-        .expect("a request");
-    let response = client.send(request).await.expect("a reply");
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    TokioIo::new(hyper::upgrade::on(response).await.expect("upgrades"))
-}
-
 /// Under another server than ours, an upgraded connection is in flight where its handler keeps the turn with
 /// it. One that nobody keeps is warned of, once.
 #[tokio::test(flavor = "current_thread")]
@@ -300,7 +277,7 @@ async fn an_upgrade_is_kept_with_its_turn() {
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, app).await });
 
-    let mut io = upgraded(address, "/kept").await;
+    let mut io = Client::one(address).await.upgrade("/kept").await;
     gateway.begin_drain(&DrainRequest::default()).expect("in memory");
     io.write_u8(1).await.expect("writes");
     assert_eq!(io.read_u8().await.expect("reads"), 2);
@@ -310,7 +287,10 @@ async fn an_upgrade_is_kept_with_its_turn() {
     tokio::time::timeout(PATIENCE, gateway.idle()).await.expect("it has ended");
     gateway.cancel_drain(&Holder::Shared).expect("in memory");
 
-    let lost = [upgraded(address, "/lost").await, upgraded(address, "/lost").await];
+    let lost = [
+        Client::one(address).await.upgrade("/lost").await,
+        Client::one(address).await.upgrade("/lost").await,
+    ];
     until("nobody keeps them", || gateway.in_flight().user == 0).await;
     assert_eq!(log.lines("an upgraded connection is no turn").len(), 1, "once");
     drop(lost);

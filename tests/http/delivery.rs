@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
-use hyper::StatusCode;
-use hyper_util::rt::TokioIo;
 use tidegate::Gateway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -95,6 +93,20 @@ impl ByHand {
         self.0.write_all(&bytes).await.expect("writes");
     }
 
+    /// Waits until nothing more arrives: then what the server still has does not fit.
+    async fn has_filled_its_sockets(&self) {
+        let mut bytes = vec![0; 1 << 20];
+        let mut had = 0;
+        loop {
+            let has = self.0.peek(&mut bytes).await.expect("reads");
+            if has == had {
+                return;
+            }
+            had = has;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Reads on until the gateway is idle.
     async fn reads_until_idle(&mut self, gateway: &Gateway) {
         let mut piece = vec![0; 64 << 10];
@@ -122,6 +134,7 @@ async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
         // What fills the sockets goes before, so that what comes is not sent.
         client.get(1, "/tail").await;
         scene.in_flight(1).await;
+        client.has_filled_its_sockets().await;
         for (stream, path) in (3..).step_by(2).zip(&paths) {
             client.get(stream, path).await;
             turns += 1;
@@ -158,18 +171,8 @@ async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
 #[tokio::test]
 async fn an_upgraded_connection_is_a_turn_until_it_ends() {
     let scene = Scene::new();
-    let mut client = Client::one(scene.address).await;
-    let request = client
-        .request("GET", "/upgrade")
-        .header("connection", "upgrade")
-        .header("upgrade", "echo")
-        .body(Body::empty())
-        .expect("a request");
-    let response = client.send(request).await.expect("a reply");
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    let upgraded = hyper::upgrade::on(response).await.expect("upgrades");
+    let mut io = Client::one(scene.address).await.upgrade("/upgrade").await;
     scene.close();
-    let mut io = TokioIo::new(upgraded);
     for byte in 0..100 {
         io.write_all(&[byte]).await.expect("writes");
         assert_eq!(io.read_u8().await.expect("reads"), byte);

@@ -6,14 +6,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use serde_json::json;
 use tidegate::http::{GateLayer, Parking, Server, drain_router, health_router};
 use tidegate::request::DrainRequest;
 use tidegate::{Gateway, Origin};
-use tower::{Layer, ServiceExt};
+use tower::Layer;
 
-use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
+use super::client::{Client, PATIENCE, Reply, ask, verifier};
 use super::scene::{BIG, By, Scene, begin};
 
 /// TG-S2, and R10: refused before the handler runs, in words for programs and for people.
@@ -225,15 +225,7 @@ async fn the_control_routes_are_never_turns() {
         .layer(GateLayer::new(gateway.clone()))
         .merge(drain_router(gateway.clone(), verifier()))
         .merge(health_router(gateway.clone()));
-    let ask = async |method: &str, path: &str, body: &'static str| {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("authorization", format!("Bearer {SECRET}"))
-            .body(Body::from(body))
-            .expect("a request");
-        Reply::of(app.clone().oneshot(request).await.expect("infallible")).await.status
-    };
+    let ask = async |method: &str, path: &str, body| ask(&app, method, path, body).await.status;
     assert_eq!(ask("POST", "/api/gateway/drain", r#"{"wait":20}"#).await, StatusCode::OK);
     assert_eq!(ask("GET", "/chat", "").await, StatusCode::SERVICE_UNAVAILABLE);
     for path in ["/healthz", "/api/status", "/api/gateway/openapi.json"] {

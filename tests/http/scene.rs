@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
-use super::client::{Client, PATIENCE, Reply, verifier};
+use super::client::{Client, PATIENCE, Reply, in_flight, verifier};
 
 /// More than all buffers between a server and a client that does not read.
 pub const BIG: usize = 32 << 20;
@@ -142,13 +142,7 @@ impl Scene {
 
     /// Waits until so many turns are in flight. The gate wakes nobody for that, so this looks.
     pub async fn in_flight(&self, user: u32) {
-        let reached = async {
-            while self.gateway.in_flight().user != user {
-                tokio::task::yield_now().await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, reached).await;
-        waited.unwrap_or_else(|_| panic!("{:?}, not {user}", self.gateway.in_flight()));
+        in_flight(&self.gateway, user).await;
     }
 
     /// Begins two requests and waits until both are parked, which are as many as may be.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::client::{Client, PATIENCE, Reply, verifier};
+use super::client::{Client, PATIENCE, Reply, in_flight, verifier};
 
 struct Scene {
     gateway: Gateway,
@@ -53,12 +53,7 @@ impl Scene {
     }
 
     async fn in_flight(&self, user: u32) {
-        let reached = async {
-            while self.gateway.in_flight().user != user {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, reached).await.expect("in time");
+        in_flight(&self.gateway, user).await;
     }
 }
 

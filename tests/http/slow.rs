@@ -21,7 +21,7 @@ use tidegate::{Ended, Gateway};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
+use super::client::{Client, PATIENCE, Reply, SECRET, in_flight, verifier};
 use super::scene::BIG;
 
 /// What the tests do not wait for.
@@ -68,13 +68,7 @@ impl Scene {
     }
 
     async fn in_flight(&self, user: u32) {
-        let reached = async {
-            while self.gateway.in_flight().user != user {
-                tokio::task::yield_now().await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, reached).await;
-        waited.unwrap_or_else(|_| panic!("{:?}, not {user}", self.gateway.in_flight()));
+        in_flight(&self.gateway, user).await;
     }
 
     async fn idle(&self) {
@@ -280,24 +274,9 @@ async fn a_connection_may_rest_longer_than_a_head_may_take() {
 #[tokio::test]
 async fn a_connection_that_rests_too_long_is_closed() {
     let scene = Scene::new(|server| server.keep_alive(Duration::from_millis(50))).await;
-    for client in Client::each(scene.address).await {
-        let mut client = client;
+    for mut client in Client::each(scene.address).await {
         assert_eq!(client.get("/").await.text, "hello");
-        let closed = async {
-            match client {
-                Client::One(mut sender) => {
-                    while sender.ready().await.is_ok() {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Client::Two(mut sender) => {
-                    while sender.ready().await.is_ok() {
-                        tokio::task::yield_now().await;
-                    }
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, closed).await.expect("it is closed");
+        client.closed().await;
     }
 }
 
@@ -390,19 +369,23 @@ impl AsyncWrite for Buffers {
     }
 }
 
-struct Buffering(TcpListener);
+/// Listens, and makes of each connection what the test needs.
+struct Through<Io> {
+    listener: TcpListener,
+    transport: fn(TcpStream) -> Io,
+}
 
-impl axum::serve::Listener for Buffering {
-    type Io = Buffers;
+impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> axum::serve::Listener for Through<Io> {
+    type Io = Io;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Buffers, SocketAddr) {
-        let (io, address) = self.0.accept().await.expect("accepts");
-        (Buffers(io), address)
+    async fn accept(&mut self) -> (Io, SocketAddr) {
+        let (io, address) = self.listener.accept().await.expect("accepts");
+        ((self.transport)(io), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -414,7 +397,7 @@ async fn what_a_transport_holds_back_is_waited_for_no_longer_than_it_may() {
     let address = listener.local_addr().expect("an address");
     let patience = Duration::from_millis(20);
     let server = Server::of(&gateway).patience(patience);
-    tokio::spawn(server.serve(Buffering(listener), app(&gateway), pending()));
+    tokio::spawn(server.serve(Through { listener, transport: Buffers }, app(&gateway), pending()));
     let mut socket = TcpStream::connect(address).await.expect("listens");
     let began = Instant::now();
     socket.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
@@ -449,7 +432,7 @@ async fn a_transport_that_flushes_slowly_is_no_slow_client() {
         Body::new(body)
     };
     let app = Router::new().route("/", get(pieces)).layer(GateLayer::new(gateway.clone()));
-    tokio::spawn(server.serve(FlushingSlowly(listener), app, pending()));
+    tokio::spawn(server.serve(Through { listener, transport: FlushesSlowly::new }, app, pending()));
     let mut socket = TcpStream::connect(address).await.expect("listens");
     socket
         .write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
@@ -470,6 +453,12 @@ struct FlushesSlowly {
     io: TcpStream,
     flush: Option<Pin<Box<tokio::time::Sleep>>>,
     is_flushed: bool,
+}
+
+impl FlushesSlowly {
+    fn new(io: TcpStream) -> FlushesSlowly {
+        FlushesSlowly { io, flush: None, is_flushed: true }
+    }
 }
 
 impl AsyncRead for FlushesSlowly {
@@ -505,22 +494,6 @@ impl AsyncWrite for FlushesSlowly {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-struct FlushingSlowly(TcpListener);
-
-impl axum::serve::Listener for FlushingSlowly {
-    type Io = FlushesSlowly;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (FlushesSlowly, SocketAddr) {
-        let (io, address) = self.0.accept().await.expect("accepts");
-        (FlushesSlowly { io, flush: None, is_flushed: true }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
     }
 }
 
