@@ -1,6 +1,57 @@
+// The first definition of a link counts: on docs.rs the README's pictures and pages are these.
+#![doc = include_str!("guide/pictures.md")]
+//! [operations]: guide::operations
+//! [architecture]: guide::architecture
+//! [testing]: guide::testing
+//! [verification]: guide::verification
+//! [requirements]: guide::requirements
+//! [incidents]: guide::incidents
+//! [compatibility]: guide::compatibility
+//!
 #![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! One line a module. A module imports its own layer or one below it, and a test checks that.
+//! [`guide`] has the pages: start with [`guide::architecture`].
+//!
+//! | layer | module | what it is for |
+//! |---|---|---|
+#![cfg_attr(
+    feature = "http",
+    doc = "| edges | [`http`] | the drain endpoint, status and health; requests as turns; a server that knows when a reply has left |"
+)]
+#![cfg_attr(
+    feature = "systemd",
+    doc = "| edges | [`systemd`] | reports to systemd: started, at work, stopping, sound |"
+)]
+//! | edges | `signals` | SIGTERM and SIGINT, as a shutdown with a grace |
+//! | edges | `ignored_signals` | which signals the process ignores since its start |
+//! | shell | `gateway` | the handle that an author embeds; owns the threads, the locks and the home's lock |
+//! | shell | `watcher` | the gateway's own threads |
+//! | shell | [`control`] | begin, renew, cancel and observe, on a home |
+//! | shell | [`marker`] | request files: durable writes, removals, listings, sweeps |
+//! | shell | [`home`] | the directory, the names in it, and its lock |
+//! | shell | [`disk`] | the one way to a file |
+//! | core | [`asked`] | what has become of a drain that somebody waits for |
+//! | core | [`order`] | what the body of an HTTP order says |
+//! | core | [`status`] | the status, and what a reader may conclude from it |
+//! | core | `meters` | metrics: names and values (feature `metrics`) |
+//! | core | [`reconcile`] | from what was seen to what is wanted |
+//! | core | [`request`] | what a request says, and whether it counts |
+//! | core | `holder` | holders and their places |
+//! | core | [`lifecycle`] | the phases as types |
+//! | core | [`gate`] | the door: admission, turns, waits |
+//! | core | [`machine`] | the table: phase, event, next phase, effect |
+//! | core | `error` | what can go wrong at the edges, as values |
+//! | ground | [`epoch`] | which boot this is, and the clocks |
+//! | ground | `json` | a JSON object, kept as it was written |
+//! | ground | [`text`] | texts of others, made safe to print |
+//! | ground | `id` | fresh ids |
+//! | ground | `sync` | locks, atomics and wake-ups: std's, or loom's |
 // Under loom only the gate is built with loom; what is left out leaves its helpers unused.
 #![cfg_attr(tidegate_loom, allow(dead_code, unused_imports))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(unix))]
 compile_error!(

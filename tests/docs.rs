@@ -1,13 +1,23 @@
 //! What the documents print of the code is what the code says. To accept a change on purpose, run with
 //! `TIDEGATE_BLESS=1` and read the diff.
 
+#[path = "support/pictures.rs"]
+mod pictures;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pictures::Module;
 use tidegate::machine;
+
+const LAYERS: [&str; 4] = ["edges", "shell", "core", "ground"];
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn must_be(path: &Path, expected: &str) {
@@ -16,6 +26,82 @@ fn must_be(path: &Path, expected: &str) {
     }
     let found = fs::read_to_string(path).unwrap_or_default();
     assert!(found == expected, "{} is not what the code renders:\n{expected}", path.display());
+}
+
+/// The modules of `src/lib.rs`, as its table has them.
+fn modules() -> Vec<Module> {
+    let lib = text("src/lib.rs");
+    let rows = lib.lines().filter_map(|line| line.split_once("| ").map(|(_, row)| row));
+    let rows = rows.filter_map(|row| {
+        let mut cells = row.split(" | ").map(|it| it.trim_matches(['[', ']', '`', ' ']));
+        let (layer, name, what) = (cells.next()?, cells.next()?, cells.next()?);
+        let layer = LAYERS.iter().position(|it| *it == layer)?;
+        let what = what.split(" |").next().unwrap_or(what).to_owned();
+        Some(Module { layer, name: name.to_owned(), what })
+    });
+    rows.collect()
+}
+
+/// The Rust files of a module, as text.
+fn sources(name: &str) -> Vec<String> {
+    fn walk(folder: &Path, texts: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, texts);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                texts.push(fs::read_to_string(&path).expect("a source file"));
+            }
+        }
+    }
+    let mut texts: Vec<_> =
+        fs::read_to_string(file(&format!("src/{name}.rs"))).into_iter().collect();
+    walk(&file(&format!("src/{name}")), &mut texts);
+    assert!(!texts.is_empty(), "{name} has no file");
+    texts
+}
+
+#[test]
+fn the_map_lists_every_module_once() {
+    let lib = text("src/lib.rs");
+    let declared = lib.lines().filter_map(|line| {
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        line.strip_prefix("mod ")?.strip_suffix(';')
+    });
+    let mut declared: Vec<_> = declared.filter(|it| *it != "guide").collect();
+    declared.sort_unstable();
+    declared.dedup(); // `meters` is declared twice, with its feature and without
+    let modules = modules();
+    let mut listed: Vec<_> = modules.iter().map(|it| it.name.as_str()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, declared);
+}
+
+/// A `crate::name` in code, as opposed to one in a comment.
+#[test]
+fn modules_import_their_own_layer_or_a_lower_one() {
+    let modules = modules();
+    for module in &modules {
+        for source in sources(&module.name) {
+            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for (_, path) in code.filter_map(|line| line.split_once("crate::")) {
+                let imported = modules.iter().find(|it| {
+                    path.strip_prefix(it.name.as_str()).is_some_and(|rest| {
+                        !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                    })
+                });
+                let Some(imported) = imported else { continue };
+                assert!(
+                    imported.layer >= module.layer,
+                    "{} ({}) imports {} ({})",
+                    module.name,
+                    LAYERS[module.layer],
+                    imported.name,
+                    LAYERS[imported.layer],
+                );
+            }
+        }
+    }
 }
 
 fn rendered_machine() -> String {
@@ -28,12 +114,14 @@ fn the_machine_s_table_and_diagram_are_rendered_from_its_code() {
 }
 
 #[test]
-fn the_readme_prints_the_machine_s_diagram() {
-    const BEGIN: &str = "<!-- rendered: machine -->\n";
-    const END: &str = "<!-- /rendered -->";
-    let path = file("README.md");
-    let readme = fs::read_to_string(&path).expect("the README");
-    let (before, rest) = readme.split_once(BEGIN).expect("a place for the diagram");
-    let (_, after) = rest.split_once(END).expect("the end of that place");
-    must_be(&path, &format!("{before}{BEGIN}{}{END}{after}", rendered_machine()));
+fn the_pictures_are_rendered_from_the_code() {
+    let machine = pictures::machine(&machine::diagram());
+    let layers = pictures::layers(&LAYERS, &modules());
+    must_be(&file("src/guide/machine.svg"), &machine);
+    must_be(&file("src/guide/layers.svg"), &layers);
+    // docs.rs serves no files beside the pages, so there they are part of the page.
+    let recording = text("src/guide/drain.svg");
+    let links = [("machine", &machine), ("layers", &layers), ("recording", &recording)];
+    let links = links.map(|(name, svg)| pictures::link(name, svg)).concat();
+    must_be(&file("src/guide/pictures.md"), &links);
 }

@@ -1,14 +1,159 @@
-//! The guide's commands are ones that the command takes, and what it names is in the repository.
+//! The guide's commands are ones that the command takes, what it names is in the repository, and each code that
+//! the repository uses has its entry.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(format!("src/guide/{name}.md"))).expect("a page of the guide")
+}
+
 fn guide() -> String {
-    fs::read_to_string(root().join("src/guide/operations.md")).expect("the guide")
+    page("operations")
+}
+
+/// What people have written in the repository: no build results, no recorded data.
+fn texts() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !matches!(name.as_str(), "target" | "vectors" | ".git" | "proptest-regressions")
+                {
+                    walk(&path, found);
+                }
+            } else if !name.ends_with(".svg")
+                && name != "Cargo.lock"
+                && name != "pictures.md"
+                && let Ok(text) = fs::read_to_string(&path)
+            {
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root(), &mut found);
+    assert!(found.len() > 100, "only {} files", found.len());
+    found
+}
+
+/// The codes in a text: `I-12`, `U12`, `F9`, `R7`, `TG-S4`, each a word of its own.
+fn codes(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+    let is_number =
+        |it: &str| !it.is_empty() && it.len() <= 3 && it.bytes().all(|b| b.is_ascii_digit());
+    let words = words.filter(|word| {
+        let rest = word.strip_prefix("I-").or_else(|| word.strip_prefix(['U', 'F', 'R']));
+        let rest = rest.or_else(|| word.strip_prefix("TG-S")).or_else(|| word.strip_prefix("TG-L"));
+        rest.is_some_and(is_number)
+    });
+    words.map(ToOwned::to_owned).collect()
+}
+
+/// The entries of the key, and their rows.
+fn key() -> BTreeMap<String, String> {
+    let pages = ["requirements", "incidents", "verification"].map(page);
+    let rows = pages.iter().flat_map(|it| it.lines()).filter_map(|row| {
+        let (id, rest) = row.strip_prefix("| <a id=\"")?.split_once("\"></a>")?;
+        let code = rest.split_whitespace().next()?;
+        assert_eq!(code.to_lowercase(), id, "an anchor is its code in lower case");
+        Some((code.to_owned(), row.to_owned()))
+    });
+    let rows: Vec<_> = rows.collect();
+    let key: BTreeMap<_, _> = rows.iter().cloned().collect();
+    assert_eq!(key.len(), rows.len(), "no code has two entries");
+    key
+}
+
+#[test]
+fn every_code_has_its_entry() {
+    let key = key();
+    // No code: a property that no catalogue has, in a test of how such a one is answered.
+    let no_code = ["TG-S99"];
+    let mut seen = 0;
+    for (path, text) in texts() {
+        for code in codes(&text) {
+            assert!(
+                key.contains_key(&code) || no_code.contains(&code.as_str()),
+                "{}: {code} has no entry in src/guide/{{requirements,incidents,verification}}.md",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} were found");
+}
+
+/// A renamed test, guard or property leaves no dead reference in the key.
+#[test]
+fn what_an_incident_is_prevented_and_shown_by_exists() {
+    let mut code = String::new();
+    for (path, text) in texts() {
+        if path.extension().is_some_and(|it| it == "rs") {
+            code += &text;
+        }
+    }
+    let has_models = root().join("models").exists();
+    let mut checked = 0;
+    for (incident, row) in key().into_iter().filter(|(it, _)| it.starts_with(['I', 'U'])) {
+        let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [_, what, why, prevented, shown] = cells[..] else { panic!("{incident}: {row}") };
+        assert!([what, why, prevented, shown].iter().all(|it| !it.is_empty()), "{incident}: {row}");
+        let names = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+        };
+        let tests = names(shown);
+        assert!(!tests.is_empty(), "{incident} names no test");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "{incident}: there is no test {test}");
+            checked += 1;
+        }
+        for guard in names(prevented).into_iter().filter(|it| it.contains('_') && has_models) {
+            assert!(
+                code.contains(&format!("\"{guard}\"")),
+                "{incident}: there is no guard {guard}"
+            );
+        }
+    }
+    assert!(checked > 60, "only {checked}");
+}
+
+/// What the suite says of an incident, its entry says, too: the guards that prevent it.
+#[test]
+fn an_incident_s_guards_are_those_of_the_suite() {
+    let Ok(ablations) = fs::read_to_string(root().join("models/src/ablations.rs")) else { return };
+    let key = key();
+    let mut checked = 0;
+    for fault in ablations.split("Ablation {").skip(1) {
+        let incidents = fault.split("incidents: \"").nth(1).and_then(|it| it.split('"').next());
+        for code in codes(incidents.unwrap_or_default()).iter().filter(|it| !it.starts_with('F')) {
+            let guards = fault.split("off: &[").nth(1).and_then(|it| it.split(']').next());
+            let guards =
+                guards.unwrap_or_default().split(',').map(|it| it.trim().replace("Guard::", ""));
+            let row = &key[code];
+            let named = guards.map(|it| snake(&it)).any(|it| row.contains(&format!("`{it}`")));
+            assert!(named || row.contains("As in"), "{code}: its entry names no guard of {fault}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked}");
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
 }
 
 /// The code blocks in this language, each on its own, continued lines joined.
@@ -33,8 +178,16 @@ fn what_the_guide_names_is_here() {
     ] {
         assert!(root().join(name).exists(), "{name} does not exist");
     }
-    for (at, line) in guide.lines().enumerate() {
-        assert!(line.chars().count() <= 110, "line {} is too long: {line}", at + 1);
+    for page in fs::read_dir(root().join("src/guide")).expect("the guide") {
+        let page = page.expect("a page").path();
+        if page.extension().is_none_or(|it| it != "md") || page.ends_with("pictures.md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).expect("a page");
+        for (at, line) in text.lines().enumerate().filter(|(_, it)| !it.starts_with('|')) {
+            let is_short = line.chars().count() <= 110;
+            assert!(is_short, "{}, line {} is too long: {line}", page.display(), at + 1);
+        }
     }
 }
 
