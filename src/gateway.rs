@@ -62,6 +62,21 @@ const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 /// takes as long as the disk takes to write a status, two seconds at most where there is a watcher.
 /// [`shut_down`](Gateway::shut_down) first to wait for the turns.
 ///
+/// # Compared with `TaskTracker`
+///
+/// [`tokio_util::task::TaskTracker`](https://docs.rs/tokio-util/latest/tokio_util/task/task_tracker/) with a
+/// `CancellationToken` counts tasks, signals them and waits for them. It suffices where the process ends
+/// afterwards, or where your own code alone decides what to start.
+///
+/// | | `TaskTracker` | `Gateway` |
+/// |---|---|---|
+/// | after `close` | still spawns; checking before is a second step | [`admit`](Gateway::admit) refuses, in one step |
+/// | reopens | `reopen`, by hand | when the last request is gone, and never after a shutdown |
+/// | who closes it | your code | also files, the command, HTTP; several holders at once |
+/// | work that a task needs in order to end | as any other | [`Turn::child`] passes the closed gate |
+/// | "nothing runs" | a reading | a reading ([`idle`](Gateway::idle)), or a promise ([`quiesced`](Gateway::quiesced)) |
+/// | cancels tasks | with the token | never |
+///
 /// # Examples
 ///
 /// ```

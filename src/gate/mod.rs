@@ -9,9 +9,7 @@
 //! * The gate is closed at the instant `Gate::perform` swaps the word: with one word there is no
 //!   "closing" in between to be confirmed.
 //!
-//! [`tokio_util::task::TaskTracker`](https://docs.rs/tokio-util) counts tasks and waits for them too,
-//! and will do where work is never to be refused, or never again once it was: its `close` refuses
-//! nothing and a check before a spawn is two steps.
+//! [`Gateway`](crate::Gateway) says how this compares with a `TaskTracker`.
 
 #[cfg(all(test, tidegate_loom))]
 mod loom_tests;
