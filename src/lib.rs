@@ -51,7 +51,7 @@
 //! | ground | `sync` | locks, atomics and wake-ups: std's, or loom's |
 // Under loom only the gate is built with loom; what is left out leaves its helpers unused.
 #![cfg_attr(tidegate_loom, allow(dead_code, unused_imports))]
-#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tidegate_loom))))]
 
 #[cfg(not(unix))]
 compile_error!(

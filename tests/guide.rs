@@ -28,7 +28,7 @@ fn texts() -> Vec<(PathBuf, String)> {
                 {
                     walk(&path, found);
                 }
-            } else if !name.ends_with(".svg")
+            } else if path.extension().is_none_or(|it| it != "svg")
                 && name != "Cargo.lock"
                 && name != "pictures.md"
                 && let Ok(text) = fs::read_to_string(&path)
