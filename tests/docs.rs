@@ -77,20 +77,28 @@ fn the_map_lists_every_module_once() {
     assert_eq!(listed, declared);
 }
 
-/// A `crate::name` in code, as opposed to one in a comment.
+/// The names after `crate::` in code, as opposed to a comment: one, or each of a group.
+fn imports(source: &str) -> Vec<&str> {
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let paths = code.filter_map(|line| line.split_once("crate::")).map(|(_, path)| path);
+    let names = paths.flat_map(|path| match path.strip_prefix('{') {
+        Some(group) => {
+            let (group, _) = group.split_once("};").expect("a group in one line");
+            group.split(", ").collect()
+        }
+        None => vec![path],
+    });
+    let end = |c: char| !(c.is_alphanumeric() || c == '_');
+    names.filter_map(|name| name.split(end).next()).collect()
+}
+
 #[test]
 fn modules_import_their_own_layer_or_a_lower_one() {
     let modules = modules();
     for module in &modules {
         for source in sources(&module.name) {
-            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for (_, path) in code.filter_map(|line| line.split_once("crate::")) {
-                let imported = modules.iter().find(|it| {
-                    path.strip_prefix(it.name.as_str()).is_some_and(|rest| {
-                        !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-                    })
-                });
-                let Some(imported) = imported else { continue };
+            for name in imports(&source) {
+                let Some(imported) = modules.iter().find(|it| it.name == name) else { continue };
                 assert!(
                     imported.layer >= module.layer,
                     "{} ({}) imports {} ({})",

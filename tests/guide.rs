@@ -90,6 +90,38 @@ fn every_code_has_its_entry() {
     assert!(seen > 100, "only {seen} were found");
 }
 
+/// Links within the repository, and from it to pages of the guide. rustdoc checks those between items.
+#[test]
+fn links_lead_somewhere() {
+    let mut checked = 0;
+    for (path, text) in texts() {
+        if path.extension().is_none_or(|it| it != "md") {
+            continue;
+        }
+        let inline = text.split("](").skip(1).filter_map(|it| it.split(')').next());
+        let defined = text.lines().filter_map(|it| it.strip_prefix('[')?.split_once("]: "));
+        for target in inline.chain(defined.map(|(_, it)| it)) {
+            let file = target.split('#').next().unwrap_or_default();
+            let page = target.strip_prefix("https://docs.rs/tidegate/latest/tidegate/guide/");
+            let ours = "https://github.com/tidegate/tidegate/";
+            let leads = if let Some(page) = page {
+                root().join(format!("src/guide/{}.md", page.trim_end_matches('/'))).exists()
+            } else if let Some(rest) = target.strip_prefix(ours) {
+                let name = rest.split_once("/main/").map_or("", |(_, it)| it);
+                root().join(name).exists()
+            } else if target.starts_with("http") || target.starts_with("crate::") || file.is_empty()
+            {
+                continue;
+            } else {
+                path.with_file_name(file).exists()
+            };
+            assert!(leads, "{}: {target} leads nowhere", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked}");
+}
+
 /// A renamed test, guard or property leaves no dead reference in the key.
 #[test]
 fn what_an_incident_is_prevented_and_shown_by_exists() {
