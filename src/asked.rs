@@ -76,19 +76,19 @@ impl Safe {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missed {
-    /// It takes longer than whoever asked would wait.
+    /// It takes longer than the caller waits.
     #[error("timed out: {0}")]
     TimedOut(String),
     /// The request was in place, and is no longer.
     #[error("the drain is lost: {0}")]
     Lost(&'static str),
-    /// The gateway will not drain any more.
-    #[error("refused: the gateway is going down, and a shutdown wins")]
+    /// The gateway is shutting down and no longer drains.
+    #[error("refused: the gateway is shutting down, and a shutdown overrides a drain")]
     Refused,
-    /// There is nobody to drain.
-    #[error("no gateway is alive on this home")]
+    /// There is no gateway to drain.
+    #[error("no gateway is running on this home, or it has not published a status yet")]
     Gone,
-    /// It cannot be told.
+    /// The request or the status cannot be read.
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -137,16 +137,16 @@ impl<'a> Asked<'a> {
         }
         let draining = reading.is_draining_for(self.holder, id);
         if self.acknowledged && !draining {
-            return Err(Missed::Lost("the gateway no longer drains for it"));
+            return Err(Missed::Lost("the gateway no longer drains for this request"));
         }
         self.acknowledged |= draining;
         // Also where the gateway has not seen yet that it is gone.
         if *sighting == Sighting::Absent {
-            return Err(Missed::Lost("somebody cancelled or replaced it"));
+            return Err(Missed::Lost("its request was cancelled or replaced"));
         }
         // A gateway that has not seen it yet never will: it is dead.
         if !draining && self.request.standing(epoch, now) == Standing::Expired {
-            return Err(Missed::Lost("its lease ran out before the gateway closed for it"));
+            return Err(Missed::Lost("its lease expired before the gateway closed its gate"));
         }
         let (reached, promised) = match goal {
             Goal::Draining => (draining, None),
@@ -185,7 +185,7 @@ impl<'a> Asked<'a> {
             degraded += &printable(complaint);
         }
         if complaints.len() > COMPLAINTS_MAX {
-            degraded += "; and more, in the status";
+            degraded += "; the status lists more";
         }
         let named: Vec<String> = reading.active_work().iter().map(ToString::to_string).collect();
         let named =
@@ -193,13 +193,13 @@ impl<'a> Asked<'a> {
         match reading.active_agents() {
             // What it said before it closed is of some time ago.
             _ if !self.acknowledged => {
-                format!("the gateway has not closed its gate for it yet{degraded}")
+                format!("the gateway has not closed its gate for this request yet{degraded}")
             }
             Some(0) if reading.is_quiesced() => {
-                format!("another's promise to run out, which is about to{degraded}")
+                format!("another holder's lease expires in a moment{degraded}")
             }
             Some(count) => format!("{count} in flight{named}{degraded}"),
-            None => format!("the gateway does not say what is in flight{degraded}"),
+            None => format!("the gateway does not report what is in flight{degraded}"),
         }
     }
 }
@@ -298,6 +298,6 @@ mod tests {
         let (request, holder) = (request(AT), ci());
         let waits_for = Asked::of(&holder, &request).waits_for(&reading(&text));
         assert_eq!(waits_for.matches("a\\u{1b}b").count(), 3, "{waits_for}");
-        assert!(waits_for.ends_with("and more, in the status"), "{waits_for}");
+        assert!(waits_for.ends_with("the status lists more"), "{waits_for}");
     }
 }

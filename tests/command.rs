@@ -189,7 +189,7 @@ fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
     let hasty = ["drain", "--holder", "ci", "--wait", "--timeout", "1ms", "--keep"];
     let answer = scene.run(&hasty);
     assert_eq!(answer.code, Some(3));
-    assert!(answer.told.contains("stays") && scene.asks(), "{answer:?}");
+    assert!(answer.told.contains("still exists") && scene.asks(), "{answer:?}");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_gateway_that_is_gone_or_going_is_told_apart() {
     let ending = scene.gateway.shut_down(ShutdownCause::Sigterm, LONG);
     let refused = Answer::of_waiting(child);
     assert_eq!(refused.code, Some(4), "{refused:?}");
-    assert!(refused.told.contains("a shutdown wins"), "{refused:?}");
+    assert!(refused.told.contains("a shutdown overrides a drain"), "{refused:?}");
     assert_eq!(refused.json["pending"], false, "it is taken back: {refused:?}");
     // One that does not wait leaves its request to the next gateway.
     let refused = scene.run(&["drain", "--holder", "ci"]);
@@ -234,7 +234,7 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     clock.advance(Duration::from_secs(3700));
     let lost = Answer::of_waiting(child);
     assert_eq!(lost.code, Some(4), "{lost:?}");
-    assert!(lost.told.contains("no longer drains for it"), "{lost:?}");
+    assert!(lost.told.contains("no longer drains for this request"), "{lost:?}");
 }
 
 /// F9. Found in review: another's lease was about to end, and with it what is promised to all; a
@@ -252,7 +252,7 @@ fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
         .expect("the command starts");
     let mut told = String::new();
     let mut stderr = BufReader::with_capacity(1, child.stderr.as_mut().expect("piped"));
-    while !told.contains("another's promise to run out") {
+    while !told.contains("another holder's lease expires") {
         assert_ne!(stderr.read_line(&mut told).expect("reads"), 0, "it ended: {told}");
     }
     clock.advance(Duration::from_secs(1));
@@ -378,7 +378,7 @@ fn a_promise_that_nobody_can_read_is_given_up() {
             let answer = Answer::of(&answer);
             assert_eq!(answer.code, Some(1), "{answer:?}");
             assert_eq!(scene.asks(), keep, "{answer:?}");
-            let aftermath = if keep { "stays" } else { "is cancelled" };
+            let aftermath = if keep { "still exists" } else { "is cancelled" };
             assert!(answer.told.contains(aftermath), "{answer:?}");
         }
     }
@@ -529,7 +529,7 @@ fn a_lease_that_runs_out_before_it_is_confirmed_is_a_lost_drain() {
     let home = dir.path().to_str().expect("a path");
     let answer = scene.run(&["--home", home, "drain", "--holder", "ci", "--lease", "1s"]);
     assert_eq!((answer.code, &answer.json["ok"]), (Some(4), &Value::from(false)), "{answer:?}");
-    assert!(answer.told.contains("its lease ran out"), "{answer:?}");
+    assert!(answer.told.contains("its lease expired"), "{answer:?}");
 }
 
 /// Found in use: a mistyped home had a drain that could be cancelled for ever.
@@ -662,7 +662,7 @@ fn the_status_is_a_table_for_people_and_is_watched() {
     let empty = tempfile::tempdir().expect("temp dir");
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     let status = command.arg("--home").arg(empty.path()).arg("status").output().expect("runs");
-    assert!(String::from_utf8_lossy(&status.stdout).contains("none has run in"), "{status:?}");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("not running in"), "{status:?}");
 }
 
 /// Others choose the white space between a marker's values, too.

@@ -11,15 +11,16 @@ use tidegate::request::{DrainRequest, Holder};
 
 use crate::Failure;
 
-/// Drains a gateway through its home directory, and releases it again.
+/// Drains a gateway through its home directory and releases it again.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed out, 4 drain lost or refused, 5 gateway gone.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 timed out, 4 drain lost or refused,
+/// 5 no running gateway.
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {
     #[command(flatten)]
     pub place: Where,
-    /// Print one line of JSON.
+    /// Print the answer as one line of JSON.
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -31,84 +32,84 @@ pub struct Where {
     /// The gateway's home directory [default: $TIDEGATE_HOME, else $HERMES_HOME].
     #[arg(long, global = true)]
     home: Option<PathBuf>,
-    /// The permission bits of files it writes, in octal, such as 640. Without it, the group may read them
-    /// where it may read the gateway's own.
+    /// The permission bits of the files that this command writes, in octal, such as 640 [default: 600, and
+    /// as open to others as the gateway's own files].
     #[arg(long, global = true, value_parser = octal)]
     mode: Option<u32>,
 }
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Ask for a drain. Asking again refreshes the request.
+    /// Request a drain. A second call replaces the holder's request.
     Drain(Ask),
-    /// Ask again for what the holder asks already, without a gap.
+    /// Renew the holder's live request. The drain has no gap.
     Renew {
-        /// Whose request; the shared marker without it.
+        /// The holder whose request is renewed [default: the shared marker].
         #[arg(long, value_parser = Holder::named)]
         holder: Option<Holder>,
-        /// How long it lives from now; as long as before without it.
+        /// How long the request lives from now [default: the same lease as before].
         #[arg(long, value_parser = lease)]
         lease: Option<Duration>,
     },
-    /// Cancel the request. Exit code 0 also where there was none.
+    /// Cancel the holder's request. The exit code is 0 even if there was none.
     Cancel {
-        /// Whose request; the shared marker without it.
+        /// The holder whose request is cancelled [default: the shared marker].
         #[arg(long, value_parser = Holder::named, conflicts_with = "all")]
         holder: Option<Holder>,
-        /// Everybody's: for when the one who asked is gone.
+        /// Cancel the requests of all holders, for example when a holder no longer exists. Needs --force.
         #[arg(long, requires = "force")]
         all: bool,
-        /// Also what others ask for.
+        /// Confirm that --all also cancels the requests of other holders.
         #[arg(long, requires = "all")]
         force: bool,
-        /// Who does this, for the log [default: the user, by $USER or number].
+        /// The name of the user who cancels, for the log [default: $USER, else uid:NUMBER].
         #[arg(long)]
         by: Option<OsString>,
     },
-    /// Show what the gateway says of itself, and whether it is alive.
+    /// Show the gateway's status, and whether a gateway is running.
     Status {
-        /// Print nothing, and exit with 0 if this is so, with 1 if it is not or cannot be seen: for health
-        /// checks and probes.
+        /// Print nothing. Exit with 0 if this is true, and with 1 if it is false or cannot be read: for
+        /// health checks and probes.
         #[arg(long, value_enum, conflicts_with = "watch")]
         check: Option<Check>,
-        /// Show it again and again, every second or as often as given, until interrupted.
+        /// Show the status again every second, or at the given interval, until interrupted.
         #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true,
             default_missing_value = "1s", value_parser = humantime::parse_duration)]
         watch: Option<Duration>,
     },
-    /// Wait until the gateway is ready, or until none is alive.
+    /// Wait until a gateway is ready, or until no gateway is running.
     Wait {
         /// What to wait for.
         #[arg(value_enum)]
         until: Until,
-        /// How long to wait; exit code 3 after that.
+        /// How long to wait. After that the exit code is 3.
         #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
         timeout: Duration,
     },
-    /// Show what a gateway on this machine would see.
+    /// Show what a gateway on this machine would conclude from the requests.
     Observe,
     /// Print the identity of this boot and container.
     Epoch,
     /// Print a completion script for a shell.
     Completions {
-        /// Which.
+        /// The shell.
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write all of them into a directory.
+    /// Print the manual page, or write all manual pages to a directory.
     Man {
-        /// Where to write them, one for each command.
+        /// The directory for the pages, one page for each command.
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
     },
 }
 
-/// What `status --check` asks.
+/// What `status --check` checks.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Check {
     /// A new user turn would be admitted.
     Ready,
-    /// A gateway holds the home's lock.
+    /// A gateway holds the home's lock and has published its status.
     Alive,
     /// The gateway promises that nothing is in flight and nothing is admitted.
     Quiesced,
@@ -125,34 +126,33 @@ pub enum Until {
 
 #[derive(Args)]
 pub struct Ask {
-    /// Who asks, with a request of its own that nobody else's touches; the shared marker without it.
+    /// The holder of this drain. Each holder has a request of its own [default: the shared marker].
     #[arg(long, value_parser = Holder::named)]
     holder: Option<Holder>,
-    /// Who signs [default: the user, by $USER or number].
+    /// The name that signs the request [default: $USER, else uid:NUMBER].
     #[arg(long)]
     principal: Option<String>,
-    /// Ask the gateway not to tell its users.
+    /// Ask the gateway not to notify its users.
     #[arg(long)]
     suppress_notification: bool,
-    /// Ask for the gate to be sealed once idle, so that internal work waits too. --wait asks for it
-    /// unless given --idle-is-enough.
+    /// Hold internal work too: once nothing is in flight, the gate admits nothing at all. --wait implies
+    /// this, unless --idle-is-enough is given.
     #[arg(long)]
     hold_internal: bool,
-    /// How long the request lives unless renewed: from a second to a year.
+    /// How long the request lives unless it is renewed: from 1s to 366days.
     #[arg(long, value_parser = lease, default_value = "1h")]
     pub lease: Duration,
-    /// Wait until the gateway is quiesced: until a live one promises, for this very request, that
-    /// nothing is in flight and nothing will be admitted. Where that cannot be had the request is
-    /// cancelled.
+    /// Wait until the gateway is quiesced: a running gateway promises, for this request, that nothing is
+    /// in flight and nothing will be admitted. If the wait fails, the request is cancelled.
     #[arg(long)]
     pub wait: bool,
-    /// How long to wait.
+    /// How long to wait. After that the exit code is 3.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "30s", requires = "wait")]
     pub timeout: Duration,
-    /// Be content with an idle instant, which internal work may end.
+    /// Wait only until nothing is in flight. Internal work may start again at any time.
     #[arg(long, requires = "wait", conflicts_with = "hold_internal")]
     pub idle_is_enough: bool,
-    /// Leave the request in place where waiting fails or is interrupted.
+    /// Keep the request if the wait fails or is interrupted.
     #[arg(long, requires = "wait")]
     pub keep: bool,
 }
@@ -167,7 +167,7 @@ fn octal(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| "permission bits are up to three octal digits, as in 640".to_owned())
+        .ok_or_else(|| "give up to three octal digits, such as 640".to_owned())
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
@@ -175,7 +175,7 @@ fn lease(text: &str) -> Result<Duration, String> {
     if (LEASE_MIN..=LEASE_MAX).contains(&lease) {
         Ok(lease)
     } else {
-        Err("a lease lasts from 1s to 366days; give one in between, and renew it".to_owned())
+        Err("a lease must be from 1s to 366days; for a longer drain, renew it".to_owned())
     }
 }
 

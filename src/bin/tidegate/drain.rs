@@ -75,7 +75,7 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
             output.receipt(&Drained::new(&request, false), text);
             return Ok(());
         }
-        ended = Missed::Lost("its lease ran out before a gateway closed for it").into();
+        ended = Missed::Lost("its lease expired before a gateway closed its gate").into();
     }
     let (stands, aftermath) = what_is_left(home, &holder, &request);
     let failure = Failure::Waiting { ended, aftermath };
@@ -87,8 +87,10 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
 fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, String) {
     let id = request.request_id().unwrap_or_default();
     match home.look_at(holder, id) {
-        Sighting::Absent => (false, "the request is gone".to_owned()),
-        Sighting::Present(_) | Sighting::Unreadable(_) => (true, format!("the request {id} stays")),
+        Sighting::Absent => (false, "the request no longer exists".to_owned()),
+        Sighting::Present(_) | Sighting::Unreadable(_) => {
+            (true, format!("the request {id} still exists"))
+        }
     }
 }
 
@@ -156,8 +158,8 @@ fn abandon(home: &Home, ask: &Ask, request: &Request) -> (bool, String) {
     }
     match home.cancel_request(&holder, request.request_id().unwrap_or_default()) {
         Ok(true) => (false, "the request is cancelled".to_owned()),
-        Ok(false) => (false, "the request is gone".to_owned()),
-        Err(error) => (true, format!("and the request could not be cancelled: {error}")),
+        Ok(false) => (false, "the request no longer exists".to_owned()),
+        Err(error) => (true, format!("the request could not be cancelled: {error}")),
     }
 }
 
@@ -182,9 +184,9 @@ fn answer_reached(
             format!("quiesced: acting is safe until {until}, for {seconds:.1} s")
         }
         _ if quiesced => {
-            "quiesced, and no time is promised: the gate opens when the request ends".to_owned()
+            "quiesced; no end time is promised: the gate opens when the request ends".to_owned()
         }
-        _ => "idle: user turns are refused while the request lives; internal work may come at any time"
+        _ => "idle: user turns are refused while the request lives; internal work may start at any time"
             .to_owned(),
     };
     // A promise that is read too late is none.
@@ -213,7 +215,7 @@ pub fn renew(
         requested_at: written_at(&request),
         request_id: request.request_id().unwrap_or_default(),
     };
-    output.receipt(&reply, &format!("renewed: the request is now {}", reply.request_id));
+    output.receipt(&reply, &format!("renewed: the new request is {}", reply.request_id));
     Ok(())
 }
 
@@ -234,8 +236,11 @@ pub fn cancel(home: &Home, holder: &Holder, output: Output) -> Result<(), Failur
     let reply = Cancelled { ok, action: "cancel", was_draining, removed: None };
     match cancelled {
         Ok(_) => {
-            let text =
-                if was_draining { "the drain is cancelled" } else { "there was no such drain" };
+            let text = if was_draining {
+                "the request is cancelled"
+            } else {
+                "there was no request to cancel"
+            };
             output.receipt(&reply, text);
             Ok(())
         }
@@ -249,7 +254,8 @@ pub fn cancel(home: &Home, holder: &Holder, output: Output) -> Result<(), Failur
 pub fn cancel_all(home: &Home, by: &str, output: Output) -> Result<(), Failure> {
     let (removed, result) = home.cancel_all(by);
     let names = removed.iter().map(|Removed { slot, request, .. }| {
-        let principal = request.as_ref().and_then(Request::principal).unwrap_or("nobody named");
+        let principal =
+            request.as_ref().and_then(Request::principal).unwrap_or("an unknown principal");
         format!("{slot} by {}", printable(principal))
     });
     let names: Vec<String> = names.collect();
@@ -258,7 +264,10 @@ pub fn cancel_all(home: &Home, by: &str, output: Output) -> Result<(), Failure> 
     }
     let is_gone = matches!(result, Ok(()) | Err(ControlError::NoHome { .. }));
     let was_draining = !removed.is_empty() || !is_gone;
-    let text = format!("{} requests are removed", names.len());
+    let text = match names.len() {
+        1 => "1 request is removed".to_owned(),
+        count => format!("{count} requests are removed"),
+    };
     let reply =
         Cancelled { ok: result.is_ok(), action: "cancel", was_draining, removed: Some(names) };
     match result {

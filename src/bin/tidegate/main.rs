@@ -26,10 +26,10 @@ use wait::Ended;
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("no home: give --home DIR, or set TIDEGATE_HOME")]
+    #[error("no home is given; use --home DIR, or set TIDEGATE_HOME")]
     NoHome,
     #[error(
-        "a lease of {} would run out before a wait of {} does; give a longer --lease",
+        "the lease ({}) must be longer than the wait ({}); give a longer --lease or a shorter --timeout",
         humantime::format_duration(*lease),
         humantime::format_duration(*timeout)
     )]
@@ -41,11 +41,11 @@ enum Failure {
     /// The answer is what a controller acts by: without it, nobody may.
     #[error("{output}; {aftermath}")]
     Unanswered { output: Box<Failure>, aftermath: String },
-    #[error("cannot listen for signals: {0}; nothing was asked")]
+    #[error("cannot listen for signals: {0}; nothing was changed")]
     Signals(io::Error),
     #[error("cannot print the answer: {0}")]
     Output(#[from] io::Error),
-    #[error("cannot write the manual pages into {}: {source}", path.display())]
+    #[error("cannot write the manual pages to {}: {source}", path.display())]
     Pages { path: std::path::PathBuf, source: io::Error },
     /// The answer is in the exit code.
     #[error("")]

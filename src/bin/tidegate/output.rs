@@ -48,7 +48,7 @@ impl Output {
     pub fn receipt(self, reply: &impl Serialize, text: &str) {
         let until = Instant::now() + RECEIPT_PATIENCE;
         if let Err(error) = self.answer_while(reply, text, &|| Instant::now() < until) {
-            note(&format!("{error}; what was asked is done: {text}"));
+            note(&format!("{error}; the command itself succeeded: {text}"));
         }
     }
 
@@ -98,7 +98,7 @@ fn write(file: &impl AsFd, text: &str, go_on: &dyn Fn() -> bool) -> io::Result<(
         match rustix::event::poll(&mut ready, Some(&PAUSE)) {
             Ok(0) | Err(rustix::io::Errno::INTR) if go_on() => continue,
             Ok(0) | Err(rustix::io::Errno::INTR) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no program reads it"));
             }
             Ok(_) => {}
             Err(error) => return Err(error.into()),

@@ -94,19 +94,22 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
     let text = |name| body.read::<String>(name).map(|text| printable(&text).into_owned());
     let mut table = Table::default();
     if reading.is_locked() && !reading.is_alive() {
-        table.row("gateway", "starting: it holds the lock, and has published no status yet");
+        table.row("gateway", "starting: it holds the lock, but has not published a status yet");
     } else if body.is_empty() {
         if reading.is_alive() {
-            table.row("gateway", "alive, and its status file is empty or broken");
+            table.row("gateway", "alive, but its status file is empty or not readable");
         } else {
             let path = home.path().display().to_string();
-            let none = format!("none has run in {} yet: there is no status file", printable(&path));
+            let none = format!(
+                "not running in {}, and there is no readable status file",
+                printable(&path)
+            );
             table.row("gateway", &none);
         }
     } else {
         let kind = text("kind").unwrap_or_else(|| "gateway".to_owned());
         let pid = body.read::<u64>("pid").map(|pid| format!(", pid {pid}")).unwrap_or_default();
-        let state = text("gateway_state").unwrap_or_else(|| "unknown".to_owned());
+        let state = text("gateway_state").unwrap_or_else(|| "not reported".to_owned());
         if reading.is_alive() {
             table.row("gateway", &format!("alive: {kind}{pid}"));
             table.row("state", &state_of(reading, &state));
@@ -116,7 +119,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
             table.row("gateway", &format!("not running; the last one was {kind}{pid}"));
             let when = text("updated_at").map(|at| format!(" at {at}")).unwrap_or_default();
             let why = text("exit_reason").map(|why| format!(", because of {why}"));
-            table.row("last said", &format!("{state}{when}{}", why.unwrap_or_default()));
+            table.row("last status", &format!("{state}{when}{}", why.unwrap_or_default()));
         }
     }
     if reading.is_alive() {
@@ -131,7 +134,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         let degraded = reading.degraded();
         table.rows("degraded", degraded.iter().map(|it| printable(it).into_owned()));
     } else if home.observe().verdict().asks_for_drain() {
-        table.row("requested", "a drain: a gateway that starts here starts draining");
+        table.row("requested", "a drain: a gateway that starts here drains from the start");
     }
     table.0
 }
@@ -152,7 +155,7 @@ fn in_flight(reading: &Reading) -> String {
         user: u64,
         internal: u64,
     }
-    let Some(count) = reading.active_agents() else { return "unknown".to_owned() };
+    let Some(count) = reading.active_agents() else { return "not reported".to_owned() };
     match reading.body().read::<ByOrigin>("in_flight") {
         Some(it) if count > 0 => format!("{count}: {} user, {} internal", it.user, it.internal),
         _ => count.to_string(),
@@ -162,10 +165,10 @@ fn in_flight(reading: &Reading) -> String {
 fn quiesced(reading: &Reading, now: Now) -> String {
     match (reading.is_quiesced(), reading.quiesced_until()) {
         (false, _) if reading.is_idle() => {
-            "no; idle, and internal work may come at any time".to_owned()
+            "no; idle, but internal work may start at any time".to_owned()
         }
         (false, _) => "no".to_owned(),
-        (true, None) => "yes, and no time is promised".to_owned(),
+        (true, None) => "yes, but no end time is promised".to_owned(),
         (true, Some(until)) => {
             format!("yes, for {} more", seconds(until.saturating_sub(now.uptime).as_secs_f64()))
         }
@@ -301,7 +304,7 @@ degraded    one\\u{202e}
             "{dead}"
         );
         assert!(dead.contains("because of sigterm") && !dead.contains("held by"), "{dead}");
-        assert!(shown("", false).contains("none has run"));
+        assert!(shown("", false).contains("not running in"));
         assert!(shown("", true).contains("starting"));
     }
 }

@@ -15,6 +15,7 @@ use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::request::{Holder, Request};
+use tidegate::text::printable;
 
 use crate::Failure;
 use crate::arguments::Until;
@@ -133,7 +134,7 @@ pub fn wait_for(
     let began = Instant::now();
     let (word, text) = match until {
         Until::Ready => ("ready", "ready: new user turns are admitted"),
-        Until::Stopped => ("stopped", "stopped: no gateway is alive"),
+        Until::Stopped => ("stopped", "stopped: no gateway is running"),
     };
     let reply =
         |error: Option<String>| Reply { ok: error.is_none(), action: "wait", until: word, error };
@@ -151,10 +152,13 @@ pub fn wait_for(
                 output.receipt(&reply(None), text);
                 return Ok(());
             }
-            (_, Ok(reading)) if !reading.is_locked() => "no gateway is alive".to_owned(),
+            (_, Ok(reading)) if !reading.is_locked() => {
+                let path = home.path().display().to_string();
+                format!("no gateway is running in {} (lock file not held)", printable(&path))
+            }
             (_, Ok(reading)) => {
-                let state = reading.gateway_state().unwrap_or_else(|| "not known".to_owned());
-                format!("the gateway is alive and its state is {state}")
+                let state = reading.gateway_state().unwrap_or_else(|| "not reported".to_owned());
+                format!("the gateway is running, and its state is {}", printable(&state))
             }
             // A home may be made by the gateway's own start. That one is gone is no proof of an end.
             (Until::Stopped, Err(error @ ControlError::NoHome { .. })) => {
