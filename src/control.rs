@@ -257,7 +257,7 @@ impl OpenHome<RealDisk> {
                     };
                     let principal = request.as_ref().and_then(Request::principal).map(printable);
                     let (by, principal) = (&*printable(by), principal.as_deref());
-                    tracing::info!(by, %slot, principal, "a drain is cancelled by force");
+                    tracing::info!(by, %slot, principal, "drain request removed by force");
                     removed.push(Removed { slot: slot.clone(), request });
                 }
                 Err(error) => failed = Some(error),

@@ -65,7 +65,7 @@ impl Kind {
 impl Kind {
     /// The error where something else was expected.
     pub(crate) fn is_not(self, expected: &str) -> io::Error {
-        io::Error::other(format!("{} is there, not {expected}; remove it", self.noun()))
+        io::Error::other(format!("found {} instead of {expected}; remove it", self.noun()))
     }
 }
 

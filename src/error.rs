@@ -20,7 +20,7 @@ fn shown(path: &Path) -> String {
 pub enum StartError {
     /// Another gateway is alive on this home (F17).
     #[error(
-        "{} is in use by another gateway{}; stop that one first, or give this one a home of its own",
+        "{} is in use by another gateway{}; stop that gateway first, or use another home",
         shown(home),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
@@ -30,12 +30,12 @@ pub enum StartError {
         /// The other gateway's process, as it wrote it down; in another container it is a pid there.
         pid: Option<u32>,
     },
-    /// Somebody holds the home's directory and not its lock file: a gateway whose lock file was removed, or
+    /// A process locks the home's directory and not its lock file: a gateway whose lock file was removed, or
     /// another program (F18).
     #[error(
-        "{} is held by {}, which does not hold the lock file in it: a gateway whose lock file was removed, or another program; stop it first",
+        "{} is locked by {}, which does not hold the lock file in it: either a gateway whose lock file was removed, or another program; stop that process first",
         shown(home),
-        pid.map_or("a process that cannot be seen from here".to_owned(), |pid| format!("process {pid}"))
+        pid.map_or("a process that is not visible from here".to_owned(), |pid| format!("process {pid}"))
     )]
     HomeHeld {
         /// The home.
@@ -45,7 +45,7 @@ pub enum StartError {
     },
     /// The home cannot be used.
     #[error(
-        "cannot use {}: {source}; a home must be a directory this process can write to",
+        "cannot use {}: {source}; a home must be a directory that this process can write to",
         shown(path)
     )]
     Home {
@@ -55,7 +55,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The operating system gave no thread.
-    #[error("cannot start the gateway's own thread: {source}")]
+    #[error("cannot start a thread of the gateway: {source}; check the limit on threads")]
     Thread {
         /// Why.
         source: io::Error,
@@ -68,7 +68,7 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum ControlError {
     /// There is no such home, so no drain either.
-    #[error("there is no home at {}: {source}; check the path: nothing was changed", shown(path))]
+    #[error("there is no home at {}: {source}; nothing was changed: check the path", shown(path))]
     NoHome {
         /// The path.
         path: PathBuf,
@@ -92,7 +92,10 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The request could not be removed.
-    #[error("cannot remove the drain request {}: {source}; the drain stays on", shown(path))]
+    #[error(
+        "cannot remove the drain request {}: {source}; the drain stays on: run the command again",
+        shown(path)
+    )]
     NotRemoved {
         /// The request's file.
         path: PathBuf,
@@ -109,8 +112,9 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The named requests could not be listed, so that one's own could not be told from others'.
-    #[error("cannot list the drain requests in {}: {source}; nothing was changed", shown(path))]
+    /// The named requests could not be listed, so the holder's own are not known. A cancel may have removed
+    /// some of them before.
+    #[error("cannot list the drain requests in {}: {source}; run the command again", shown(path))]
     Unlisted {
         /// The directory.
         path: PathBuf,
@@ -118,13 +122,13 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The holder has no live request: it was cancelled, or its lease ran out.
-    #[error("{holder} has no live drain request to renew; the gate may be open: begin again")]
+    #[error("{holder} has no live drain request to renew; the gate may be open: begin a new drain")]
     NothingToRenew {
         /// Who.
         holder: Holder,
     },
-    /// It cannot be told what the holder asks.
-    #[error("cannot see the drain request of {holder}: {reason}; nothing was changed")]
+    /// The holder's request cannot be read.
+    #[error("cannot read the drain request of {holder}: {reason}; nothing was changed")]
     Unseen {
         /// Who.
         holder: Holder,
@@ -134,22 +138,24 @@ pub enum ControlError {
     /// What the holder asks was removed, or nothing was found to remove, and the gateway cannot see that
     /// it is gone.
     #[error(
-        "the drain of {holder} stays on: the gateway cannot see that its request is gone; `degraded` in its status says why"
+        "the drain of {holder} stays on: the gateway cannot confirm that its request is removed; `degraded` in its status has the reason"
     )]
     StaysOn {
         /// Who.
         holder: Holder,
     },
     /// Whether a gateway is alive, or what it says, could not be read.
-    #[error("cannot read {}: {source}; nothing is known of the gateway", shown(path))]
+    #[error("cannot read {}: {source}; the state of the gateway is not known", shown(path))]
     Unreadable {
         /// What could not be read.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The gateway is going down: there is nothing left to drain or to release (TG-S1).
-    #[error("the gateway is {phase}; a drain can only be asked of its successor, through the file")]
+    /// The gateway is shutting down: there is nothing left to drain or to release (TG-S1).
+    #[error(
+        "the gateway is in phase {phase} and begins no drain; to drain the next gateway on this home, run `tidegate drain` or create a request file"
+    )]
     GoingDown {
         /// Its phase.
         phase: Phase,

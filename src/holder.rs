@@ -100,7 +100,7 @@ impl FromStr for HolderName {
 /// A text that cannot be a holder's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name:?} is no holder's name: use 1 to {HOLDER_BYTES_MAX} letters, digits, '-' or '_', and begin with a letter or digit"
+    "{name:?} is not a valid holder name: use 1 to {HOLDER_BYTES_MAX} ASCII letters, digits, '-' or '_', and begin with a letter or digit"
 )]
 pub struct NotAHolder {
     /// The text, or its beginning.

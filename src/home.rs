@@ -332,10 +332,12 @@ fn denied(error: io::Error, found: &Stat, me: User, whose: &str, doing: &str) ->
     let (Stat { mode, uid, .. }, me) = (found, me.uid);
     // No mode keeps root out: it is an attribute, a mount, or a namespace.
     let reason = if me == ownership::ROOT {
-        format!("{error}, for user 0, {doing} it; {whose} mode is {mode:04o} and owner {uid}")
+        format!(
+            "{error} while {doing} it as user 0; {whose} mode is {mode:04o} and owner {uid}: check file attributes, the mount and user namespaces"
+        )
     } else {
         format!(
-            "{whose} mode {mode:04o} and owner {uid} keep user {me} from {doing} it; do this as user {uid}, or give it a mode that lets your group"
+            "{whose} mode {mode:04o} and owner {uid} keep user {me} from {doing} it; run this as user {uid}, or change the mode so that your group may"
         )
     };
     io::Error::new(io::ErrorKind::PermissionDenied, reason)
@@ -376,7 +378,7 @@ fn strangers(what: &str, found: &Stat, home: &Stat) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(
-            "{what} belongs to user {owner}, and the home to user {home}; it is not used: remove it, or give it to user {home}"
+            "{what} belongs to user {owner}, but the home belongs to user {home}, so it is not used; remove it, or change its owner to user {home}"
         ),
     )
 }

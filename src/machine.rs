@@ -223,19 +223,17 @@ pub enum StepError {
     /// The event asks for what already is (R7), or for what a shutdown forbids (TG-S1).
     #[error("{event:?} changes nothing in phase {from}")]
     NoOp {
-        /// The phase it was said in.
+        /// The phase the event arrived in.
         from: Phase,
-        /// What was said.
+        /// The event.
         event: Event,
     },
-    /// The event cannot happen in this phase: whoever said it is mistaken about the gate.
-    #[error(
-        "{event:?} cannot happen in phase {from}: only a gateway that is shutting down can say it"
-    )]
+    /// The event cannot happen in this phase: the caller's view of the gate is wrong.
+    #[error("{event:?} cannot happen in phase {from}: it needs a shutdown that has begun")]
     Invalid {
-        /// The phase it was said in.
+        /// The phase the event arrived in.
         from: Phase,
-        /// What was said.
+        /// The event.
         event: Event,
     },
 }

@@ -132,7 +132,11 @@ pub fn begin<D: Disk>(
     let not_written = |source| ControlError::NotWritten { path: path.clone(), source };
     let text = request.to_json();
     if text.len() as u64 > bytes_max(slot) {
-        let reason = format!("a request has at most {} bytes, not {}", bytes_max(slot), text.len());
+        let reason = format!(
+            "a request has at most {} bytes, but this one has {}",
+            bytes_max(slot),
+            text.len()
+        );
         return Err(not_written(io::Error::new(io::ErrorKind::InvalidInput, reason)));
     }
     let requests;
@@ -232,7 +236,7 @@ fn remove<D: Disk>(home: &OpenHome<D>, dir: &D::Dir, slot: &Slot) -> io::Result<
     match home.disk().unlink(dir, name_of(slot)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(home.denied_in(dir, error, "removing from")),
+        Err(error) => Err(home.denied_in(dir, error, "removing a file from")),
     }
 }
 
@@ -259,7 +263,7 @@ pub fn cancel_all_of<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> Result<boo
             return Ok(removed > 0);
         }
     }
-    let source = io::Error::other("its requests are renewed as fast as they are removed");
+    let source = io::Error::other("the holder's requests are renewed as fast as they are removed");
     Err(ControlError::Unlisted { path: home.names().requests_path(), source })
 }
 
@@ -297,8 +301,9 @@ fn slots_in<D: Disk>(
 }
 
 fn too_many<D: Disk>(home: &OpenHome<D>) -> ControlError {
-    let source =
-        io::Error::other("there are too many files; remove what is no request, or is dead");
+    let source = io::Error::other(
+        "there are too many files; remove those that are not requests, and expired requests",
+    );
     ControlError::Unlisted { path: home.names().requests_path(), source }
 }
 

@@ -79,13 +79,13 @@ impl Terms {
     }
 }
 
-/// Why a body is no order. `Display` names the problem, and what to send instead.
+/// Why a body is not a valid order. `Display` names the problem and what to send instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadOrder {
     /// The bytes spell no JSON object.
     #[error(
-        "the body is not a JSON object ({reason}); nothing was done: send one, or no body at all for a drain"
+        "the body is not a JSON object ({reason}); nothing was done: send a JSON object, or no body to begin a drain"
     )]
     Unreadable {
         /// What is wrong with them.
@@ -171,7 +171,7 @@ impl CancelTold {
 fn object(bytes: &[u8]) -> Result<RawObject, BadOrder> {
     RawObject::parse(bytes).ok_or_else(|| {
         let error = serde_json::from_slice::<RawObject>(bytes).err();
-        let reason = error.map_or_else(|| "it is not text".to_owned(), |error| error.to_string());
+        let reason = error.map_or_else(|| "it is not UTF-8".to_owned(), |error| error.to_string());
         BadOrder::Unreadable { reason }
     })
 }
@@ -203,10 +203,10 @@ struct Fields {
 
 impl Fields {
     fn of(body: &RawObject) -> Result<Fields, BadOrder> {
-        let name: Option<String> = field(body, "holder", "the name of a holder, as a string")?;
+        let name: Option<String> = field(body, "holder", "a string with the name of a holder")?;
         let flag = |name| field::<bool>(body, name, "true or false");
-        let a_year = "a number of seconds, from 1 to 31622400, a year";
-        let an_hour = "a number of seconds, from 0 to 3600";
+        let a_year = "a number of seconds from 1 to 31622400 (366 days)";
+        let an_hour = "a number of seconds from 0 to 3600";
         Ok(Fields {
             holder: name.map_or(Ok(Holder::Shared), |name| Holder::named(&name))?,
             lease: seconds(body, "lease_s", a_year, LEASE_MIN..=LEASE_MAX)?
@@ -223,23 +223,21 @@ impl Fields {
         let Fields { holder, lease, hold_internal, suppress_notification, .. } = self;
         let Fields { at_most, idle_is_enough, .. } = self;
         if idle_is_enough && at_most.is_none() {
-            return Err(BadOrder::Contradiction(
-                "'idle_is_enough' says what to 'wait' for; give both",
-            ));
+            return Err(BadOrder::Contradiction("'idle_is_enough' needs 'wait'; give both"));
         }
         if idle_is_enough && hold_internal == Some(true) {
             return Err(BadOrder::Contradiction(
-                "'hold_internal' asks for more than 'idle_is_enough' waits for; give one of them",
+                "'hold_internal' and 'idle_is_enough' exclude each other; give only one",
             ));
         }
         if at_most.is_some() && !idle_is_enough && hold_internal == Some(false) {
             return Err(BadOrder::Contradiction(
-                "'wait' needs internal work to be held; leave out 'hold_internal', or say 'idle_is_enough'",
+                "'wait' needs 'hold_internal'; do not set it to false, or set 'idle_is_enough' to true",
             ));
         }
         if at_most.is_some_and(|wait| wait >= lease) {
             return Err(BadOrder::Contradiction(
-                "the lease would run out before the wait does; give a longer 'lease_s'",
+                "'lease_s' must be greater than 'wait'; give a longer lease or a shorter wait",
             ));
         }
         let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });

@@ -424,7 +424,7 @@ pub struct Ledger {
 
 /// A look was overtaken: another one that began or ended later has been accepted since it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("a newer observation has been applied since this one began; look again")]
+#[error("a newer observation has been applied since this one began; observe again")]
 pub struct Overtaken;
 
 impl Ledger {

@@ -240,7 +240,7 @@ impl ActiveWork {
     }
 }
 
-/// Something that is not as it should be, for people and alarms.
+/// A problem of the gateway or its home, for people and alarms.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Degraded {
@@ -299,14 +299,14 @@ pub(crate) fn complaints(
     let mut all = Vec::new();
     if let Listing::Partial(reason) = listing {
         let detail = format!(
-            "not every drain request can be seen, so none is taken to be gone or to have run out: {reason}"
+            "the drain requests cannot be listed completely, so none of them is treated as removed or expired: {reason}"
         );
         all.push(Complaint { code: "requests_unlisted", detail, since: None });
     }
     all.extend(unreadable.into_iter().map(|(slot, reason)| Complaint {
         code: "request_unreadable",
         detail: format!(
-            "{} cannot be read, so it counts for what it was: {reason}",
+            "{} cannot be read, so its effect on the gate stays as it was: {reason}",
             capitalized(&slot)
         ),
         since: None,
@@ -320,7 +320,7 @@ pub(crate) fn complaints(
         let by = by.unwrap_or_default();
         let bound = match unleased_max_age {
             Some(age) if matches!(code, "request_corrupt" | "request_unleased") => {
-                format!(", or until it has stood for {} s", age.as_secs_f64())
+                format!(", or until it is {} s old", age.as_secs_f64())
             }
             _ => String::new(),
         };
@@ -350,25 +350,26 @@ fn what_is_wrong(
         Standing::StaleEpoch => (
             "request_of_other_epoch",
             format!(
-                "was made in another boot or container than this one ({epoch}) and is ignored; remove it, or begin again here"
+                "was made in another boot or container (the gateway runs in {epoch}), so it is ignored; remove it, or begin a drain in this one"
             ),
         ),
         Standing::Live if live && request.is_contentless() && is_ruined => (
             "request_corrupt",
-            "says nothing readable; the gate is closed until it is removed".to_owned(),
+            "has no readable content; the gate stays closed until it is removed".to_owned(),
         ),
         Standing::Live if live && unleased => (
             "request_unleased",
-            "has no lease; the gate is closed until it is removed".to_owned(),
+            "has no lease; the gate stays closed until it is removed".to_owned(),
         ),
         Standing::Live if live => return None,
         Standing::Live if unleased => (
             "request_outlived",
-            "has no lease and has stood for as long as this gateway allows; it is ignored: remove it".to_owned(),
+            "has no lease and is older than this gateway allows, so it is ignored; remove it"
+                .to_owned(),
         ),
         Standing::Live | Standing::Expired => (
             "request_expired",
-            "is ignored, for its lease has run out; remove it, or begin again".to_owned(),
+            "is ignored, because its lease has expired; remove it, or begin a new drain".to_owned(),
         ),
     })
 }

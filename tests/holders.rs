@@ -170,7 +170,7 @@ fn a_renewal_leaves_no_gap_and_a_lost_drain_is_told() {
     scene.home.cancel_drain(&named("ci")).expect("removes");
     let error = scene.home.renew_drain(&named("ci"), None).expect_err("nothing is left");
     assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
-    assert!(error.to_string().contains("begin again"), "{error}");
+    assert!(error.to_string().contains("begin a new drain"), "{error}");
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
     fs::create_dir(scene.home.requests_path().join("ci.1.json")).expect("mkdir");
     let error = scene.home.renew_drain(&named("ci"), None).expect_err("it cannot be read");
     assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
-    assert!(error.to_string().contains("a directory is there"), "{error}");
+    assert!(error.to_string().contains("found a directory instead"), "{error}");
     let error = scene.home.renew_drain(&named("ops"), None).expect_err("that is another's");
     assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
 

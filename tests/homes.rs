@@ -111,11 +111,11 @@ fn what_is_no_directory_of_requests_is_named() {
     fs::write(&path, "").expect("writes");
     assert_eq!(scene.home.observe().verdict(), Verdict::Unreadable);
     let error = scene.home.cancel_drain(&ci()).expect_err("it is a file").to_string();
-    assert!(error.contains("a file is there, not a directory"), "{error}");
+    assert!(error.contains("found a file instead of a directory"), "{error}");
     fs::remove_file(&path).expect("removes");
     symlink("nowhere", &path).expect("links");
     let error = scene.home.cancel_drain(&ci()).expect_err("it is a link").to_string();
-    assert!(error.contains("a symbolic link is there"), "{error}");
+    assert!(error.contains("found a symbolic link instead"), "{error}");
 }
 
 /// F19: a file that is replaced lets in nobody whom it kept out.

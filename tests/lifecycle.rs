@@ -378,7 +378,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
     };
     assert_eq!(codes(&gateway), ["requests_unlisted"]);
     let state = fs::read_to_string(aside.join("gateway_state.json")).expect("the status");
-    assert!(state.contains("leads nowhere"), "it is written where the lock is: {state}");
+    assert!(state.contains("leads to no directory"), "it is written where the lock is: {state}");
 
     // Unmounted: the mount point is there, and empty.
     fs::create_dir(&home).expect("mkdir");

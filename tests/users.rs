@@ -350,7 +350,7 @@ fn a_reader_of_the_directory_stops_no_gateway() {
     // One that may write the home may be a gateway whose lock file was removed: it is named.
     let writer = locked(OWNER);
     let refused = scene.gateway_as(OWNER).wait_with_output().expect("it ends");
-    assert!(told(&refused).contains("is held by process"), "{}", told(&refused));
+    assert!(told(&refused).contains("is locked by process"), "{}", told(&refused));
     drop(writer);
 }
 

@@ -133,7 +133,7 @@ impl OpenHome<RealDisk> {
         if ownership::is_strangers_home(self.disk.user(), &home) {
             let me = self.disk.user().uid;
             let reason = format!(
-                "the home belongs to user {}, who is neither root nor user {me}; use one of your own, or one that its owner shares with your group",
+                "the home belongs to user {}, but this process is user {me}; use a home of your own, or one that its owner shares with your group",
                 home.uid
             );
             let source = io::Error::new(io::ErrorKind::PermissionDenied, reason);
@@ -190,7 +190,7 @@ impl OpenHome<RealDisk> {
         if found.links > 1 {
             // What is written into it would be written into a file elsewhere.
             let links = found.links;
-            let reason = format!("the lock file has {links} names (hard links); remove it");
+            let reason = format!("the lock file has {links} hard links; remove it");
             return Err(if is_alone { again() } else { io::Error::other(reason).into() });
         }
         // Signed before it is locked: else a reader could find the lock held, and in the file the name of a
@@ -211,7 +211,7 @@ impl OpenHome<RealDisk> {
         }
         if let Alone::No(reason) = alone {
             tracing::warn!(home = %self.names().path().display(),
-                "a second gateway is not kept out where the lock file is removed: {reason}");
+                "a second gateway can start if the lock file is removed: {reason}");
         }
         Ok(HomeLock { file, _dir: dir, home: home.id, id: found.id })
     }
@@ -235,7 +235,7 @@ impl OpenHome<RealDisk> {
                 if ownership::cannot_write(uid, self.disk.user(), home) =>
             {
                 Ok(Alone::No(format!(
-                    "process {pid} of user {uid} holds the directory's lock; it may only read the home, so it is no gateway, and is passed over"
+                    "process {pid} of user {uid} holds the directory's lock but may only read the home; it cannot be a gateway, so its lock is ignored"
                 )))
             }
             holder => Err(NotLocked::Held { pid: holder.map(|it| it.pid) }),
@@ -268,7 +268,7 @@ impl OpenHome<RealDisk> {
             ownership::of_new_file(self.disk.user(), self.names().mode(), home, None, None);
         let is_to_be = if made { is_to_be } else { is_to_be.of_its_owner() };
         if let Err(error) = self.give(file, is_to_be, Name::Lock.as_os_str()) {
-            tracing::debug!(%error, "the mode of the lock file is its owner's");
+            tracing::debug!(%error, "cannot change the owner or the mode of the lock file; using it as it is");
         }
     }
 

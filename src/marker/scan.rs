@@ -34,7 +34,7 @@ const NAMES_MAX: usize = 4 * READ_MAX;
 /// move its times.
 const SCANS_MAX: usize = 8;
 
-const TOO_FAST: &str = "requests come and go faster than they can be listed";
+const TOO_FAST: &str = "the requests change faster than they can be listed";
 
 /// A directory's times show every later change only if they were older than this when they were
 /// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
@@ -208,11 +208,13 @@ impl Observer {
         let Some((directory, lock)) = self.held else { return Ok(()) };
         match home.disk().stat_path(home.names().path()) {
             Ok(found) if found.id == directory => {}
-            Ok(_) => return Err("the home's name leads to another directory".to_owned()),
-            Err(error) => return Err(format!("the home's name leads nowhere: {error}")),
+            Ok(_) => return Err("the home's path leads to another directory; restart the gateway, or restore the directory".to_owned()),
+            Err(error) => return Err(format!("the home's path leads to no directory: {error}; restore the directory")),
         }
         if is_in_doubt && home.stat_named(Name::Lock).ok().map(|found| found.id) != Some(lock) {
-            return Err("the home's lock file has been removed or replaced".to_owned());
+            return Err(
+                "the home's lock file has been removed or replaced; restart the gateway".to_owned()
+            );
         }
         Ok(())
     }
@@ -246,7 +248,7 @@ impl Observer {
         drop(cache);
         let counts = |it: &&(Slot, Sighting)| matches!(&it.1, Sighting::Present(it) if is_live(it));
         if named.iter().filter(counts).count() > REQUESTS_MAX {
-            let reason = format!("there are more than {REQUESTS_MAX} live requests");
+            let reason = format!("there are more than {REQUESTS_MAX} live requests; cancel some");
             let (named, listing) = partly(named, reason);
             return Ok((named, listing, None));
         }
@@ -341,7 +343,7 @@ fn scan<D: Disk>(
                         named.push((slot, sighting));
                         if bytes > READ_BYTES_MAX {
                             let reason = format!(
-                                "there are more than {READ_BYTES_MAX} bytes of requests; remove what is dead"
+                                "the requests have more than {READ_BYTES_MAX} bytes in total; remove expired ones"
                             );
                             return Ok(partly(named, reason));
                         }
@@ -349,7 +351,7 @@ fn scan<D: Disk>(
                 }
                 Next::Whole if names.cut_short => {
                     let reason = format!(
-                        "there are more than {READ_MAX} requests, or {NAMES_MAX} files; remove what is dead"
+                        "there are more than {READ_MAX} requests, or {NAMES_MAX} files; remove expired requests and other files"
                     );
                     return Ok(partly(named, reason));
                 }

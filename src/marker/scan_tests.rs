@@ -118,7 +118,7 @@ fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
     });
     let raw = look(&Observer::of_visitor(), &home);
     assert!(
-        matches!(&raw.named[0].1, Sighting::Unreadable(reason) if reason.contains("a FIFO is there")),
+        matches!(&raw.named[0].1, Sighting::Unreadable(reason) if reason.contains("found a FIFO")),
         "{raw:?}"
     );
 }
@@ -241,7 +241,7 @@ fn a_look_reads_and_lists_within_bounds() {
     }
     let raw = observer_that_counts_none(&home);
     assert!(
-        matches!(&raw.listing, Listing::Partial(reason) if reason.contains("bytes of requests")),
+        matches!(&raw.listing, Listing::Partial(reason) if reason.contains("bytes in total")),
         "{:?}",
         raw.listing
     );

@@ -32,8 +32,8 @@ pub struct Where {
     /// The gateway's home directory [default: $TIDEGATE_HOME, else $HERMES_HOME].
     #[arg(long, global = true)]
     home: Option<PathBuf>,
-    /// The permission bits of the files that this command writes, in octal, such as 640 [default: 600, and
-    /// as open to others as the gateway's own files].
+    /// The permission bits of the files that this command writes, in octal, such as 640. By default the
+    /// owner may read them, and those who may read the gateway's own files.
     #[arg(long, global = true, value_parser = octal)]
     mode: Option<u32>,
 }
