@@ -155,7 +155,7 @@ pub fn begin<D: Disk>(
     sync(home, dir, &directory, Some(request))?;
     // The new request is in force, whatever becomes of the old: that one dies of its own lease.
     for error in older.iter().filter_map(|slot| remove(home, dir, slot).err()) {
-        tracing::warn!(%error, "a request that was renewed cannot be removed");
+        tracing::warn!(%error, "cannot remove the old request after a new one was written; it counts until its lease ends or it is removed");
     }
     if older.is_empty() { Ok(()) } else { sync(home, dir, &directory, Some(request)) }
 }
@@ -186,7 +186,9 @@ pub fn renew<D: Disk>(
                 return Ok(false);
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "a request that was renewed cannot be removed"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove the old request after a new one was written; it counts until its lease ends or it is removed");
+            }
         }
     }
     home.disk().sync_dir(&requests).map_err(not_durable)?;

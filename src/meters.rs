@@ -113,21 +113,30 @@ mod imp {
 
     fn describe() {
         use ::metrics::{describe_counter, describe_gauge, describe_histogram};
-        describe_gauge!("tidegate_phase", "1 for the phase the gateway is in");
-        describe_gauge!("tidegate_in_flight", "Turns in flight");
-        describe_counter!("tidegate_admitted_total", "Turns and children that were let in");
-        describe_counter!("tidegate_refused_total", "Turns that were refused");
+        describe_gauge!(
+            "tidegate_phase",
+            "1 for the gateway's current phase, 0 for each other phase"
+        );
+        describe_gauge!("tidegate_in_flight", "Turns in flight, by origin");
+        describe_counter!(
+            "tidegate_admitted_total",
+            "Turns and child turns that were admitted, by origin"
+        );
+        describe_counter!("tidegate_refused_total", "Turns that were refused, by reason");
         describe_counter!("tidegate_drains_total", "Drains that began");
         describe_histogram!(
             "tidegate_drain_duration_seconds",
             ::metrics::Unit::Seconds,
-            "How long each drain lasted"
+            "The duration of each drain"
         );
-        describe_counter!("tidegate_watcher_errors_total", "What the watcher began to complain of");
+        describe_counter!(
+            "tidegate_watcher_errors_total",
+            "Problems that the watcher began to report"
+        );
         describe_gauge!(
             "tidegate_lease_left_seconds",
             ::metrics::Unit::Seconds,
-            "Until the first of the leases in force runs out"
+            "The time until the first of the current leases expires; 0 without a drain"
         );
     }
 }

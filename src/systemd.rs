@@ -167,7 +167,7 @@ impl Drop for Notifying {
 pub enum NotifyError {
     /// This is no address of a socket that can be sent to.
     #[error(
-        "cannot report to the service manager at {socket:?}: {source}; the socket must be an absolute path, or '@' and the name of an abstract socket"
+        "cannot report to the service manager at {socket:?}: {source}; NOTIFY_SOCKET must be an absolute path, or '@' and the name of an abstract socket"
     )]
     Address {
         /// The address as it was given.
@@ -177,7 +177,7 @@ pub enum NotifyError {
     },
     /// The socket cannot be sent to.
     #[error(
-        "cannot report to the service manager at {socket}: {source}; make this socket reachable for the process, or unset NOTIFY_SOCKET where there is no service manager"
+        "cannot report to the service manager at {socket}: {source}; make this socket reachable for the process, or unset NOTIFY_SOCKET if there is no service manager"
     )]
     Unreachable {
         /// The socket.
@@ -233,7 +233,9 @@ impl Line {
             Err(error) if !was_failing => {
                 tracing::warn!(socket, %error, "cannot report to the service manager; trying again");
             }
-            Ok(()) if was_failing => tracing::info!(socket, "reports to the service manager again"),
+            Ok(()) if was_failing => {
+                tracing::info!(socket, "reports reach the service manager again");
+            }
             _ => {}
         }
     }

@@ -128,7 +128,10 @@ impl Rounds {
         if self.ended.lock().recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected) {
             let _ = thread.join();
         } else {
-            tracing::warn!(thread = thread.thread().name(), "left behind, stuck in a system call");
+            tracing::warn!(
+                thread = thread.thread().name(),
+                "thread did not stop in time; leaving it (blocked in a system call)"
+            );
         }
     }
 }
@@ -140,7 +143,10 @@ fn make_rounds(mut round: Round) {
         let next = catch_unwind(AssertUnwindSafe(&mut round.make)).unwrap_or_else(|_| {
             // Contained too: what panicked may well have been the logger.
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                tracing::error!("a round panicked; the next one is made all the same");
+                tracing::error!(
+                    thread = thread::current().name(),
+                    "a round panicked; continuing with the next one"
+                );
             }));
             let _ = catch_unwind(AssertUnwindSafe(|| (round.tell)()));
             Next::Within(AFTER_A_PANIC)

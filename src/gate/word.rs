@@ -122,9 +122,9 @@ impl fmt::Display for Denied {
                 "the gateway is draining for maintenance and starts no new work; please try again shortly"
             }
             Denied::Quiesced => {
-                "the gateway is quiesced for maintenance and starts no work until it is released"
+                "the gateway is quiesced for maintenance and starts no work until it is released; please try again later"
             }
-            Denied::ShuttingDown => "the gateway is shutting down and starts no new work",
+            Denied::ShuttingDown => "the gateway is shutting down and starts no new work; please try again later",
             Denied::Full => {
                 "the gateway has as much work in flight as it can count; please try again later"
             }

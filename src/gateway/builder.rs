@@ -111,7 +111,7 @@ impl Builder {
                 let lock = home.lock(&identity.incarnation)?;
                 // A look at a directory that is there costs less.
                 if let Err(error) = home.make_requests() {
-                    tracing::warn!(%error, "the directory for named requests cannot be made");
+                    tracing::warn!(%error, "cannot create the directory for named requests");
                 }
                 let observer = Observer::of_gateway(lock.home(), lock.id());
                 (Place::Files { home, observer }, Some(lock))

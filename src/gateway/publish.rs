@@ -120,7 +120,8 @@ impl Shared {
             Place::Memory(_) => Ok(()),
         };
         let unwritten = written.err().map(|error| {
-            let detail = format!("the status file cannot be written, and is tried again: {error}");
+            let detail =
+                format!("the status file cannot be written: {error}; the gateway keeps trying");
             Degraded::new("status_unwritten", detail)
         });
         publisher.on_disk = unwritten.is_none().then_some(meant);
@@ -226,7 +227,7 @@ impl News {
             }
         }
         if self.over > 0 {
-            tracing::info!(complaints = self.over, "what was degraded is as it should be again");
+            tracing::info!(complaints = self.over, "degraded condition cleared");
         }
     }
 }

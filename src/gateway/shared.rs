@@ -169,7 +169,7 @@ impl Shared {
                 starting.as_bytes(),
                 Durability::Volatile,
             ) {
-                tracing::warn!(%error, "the status that says starting was not written");
+                tracing::warn!(%error, "cannot write the status `starting`; the gateway starts all the same");
             }
         }
         let meters = Meters::of(&identity.kind);
@@ -227,7 +227,7 @@ impl Shared {
         match super::alarm::Alarm::set(home.names(), bell) {
             Ok(alarm) => Some(alarm),
             Err(error) => {
-                tracing::warn!(%error, "no file events: the watcher looks at its interval only");
+                tracing::warn!(%error, "file events are not available; the watcher only looks at its interval");
                 None
             }
         }
@@ -334,7 +334,7 @@ impl Shared {
             swept += marker::sweep_drafts(home, &requests, &[]);
         }
         if swept > 0 {
-            tracing::info!(swept, "drafts of writers that were killed are removed");
+            tracing::info!(swept, "removed temporary files of writers that were killed");
         }
     }
 
@@ -373,8 +373,10 @@ impl Shared {
         let dead: Vec<Slot> = dead.into_iter().filter(as_it_was).map(|(slot, _)| slot).collect();
         if !dead.is_empty() {
             match marker::cancel(home, &dead) {
-                Ok(swept) => tracing::info!(swept, "drain requests that were dead are removed"),
-                Err(error) => tracing::warn!(%error, "dead drain requests cannot be removed"),
+                Ok(swept) => tracing::info!(swept, "removed drain requests that no longer count"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot remove drain requests that no longer count");
+                }
             }
         }
     }

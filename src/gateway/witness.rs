@@ -51,15 +51,15 @@ impl Quiesced {
     }
 }
 
-/// Why [`quiesced`](crate::Gateway::quiesced) cannot be had.
+/// Why [`quiesced`](crate::Gateway::quiesced) failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotQuiesced {
-    /// Nobody asks for a drain, or it was released while waiting.
+    /// No live request asks for a drain, or the last one was released during the wait.
     #[error("the gateway is not draining; begin a drain first")]
     NotDraining,
-    /// The drain in force lets internal work through to the end, so it can only ever be idle.
-    #[error("the drain in force does not hold internal work; begin it with hold_internal")]
+    /// The current drain admits internal work, so the gateway can become idle but not quiesced.
+    #[error("the current drain does not hold internal work; begin a drain with hold_internal")]
     NotHeld,
     /// A shutdown has begun.
     #[error("the gateway is shutting down")]

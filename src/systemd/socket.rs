@@ -27,7 +27,9 @@ impl Socket {
         let to = match address.as_bytes() {
             [b'/', ..] => SocketAddr::from_pathname(address),
             [b'@', name @ ..] => abstract_address(name),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "no address of a Unix socket")),
+            _ => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "not the address of a Unix socket"))
+            }
         };
         let to = to.map_err(|source| NotifyError::Address { socket: name.clone(), source })?;
         let from = UnixDatagram::unbound().and_then(|from| {
