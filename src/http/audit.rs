@@ -75,7 +75,7 @@ impl Refusals {
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) {
         let Some(unlogged) = self.limit.lock().line(self.since.elapsed()) else { return };
         let error = &*printable(&error.to_string()).into_owned();
-        tracing::warn!(unlogged, error, "the status cannot be read");
+        tracing::warn!(unlogged, error, "cannot read the status");
     }
 }
 

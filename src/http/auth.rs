@@ -82,7 +82,7 @@ impl Principal {
 #[non_exhaustive]
 pub enum Unverified {
     /// It is nobody's: 401.
-    #[error("the token is not one of this gateway's")]
+    #[error("the token is not known to this gateway")]
     Rejected,
     /// It cannot be told whose it is, for now: 503. The reason is logged and told to nobody.
     #[error("tokens cannot be verified: {reason}")]

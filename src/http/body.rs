@@ -166,8 +166,8 @@ fn warn_once_of_a_lost_upgrade() {
     // Relaxed: it says nothing of any other memory.
     if !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "an upgraded connection is no turn, since its handler keeps none: a drain will not wait for it; \
-             take UpgradeInTurn or CurrentTurn::hold in the handler, or serve with tidegate::http::serve"
+            "a drain does not wait for an upgraded connection, because its handler holds no turn: \
+             use UpgradeInTurn or CurrentTurn::hold in the handler, or serve with tidegate::http::serve"
         );
     }
 }

@@ -118,17 +118,17 @@ impl Control {
             Ok(Ok(principal)) if principal.has_usable_name() => return Ok(principal),
             Ok(Ok(_)) => {
                 let detail = format!(
-                    "the token's principal has no name, or one of more than {NAME_CHARS_MAX} characters; nothing was done"
+                    "the token's principal has no name, or a name of more than {NAME_CHARS_MAX} characters; nothing was done"
                 );
                 return Err(Failure::new(StatusCode::FORBIDDEN, "unusable_principal", detail));
             }
             Ok(Err(Unverified::Rejected)) => return Err(Failure::unauthenticated(true)),
             Ok(Err(unavailable)) => unavailable.to_string(),
-            Err(_) => "the verifier takes too long".to_owned(),
+            Err(_) => "the verifier did not answer in time".to_owned(),
         };
         let reason = &*printable(&reason);
-        tracing::warn!(target: AUDIT, reason, "a token could not be verified, and nobody was let in");
-        let detail = "tokens cannot be verified just now; nothing was done: try again";
+        tracing::warn!(target: AUDIT, reason, "cannot verify a token; the request is refused");
+        let detail = "tokens cannot be verified at the moment; nothing was done: try again later";
         Err(Failure::unavailable("verifier_unavailable", detail))
     }
 
@@ -139,7 +139,7 @@ impl Control {
         if !extensions.get().is_some_and(|turn: &CurrentTurn| turn.is_of(gateway)) {
             return Ok(());
         }
-        let detail = "the drain routes are behind the GateLayer of their own gateway, which would refuse the cancel once it is closed; merge drain_router beside the gated routes; nothing was done";
+        let detail = "the drain routes are behind the GateLayer of their own gateway, so a closed gate would refuse the cancel; nothing was done: merge drain_router beside the gated routes";
         tracing::error!(target: AUDIT, "{detail}");
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "behind_the_gate", detail))
     }
@@ -164,13 +164,13 @@ impl Control {
         match timeout(HOME_PATIENCE, working).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => {
-                let detail = "the order was dropped: the server is going down";
+                let detail = "the order was interrupted: the server is shutting down; read the status before you repeat it";
                 Err(Failure::unavailable("interrupted", detail))
             }
             Err(_) => Err(Failure::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "slow_home",
-                "the home's disk takes too long; what was ordered may yet be done: look at the status",
+                "the home's disk did not answer in time; the order may still be carried out: read the status before you repeat it",
             )),
         }
     }
@@ -191,7 +191,7 @@ impl Control {
             self.refusals.unreadable(&error);
             Failure::unavailable(
                 "unreadable",
-                "the status cannot be read just now; the log says why",
+                "the status cannot be read at the moment; the server's log has the reason",
             )
         })
     }
@@ -362,7 +362,7 @@ impl Drop for TakingBack {
 /// Says whether the request is gone.
 fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bool {
     let gone = place.cancel_request(holder, id);
-    audit::order(signer, "take back", holder, Some(id), Cancelled::of(&gone).err().as_ref());
+    audit::order(signer, "cancel abandoned", holder, Some(id), Cancelled::of(&gone).err().as_ref());
     gone.is_ok()
 }
 
@@ -388,7 +388,7 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
         return Ok(());
     }
     let detail = format!(
-        "'{name}' is held by somebody else, or does not say by whom; that takes the scope 'drain:any'"
+        "'{name}' is held by another principal, or its request names none; nothing was done: use another holder, or a token with the scope 'drain:any'"
     );
     Err(Failure::forbidden(Scope::DrainAny, detail))
 }
@@ -405,37 +405,37 @@ fn require_quota(principal: &Principal, holder: &Holder, place: &Place) -> Resul
         return Ok(());
     }
     let detail = format!(
-        "you hold {signed} drains under other names, and may hold {REQUESTS_PER_PRINCIPAL_MAX}; nothing was done: cancel one first"
+        "you already hold {signed} drains under other holder names, and the limit is {REQUESTS_PER_PRINCIPAL_MAX}; nothing was done: cancel one first"
     );
     Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail))
 }
 
-/// Begins or cancels a drain. No body, or one without an action, begins one.
+/// Begins or cancels a drain. No body, or a body without `action`, begins a drain.
 #[utoipa::path(
     post,
     path = "/api/gateway/drain",
     operation_id = "drain",
     request_body(
         content = super::openapi::DrainOrder,
-        description = "What is ordered; no body orders a drain",
+        description = "The order. No body begins a drain",
         content_type = "application/json"
     ),
     responses(
-        (status = 200, description = "Done: what stands now", body = super::openapi::Answer),
-        (status = 400, description = "No order: nothing was done", body = Problem),
-        (status = 401, description = "No token, or nobody's", body = Problem,
+        (status = 200, description = "The order is carried out", body = super::openapi::Answer),
+        (status = 400, description = "The body is not a valid order; nothing was done", body = Problem),
+        (status = 401, description = "The token is missing or not valid", body = Problem,
             headers(("WWW-Authenticate" = String))),
-        (status = 403, description = "The principal may not do this", body = Problem,
+        (status = 403, description = "The principal may not do this; nothing was done", body = Problem,
             headers(("WWW-Authenticate" = String))),
-        (status = 405, description = "Only POST", body = Problem, headers(("Allow" = String))),
-        (status = 408, description = "The body did not come in time", body = Problem),
-        (status = 409, description = "Begun, and did not come to what was asked: lost, timed out, or the gateway is going down", body = Problem),
-        (status = 429, description = "The principal holds too many drains already, or has too many orders under way", body = Problem),
-        (status = 413, description = "The body is too long", body = Problem),
-        (status = 500, description = "It failed; of a cancel, the drain stays on", body = Problem),
-        (status = 503, description = "Tokens cannot be verified just now", body = Problem,
+        (status = 405, description = "Only POST is allowed", body = Problem, headers(("Allow" = String))),
+        (status = 408, description = "The body did not arrive in time; nothing was done", body = Problem),
+        (status = 409, description = "The drain was lost, timed out, or refused because the gateway is shutting down", body = Problem),
+        (status = 429, description = "The principal already holds too many drains, or has too many orders in progress", body = Problem),
+        (status = 413, description = "The body is too long; nothing was done", body = Problem),
+        (status = 500, description = "The order failed. After a failed cancel the drain stays on", body = Problem),
+        (status = 503, description = "Tokens cannot be verified, a request cannot be read, or the server is shutting down", body = Problem,
             headers(("Retry-After" = String))),
-        (status = 504, description = "The home's disk takes too long", body = Problem),
+        (status = 504, description = "The home's disk did not answer in time; the order may still be carried out", body = Problem),
     ),
     security(("bearer" = ["drain"])),
     tag = "drain"
@@ -448,7 +448,9 @@ pub(super) async fn drain(
     let peer = audit::peer(request.extensions());
     let principal = control.authenticate(request.headers(), peer).await?;
     if !principal.has(Scope::Drain) {
-        let detail = format!("{principal} may not drain this gateway");
+        let detail = format!(
+            "{principal} may not drain this gateway; nothing was done: use a token with the scope 'drain'"
+        );
         let failure = Failure::forbidden(Scope::Drain, detail);
         control.refusals.refused(peer, Some(&principal), &failure);
         return Err(failure);
@@ -466,15 +468,17 @@ async fn read(request: Request) -> Result<Bytes, Failure> {
     match timeout(BODY_PATIENCE, request.extract::<Bytes, _>()).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejected)) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("an order has at most {BODY_BYTES_MAX} bytes; nothing was done");
+            let detail = format!(
+                "the body is too long: an order has at most {BODY_BYTES_MAX} bytes; nothing was done"
+            );
             Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", detail))
         }
         Ok(Err(_)) => {
-            let detail = "the body was cut off on its way; nothing was done";
+            let detail = "the body did not arrive completely; nothing was done: send it again";
             Err(Failure::new(StatusCode::BAD_REQUEST, "unreadable_body", detail))
         }
         Err(_) => {
-            let detail = "the body did not come in time; nothing was done";
+            let detail = "the body did not arrive in time; nothing was done: send it again";
             Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
         }
     }

@@ -103,10 +103,12 @@ impl CurrentTurn {
     }
 }
 
-/// The request is no turn: no [`GateLayer`](super::GateLayer) let it in, or it was classified as none. A
-/// mistake of the program's, answered 500.
+/// The request is not a turn: no [`GateLayer`](super::GateLayer) admitted it, or it was classified as no
+/// turn. This is a mistake of the program, answered with 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this request is no turn: put the route behind a GateLayer, or take an Option of the turn")]
+#[error(
+    "this request is not a turn: put the route behind a GateLayer, or extract Option<CurrentTurn>"
+)]
 pub struct NotInATurn;
 
 impl IntoResponse for NotInATurn {

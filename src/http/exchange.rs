@@ -332,7 +332,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             return Poll::Pending;
         }
         let too_slow = ready!(this.wait.poll_too_slow(cx));
-        tracing::debug!(%too_slow, "a stream is reset");
+        tracing::debug!(%too_slow, "reset a stream of a slow client");
         Poll::Ready(())
     }
 }

@@ -154,6 +154,6 @@ fn router<S: Clone + Send + Sync + 'static>(control: Control) -> Router<S> {
 }
 
 async fn no_such_method(request: Request) -> Failure {
-    let detail = format!("{} is not for {}", request.uri().path(), request.method());
+    let detail = format!("{} does not accept {}", request.uri().path(), request.method());
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
 }

@@ -12,28 +12,29 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::reply::{Cancelled, Drained, json_reply, json_text};
 
-/// What [`Order::parse`](crate::order::Order::parse) reads.
+/// An order to begin or cancel a drain. Unknown fields are ignored.
 #[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "describes what is read; the reading is `order`'s")]
 pub(super) struct DrainOrder {
-    /// `drain` where it is left out.
+    /// Default: `drain`.
     #[schema(nullable = false)]
     action: Option<Action>,
-    /// Who holds the drain, or whose to cancel; the shared marker where it is left out.
+    /// The holder whose drain begins or is cancelled. Default: the shared marker.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", max_length = 64)]
     holder: Option<String>,
-    /// Seconds that the request lives unless it is begun again; 3600 where it is left out.
+    /// How many seconds the request lives, unless the holder begins it again. Default: 3600.
     #[schema(minimum = 1, maximum = 31_622_400)]
     lease_s: Option<f64>,
-    /// Hold internal work too, so that the gateway can promise to be at rest.
+    /// Also hold internal work, so that the gateway can be quiesced. Default: true with `wait` and without
+    /// `idle_is_enough`, else false.
     hold_internal: Option<bool>,
-    /// Do not tell users.
+    /// Ask the gateway not to notify its users.
     suppress_notification: Option<bool>,
-    /// Answer when the gateway is at rest, within this many seconds, which must be less than the lease;
-    /// else take the request back. Holds internal work unless `idle_is_enough`.
+    /// Wait at most this many seconds until the gateway is quiesced, and then answer. If the wait fails, the
+    /// request is cancelled. Must be less than `lease_s`.
     #[schema(minimum = 0, maximum = 3600)]
     wait: Option<f64>,
-    /// Be content with an idle instant, which internal work may end.
+    /// Wait only until nothing is in flight; internal work may start again at any time. Needs `wait`.
     idle_is_enough: Option<bool>,
 }
 
@@ -45,7 +46,7 @@ pub(super) enum Action {
     Cancel,
 }
 
-/// What stands once the order is carried out.
+/// The result of an order.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "describes what is answered; each is answered as itself")]
@@ -58,7 +59,7 @@ pub(super) enum Answer {
 #[openapi(
     info(
         title = "tidegate",
-        description = "Drains a gateway and releases it again, and says how it stands."
+        description = "Drains a gateway, releases it again, and reports its status."
     ),
     paths(
         super::control::drain,
@@ -103,7 +104,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     get,
     path = "/api/gateway/openapi.json",
     operation_id = "openapi",
-    responses((status = 200, description = "OpenAPI", body = Object)),
+    responses((status = 200, description = "The OpenAPI document", body = Object)),
     tag = "status"
 )]
 pub(super) async fn openapi() -> Response {

@@ -29,14 +29,14 @@ pub(super) struct InDrain {
     pub(super) waited: Duration,
 }
 
-/// Why a client is waited for no longer. `Display` is for the log.
+/// Why the server no longer waits for a client. `Display` is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TooSlow {
     #[error("the client makes no progress")]
     Stalled,
-    #[error("the client is slower than the least rate of a drain")]
+    #[error("the client is slower than a drain allows")]
     BelowRate,
-    #[error("the client takes longer than a drain waits for it")]
+    #[error("the client takes longer than a drain waits")]
     OverLimit,
 }
 

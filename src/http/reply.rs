@@ -19,49 +19,49 @@ use crate::order::{BadOrder, CancelTold};
 use crate::request::Request;
 use crate::text::printable_json;
 
-/// A drain stands as asked.
+/// A drain has begun, or its request is pending.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Drained {
-    /// Always true: what failed is an error with a status of its own.
+    /// Always true: a failure is a problem with another HTTP status.
     pub(super) ok: bool,
     /// `drain`.
     pub(super) action: &'static str,
     /// When the request was made.
     #[schema(required)]
     pub(super) requested_at: Option<String>,
-    /// A live gateway's gate is closed for this very request (TG-S5).
+    /// A running gateway has closed its gate for this request.
     pub(super) draining: bool,
-    /// The request is in place, and no live gateway has confirmed yet that it has closed for it.
+    /// The request exists, and no running gateway has confirmed it yet.
     pub(super) pending: bool,
-    /// As understood.
+    /// Whether the gateway is asked not to notify its users.
     pub(super) suppress_notification: bool,
-    /// The request's own name: act only on a promise that names it.
+    /// The id of the request. Act only on a promise that names it.
     #[schema(required)]
     pub(super) request_id: Option<String>,
-    /// The close that was made for it, or that it joined; null while pending.
+    /// The close of the gate that is for this request, or that it joined. Null while pending.
     #[schema(required)]
     pub(super) generation: Option<u64>,
-    /// Who holds it; null for the shared marker.
+    /// The holder. Null for the shared marker.
     #[schema(required)]
     pub(super) holder: Option<String>,
-    /// As understood: whether internal work is held too.
+    /// Whether internal work is held too.
     pub(super) hold_internal: bool,
-    /// As understood: how many seconds it lives unless it is begun again.
+    /// How many seconds the request lives, unless the holder begins it again.
     pub(super) lease_s: f64,
     #[serde(flatten)]
     pub(super) waited: Waited,
 }
 
-/// What `wait` waited for, where it has come; nothing where nothing was waited for.
+/// The result of `wait`. No field without `wait`.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Waited {
-    /// Nothing is in flight and nothing is admitted (TG-S4); false where idle was enough.
+    /// Nothing is in flight and nothing is admitted. False with `idle_is_enough`.
     #[serde(skip_serializing_if = "Option::is_none")]
     quiesced: Option<bool>,
     /// Nothing was in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<bool>,
-    /// The time since boot, in milliseconds, before which acting is safe; absent where no time is
+    /// The time since boot, in milliseconds, before which it is safe to act. Absent if no end time is
     /// promised.
     #[serde(skip_serializing_if = "Option::is_none")]
     safe_until_uptime_ms: Option<u64>,
@@ -110,14 +110,14 @@ impl Drained {
     }
 }
 
-/// The holder asks for no drain any more.
+/// The holder no longer asks for a drain.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Cancelled {
-    /// Always true: what failed is an error with a status of its own.
+    /// Always true: a failure is a problem with another HTTP status.
     pub(super) ok: bool,
     /// `cancel`.
     pub(super) action: &'static str,
-    /// Whether this holder had asked for one.
+    /// Whether this holder had a request.
     pub(super) was_draining: bool,
 }
 
@@ -142,29 +142,29 @@ impl Cancelled {
     }
 }
 
-/// Why nothing came of it.
+/// Why the request failed.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Which problem it is, for programs.
+    /// The kind of the problem, for programs.
     pub(super) error: &'static str,
-    /// What exactly, and what to do, for people.
+    /// What is wrong and what to do, for people.
     pub(super) detail: String,
-    /// False, where something was ordered and failed.
+    /// False if an order was given and failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ok: Option<bool>,
-    /// What was ordered.
+    /// The action of the order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) action: Option<&'static str>,
-    /// True where a cancel failed: the drain stays on.
+    /// True if a cancel failed: the drain stays on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) was_draining: Option<bool>,
-    /// False where a drain that was ordered is not in force.
+    /// False if the ordered drain is not in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) draining: Option<bool>,
-    /// The request that was made.
+    /// The id of the request that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<String>,
-    /// Whether that request still stands.
+    /// Whether that request still exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stands: Option<bool>,
 }
@@ -260,7 +260,7 @@ impl Failure {
             Missed::Gone => (StatusCode::CONFLICT, "no_gateway"),
             Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
-        let rest = if stands { "the request stays" } else { "the request is gone" };
+        let rest = if stands { "the request still exists" } else { "the request no longer exists" };
         let mut failure = Failure::new(status, code, format!("{missed}; {rest}"));
         failure.problem.ok = Some(false);
         failure.problem.action = Some("drain");

@@ -25,11 +25,13 @@ pub enum WeakSecret {
     Empty,
     /// It has a character that no token in a header can have at that place: a newline at the end of the
     /// file it was read from, say.
-    #[error("secret has a space or control character, and could never match a token; trim it")]
+    #[error(
+        "secret has a space or control character, so no token can match it; remove the character"
+    )]
     Untrimmed,
     /// It is too short.
     #[error(
-        "secret too short: {chars} chars (need >= {CHARS_MIN}; take 32 random bytes in base64, as `openssl rand -base64 32` prints them)"
+        "secret too short: {chars} chars (need >= {CHARS_MIN}; use 32 random bytes in base64, as `openssl rand -base64 32` prints them)"
     )]
     Short {
         /// How many characters it has.

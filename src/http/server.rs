@@ -468,7 +468,7 @@ impl Connection {
             }
         };
         if let Err(error) = served {
-            tracing::debug!(error, "a connection ended early");
+            tracing::debug!(error, "a connection ended with an error");
         }
     }
 }

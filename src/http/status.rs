@@ -19,53 +19,55 @@ use crate::gate::word::InFlight;
 use crate::gateway::Gateway;
 use crate::status::Reading;
 
-/// The status: the original's fields first, under its names, then ours. What only a status file of
-/// this library says is null where the original wrote it.
+/// The status. The first fields have the names of the original implementation. Fields that only this library
+/// writes are null if the original wrote the status file.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StatusReply {
-    /// Of this library.
+    /// The version of this library.
     version: &'static str,
-    /// A gateway is alive.
+    /// Whether a gateway is running.
     gateway_running: bool,
-    /// `starting`, `running`, `draining` or `stopped`; null where nothing is known.
+    /// `starting`, `running`, `draining` or `stopped`. Null if it is not known.
     #[schema(required)]
     gateway_state: Option<String>,
-    /// The original's; empty here.
+    /// The chat platforms of the original implementation. Empty for a gateway of this library.
     #[schema(value_type = Object)]
     gateway_platforms: Option<Box<RawValue>>,
-    /// Why a shutdown began.
+    /// Why the shutdown began. Null before a shutdown.
     #[schema(required)]
     gateway_exit_reason: Option<String>,
-    /// When this was so.
+    /// When this status was taken.
     #[schema(required)]
     gateway_updated_at: Option<String>,
-    /// Its process.
+    /// The gateway's process id. Null if no gateway is running.
     #[schema(required)]
     gateway_pid: Option<u32>,
-    /// Turns in flight, of all origins; null where it is not known, which is not idle.
+    /// Turns in flight, of all origins. Null if it is not known, which does not mean idle.
     #[schema(required)]
     active_agents: Option<u64>,
-    /// Drainable and at work. False while draining: ask `idle`.
+    /// Drainable, and turns are in flight or their number is not known. False while draining: read `idle`
+    /// then.
     gateway_busy: bool,
-    /// It makes sense to ask for a drain: alive and running.
+    /// A drain can begin: the gateway is running and not draining.
     gateway_drainable: bool,
     /// `starting`, `running`, `externally_draining`, `shutting_down` or `stopped`.
     #[schema(required)]
     lifecycle: Option<String>,
-    /// The gate is closed and nothing is in flight: a reading, which internal work may undo.
+    /// The gate is closed and nothing is in flight. Internal work may start again at any time.
     idle: bool,
-    /// Idle and sealed: a promise to the holders that asked for it.
+    /// Idle, and nothing at all is admitted: a promise to the holders that asked for it.
     quiesced: bool,
-    /// The time since boot, in milliseconds, before which it stays so; null promises no time.
+    /// The time since boot, in milliseconds, until which the gateway stays quiesced. Null promises no end
+    /// time.
     #[schema(required)]
     quiesced_until: Option<u64>,
-    /// Rises with each close.
+    /// Increases each time the gate closes.
     #[schema(required)]
     generation: Option<u64>,
     /// The identity of the gateway's process.
     #[schema(required)]
     incarnation: Option<String>,
-    /// Rises with each published status of this incarnation.
+    /// Increases with each status that this incarnation publishes.
     #[schema(required)]
     sequence: Option<u64>,
     /// Turns in flight, by origin.
@@ -73,23 +75,23 @@ pub(super) struct StatusReply {
     in_flight: Option<InFlight>,
     /// A new user turn would be admitted.
     ready: bool,
-    /// What is wanted: `running`, `draining` or `stopped`.
+    /// The desired state: `running`, `draining` or `stopped`.
     #[schema(required)]
     desired_state: Option<String>,
     #[serde(flatten)]
     within: Option<Within>,
 }
 
-/// What is told only to whoever has a token: who asks for the drain, and what it waits for.
+/// Fields for callers with a token only: who holds the drain, and what it waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Within {
-    /// Who asks for the drain in force.
+    /// The holders of the current drain.
     #[schema(value_type = Option<Vec<Object>>)]
     holders: Option<Box<RawValue>>,
     /// Work in flight that was admitted with a label, the oldest first.
     #[schema(value_type = Option<Vec<Object>>)]
     active_work: Option<Box<RawValue>>,
-    /// What is not as it should be.
+    /// The current problems.
     #[schema(value_type = Option<Vec<Object>>)]
     degraded: Option<Box<RawValue>>,
 }
@@ -135,18 +137,18 @@ fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).ok()
 }
 
-/// How the gateway stands. Without a token, without saying who asks and what is at work.
+/// The status of the gateway. Without a token, it leaves out who holds the drain and what is in flight.
 #[utoipa::path(
     get,
     path = "/api/status",
     operation_id = "status",
     responses(
-        (status = 200, description = "How it stands", body = StatusReply),
-        (status = 401, description = "A token was given that is nobody's", body = Problem,
+        (status = 200, description = "The status", body = StatusReply),
+        (status = 401, description = "The token is not valid", body = Problem,
             headers(("WWW-Authenticate" = String))),
-        (status = 503, description = "Not known just now", body = Problem,
+        (status = 503, description = "The status cannot be read at the moment", body = Problem,
             headers(("Retry-After" = String))),
-        (status = 504, description = "The home's disk takes too long", body = Problem),
+        (status = 504, description = "The home's disk did not answer in time", body = Problem),
     ),
     security((), ("bearer" = [])),
     tag = "status"
@@ -177,7 +179,7 @@ pub fn health_router<S: Clone + Send + Sync + 'static>(gateway: Gateway) -> Rout
         .with_state(gateway)
 }
 
-/// One word, for people who look at it.
+/// The health in one word.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `alive`, `ready` or `not_ready`.
@@ -189,7 +191,7 @@ pub(super) struct Health {
     get,
     path = "/healthz",
     operation_id = "healthz",
-    responses((status = 200, description = "It does", body = Health)),
+    responses((status = 200, description = "The process answers", body = Health)),
     tag = "health"
 )]
 pub(super) async fn healthz() -> Response {
@@ -202,8 +204,8 @@ pub(super) async fn healthz() -> Response {
     path = "/readyz",
     operation_id = "readyz",
     responses(
-        (status = 200, description = "It would", body = Health),
-        (status = 503, description = "It would be refused: draining or shutting down", body = Health),
+        (status = 200, description = "A new user turn would be admitted", body = Health),
+        (status = 503, description = "A new user turn would be refused: the gateway drains or shuts down", body = Health),
     ),
     tag = "health"
 )]

@@ -42,7 +42,7 @@ impl Canceller {
                 *jobs = Some(sender);
             }
             Err(error) => {
-                tracing::warn!(target: AUDIT, %error, "a request that nobody waits for stays until its lease ends");
+                tracing::warn!(target: AUDIT, %error, "cannot start a thread that cancels an abandoned request; the request stays until its lease ends");
             }
         }
     }
@@ -76,7 +76,7 @@ impl AtOnce {
         let count = counts.entry(principal.name().to_owned()).or_default();
         if *count >= ORDERS_AT_ONCE_MAX {
             let detail = format!(
-                "you have {ORDERS_AT_ONCE_MAX} orders under way already; nothing was done: wait for one of them"
+                "you already have {ORDERS_AT_ONCE_MAX} orders in progress, which is the limit; nothing was done: wait until one of them ends"
             );
             return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_orders", detail));
         }

@@ -282,7 +282,7 @@ async fn an_upgrade_is_kept_with_its_turn() {
     io.write_u8(1).await.expect("writes");
     assert_eq!(io.read_u8().await.expect("reads"), 2);
     assert_eq!(gateway.in_flight().user, 1);
-    assert_eq!(log.lines("an upgraded connection is no turn").len(), 0);
+    assert_eq!(log.lines("a drain does not wait for an upgraded connection").len(), 0);
     drop(io);
     tokio::time::timeout(PATIENCE, gateway.idle()).await.expect("it has ended");
     gateway.cancel_drain(&Holder::Shared).expect("in memory");
@@ -292,7 +292,7 @@ async fn an_upgrade_is_kept_with_its_turn() {
         Client::one(address).await.upgrade("/lost").await,
     ];
     until("nobody keeps them", || gateway.in_flight().user == 0).await;
-    assert_eq!(log.lines("an upgraded connection is no turn").len(), 1, "once");
+    assert_eq!(log.lines("a drain does not wait for an upgraded connection").len(), 1, "once");
     drop(lost);
 
     let plain = Client::one(address).await.get("/kept").await;
