@@ -4,10 +4,10 @@
 //! cargo run --example gateway -- --home DIR [--listen 127.0.0.1:0] [--grace-s 30] [--interval-s 1]
 //! ```
 //!
-//! `sleep 800` takes 800 ms, `internal …` is the gateway's own work, anything else is echoed; a turn
-//! that is refused gets the refusal's own words. It prints its address as one line of JSON, drains
-//! and is released through its home, and on SIGTERM or SIGINT shuts down, giving turns in flight
-//! their grace.
+//! `sleep 800` takes 800 ms, `internal …` is the gateway's own work, and any other line is echoed. A turn
+//! that is refused gets the text of the refusal. The gateway prints its address as one line of JSON. It is
+//! drained and released through its home. On SIGTERM or SIGINT it shuts down and waits for turns in flight,
+//! for the grace.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -23,7 +23,7 @@ use tidegate::{Ended, Gateway, Origin};
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
-        // Its text, not its debug form.
+        // The error's text, not its debug form.
         eprintln!("gateway: {error}");
         ExitCode::FAILURE
     })
@@ -63,15 +63,15 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if ended == Ended::Clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One user's connection, for as long as it lasts.
+/// Serves one user's connection until it ends.
 fn converse(gateway: &Gateway, connection: TcpStream) -> std::io::Result<()> {
     connection.set_nodelay(true)?;
     let mut replies = connection.try_clone()?;
     for line in BufReader::new(connection).lines() {
         let line = line?;
         let origin = if line.starts_with("internal") { Origin::Internal } else { Origin::User };
-        // The turn lives until its reply has been written: only then may a drain call it over. Whoever
-        // waits for the drain is shown its label.
+        // The turn lives until its reply has been written, so a drain waits for that. A client that waits
+        // for the drain sees its label.
         let label: String = line.chars().take(20).collect();
         let admitted = gateway.admit_labelled(origin, label);
         let reply = match &admitted {

@@ -1,17 +1,22 @@
-//! A small real chat gateway over HTTP/1 and HTTP/2: every request to it is a turn, and a control plane
-//! drains it over HTTP, through its home, or with the `tidegate` command.
+//! A small real chat gateway over HTTP/1 and HTTP/2. Every request to it is a turn. A control plane drains it
+//! over HTTP, through its home, or with the `tidegate` command.
 //!
 //! ```text
 //! cargo run --release --features http --example http_gateway -- --home DIR --listen 127.0.0.1:0
 //! ```
 //!
-//! `POST /echo` answers what it is sent, `GET /slow?ms=800` takes its time, `GET /stream?n=10&ms=100` answers
-//! line by line, `GET /big?mb=20` answers much at once, `POST /internal` is the gateway's own work, `GET /work`
-//! needs a child. It prints its address as one line of JSON, and how it ended as another, after SIGTERM or
-//! SIGINT. A second signal hurries it.
+//! * `POST /echo` answers with the request's body.
+//! * `GET /slow?ms=800` answers after 800 ms.
+//! * `GET /stream?n=10&ms=100` answers line by line.
+//! * `GET /big?mb=20` answers with a large body.
+//! * `POST /internal` is the gateway's own work.
+//! * `GET /work` needs a child turn.
 //!
-//! The drain endpoint's secret is `$TIDEGATE_DRAIN_SECRET`. Where that is not set a new one is written to
-//! the home, for its owner only; the line says where.
+//! The gateway prints its address as one line of JSON. After SIGTERM or SIGINT it shuts down, and prints how it
+//! ended as another line. A second signal ends the grace at once.
+//!
+//! The drain endpoint's secret is `$TIDEGATE_DRAIN_SECRET`. If it is not set, the gateway writes a new secret to
+//! a file in its home that only its owner can read. The first line names that file.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -38,7 +43,7 @@ use tokio::net::TcpListener;
 #[tokio::main]
 async fn main() -> ExitCode {
     run().await.unwrap_or_else(|error| {
-        // Its text, not its debug form.
+        // The error's text, not its debug form.
         eprintln!("http_gateway: {error}");
         ExitCode::FAILURE
     })
@@ -48,7 +53,7 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::from_env()?;
     let gateway = Gateway::builder(&arguments.home).kind("example-http-gateway").start()?;
     let signals = tidegate::signals(&gateway, arguments.grace)?;
-    // Does nothing where the program is no service of systemd's.
+    // Does nothing if systemd does not run this program as a service.
     #[cfg(feature = "systemd")]
     let _notifying = tidegate::systemd::notify(&gateway)?;
     let (verifier, secret_file) = verifier(&arguments.home)?;
@@ -90,11 +95,11 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// What each request is. What comes from outside is a user's, but for what only the gateway itself sends.
+/// Classifies each request: a turn of a user, except the path that only the gateway itself uses.
 fn classify(request: &Parts) -> Kind {
     match request.uri.path() {
         "/internal" => Kind::Turn(Origin::Internal),
-        // Whoever waits for a drain is shown what it waits for.
+        // The status, and a client that waits for a drain, show the label.
         path @ ("/slow" | "/stream") => Kind::Labelled(Origin::User, format!("GET {path}")),
         _ => Kind::Turn(Origin::User),
     }
@@ -114,7 +119,7 @@ async fn stream(RawQuery(query): RawQuery) -> Body {
         for line in 1..=count {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             if sender.send_data(format!("line {line}\n").into()).await.is_err() {
-                // Nobody reads any more.
+                // The client no longer reads.
                 return;
             }
         }
@@ -144,7 +149,7 @@ fn number(query: Option<&str>, name: &str) -> u64 {
     found.find_map(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
-/// The endpoint's verifier, and the file that its secret was written to, if it was.
+/// The endpoint's verifier, and the file with its secret if a new one was written.
 fn verifier(home: &Path) -> Result<(SharedSecret, Option<PathBuf>), Box<dyn Error>> {
     if let Ok(secret) = std::env::var("TIDEGATE_DRAIN_SECRET") {
         return Ok((SharedSecret::new(secret)?, None));
