@@ -119,7 +119,7 @@ pub enum Stopped {}
 /// A lifecycle known to be in phase `P`.
 ///
 /// Neither `Clone` nor `Copy`: there is one, and a transition takes it.
-#[must_use = "a lifecycle that is dropped can go nowhere any more"]
+#[must_use = "a lifecycle that is dropped makes no further transition"]
 pub struct Lifecycle<P> {
     machine: Machine,
     phase: PhantomData<fn() -> P>,

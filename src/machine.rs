@@ -164,7 +164,7 @@ impl Event {
 
 /// What the gate must do for a step. [`crate::gate::word::Word::perform`] is how it does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[must_use = "a step whose effect is not performed leaves the gate where it was"]
+#[must_use = "the gate changes only when the effect is performed"]
 pub enum Effect {
     /// Refuse new user turns; seal at idle if internal work is to be held.
     CloseGate {
@@ -209,7 +209,7 @@ pub struct Machine {
 
 /// One edge taken: where the machine is now, and what the gate must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a step that is dropped never happened"]
+#[must_use = "a step that is dropped has no effect"]
 pub struct Step {
     /// The machine after the step.
     pub next: Machine,

@@ -413,7 +413,7 @@ impl<S: Ord + Clone> Scan<S> {
 
 /// The right to report one look, taken before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[must_use = "a look without a ticket cannot be reported"]
+#[must_use = "without its ticket an observation cannot be reported"]
 pub struct Ticket(u64);
 
 /// Which looks have been accepted.

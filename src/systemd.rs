@@ -130,7 +130,7 @@ pub fn notify_at(
 ///
 /// With a watchdog, a drop before a shutdown has systemd end the process.
 #[derive(Debug)]
-#[must_use = "nothing is reported once it is dropped"]
+#[must_use = "the reports end when it is dropped"]
 pub struct Notifying {
     /// `None` where there is no service manager.
     thread: Option<Thread>,

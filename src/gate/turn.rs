@@ -27,7 +27,7 @@ use crate::sync::Arc;
 /// let turn = gateway.admit(tidegate::Origin::User).unwrap();
 /// let twice = turn.clone();
 /// ```
-#[must_use = "a turn that is dropped at once is over at once"]
+#[must_use = "a turn ends when it is dropped; keep it until its work is done"]
 pub struct Turn {
     gate: Arc<Gate>,
     origin: Origin,

@@ -72,7 +72,7 @@ impl WaitList {
 ///
 /// Dropping it, or losing a `select!`, takes nothing with it: a turn is admitted only by the poll
 /// that returns it.
-#[must_use = "nobody waits until it is awaited or `wait` is called"]
+#[must_use = "it waits only when it is awaited or `wait` is called"]
 pub struct Wait<T> {
     list: Arc<WaitList>,
     look: Box<dyn FnMut() -> Option<T> + Send>,

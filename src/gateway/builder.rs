@@ -22,7 +22,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A gateway about to start. See [`Gateway::builder`].
 #[derive(Debug)]
-#[must_use = "a gateway runs once it is started"]
+#[must_use = "the gateway runs only after `start`"]
 pub struct Builder {
     home: Option<Home>,
     kind: String,

@@ -68,7 +68,7 @@ pub enum NotQuiesced {
 
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "work may have been cut off"]
+#[must_use = "the shutdown may have cut off work"]
 pub enum Ended {
     /// The gate was sealed and empty: nothing was cut off (F14).
     Clean,

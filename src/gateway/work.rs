@@ -10,7 +10,7 @@ use crate::sync::Arc;
 /// A turn that the status file lists by its label while it lives: see
 /// [`Gateway::admit_labelled`](crate::Gateway::admit_labelled). In all else it is the [`Turn`].
 #[derive(Debug)]
-#[must_use = "a turn that is dropped at once is over at once"]
+#[must_use = "a turn ends when it is dropped; keep it until its work is done"]
 pub struct LabelledTurn {
     work: Arc<Work>,
 }
