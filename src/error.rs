@@ -93,7 +93,7 @@ pub enum ControlError {
     },
     /// The request could not be removed.
     #[error(
-        "cannot remove the drain request {}: {source}; the drain stays on: run the command again",
+        "cannot remove the drain request {}: {source}; the drain stays on until it is removed",
         shown(path)
     )]
     NotRemoved {
