@@ -5,9 +5,11 @@
 //! # Invariants
 //!
 //! * **TG-S5 ack_means_closed**: whether the gate has closed is for a living gateway to say, of this
-//!   very request: never inferred from the request's being there (U4).
+//!   very request: never inferred from the request's being there ([U4]).
 //! * **TG-S14 receipt_is_true**: a drain that was lost, refused or cannot be had is told apart from one
 //!   that takes long.
+//!
+//! [U4]: crate::guide::incidents#u4
 
 use std::time::Duration;
 

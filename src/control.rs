@@ -1,5 +1,7 @@
 //! What a control plane does on a home: ask for a drain, renew it, cancel it, and look. It writes and
-//! removes requests; the gateway owns the transition (R11).
+//! removes requests; the gateway owns the transition ([R11]).
+//!
+//! [R11]: crate::guide::requirements#r11
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +26,10 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NoHome`], [`ControlError::NotWritten`], [`ControlError::NotDurable`],
-    /// [`ControlError::Unlisted`]. (R2, TG-S7, TG-S12)
+    /// [`ControlError::Unlisted`].
+    ///
+    /// [TG-S7](crate::guide::verification#tg-s7),
+    /// [TG-S12](crate::guide::verification#tg-s12)
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
         let request = ask.stamp(&fresh_id(), &Epoch::current(), Now::by_system());
         self.open()?.begin(ask.its_holder(), &request)?;
@@ -62,7 +67,10 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NotRemoved`]: the drain stays on; [`ControlError::NoHome`],
-    /// [`ControlError::NotDurable`], [`ControlError::Unlisted`]. (R3, U8)
+    /// [`ControlError::NotDurable`], [`ControlError::Unlisted`].
+    ///
+    /// [R3](crate::guide::requirements#r3),
+    /// [U8](crate::guide::incidents#u8)
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         marker::cancel_all_of(&*self.open()?, holder)
     }
@@ -109,7 +117,9 @@ impl Home {
         }
     }
 
-    /// Looks at every request. Never fails or blocks. Of a home that is not there nothing is known. (R5)
+    /// Looks at every request. Never fails or blocks. Of a home that is not there nothing is known.
+    ///
+    /// [R5](crate::guide::requirements#r5)
     #[must_use]
     pub fn observe(&self) -> Observation {
         let (epoch, now) = (Epoch::current(), Now::by_system());
@@ -126,7 +136,9 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] where it is not known whether a gateway is
-    /// alive. (F10)
+    /// alive.
+    ///
+    /// [F10](crate::guide::requirements#f10)
     pub fn status(&self) -> Result<Reading, ControlError> {
         self.open()?.status()
     }

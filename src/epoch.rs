@@ -1,9 +1,12 @@
-//! Which boot this is, and how long it has lasted: the identity (F1) and the clock (F2) by which a
+//! Which boot this is, and how long it has lasted: the identity ([F1]) and the clock ([F2]) by which a
 //! request is judged. Reading either never fails; what cannot be known is said to be unknown.
 //!
 //! The epoch is `<boot id>:<start time of pid 1>`. The first part changes when the machine boots, the
 //! second when the container is made anew. Where neither can be read the epoch is unknown, and an
 //! unknown epoch never makes a request stale: a drain that cannot be dated is still a drain.
+//!
+//! [F1]: crate::guide::requirements#f1
+//! [F2]: crate::guide::requirements#f2
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,7 +18,9 @@ fn shown(path: &Path) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Another gateway is alive on this home (F17).
+    /// Another gateway is alive on this home.
+    ///
+    /// [F17](crate::guide::requirements#f17)
     #[error(
         "{} is in use by another gateway{}; stop that gateway first, or use another home",
         shown(home),
@@ -31,7 +33,9 @@ pub enum StartError {
         pid: Option<u32>,
     },
     /// A process locks the home's directory and not its lock file: a gateway whose lock file was removed, or
-    /// another program (F18).
+    /// another program.
+    ///
+    /// [F18](crate::guide::requirements#f18)
     #[error(
         "{} is locked by {}, which does not hold the lock file in it: either a gateway whose lock file was removed, or another program; stop that process first",
         shown(home),
@@ -152,7 +156,9 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The gateway is shutting down: there is nothing left to drain or to release (TG-S1).
+    /// The gateway is shutting down: there is nothing left to drain or to release.
+    ///
+    /// [TG-S1](crate::guide::verification#tg-s1)
     #[error(
         "the gateway is in phase {phase} and begins no drain; to drain the next gateway on this home, run `tidegate drain` or create a request file"
     )]

@@ -106,7 +106,9 @@ struct Handle {
 }
 
 impl Gateway {
-    /// A gateway on this home directory, with one watcher looking at it every second (R9).
+    /// A gateway on this home directory, with one watcher looking at it every second.
+    ///
+    /// [R9](crate::guide::requirements#r9)
     pub fn builder(home: impl Into<std::path::PathBuf>) -> Builder {
         Builder::on_files(home.into())
     }
@@ -116,12 +118,15 @@ impl Gateway {
         Builder::in_memory()
     }
 
-    /// Lets a turn in and counts it, or refuses: one atomic step, no lock, no wait (R10, TG-S2).
+    /// Lets a turn in and counts it, or refuses: one atomic step, no lock, no wait.
     ///
     /// # Errors
     ///
     /// [`Refused`] while draining or shutting down, for a user's turn; for internal work only once
     /// the gate is sealed.
+    ///
+    /// [TG-S2](crate::guide::verification#tg-s2),
+    /// [R10](crate::guide::requirements#r10)
     pub fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
         Turn::admit(&self.handle.shared.gate, Arrival::New(origin))
     }
@@ -163,9 +168,11 @@ impl Gateway {
         self.handle.shared.gate.in_flight()
     }
 
-    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown
-    /// (F12). One atomic load, of the very word that admission asks, so that it can be asked for as often
+    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown.
+    /// One atomic load, of the very word that admission asks, so that it can be asked for as often
     /// as a load balancer likes and is never out of date.
+    ///
+    /// [F12](crate::guide::requirements#f12)
     #[must_use]
     // Property: TG-S14 receipt_is_true.
     pub fn is_ready(&self) -> bool {
@@ -208,14 +215,17 @@ impl Gateway {
         self.wait_until(move || gateway.handle.shared.look_quiesced())
     }
 
-    /// Begins the shutdown. On return the gate is closed to user turns for good (TG-S1); it is sealed
-    /// when the last turn ends, or when `grace` is over (TG-L4), on a thread of the gateway's own.
-    /// Supersedes a drain. A `grace` of zero is the immediate shutdown that "force" means (R12).
+    /// Begins the shutdown. On return the gate is closed to user turns for good; it is sealed
+    /// when the last turn ends, or when `grace` is over, on a thread of the gateway's own.
+    /// Supersedes a drain. A `grace` of zero is the immediate shutdown that "force" means.
     ///
     /// Asking again keeps the first cause and the earlier of the two deadlines. Dropping the
     /// [`Ending`] changes nothing; waiting for it also waits, two seconds at most, for the watcher to
     /// write the last status. Without a watcher that is the next
     /// [`reconcile_now`](Gateway::reconcile_now)'s to do, or the last drop's.
+    ///
+    /// [TG-S1](crate::guide::verification#tg-s1),
+    /// [TG-L4](crate::guide::verification#tg-l4)
     pub fn shut_down(&self, cause: ShutdownCause, grace: Duration) -> Ending {
         self.handle.shared.shut_down(cause, grace);
         self.ended()
@@ -243,12 +253,14 @@ impl Gateway {
     }
 
     /// Takes the holder's request away and reconciles at once: the gate is open on return unless
-    /// something else keeps it closed. Says whether there was a request (R3).
+    /// something else keeps it closed. Says whether there was a request.
     ///
     /// # Errors
     ///
     /// [`ControlError::NotRemoved`]: the drain stays on; so it does with [`ControlError::StaysOn`], where
     /// the request is gone, or its home is, and that cannot be seen.
+    ///
+    /// [R3](crate::guide::requirements#r3)
     pub fn cancel_drain(&self, holder: &Holder) -> Result<bool, ControlError> {
         self.handle.shared.cancel_drain(holder)
     }

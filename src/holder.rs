@@ -2,12 +2,15 @@
 //!
 //! A named holder's request is a file of its own, `<holder>.<request_id>.json`, that is never written
 //! twice: renewing makes another and then removes the first. So a request that is dead stays dead, and
-//! whoever removes it cannot hit a newer one (I-35, I-38).
+//! whoever removes it cannot hit a newer one ([I-35], [I-38]).
 //!
 //! # Invariants
 //!
 //! * **TG-S7 owner_release**: [`Slot::is_held_by`] tells one holder's files from everybody else's by
 //!   their names alone, whatever stands in them.
+//!
+//! [I-35]: crate::guide::incidents#i-35
+//! [I-38]: crate::guide::incidents#i-38
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

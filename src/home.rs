@@ -11,8 +11,11 @@
 //! # Invariants
 //!
 //! * A home is opened once, and everything in it is reached through that handle. So a user who
-//!   swaps a directory for a link leads nobody elsewhere (F18).
-//! * What is written in a home belongs to the home (F19).
+//!   swaps a directory for a link leads nobody elsewhere ([F18]).
+//! * What is written in a home belongs to the home ([F19]).
+//!
+//! [F18]: crate::guide::requirements#f18
+//! [F19]: crate::guide::requirements#f19
 
 mod lock;
 mod ownership;

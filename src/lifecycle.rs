@@ -164,11 +164,13 @@ impl Lifecycle<Running> {
     }
 
     /// What admitting a new user turn makes of the gate's word. Only a running lifecycle has this
-    /// method; that the *word* says the same under every interleaving is TG-S2.
+    /// method. The models show that the *word* refuses the same in every interleaving.
     ///
     /// # Errors
     ///
     /// [`Denied`] where the word is closed or full all the same.
+    ///
+    /// [TG-S2](crate::guide::verification#tg-s2)
     pub const fn admit_user(&self, word: Word) -> Result<Word, Denied> {
         word.admit(Arrival::New(Origin::User))
     }
@@ -185,7 +187,9 @@ impl Lifecycle<ExternallyDraining> {
         Lifecycle::after(self.machine.amend(terms))
     }
 
-    /// Begins the shutdown, which supersedes the drain (R12).
+    /// Begins the shutdown, which supersedes the drain.
+    ///
+    /// [R12](crate::guide::requirements#r12)
     pub const fn shut_down(self, cause: ShutdownCause) -> (Lifecycle<ShuttingDown>, Effect) {
         Lifecycle::after(self.machine.shut(cause))
     }

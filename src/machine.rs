@@ -11,7 +11,7 @@
 //! * **TG-S1 shutdown_wins**: no edge leads from [`Phase::ShuttingDown`] to anything but
 //!   [`Phase::Stopped`], and none leaves [`Phase::Stopped`].
 //! * [`step`] is total: every phase × event cell is written out, as an edge, [`StepError::NoOp`] or
-//!   [`StepError::Invalid`]. Asking twice is a `NoOp` (R7), never a second effect.
+//!   [`StepError::Invalid`]. Asking twice is a `NoOp` ([R7]), never a second effect.
 //! * The generation rises at every close of an open gate, and at nothing else.
 //!
 //! # Examples
@@ -25,13 +25,17 @@
 //! assert_eq!(step.effect, Effect::CloseGate { hold_internal: false });
 //! # Ok::<(), tidegate::machine::StepError>(())
 //! ```
+//!
+//! [R7]: crate::guide::requirements#r7
 
 use std::fmt;
 
 /// Where the gateway stands.
 ///
 /// A gateway that has not reconciled with its home yet has no phase: it admits nothing, and its
-/// status says `starting` (F6).
+/// status says `starting`.
+///
+/// [F6](crate::guide::requirements#f6)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// The gate is open.
@@ -60,7 +64,9 @@ impl Phase {
         }
     }
 
-    /// Whether a shutdown has begun, or ended. Never goes back to `false` (TG-S1).
+    /// Whether a shutdown has begun, or ended. Never goes back to `false`.
+    ///
+    /// [TG-S1](crate::guide::verification#tg-s1)
     #[must_use]
     pub const fn is_shut(self) -> bool {
         matches!(self, Phase::ShuttingDown | Phase::Stopped)
@@ -76,7 +82,9 @@ impl fmt::Display for Phase {
 /// What the live requests ask for, taken together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Terms {
-    /// Seal the gate at idle, so that internal work too waits for the release (F16).
+    /// Seal the gate at idle, so that internal work too waits for the release.
+    ///
+    /// [F16](crate::guide::requirements#f16)
     pub hold_internal: bool,
     /// Do not tell users about this drain.
     pub suppress_notification: bool,
@@ -220,7 +228,10 @@ pub struct Step {
 /// Why an event changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StepError {
-    /// The event asks for what already is (R7), or for what a shutdown forbids (TG-S1).
+    /// The event asks for what already is, or for what a shutdown forbids.
+    ///
+    /// [TG-S1](crate::guide::verification#tg-s1),
+    /// [R7](crate::guide::requirements#r7)
     #[error("{event:?} changes nothing in phase {from}")]
     NoOp {
         /// The phase the event arrived in.
@@ -251,7 +262,9 @@ impl Machine {
     }
 
     /// The first step of an incarnation, from what its first look at the home asked for. Before it
-    /// the gate is closed, so nothing can be admitted that this look would have refused (F6).
+    /// the gate is closed, so nothing can be admitted that this look would have refused.
+    ///
+    /// [F6](crate::guide::requirements#f6)
     pub const fn start(wanted: Option<Terms>) -> Step {
         let running = Machine::running();
         match wanted {

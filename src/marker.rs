@@ -9,8 +9,11 @@
 //!   or cancel survives power loss. A renewal removes the old request after the new one is durable, and
 //!   removes the new one again where the old one had been cancelled meanwhile.
 //! * Nothing at a request's name is followed, waited for or read without bound: a FIFO hung the
-//!   original for good (U33), a symlink had it overwrite somebody else's file (U37). Nor is the directory
+//!   original for good ([U33]), a symlink had it overwrite somebody else's file ([U37]). Nor is the directory
 //!   of requests: it is opened once, and used by its handle.
+//!
+//! [U33]: crate::guide::incidents#u33
+//! [U37]: crate::guide::incidents#u37
 
 mod scan;
 mod sweep;

@@ -3,12 +3,17 @@
 //!
 //! A file that says nothing readable is still a drain, for its presence is what asks. A body is not a
 //! file: it is cut off, mangled or meant for somebody else, and the original, which took whatever it
-//! could not parse for a drain, began one where a cancel had been cut short (U9, U40).
+//! could not parse for a drain, began one where a cancel had been cut short ([U9], [U40]).
 //!
 //! # Invariants
 //!
 //! * **TG-S14 receipt_is_true**: [`Order::parse`] is total, and what cannot be read is an error, never
-//!   an order (F15). Only an empty body, or an object without an action, means drain (R11).
+//!   an order ([F15]). Only an empty body, or an object without an action, means drain ([R11]).
+//!
+//! [U9]: crate::guide::incidents#u9
+//! [U40]: crate::guide::incidents#u40
+//! [F15]: crate::guide::requirements#f15
+//! [R11]: crate::guide::requirements#r11
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -157,7 +162,10 @@ pub struct CancelTold {
 
 impl CancelTold {
     /// Of a cancel that came to this. One that failed is never told as one that found nothing: the drain
-    /// stays on, and its holder would believe the gate open (U8, U38).
+    /// stays on, and its holder would believe the gate open.
+    ///
+    /// [U8](crate::guide::incidents#u8),
+    /// [U38](crate::guide::incidents#u38)
     #[must_use]
     // Property: TG-S14 receipt_is_true.
     pub const fn of<E>(outcome: &Result<bool, E>) -> CancelTold {

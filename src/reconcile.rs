@@ -2,13 +2,13 @@
 //!
 //! Requests stand in several places, and a look at them is no snapshot: they come and go while it is
 //! taken. The [`Roll`] is what is believed of each place. A look changes it place by place: what was
-//! seen is believed, what could not be seen stays as it was (F4), and a request that was known goes
+//! seen is believed, what could not be seen stays as it was ([F4]), and a request that was known goes
 //! only when its own place was found empty. At the start of an incarnation, where there is nothing to
 //! keep, a place that cannot be seen counts as a request, since closed is the answer that does no harm.
 //!
 //! Two looks may overlap: a slow one may begin before a drain and be reported after it. So each look
 //! takes a [`Ticket`] when it begins, and the [`Ledger`] accepts its result only if no other was
-//! accepted in between (F5).
+//! accepted in between ([F5]).
 //!
 //! # Invariants
 //!
@@ -17,6 +17,9 @@
 //!   live request off the roll, and at the start what cannot be seen counts as one.
 //! * **TG-S11 latest_observation_wins**: [`Ledger::accept`] refuses a ticket older than the last
 //!   accepted one's acceptance.
+//!
+//! [F4]: crate::guide::requirements#f4
+//! [F5]: crate::guide::requirements#f5
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -161,7 +164,9 @@ impl<R> Entry<R> {
     }
 
     /// What it asks for. A live request that was ruined where it lies keeps the terms it had: bytes that
-    /// say nothing do not break the promise of a seal (F9).
+    /// say nothing do not break the promise of a seal.
+    ///
+    /// [F9](crate::guide::requirements#f9)
     pub const fn terms(&self) -> Terms {
         self.terms
     }
@@ -362,9 +367,11 @@ const LISTINGS_MAX: u8 = 4;
 ///
 /// One listing is not enough: it may pass the place of a renewed request before the new one is there,
 /// and that of the old one after it has gone. The old one is then found gone *after* the new one was
-/// made, so a listing begun after that has the new one (F9), unless it was renewed again in the midst
+/// made, so a listing begun after that has the new one, unless it was renewed again in the midst
 /// of that one too. Two such listings agree, so they count only if the directory's times did not move
 /// either. Where times are too coarse to tell, a request renewed twice within one look may be missed.
+///
+/// [F9](crate::guide::requirements#f9)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scan<S> {
     known: Vec<S>,

@@ -1,6 +1,6 @@
 //! What a drain request says, and whether it still stands; it never touches the file it came from.
 //!
-//! Presence means drain, so reading a request never fails (R5): whatever the bytes are, the result is
+//! Presence means drain, so reading a request never fails ([R5]): whatever the bytes are, the result is
 //! a [`Request`], at worst one without content. The format is the original contract's, read the way
 //! its Python reader reads it (truthiness included), with fields added and none renamed.
 //!
@@ -9,6 +9,8 @@
 //! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content stands.
 //! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out,
 //!   does not [stand](Standing::Live).
+//!
+//! [R5]: crate::guide::requirements#r5
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,9 @@ use crate::text::printable_json;
 
 pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
 
-/// The name a request is signed with when its sender gives none (R2).
+/// The name a request is signed with when its sender gives none.
+///
+/// [R2](crate::guide::requirements#r2)
 pub const DEFAULT_PRINCIPAL: &str = "drain-control";
 
 /// How long a request lives unless it says otherwise: one hour. Whoever drains for longer renews.
@@ -88,7 +92,10 @@ impl DrainRequest {
     }
 
     /// Who asks: a named holder has a request of his own, which nobody else's begin, renewal or
-    /// cancel touches (F3, I-35, I-38).
+    /// cancel touches.
+    ///
+    /// [F3](crate::guide::requirements#f3),
+    /// [I-35](crate::guide::incidents#i-35)
     #[must_use]
     pub fn holder(mut self, holder: Holder) -> DrainRequest {
         self.holder = holder;
@@ -212,9 +219,13 @@ struct Content {
 pub enum Standing {
     /// It asks for a drain now.
     Live,
-    /// It was made in another boot or container (F1).
+    /// It was made in another boot or container.
+    ///
+    /// [F1](crate::guide::requirements#f1)
     StaleEpoch,
-    /// Its lease has run out (F2).
+    /// Its lease has run out.
+    ///
+    /// [F2](crate::guide::requirements#f2)
     Expired,
 }
 
@@ -229,9 +240,12 @@ pub enum LeaseLeft {
 
 impl Request {
     /// What these bytes say. Never fails: bytes that are no JSON object are a request without
-    /// content, which still drains (R4, R5).
+    /// content, which still drains.
     ///
     /// Costs time and memory linear in the bytes and no stack, however deep they nest.
+    ///
+    /// [R4](crate::guide::requirements#r4),
+    /// [R5](crate::guide::requirements#r5)
     #[must_use]
     // Property: TG-S10 fail_safe.
     pub fn parse(bytes: &[u8]) -> Request {

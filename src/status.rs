@@ -4,10 +4,15 @@
 //! # Invariants
 //!
 //! * **TG-S8 status_is_faithful**: [`condition`] is a function of machine and gate alone; nobody has an
-//!   opinion of his own, and nothing is merged with what stood in the file before (I-15, I-16, U16).
+//!   opinion of his own, and nothing is merged with what stood in the file before ([I-15], [I-16], [U16]).
 //! * **TG-S1 shutdown_wins**: no condition derived from a machine that is shut says running or ready.
-//! * Unknown is never idle (F10): a reading without a count is busy, one without a live gateway is
+//! * Unknown is never idle ([F10]): a reading without a count is busy, one without a live gateway is
 //!   neither drainable nor ready.
+//!
+//! [I-15]: crate::guide::incidents#i-15
+//! [I-16]: crate::guide::incidents#i-16
+//! [U16]: crate::guide::incidents#u16
+//! [F10]: crate::guide::requirements#f10
 
 use std::fmt;
 use std::time::Duration;
@@ -52,7 +57,9 @@ pub struct Condition {
     pub idle: bool,
     /// Idle and sealed by a drain: a promise that nothing at all is admitted until its release.
     pub quiesced: bool,
-    /// Whether a new user turn would be admitted (F12).
+    /// Whether a new user turn would be admitted.
+    ///
+    /// [F12](crate::guide::requirements#f12)
     pub ready: bool,
     /// Turns in flight.
     pub in_flight: InFlight,
@@ -75,15 +82,20 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
     }
 }
 
-/// Whether a gate in this state admits a new user turn (F12).
+/// Whether a gate in this state admits a new user turn.
+///
+/// [F12](crate::guide::requirements#f12)
 #[must_use]
 // Property: TG-S14 receipt_is_true.
 pub const fn is_ready(word: Word) -> bool {
     !word.is_closed()
 }
 
-/// What is wanted of the gateway, as opposed to what it is at (F13). A signal stops the process and
-/// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again (I-7).
+/// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
+/// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again.
+///
+/// [F13](crate::guide::requirements#f13),
+/// [I-7](crate::guide::incidents#i-7)
 #[must_use]
 // Property: TG-S9 intent_is_separate.
 pub const fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
@@ -412,7 +424,9 @@ pub struct Status {
     /// What of the work in flight was admitted with a label, the oldest first.
     pub active_work: Vec<ActiveWork>,
     /// Whether a new user turn would be admitted: `false` from the first instant of a drain or
-    /// shutdown (F12).
+    /// shutdown.
+    ///
+    /// [F12](crate::guide::requirements#f12)
     pub ready: bool,
     /// What is wanted, as opposed to what is: see [`desired_state`].
     pub desired_state: &'static str,
@@ -586,15 +600,19 @@ impl Reading {
         self.alive && self.body.read("quiesced") == Some(true)
     }
 
-    /// Drainable and at work. `false` while draining, as in the original (U25): to learn whether a
+    /// Drainable and at work. `false` while draining, as in the original: to learn whether a
     /// draining gateway is still at work, ask [`is_idle`](Reading::is_idle). A count that is not there counts
     /// as work.
+    ///
+    /// [U25](crate::guide::incidents#u25)
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.is_drainable() && self.active_agents() != Some(0)
     }
 
-    /// Whether the live gateway says that its gate is closed for this very request (TG-S5).
+    /// Whether the live gateway says that its gate is closed for this very request.
+    ///
+    /// [TG-S5](crate::guide::verification#tg-s5)
     #[must_use]
     pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
         let closed =
@@ -604,7 +622,9 @@ impl Reading {
 
     /// Whether the live gateway promises, to the holder of this very request, that nothing is in
     /// flight and nothing will be admitted before the holder releases it, nor before
-    /// [`quiesced_until`](Reading::quiesced_until) (F9).
+    /// [`quiesced_until`](Reading::quiesced_until).
+    ///
+    /// [F9](crate::guide::requirements#f9)
     #[must_use]
     // Property: TG-S14 receipt_is_true.
     pub fn is_quiesced_for(&self, holder: &Holder, request_id: &str) -> bool {

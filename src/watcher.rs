@@ -3,8 +3,12 @@
 //!
 //! There are two, because one of them may be stuck in a system call of a stalled disk for as long as
 //! the disk likes. The **watcher** looks at the home and writes the status. The **keeper** touches no
-//! file: it fires deadlines and wakes those who wait, so a shutdown ends (TG-L4) and a waiter is woken
-//! (TG-L2) whatever the disk does (I-12).
+//! file: it fires deadlines and wakes those who wait, so a shutdown ends ([TG-L4]) and a waiter is woken
+//! ([TG-L2]) whatever the disk does ([I-12]).
+//!
+//! [TG-L4]: crate::guide::verification#tg-l4
+//! [TG-L2]: crate::guide::verification#tg-l2
+//! [I-12]: crate::guide::incidents#i-12
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -90,6 +90,39 @@ fn every_code_has_its_entry() {
     assert!(seen > 100, "only {seen} were found");
 }
 
+/// A reader of the published docs meets a code at the end of an item, as a link to its entry.
+#[test]
+fn codes_in_public_docs_are_links_at_the_end() {
+    let mut linked = 0;
+    for (path, text) in texts() {
+        let in_crate =
+            path.starts_with(root().join("src")) && !path.starts_with(root().join("src/bin"));
+        if !in_crate || path.extension().is_none_or(|it| it != "rs") {
+            continue;
+        }
+        let mut docs = Vec::new();
+        for line in text.lines().map(str::trim) {
+            if let Some(doc) = line.strip_prefix("///") {
+                docs.push(doc);
+                continue;
+            }
+            if line.starts_with("pub ") {
+                let is_link = |it: &&str| it.contains("](crate::guide::");
+                let prose = docs.iter().rposition(|it| !it.is_empty() && !is_link(it));
+                for (at, doc) in docs.iter().enumerate().filter(|(_, it)| !codes(it).is_empty()) {
+                    let ends = is_link(doc) && prose.is_none_or(|prose| prose < at);
+                    assert!(ends, "{}: {doc} ({line})", path.display());
+                    linked += 1;
+                }
+            }
+            if !line.starts_with("#[") && !line.starts_with("//") {
+                docs.clear();
+            }
+        }
+    }
+    assert!(linked > 20, "only {linked}");
+}
+
 /// Links within the repository, and from it to pages of the guide. rustdoc checks those between items.
 #[test]
 fn links_lead_somewhere() {

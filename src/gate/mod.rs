@@ -4,12 +4,15 @@
 //! # Invariants
 //!
 //! * **TG-S2 no_new_turn_while_draining**: check and claim are one compare-and-swap of one word, so
-//!   there is no instant between them at which a close could pass (incidents I-54, U19).
+//!   there is no instant between them at which a close could pass ([I-54], [U19]).
 //! * **TG-S6 in_flight_untouched**: no order to the gate changes the count.
 //! * The gate is closed at the instant `Gate::perform` swaps the word: with one word there is no
 //!   "closing" in between to be confirmed.
 //!
 //! [`Gateway`](crate::Gateway) says how this compares with a `TaskTracker`.
+//!
+//! [I-54]: crate::guide::incidents#i-54
+//! [U19]: crate::guide::incidents#u19
 
 #[cfg(all(test, tidegate_loom))]
 mod loom_tests;

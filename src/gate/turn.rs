@@ -8,7 +8,7 @@ use super::{Gate, Refused};
 use crate::sync::Arc;
 
 /// A witness that a turn was admitted, and its place in the count. Drop it when the reply has been
-/// *delivered*, not when it has been computed: the gateway is idle from then on (F11, I-14).
+/// *delivered*, not when it has been computed: the gateway is idle from then on.
 ///
 /// Dropping it never blocks, panics or does I/O. One that is leaked (`mem::forget`, a reference
 /// cycle) stays in flight for ever: a drain then never gets idle, and a shutdown waits for its
@@ -27,6 +27,9 @@ use crate::sync::Arc;
 /// let turn = gateway.admit(tidegate::Origin::User).unwrap();
 /// let twice = turn.clone();
 /// ```
+///
+/// [F11](crate::guide::requirements#f11),
+/// [I-14](crate::guide::incidents#i-14)
 #[must_use = "a turn ends when it is dropped; keep it until its work is done"]
 pub struct Turn {
     gate: Arc<Gate>,
@@ -40,7 +43,7 @@ impl Turn {
     }
 
     /// Work that this turn needs in order to end: a tool call, a sub-agent, the delivery of its reply.
-    /// Passes a closed gate while this turn lives (TG-L5, I-43), and is counted with its origin.
+    /// Passes a closed gate while this turn lives, and is counted with its origin.
     ///
     /// ```
     /// use tidegate::{Gateway, Origin};
@@ -55,8 +58,11 @@ impl Turn {
     ///
     /// # Errors
     ///
-    /// [`Refused`] once the gateway has stopped without waiting for this turn (TG-S3, F14), or where
+    /// [`Refused`] once the gateway has stopped without waiting for this turn, or where
     /// the count is full.
+    ///
+    /// [TG-L5](crate::guide::verification#tg-l5),
+    /// [TG-S3](crate::guide::verification#tg-s3)
     pub fn child(&self) -> Result<Turn, Refused> {
         Turn::admit(&self.gate, Arrival::ChildOf(self.origin))
     }

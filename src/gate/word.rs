@@ -184,7 +184,9 @@ impl InFlight {
 pub struct Word(u64);
 
 impl Word {
-    /// Before the first reconcile: closed and empty (F6).
+    /// Before the first reconcile: closed and empty.
+    ///
+    /// [F6](crate::guide::requirements#f6)
     #[must_use]
     pub const fn starting() -> Word {
         Word(CLOSED)

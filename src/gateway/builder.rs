@@ -72,7 +72,10 @@ impl Builder {
 
     /// Bounds a request that has no lease, hand-made or corrupt: it is ignored once this gateway has
     /// seen it for so long. Without this it lives until it is removed, since presence means drain, and
-    /// an orphan closes the gate for good (I-1, I-2).
+    /// an orphan closes the gate for good.
+    ///
+    /// [I-1](crate::guide::incidents#i-1),
+    /// [I-2](crate::guide::incidents#i-2)
     pub fn unleased_max_age(mut self, age: Duration) -> Builder {
         self.rules.unleased_max_age = Some(age);
         self
@@ -93,12 +96,15 @@ impl Builder {
     }
 
     /// Takes the home's lock, looks at the home once, opens the gate unless a drain is asked for, and
-    /// only then returns the handle by which anything can be admitted (F6, U2, U35).
+    /// only then returns the handle by which anything can be admitted.
     ///
     /// # Errors
     ///
-    /// [`StartError::HomeInUse`] where another gateway is alive on this home (F17);
+    /// [`StartError::HomeInUse`] where another gateway is alive on this home;
     /// [`StartError::Home`], [`StartError::Thread`].
+    ///
+    /// [F6](crate::guide::requirements#f6),
+    /// [F17](crate::guide::requirements#f17)
     pub fn start(self) -> Result<Gateway, StartError> {
         let identity = identity(self.kind);
         let (place, lock) = match self.home {

@@ -15,13 +15,15 @@ pub struct Idle {
 }
 
 /// The gate is sealed: nothing at all is admitted until its holder releases it, or
-/// [`until`](Quiesced::until) has passed (TG-S4).
+/// [`until`](Quiesced::until) has passed.
 ///
 /// Only the gateway can make one (E0451):
 ///
 /// ```compile_fail,E0451
 /// let forged = tidegate::Quiesced { generation: 1, request_ids: vec![], until: None };
 /// ```
+///
+/// [TG-S4](crate::guide::verification#tg-s4)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quiesced {
     pub(super) generation: u64,
@@ -36,7 +38,9 @@ impl Quiesced {
         self.generation
     }
 
-    /// The requests it is sealed for: act only where one is your own (F9).
+    /// The requests it is sealed for: act only where one is your own.
+    ///
+    /// [F9](crate::guide::requirements#f9)
     #[must_use]
     pub fn request_ids(&self) -> &[String] {
         &self.request_ids
@@ -70,7 +74,9 @@ pub enum NotQuiesced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the shutdown may have cut off work"]
 pub enum Ended {
-    /// The gate was sealed and empty: nothing was cut off (F14).
+    /// The gate was sealed and empty: nothing was cut off.
+    ///
+    /// [F14](crate::guide::requirements#f14)
     Clean,
     /// The deadline passed, or the last handle was dropped, with work in flight.
     TimedOut {
@@ -88,8 +94,10 @@ pub type Ending = Wait<Ended>;
 pub struct Receipt {
     /// The request as it was written.
     pub request: Request,
-    /// Whether the gate is closed *for this request* (TG-S5). `false` where it was overtaken: removed
+    /// Whether the gate is closed *for this request*. `false` where it was overtaken: removed
     /// or replaced by somebody else, or by a shutdown, before it was applied.
+    ///
+    /// [TG-S5](crate::guide::verification#tg-s5)
     pub draining: bool,
     /// Where the gateway stands.
     pub phase: Phase,

@@ -1,10 +1,13 @@
 //! The locks of a home: one on the lock file, which alone says that a gateway is alive, and one on the
-//! directory, which keeps a second gateway from starting where the lock file was removed (F17, F18).
+//! directory, which keeps a second gateway from starting where the lock file was removed ([F17], [F18]).
 //!
 //! # Invariants
 //!
 //! * Only who may write the lock file can hold its lock: a mere reader neither holds nor fakes it.
 //! * A lock file that is a stranger's, or a link, is refused and its owner named.
+//!
+//! [F17]: crate::guide::requirements#f17
+//! [F18]: crate::guide::requirements#f18
 
 use std::io;
 use std::path::Path;

@@ -1,8 +1,10 @@
 //! Whose a file in a home is, and whose it is to be. Pure: it is given what a disk says, and changes
 //! nothing.
 //!
-//! What is written in a home belongs to the home (F19): root, who may write anywhere, must not leave a file
+//! What is written in a home belongs to the home ([F19]): root, who may write anywhere, must not leave a file
 //! that the gateway's own user cannot read.
+//!
+//! [F19]: crate::guide::requirements#f19
 
 use crate::disk::{Kind, Owner, Stat, User};
 

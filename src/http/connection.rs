@@ -3,7 +3,7 @@
 //!
 //! A server takes a body faster than its client does: what it has taken and not yet sent is in its
 //! buffer, and is lost where the process is killed then. [`serve`](super::serve) knows when that buffer
-//! is empty, so there a turn is over when its last byte was handed to the operating system (F11, I-14). Over
+//! is empty, so there a turn is over when its last byte was handed to the operating system ([F11], [I-14]). Over
 //! HTTP/2 a last [piece](super::body::PIECE_BYTES_MAX) may be left that its client grants no window for, where
 //! nobody could know that it was the last.
 //! With any other server it is over when the server has taken the last byte of the body.
@@ -11,6 +11,9 @@
 //! A connection that the server closes is half-closed first, and read on: where a socket is closed with
 //! bytes in it that nobody has read, the operating system resets the connection, and the client loses a reply
 //! that it has not read yet.
+//!
+//! [F11]: crate::guide::requirements#f11
+//! [I-14]: crate::guide::incidents#i-14
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! The drain endpoint: verifies who asks, reads the order, has it carried out, and answers what came of
 //! it. It decides nothing about drains: an order is read by [`Order::parse`], what became of it is judged
-//! by [`Asked::look`], and the gateway owns the transition (R11).
+//! by [`Asked::look`], and the gateway owns the transition ([R11]).
 //!
 //! # Invariants
 //!
@@ -9,6 +9,8 @@
 //! * **TG-S7 owner_release**: a named holder is touched only by the principal that signed for it, or by
 //!   one that may touch any.
 //! * **TG-S14 receipt_is_true**: what failed is never answered with a success.
+//!
+//! [R11]: crate::guide::requirements#r11
 
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -7,7 +7,9 @@
 //! * **TG-S2 no_new_turn_while_draining**: the handler is called with a turn in hand, or not at all.
 //! * **TG-S6 in_flight_untouched**: nothing here ends a request that was let in.
 //! * A turn is over however its request ends: reply taken, connection lost, stream reset, handler
-//!   panicked, future dropped (I-32).
+//!   panicked, future dropped ([I-32]).
+//!
+//! [I-32]: crate::guide::incidents#i-32
 
 use std::fmt;
 use std::pin::Pin;
@@ -141,7 +143,9 @@ impl GateLayer {
 
     /// Asks `classify` what each request is. What comes from outside is a user's, whatever it is about:
     /// internal work passes a closed gate, and a webhook that calls itself internal keeps a drain from
-    /// ever being idle (U24).
+    /// ever being idle.
+    ///
+    /// [U24](crate::guide::incidents#u24)
     #[must_use]
     pub fn classify(
         mut self,

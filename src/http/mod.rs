@@ -1,7 +1,7 @@
 //! The outside, over HTTP (feature `http`): an endpoint that drains a gateway and releases it again, its
 //! status and health, a layer that makes requests turns, and a server that knows when a reply has gone.
 //! It decides nothing: orders are read by [`order`](crate::order), what became of one is judged by
-//! [`asked`](crate::asked), and the gateway owns every transition (R11).
+//! [`asked`](crate::asked), and the gateway owns every transition ([R11]).
 //!
 //! | route | what | who may |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | `GET /api/status` | how the gateway stands | anybody; who asks and what is at work, with a token |
 //! | `GET /api/gateway/openapi.json` | all of this, as OpenAPI | anybody |
 //! | `GET /healthz` | whether the process answers | anybody |
-//! | `GET /readyz` | whether it takes new work: 503 from the first instant of a drain or shutdown (F12) | anybody |
+//! | `GET /readyz` | whether it takes new work: 503 from the first instant of a drain or shutdown ([F12]) | anybody |
 //!
 //! An order is a JSON object, or no body at all, which orders a drain:
 //!
@@ -63,6 +63,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [R11]: crate::guide::requirements#r11
+//! [F12]: crate::guide::requirements#f12
 
 mod audit;
 mod auth;
@@ -115,7 +118,7 @@ const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
 /// Drains this process's gateway and says how it stands: see the [module](self).
 ///
 /// An order is written to the home, reconciled, and only then answered, so `draining: true` means that
-/// the gate is closed (TG-S5). Blocking work is done off tokio's workers.
+/// the gate is closed. Blocking work is done off tokio's workers.
 ///
 /// Merge it beside the routes that a [`GateLayer`] gates, and never behind the layer: a closed gate would
 /// refuse the very cancel that opens it. An order that arrives as a turn of this gateway is therefore refused,
@@ -127,6 +130,8 @@ const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
 /// # let gateway = tidegate::Gateway::in_memory().start().unwrap();
 /// let open_to_everybody: axum::Router = tidegate::http::drain_router(gateway);
 /// ```
+///
+/// [TG-S5](crate::guide::verification#tg-s5)
 pub fn drain_router<S>(gateway: Gateway, verifier: impl TokenVerifier) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

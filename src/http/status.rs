@@ -167,11 +167,13 @@ pub(super) async fn status(
 }
 
 /// For whoever balances load and restarts what is dead: `GET /healthz` is 200 as long as the process
-/// answers, also while it drains; `GET /readyz` is 503 from the first instant of a drain or shutdown
-/// (F12). Neither needs a token, waits, takes a lock or touches a file.
+/// answers, also while it drains; `GET /readyz` is 503 from the first instant of a drain or shutdown.
+/// Neither needs a token, waits, takes a lock or touches a file.
 ///
 /// Readiness says what a request that comes *now* would meet. It is no order: a drain is undone, and
 /// whoever kills what is not ready kills work in flight.
+///
+/// [F12](crate::guide::requirements#f12)
 pub fn health_router<S: Clone + Send + Sync + 'static>(gateway: Gateway) -> Router<S> {
     Router::new()
         .route("/healthz", get(healthz).fallback(super::no_such_method))

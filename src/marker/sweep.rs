@@ -1,5 +1,7 @@
-//! Removes the drafts that writers left behind when they were killed (U36). It removes nothing that
+//! Removes the drafts that writers left behind when they were killed ([U36]). It removes nothing that
 //! anybody could still be writing, and nothing that is not named as our drafts are.
+//!
+//! [U36]: crate::guide::incidents#u36
 
 use std::ffi::OsStr;
 use std::path::Path;
