@@ -1,5 +1,5 @@
-//! The properties that are checked here: what each one says, where it is kept, and what a pass does
-//! not show. `models/README.md` prints this list; a test compares the two.
+//! The properties that are checked here: what each one says, which functions keep it, and what a pass does
+//! not show. `models/README.md` prints this list, and a test compares the two.
 
 /// One property of the catalogue.
 #[derive(Clone, Copy, Debug)]
@@ -14,11 +14,11 @@ pub struct Entry {
     pub kept_by: &'static str,
     /// What a pass does not show.
     pub not_shown: &'static str,
-    /// What is taken fairly, of a property that says that something comes; weak fairness unless it says
-    /// strong. Each is shown to be needed.
+    /// The fairness that a liveness property assumes: weak, unless it says strong. Each assumption is shown to
+    /// be needed.
     pub assumes: &'static str,
-    /// The properties of models that check it: those whose names end in `_reach` must be reachable, so
-    /// that the others do not hold for want of anything happening.
+    /// The properties of models that check it. Those whose names end in `_reach` must be reachable. Otherwise
+    /// the others could hold only because nothing happens.
     pub checked_as: &'static [Check],
 }
 
@@ -27,24 +27,25 @@ pub struct Entry {
 pub struct Check {
     /// Which model.
     pub model: &'static str,
-    /// The property's name there; no two models have the same.
+    /// The property's name there. No two models have a property of the same name.
     pub property: &'static str,
 }
 
 impl Check {
-    /// Whether it must be reachable, and not hold.
+    /// Whether it is a state that must be reachable, not a rule that must hold.
     #[must_use]
     pub fn is_reach(self) -> bool {
         self.property.ends_with("_reach") || self.is_gap()
     }
 
-    /// Whether it is what is not promised: reachable, and its shortest way is told.
+    /// Whether it is something that is not promised: it is reachable, and the shortest way to it is printed.
     #[must_use]
     pub fn is_gap(self) -> bool {
         self.property.ends_with("_gap")
     }
 
-    /// Whether it says that something comes, and is judged by searching runs that go on for ever.
+    /// Whether it is a liveness property: it says that something happens in the end. It is checked by
+    /// searching for fair cycles.
     #[must_use]
     pub fn is_progress(self) -> bool {
         self.property.ends_with("_progress")
@@ -70,14 +71,14 @@ pub const STATUS: &str = "status";
 /// The name of the work model.
 pub const WORK: &str = "work";
 
-/// Every property that is checked so far.
+/// Every property that is checked.
 pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
-        statement: "once a shutdown has begun, the gate never reopens in that incarnation, and no snapshot it derives later says running or ready",
-        kept_by: "`machine::step` (no such edge), `Word::perform` (a shut word refuses the order), `status::condition`",
-        not_shown: "that the status file is written at all, or in time; anything about a later incarnation",
+        statement: "Once a shutdown has begun, the gate never reopens in that incarnation. No snapshot that it derives later says running or ready.",
+        kept_by: "`machine::step` (no such edge), `Word::perform` (a shut word does not reopen), `status::condition`",
+        not_shown: "that the status file is written, or written in time; anything about a later incarnation",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "shutdown_wins_inv" },
@@ -89,9 +90,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S2",
         name: "no_new_turn_while_draining",
-        statement: "from the confirmed close of generation g to the start of its reopening, no user turn starts; a reopening starts only once the request it was closed for is gone",
+        statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that the gate was closed for is gone.",
         kept_by: "`Word::admit`, `Ledger::accept`, `Roll::apply`, `Roll::first`, the transition lock in `Shared::apply`",
-        not_shown: "that work which does not ask the gate is refused",
+        not_shown: "that work is refused which does not ask the gate",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "no_new_turn_while_draining_step" },
@@ -106,9 +107,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S3",
         name: "bypass_is_bounded",
-        statement: "what is admitted while closed is internal or a child of live work, and is counted; while sealed or after Stopped, nothing is admitted",
+        statement: "While the gate is closed, whatever is admitted is internal work or a child of live work, and is counted. While the gate is sealed, or after Stopped, nothing is admitted.",
         kept_by: "`Word::admit`, `Word::release`",
-        not_shown: "that internal work ends; that an origin is told truthfully by the embedder",
+        not_shown: "that internal work ends; that the embedder states the true origin of its work",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "bypass_is_bounded_inv" },
@@ -123,9 +124,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S4",
         name: "quiesced_means_idle",
-        statement: "published quiesced ⇒ no live work of any class, and none starts before release or `quiesced_until`",
+        statement: "If the published status says quiesced, no work of any class is live. None starts before release or `quiesced_until`.",
         kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `Roll::held_until`",
-        not_shown: "that the clock is right; that idle lasts (a gap: internal work may begin again); two renewals within one look at a directory whose times do not tell of them; that a controller acts in time",
+        not_shown: "that the clock is right; that idle lasts (a gap: internal work may start again); two renewals during one observation of a directory whose times are too coarse to show them; that a controller acts in time",
         assumes: "",
         checked_as: &[
             Check { model: CHANNEL, property: "quiesced_means_idle_inv" },
@@ -138,8 +139,8 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S5",
         name: "ack_means_closed",
-        statement: "whatever tells a controller \"draining\" names its request_id and is true: the gate is closed for it",
-        kept_by: "the transition lock in `Shared::apply`: no phase but running is ever seen with an open gate; `Asked::look`",
+        statement: "Whatever says \"draining\" to a controller names its request_id and is true: the gate is closed for that request.",
+        kept_by: "the transition lock in `Shared::apply` (an open gate is only ever seen in the phase running), `Asked::look`",
         not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
         assumes: "",
         checked_as: &[
@@ -152,9 +153,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S6",
         name: "in_flight_untouched",
-        statement: "a drain never ends or cancels a turn in flight",
-        kept_by: "`Word::perform` (no order changes the count), `Word::release` (the last one out seals), `status::condition`; there is no function that cancels a turn",
-        not_shown: "that a turn is held until its last byte is delivered: the embedder does that; a shutdown's deadline does stop waiting",
+        statement: "A drain never ends or cancels a turn in flight.",
+        kept_by: "`Word::perform` (no effect changes the count), `Word::release` (the last turn out seals), `status::condition`; no function cancels a turn",
+        not_shown: "that a turn is held until its last byte is delivered (the embedder must do that); that a shutdown waits longer than its deadline",
         assumes: "",
         checked_as: &[
             Check { model: WORK, property: "in_flight_untouched_inv" },
@@ -164,9 +165,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S7",
         name: "owner_release",
-        statement: "a release drops only the releaser's own request; the shared slot is one holder",
+        statement: "A release removes only the releaser's own request. The shared slot counts as one holder.",
         kept_by: "`Slot::of`, `Slot::is_held_by`, `marker::begin` and `marker::cancel`",
-        not_shown: "anything about people who remove files by hand, or `cancel --all --force`",
+        not_shown: "anything about people who remove files by hand, or about `cancel --all --force`",
         assumes: "",
         checked_as: &[
             Check { model: CHANNEL, property: "owner_release_inv" },
@@ -176,9 +177,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S8",
         name: "status_is_faithful",
-        statement: "with no write pending, status = f(machine, gate, requests) of one incarnation; sequence never goes back",
+        statement: "With no write pending, the status is a function of the machine, the gate and the requests of one incarnation. Its sequence number never decreases.",
         kept_by: "`Shared::publish_status`, `status::condition`, `Home::lock`, `Reading::new`",
-        not_shown: "how soon a write comes; that anybody reads",
+        not_shown: "how soon a status is written; that anything reads it",
         assumes: "",
         checked_as: &[
             Check { model: STATUS, property: "status_is_faithful_inv" },
@@ -190,7 +191,7 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S9",
         name: "intent_is_separate",
-        statement: "no transient observed state overwrites the wanted one",
+        statement: "A transient observed state never overwrites the desired state.",
         kept_by: "`status::desired_state`",
         not_shown: "that a supervisor reads it",
         assumes: "",
@@ -202,9 +203,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S10",
         name: "fail_safe",
-        statement: "neither a corrupt nor an unreadable request ever opens a closed gate; corrupt closes an open one; unreadable at start counts as closed",
+        statement: "A corrupt or unreadable request never opens a closed gate. A corrupt one closes an open gate. At start, an unreadable one counts as closed.",
         kept_by: "`Request::parse`, `Roll::first`, `Roll::apply`",
-        not_shown: "that what is unreadable is ever repaired",
+        not_shown: "that an unreadable request is ever repaired",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "fail_safe_inv" },
@@ -216,9 +217,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S11",
         name: "latest_observation_wins",
-        statement: "an observation applies only if none was applied since it began",
+        statement: "An observation applies only if no other was applied since it began.",
         kept_by: "`Ledger::accept`",
-        not_shown: "that a look ends",
+        not_shown: "that an observation ends",
         assumes: "",
         checked_as: &[
             Check { model: GATEWAY, property: "latest_observation_wins_inv" },
@@ -228,9 +229,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S12",
         name: "no_torn_request",
-        statement: "a reader sees a whole request or none; an acknowledged begin or cancel survives power loss",
+        statement: "A reader sees a whole request or none. An acknowledged begin or cancel survives power loss.",
         kept_by: "`marker::replace`, `marker::begin`, `marker::renew`, `marker::cancel_all_of`",
-        not_shown: "that a disk keeps what it says it has synced; that a cancel outlives a renewal which another process of the same holder was killed in (a gap: the request then stands until its lease ends); what the disks that fail do (a replay of each step shows it)",
+        not_shown: "that a disk keeps what it reports as synced; that a cancel also removes the request of a renewal in which another process of the same holder was killed (a gap: that request stays until its lease ends); what happens on a disk that fails (a replay of each step shows it)",
         assumes: "",
         checked_as: &[
             Check { model: MARKER, property: "no_torn_request_inv" },
@@ -242,9 +243,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S13",
         name: "stale_never_closes",
-        statement: "a request that states another epoch, or a lease that has run out, never closes the gate",
+        statement: "A request that states another epoch, or whose lease has run out, never closes the gate.",
         kept_by: "`Request::standing`, `Roll::apply`",
-        not_shown: "that the epoch of a machine tells its boots apart; what a request's standing is (the model has small requests that stand or do not; the gateway model asks the shipped function)",
+        not_shown: "that a machine has another epoch after each boot; how it is decided whether a request is live (this model has requests that simply are live or dead; the gateway model calls the shipped function)",
         assumes: "",
         checked_as: &[
             Check { model: CHANNEL, property: "stale_never_closes_inv" },
@@ -254,9 +255,9 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-S14",
         name: "receipt_is_true",
-        statement: "what a sender, a caller or a controller is told matches what happened",
+        statement: "What a sender, a caller or a controller is answered matches what happened.",
         kept_by: "`marker::cancel_all_of`, `marker::renew`, `Order::parse`, `CancelTold::of`, `status::is_ready`",
-        not_shown: "what a command prints, and what status an answer has (tests show it); that an order which a wire cuts to nothing is told from one that was sent empty; that a cancel which says it took something away did; what a renewal says beside another of the same holder; a cancel of one request, or by force; anything of the shared slot, where the last writer wins",
+        not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
             Check { model: MARKER, property: "receipt_is_true_inv" },
@@ -274,19 +275,19 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-L1",
         name: "closes",
-        statement: "a live request and a watcher whose reads succeed: closed, and the status says so",
+        statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so.",
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Ledger::accept`, `Request::parse` (total)",
-        not_shown: "how soon (benches measure it); that the status is written",
-        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails",
+        not_shown: "how soon (the benchmarks measure it); that the status is written",
+        assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails",
         checked_as: &[Check { model: GATEWAY, property: "closes_progress" }],
     },
     Entry {
         id: "TG-L2",
         name: "drains",
-        statement: "closed, user turns end and internal admissions eventually stop: idle; with hold_internal: quiesced",
+        statement: "If the gate is closed, user turns end and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced.",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
         not_shown: "that a turn ends; the memory model (loom shows it)",
-        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; of who waits: the keeper makes its rounds, the waiter goes on, a turn that leaves has left",
+        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the keeper thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
         checked_as: &[
             Check { model: GATEWAY, property: "drains_progress" },
             Check { model: GATE, property: "waiter_is_woken_progress" },
@@ -295,10 +296,10 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-L3",
         name: "reopens",
-        statement: "from some point no live request (cancelled, expired, of another epoch) and no shutdown: admitting again",
+        statement: "If from some point on there is no live request (all are cancelled, expired or of another epoch) and no shutdown, the gate admits again.",
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Request::standing`",
         not_shown: "how soon",
-        assumes: "a watcher looks; a watcher applies what it saw; from some point on no read fails; where those who asked have died: a clock ticks, the gateway looks",
+        assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails; where the controllers have died: a clock ticks, the gateway observes the requests",
         checked_as: &[
             Check { model: GATEWAY, property: "reopens_progress" },
             Check { model: CONTROLLERS, property: "orphans_run_out_progress" },
@@ -307,8 +308,8 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-L4",
         name: "stops",
-        statement: "a shutdown asked for ends, also with a wedged turn",
-        kept_by: "`Shared::settle`, on a thread that touches no file",
+        statement: "A shutdown that was asked for ends, even if a turn never ends.",
+        kept_by: "`Shared::settle`, on a thread that uses no file",
         not_shown: "that the process exits",
         assumes: "time passes",
         checked_as: &[Check { model: GATEWAY, property: "stops_progress" }],
@@ -316,10 +317,10 @@ pub const CATALOGUE: [Entry; 19] = [
     Entry {
         id: "TG-L5",
         name: "bypass_progress",
-        statement: "a closed gate never blocks work that a turn in flight needs in order to end",
+        statement: "A closed gate never blocks work that a turn in flight needs in order to end.",
         kept_by: "`Word::admit` (a child passes a closed gate), `Turn::child`",
         not_shown: "that the embedder asks as a child",
-        assumes: "a child that is needed asks; a child ends",
+        assumes: "a child that is needed asks the gate; a child ends",
         checked_as: &[Check { model: WORK, property: "bypass_progress" }],
     },
 ];

@@ -362,7 +362,7 @@ impl ControllersModel {
                 ended: |_| false,
                 fair: vec![
                     Fair::weak("a clock ticks", |action| matches!(action, Action::Ticks)),
-                    Fair::weak("the gateway looks", |action| {
+                    Fair::weak("the gateway observes the requests", |action| {
                         matches!(action, Action::GatewayLooks)
                     }),
                 ],
@@ -437,12 +437,12 @@ impl fmt::Display for Action {
         };
         match *self {
             Action::Begins(by) => write!(f, "{} begins a drain", name(by)),
-            Action::Renews(by) => write!(f, "{} renews his drain", name(by)),
-            Action::Cancels(by) => write!(f, "{} cancels his drain", name(by)),
-            Action::Reads(by) => write!(f, "{} takes it that he may act", name(by)),
-            Action::Acts(by) => write!(f, "{} acts: the process is gone", name(by)),
-            Action::Dies(by) => write!(f, "{} dies, and his request stays", name(by)),
-            Action::GatewayLooks => f.write_str("the gateway looks"),
+            Action::Renews(by) => write!(f, "{} renews its drain", name(by)),
+            Action::Cancels(by) => write!(f, "{} cancels its drain", name(by)),
+            Action::Reads(by) => write!(f, "{} concludes that it may act", name(by)),
+            Action::Acts(by) => write!(f, "{} acts, which kills the process", name(by)),
+            Action::Dies(by) => write!(f, "{} dies, and its request stays", name(by)),
+            Action::GatewayLooks => f.write_str("the gateway observes the requests"),
             Action::Ticks => f.write_str("time passes"),
             Action::WallClockIsSetBack => f.write_str("the wall clock is set back"),
             Action::UserArrives => f.write_str("a user turn starts"),

@@ -193,10 +193,10 @@ impl GateModel {
     /// TG-L2, of those who wait.
     #[must_use]
     pub fn promises() -> Vec<Progress<GateModel>> {
-        const KEEPER: Fair<Action> = Fair::weak("the keeper makes its rounds", |action| {
+        const KEEPER: Fair<Action> = Fair::weak("the keeper thread makes its rounds", |action| {
             matches!(action, Action::KeeperTakesRing | Action::KeeperWakesAll)
         });
-        const WAITER: Fair<Action> = Fair::weak("the waiter goes on", |action| {
+        const WAITER: Fair<Action> = Fair::weak("the waiter takes its next step", |action| {
             matches!(
                 action,
                 Action::WaiterLooks
@@ -205,7 +205,7 @@ impl GateModel {
                     | Action::WaiterWakes
             )
         });
-        const LEAVER: Fair<Action> = Fair::weak("a turn that leaves has left", |action| {
+        const LEAVER: Fair<Action> = Fair::weak("a turn that is leaving leaves", |action| {
             matches!(action, Action::TurnHasLeft)
         });
         vec![
@@ -287,16 +287,16 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Action::DrainBegins { hold: false } => "a drain begins",
-            Action::DrainBegins { hold: true } => "a drain begins that holds internal work",
-            Action::DrainIsCancelled => "it is cancelled",
+            Action::DrainBegins { hold: true } => "a drain that holds internal work begins",
+            Action::DrainIsCancelled => "the drain is cancelled",
             Action::TurnStarts => "internal work starts",
-            Action::TurnLeaves => "a turn is about to leave",
-            Action::TurnHasLeft => "it has left",
-            Action::KeeperTakesRing => "the keeper hears the bell",
-            Action::KeeperWakesAll => "the keeper wakes all who are registered",
-            Action::WaiterLooks => "the waiter looks",
+            Action::TurnLeaves => "a turn begins to leave",
+            Action::TurnHasLeft => "the turn has left",
+            Action::KeeperTakesRing => "the keeper thread hears the bell",
+            Action::KeeperWakesAll => "the keeper thread wakes all registered waiters",
+            Action::WaiterLooks => "the waiter checks whether the gate is idle",
             Action::WaiterRegisters => "the waiter registers",
-            Action::WaiterLooksAgain => "the waiter looks once more",
+            Action::WaiterLooksAgain => "the waiter checks once more",
             Action::WaiterWakes => "the waiter wakes",
         })
     }

@@ -259,7 +259,7 @@ impl WorkModel {
                 goal: |_, _| false,
                 ended: |action| matches!(action, Action::ControllerActs),
                 fair: vec![
-                    Fair::weak("a child that is needed asks", |action| {
+                    Fair::weak("a child that is needed asks the gate", |action| {
                         matches!(action, Action::ChildStarts)
                     }),
                     Fair::weak("a child ends", |action| matches!(action, Action::ChildEnds)),
@@ -335,20 +335,20 @@ impl Model for WorkModel {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Action::DrainBegins => "a drain begins that holds internal work",
-            Action::DrainIsCancelled => "its holder cancels the drain",
+            Action::DrainBegins => "a drain that holds internal work begins",
+            Action::DrainIsCancelled => "the holder cancels the drain",
             Action::UserArrives => "a user turn starts",
-            Action::MessageWaits => "a message comes while the turn runs, and waits",
-            Action::TurnNeedsChild => "the turn cannot go on without a child",
+            Action::MessageWaits => "a message arrives during the turn, and waits",
+            Action::TurnNeedsChild => "the turn needs a child before it can go on",
             Action::ChildStarts => "the child starts",
             Action::ChildEnds => "the child ends",
-            Action::TurnDelivers => "the turn is done, and its reply goes out",
+            Action::TurnDelivers => "the turn is done, and its reply is being delivered",
             Action::TurnEnds => "the reply is delivered",
-            Action::FollowUpStarts => "the message that waited asks the gate",
+            Action::FollowUpStarts => "the waiting message asks the gate",
             Action::InternalArrives => "internal work starts",
             Action::InternalEnds => "internal work ends",
-            Action::ControllerReads => "the controller reads that he may act",
-            Action::ControllerActs => "the controller acts: the process is gone",
+            Action::ControllerReads => "the controller reads that it may act",
+            Action::ControllerActs => "the controller acts, which kills the process",
         })
     }
 }
@@ -364,7 +364,7 @@ impl fmt::Display for State {
             self.turn,
             word(self.waits, ", a message waits"),
             word(self.internal, ", internal work"),
-            word(self.promised, ", promised"),
+            word(self.promised, ", the controller may act"),
         )
     }
 }

@@ -9,11 +9,11 @@ use super::{Action, GatewayModel, Marker, Process, State};
 use crate::liveness::{Fair, Progress};
 
 /// What is taken fairly: of each class of steps, what is promised of it.
-const LOOKS: Fair<Action> = Fair::weak("a watcher looks", |action| {
+const LOOKS: Fair<Action> = Fair::weak("a watcher observes the requests", |action| {
     matches!(action, Action::WatcherLooks { fails: false, .. })
 });
 
-const APPLIES: Fair<Action> = Fair::weak("a watcher applies what it saw", |action| {
+const APPLIES: Fair<Action> = Fair::weak("a watcher applies its observation", |action| {
     matches!(action, Action::WatcherApplies { .. })
 });
 
