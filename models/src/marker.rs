@@ -667,19 +667,19 @@ impl fmt::Display for Action {
         let name = |writer: usize| {
             [
                 "a process of the holder",
-                "another process of his",
-                "who uses the shared place",
+                "another process of the holder",
+                "the user of the shared slot",
                 "the gateway",
             ][writer]
         };
         match *self {
             Action::Starts(it, Start::Begin) => write!(f, "{} begins a drain", name(it)),
-            Action::Starts(it, Start::Renew(_)) => write!(f, "{} renews it", name(it)),
-            Action::Starts(it, Start::Cancel) => write!(f, "{} cancels", name(it)),
+            Action::Starts(it, Start::Renew(_)) => write!(f, "{} renews its drain", name(it)),
+            Action::Starts(it, Start::Cancel) => write!(f, "{} cancels its drain", name(it)),
             Action::Starts(it, Start::Sweep(place)) => {
-                write!(f, "{} sees that request {place} is dead", name(it))
+                write!(f, "{} sees that the request in slot {place} is dead", name(it))
             }
-            Action::GoesOn(it) => write!(f, "{} goes on", name(it)),
+            Action::GoesOn(it) => write!(f, "{} takes its next step", name(it)),
             Action::Dies(it) => write!(f, "{} is killed", name(it)),
             Action::LeaseRunsOut(id) => write!(f, "the lease of request {id} runs out"),
             Action::PowerFails(_) => f.write_str("power is lost"),
@@ -699,7 +699,7 @@ impl fmt::Display for State {
         }
         for (writer, writing) in self.writers.iter().enumerate() {
             if let Some(writing) = writing {
-                write!(f, ", {writer}: {:?}", writing.run.next())?;
+                write!(f, ", writer {writer} next: {}", writing.run.next())?;
             }
         }
         Ok(())

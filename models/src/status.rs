@@ -468,22 +468,22 @@ impl fmt::Display for Action {
         let thread = |publisher: usize| ["its watcher", "a caller"][publisher];
         match *self {
             Action::DrainIsWanted(it) => write!(f, "{} sees that a drain is wanted", name(it)),
-            Action::DrainIsUnwanted(it) => write!(f, "{} sees that none is wanted", name(it)),
-            Action::SignalArrives(it) => write!(f, "{} gets SIGTERM", name(it)),
+            Action::DrainIsUnwanted(it) => write!(f, "{} sees that no drain is wanted", name(it)),
+            Action::SignalArrives(it) => write!(f, "{} receives SIGTERM", name(it)),
             Action::OperatorStops(it) => write!(f, "an operator stops {} for good", name(it)),
-            Action::GateIsEmpty(it) => write!(f, "{} is empty, and stops", name(it)),
+            Action::GateIsEmpty(it) => write!(f, "{} has no work left, and stops", name(it)),
             Action::PublisherReads(it, publisher) => {
-                write!(f, "{}: {} reads what is to be written", name(it), thread(publisher))
+                write!(f, "{}: {} reads the state to publish", name(it), thread(publisher))
             }
             Action::PublisherWrites { process, publisher, fails: false } => {
-                write!(f, "{}: {} writes it", name(process), thread(publisher))
+                write!(f, "{}: {} writes the status", name(process), thread(publisher))
             }
             Action::PublisherWrites { process, publisher, fails: true } => {
-                write!(f, "{}: {} cannot write it", name(process), thread(publisher))
+                write!(f, "{}: {} fails to write the status", name(process), thread(publisher))
             }
-            Action::ProcessDies(it) => write!(f, "{} is gone", name(it)),
+            Action::ProcessDies(it) => write!(f, "{} ends or is killed", name(it)),
             Action::ProcessStarts => f.write_str("a gateway starts"),
-            Action::SupervisorLooks => f.write_str("a supervisor reads what is wanted"),
+            Action::SupervisorLooks => f.write_str("a supervisor reads the desired state"),
         }
     }
 }
@@ -500,6 +500,9 @@ impl fmt::Display for State {
         for process in self.processes.iter().flatten() {
             write!(f, ", gateway {} {}", process.number, process.machine.phase())?;
         }
-        write!(f, ", lock {:?}", self.lock)
+        match self.lock {
+            None => f.write_str(", lock free"),
+            Some(holder) => write!(f, ", lock held by {holder}"),
+        }
     }
 }

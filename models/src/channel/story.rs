@@ -2,26 +2,26 @@
 
 use std::fmt;
 
-use super::{Action, Asker, State};
+use super::{Action, Asker, Doing, State};
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Action::FirstBegins => "the first holder begins a drain",
-            Action::FirstRenews => "the first holder renews: the new request is there",
-            Action::FirstRemovesOld => "the first holder has removed the old request",
+            Action::FirstRenews => "the first holder renews: the new request is written",
+            Action::FirstRemovesOld => "the first holder removes the old request",
             Action::FirstCancels => "the first holder cancels",
             Action::LeaseRunsOut => "the first holder's lease runs out",
             Action::SecondBegins => "the second holder begins a drain",
             Action::SecondCancels => "the second holder cancels",
-            Action::ForeignBegins => "somebody of another epoch begins a drain",
-            Action::LookBegins => "the watcher begins a look",
-            Action::LookGoesOn => "the look goes on",
-            Action::LookFails => "the look meets an error",
-            Action::LookIsApplied => "the look is applied",
+            Action::ForeignBegins => "a controller of another epoch begins a drain",
+            Action::LookBegins => "the watcher begins an observation",
+            Action::LookGoesOn => "the observation continues",
+            Action::LookFails => "the observation meets an error",
+            Action::LookIsApplied => "the observation is applied",
             Action::InternalArrives => "internal work starts",
             Action::InternalEnds => "internal work ends",
-            Action::QuiescedIsRead => "the first holder reads that the gate is quiesced for him",
+            Action::QuiescedIsRead => "the first holder reads that the gate is quiesced for it",
             Action::ProcessDies => "the process is killed",
             Action::ProcessStarts => "the process starts",
         })
@@ -44,10 +44,13 @@ impl fmt::Display for State {
             None => f.write_str(", no process"),
             Some(process) => {
                 write!(f, ", {}, gate {:?}", process.machine.phase(), process.word)?;
-                match &process.look {
-                    Some(look) => write!(f, ", {:?}", look.doing),
-                    None => Ok(()),
-                }
+                f.write_str(match process.look.as_ref().map(|look| look.doing) {
+                    Some(Doing::Listing { .. }) => ", watcher lists",
+                    Some(Doing::Sighting(_)) => ", watcher reads",
+                    Some(Doing::Done { whole: true }) => ", watcher is done",
+                    Some(Doing::Done { whole: false }) => ", watcher broke off",
+                    None => "",
+                })
             }
         }
     }

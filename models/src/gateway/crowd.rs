@@ -365,11 +365,11 @@ impl fmt::Display for Action {
         match self {
             Action::Gateway(step, _) => step.fmt(f),
             Action::WatcherApplies { seen, fresh } => {
-                let when = if *fresh { "" } else { ", before another was accepted" };
-                write!(f, "a watcher applies that it saw {seen:?}{when}")
+                let when = if *fresh { "" } else { ", made before another was accepted" };
+                write!(f, "a watcher applies its observation {seen:?}{when}")
             }
             Action::GateIsTold(order) => {
-                write!(f, "the gate is given an order: {:?}", ORDERS[*order])
+                write!(f, "the gate performs {:?}", ORDERS[*order])
             }
         }
     }

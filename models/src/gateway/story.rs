@@ -14,25 +14,25 @@ impl fmt::Display for Action {
                 f.write_str("a controller begins a drain that holds internal work")
             }
             Action::ControllerCancels => f.write_str("a controller cancels the drain"),
-            Action::MarkerIsCorrupted => f.write_str("the marker's bytes are ruined"),
+            Action::MarkerIsCorrupted => f.write_str("the marker's bytes are corrupted"),
             Action::WatcherLooks { watcher, fails: false } => {
-                write!(f, "{} looks at the marker", watcher_name(watcher))
+                write!(f, "{} observes the marker", watcher_name(watcher))
             }
             Action::WatcherLooks { watcher, fails: true } => {
-                write!(f, "{} looks at the marker and cannot read it", watcher_name(watcher))
+                write!(f, "{} fails to read the marker", watcher_name(watcher))
             }
             Action::WatcherApplies { watcher } => {
-                write!(f, "{} applies what it saw", watcher_name(watcher))
+                write!(f, "{} applies its observation", watcher_name(watcher))
             }
             Action::WatcherPerforms { watcher } => {
-                write!(f, "{} gives the gate the order of its earlier step", watcher_name(watcher))
+                write!(f, "{} performs the effect of its earlier step", watcher_name(watcher))
             }
             Action::UserArrives => f.write_str("a user turn starts"),
             Action::UserChecks => {
-                f.write_str("a user turn finds the gate open, and is not counted yet")
+                f.write_str("a user turn sees the gate open, but is not counted yet")
             }
             Action::UserClaims => {
-                f.write_str("the user turn that found the gate open is counted and starts")
+                f.write_str("the user turn that saw the gate open is counted and starts")
             }
             Action::UserTurnEnds => f.write_str("a user turn ends"),
             Action::InternalArrives => f.write_str("internal work starts"),
@@ -42,15 +42,15 @@ impl fmt::Display for Action {
             Action::SignalArrives => f.write_str("SIGTERM arrives"),
             Action::DeadlinePasses => f.write_str("the shutdown's deadline passes"),
             Action::KeeperSeesEmptyGate => {
-                f.write_str("the keeper finds the shut gate sealed and empty")
+                f.write_str("the keeper thread finds the gate shut, sealed and empty")
             }
-            Action::LoopEnds => f.write_str("the author's loop ends"),
+            Action::LoopEnds => f.write_str("the embedder's loop ends"),
             Action::StatusIsPublished => f.write_str("the status is published"),
             Action::ProcessDies => f.write_str("the process is killed"),
             Action::MachineReboots => f.write_str("the machine reboots"),
             Action::ProcessStarts { fails: false } => f.write_str("the process starts"),
             Action::ProcessStarts { fails: true } => {
-                f.write_str("the process starts and cannot read the marker")
+                f.write_str("the process starts and fails to read the marker")
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
@@ -81,7 +82,32 @@ pub(super) enum Call {
     Ends(Receipt),
 }
 
-/// What a writer says at its end.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Draft(slot) => write!(f, "create the draft of {slot}"),
+            Call::Fill(slot) => write!(f, "write the draft of {slot}"),
+            Call::Sync(slot) => write!(f, "sync the draft of {slot}"),
+            Call::Put(slot) => write!(f, "rename the draft to {slot}"),
+            Call::Remove(slot) => write!(f, "remove {slot}"),
+            Call::MakeDirectory => f.write_str("make the directory"),
+            Call::SyncHome => f.write_str("sync the home"),
+            Call::SyncRequests => f.write_str("sync the directory"),
+            Call::List => f.write_str("list the directory"),
+            Call::Ends(receipt) => f.write_str(match receipt {
+                Receipt::Begun => "report the drain begun",
+                Receipt::Renewed(true) => "report the drain renewed",
+                Receipt::Renewed(false) => "report that there was nothing to renew",
+                Receipt::Cancelled(true) => "report the drain cancelled",
+                Receipt::Cancelled(false) => "report that there was nothing to cancel",
+                Receipt::Swept => "report the sweep done",
+                Receipt::Failed => "report an error",
+            }),
+        }
+    }
+}
+
+/// What a writer reports at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Receipt {
     /// The request stands, durably.
