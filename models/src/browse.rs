@@ -1,8 +1,8 @@
-//! Shows a model in a browser, by stateright's explorer, to the person in front of it and to no page of
-//! somebody else's that their browser has open. It explores nothing itself.
+//! Shows a model in a browser with stateright's explorer. It refuses pages of other sites that the same
+//! browser has open. It explores nothing itself.
 //!
-//! stateright's server answers any client. So it listens at an address that nobody can guess, and what is
-//! asked of it comes through here, where `Host` and `Origin` are checked.
+//! stateright's server answers any client. So it listens on a loopback address that cannot be guessed. Every
+//! request to it passes through here, where `Host` and `Origin` are checked.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,12 +14,12 @@ use tiny_http::{Header, Method, Request, Response, Server};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotShown {
-    /// Nothing can listen there.
+    /// The address cannot be listened on.
     #[error("cannot listen at {address}: {reason}; give another address with --listen")]
     Listening {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         reason: String,
     },
 }
@@ -55,12 +55,16 @@ fn answer(request: Request, inner: SocketAddr) {
     let answered = if is_from_here(of("Host"), of("Origin")) {
         match forward(request.method(), request.url(), inner) {
             Ok(answered) => answered,
-            Err(error) => Response::from_string(format!("the explorer does not answer: {error}"))
-                .with_status_code(502),
+            Err(error) => Response::from_string(format!(
+                "the model's explorer does not answer: {error}; start tidegate-verify explore again"
+            ))
+            .with_status_code(502),
         }
     } else {
-        Response::from_string("this is not for other sites, and not by another name")
-            .with_status_code(403)
+        Response::from_string(
+            "refused: open this page by its address or as localhost, not from another site",
+        )
+        .with_status_code(403)
     };
     // The client may have gone.
     let _ = request.respond(answered);
@@ -85,7 +89,7 @@ fn forward(method: &Method, url: &str, inner: SocketAddr) -> std::io::Result<Ans
     write!(socket, "{method} {url} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer)?;
-    let unreadable = || std::io::Error::other("its answer is no HTTP");
+    let unreadable = || std::io::Error::other("its answer is not HTTP");
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").ok_or_else(unreadable)?;
     let body = answer.split_off(end + 4);
     let head = String::from_utf8(answer).map_err(|_| unreadable())?;

@@ -97,12 +97,12 @@ enum Promise {
 /// One of those who ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Controller {
-    /// How many requests he has made.
+    /// How many requests it has made.
     made: u8,
-    /// He has begun, and has not cancelled.
+    /// It has begun, and has not cancelled.
     asks: bool,
     dead: bool,
-    /// He has read that he may act.
+    /// It has read that it may act.
     promise: Option<Promise>,
 }
 
@@ -117,9 +117,9 @@ pub struct State {
     roll: Pooled<Roll<usize, Request>>,
     user: bool,
     internal: bool,
-    /// Somebody has acted: the process is gone.
+    /// A controller has acted: the process is gone.
     acted: bool,
-    /// Ghost: work was live when he did.
+    /// Ghost: work was live then.
     cut_off: bool,
 }
 
@@ -150,15 +150,15 @@ impl InPool for Roll<usize, Request> {
 pub enum Action {
     /// A controller begins a drain.
     Begins(usize),
-    /// He renews it.
+    /// It renews the drain.
     Renews(usize),
-    /// He cancels it.
+    /// It cancels the drain.
     Cancels(usize),
-    /// He reads that he may act.
+    /// It reads that it may act.
     Reads(usize),
-    /// He acts.
+    /// It acts.
     Acts(usize),
-    /// He dies, and his request stays.
+    /// It dies, and its request stays.
     Dies(usize),
     /// The gateway looks, and applies what it saw.
     GatewayLooks,
@@ -458,7 +458,8 @@ impl fmt::Display for State {
         f.write_str("requests")?;
         for (by, file) in self.files.iter().enumerate() {
             if let Some((number, age)) = file {
-                write!(f, " {by}.{number} aged {}", age.by_boot)?;
+                let holder = ["first", "second", "third"][by];
+                write!(f, " {holder}.{number} (age {})", age.by_boot)?;
             }
         }
         write!(f, ", {}, gate {:?}", self.machine.phase(), self.word)

@@ -1,4 +1,4 @@
-//! A report as documents: Markdown for a design review, JSON for a program. It judges nothing.
+//! A report as documents: Markdown for a design review, JSON for a program. Judges nothing.
 
 use std::fmt::Write as _;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{self, CATALOGUE};
 use crate::matrix;
-use crate::report::{Report, names};
+use crate::report::{Report, STORIES, names};
 use crate::suite::Size;
 
 impl Report {
-    /// The report as a Markdown document: summary, machine, properties, faults, stories, assumptions,
-    /// limits, and how to have it again.
+    /// The report as a Markdown document: summary, machine, properties, faults, counterexamples, assumptions,
+    /// limits, and how to repeat the run.
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text = format!(
@@ -20,10 +20,10 @@ impl Report {
             self.summary()
         );
         if !self.only.is_empty() {
-            let _ = writeln!(text, "Only a part was run: {}.\n", self.only.join(", "));
+            let _ = writeln!(text, "Only these were run: {}.\n", self.only.join(", "));
         }
         for job in &self.unfinished {
-            let _ = writeln!(text, "* not shown: {job} was interrupted");
+            let _ = writeln!(text, "* not shown: {job}: it was interrupted");
         }
         for failure in self.failures() {
             let _ = writeln!(text, "* **failed**: {failure}");
@@ -31,11 +31,19 @@ impl Report {
         let _ =
             write!(text, "\n## The machine\n\n```mermaid\n{}\n```\n", tidegate::machine::diagram());
         let _ = write!(text, "\n## Verdicts\n\n{}", markdown(&self.property_rows()));
-        let _ = write!(text, "\n## Engines, which must agree\n\n{}", markdown(&self.engine_rows()));
-        let _ = write!(text, "\n## What must come\n\n{}", markdown(&self.promise_rows()));
         let _ = write!(
             text,
-            "\n## What the contract as first shipped breaks\n\n{}",
+            "\n## Models: two engines, which must agree\n\n{}",
+            markdown(&self.engine_rows())
+        );
+        let _ = write!(
+            text,
+            "\n## Liveness: what must happen in the end\n\n{}",
+            markdown(&self.promise_rows())
+        );
+        let _ = write!(
+            text,
+            "\n## What the original contract breaks\n\n{}",
             markdown(&self.original_rows())
         );
         let _ = write!(
@@ -45,11 +53,11 @@ impl Report {
         );
         let _ = write!(
             text,
-            "\n## Guard by property\n\nThe steps of the shortest counterexample; empty where none is among the first {} states.\n\n{}",
+            "\n## Guard by property\n\nThe steps of the shortest counterexample without the guard. An empty cell: none among the first {} states.\n\n{}",
             matrix::states_max(self.size),
             markdown(&matrix::rows(&self.matrix))
         );
-        text += "\n## Stories\n";
+        let _ = write!(text, "\n## Counterexamples\n\n{STORIES}\n");
         for (title, story) in self.stories() {
             let _ = write!(text, "\n### {title}\n\n```text\n");
             for (number, step) in story.iter().enumerate() {
@@ -59,7 +67,7 @@ impl Report {
         }
         let _ = write!(
             text,
-            "\n## Properties, assumptions, limits\n\n{}\n\n## How to have it again\n\n```sh\ncargo verify {}\n```\n",
+            "\n## Properties, assumptions, limits\n\n{}\n\n## How to repeat this run\n\n```sh\ncargo verify {}\n```\n",
             catalogue::table(),
             self.command()
         );
@@ -75,7 +83,7 @@ impl Report {
         std::iter::once(size.to_owned()).chain(only).collect()
     }
 
-    /// The report as JSON; its schema is in this package's README, and `schema` rises when it changes.
+    /// The report as JSON. Its schema is in this package's README. The number in `schema` rises when it changes.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let properties = CATALOGUE.iter().map(|entry| {
@@ -143,15 +151,16 @@ impl Report {
     }
 }
 
-/// Everything that can be named to have it run alone: properties, models, guards with their incidents.
+/// Every name that can be run alone: properties, models, and guards with their incidents.
 #[must_use]
 pub fn list() -> String {
-    let mut text = "properties\n".to_owned();
+    let mut text = "properties (models/README.md describes them)\n".to_owned();
     for entry in &CATALOGUE {
         let _ = writeln!(text, "  {:<7} {:<28} {}", entry.id, entry.name, entry.statement);
     }
     let _ = writeln!(text, "models\n  {}", crate::checked::MODELS.join(", "));
-    text += "seeded faults\n";
+    text +=
+        "guards that are switched off, and the incidents they prevent (src/guide/incidents.md)\n";
     for ablation in &crate::ablations::ABLATIONS {
         let _ = writeln!(text, "  {:<34} {}", names(ablation.off), ablation.incidents);
     }

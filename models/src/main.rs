@@ -1,4 +1,4 @@
-//! `tidegate-verify`: runs the suite and prints what it found.
+//! `tidegate-verify`: runs the suite and prints the results.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
@@ -12,17 +12,23 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{MultiProgress, ProgressBar};
+use tidegate_models::catalogue::CATALOGUE;
 use tidegate_models::checked::MODELS;
+use tidegate_models::design::Guard;
 use tidegate_models::{Options, Progress, Report, Size, bench, list, serve, side_by_side, verify};
 
 // Exploring allocates little and hashes a lot; a faster allocator is still a third of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Model-checks tidegate on the code that ships, and checks that each of its guards is necessary.
+/// Check the properties of tidegate on the functions that ship, and check that each guard is needed.
 ///
-/// Exit codes: 0 all properties hold and all seeded faults are found; 1 something is falsified, vacuous,
-/// miscounted or survived; 2 wrong usage; 3 interrupted, with nothing falsified until then.
+/// Without a command it runs `quick`. models/README.md describes each property (TG-S4), and
+/// src/guide/incidents.md each incident (U12).
+///
+/// Exit codes: 0 all properties hold and all seeded faults are found; 1 a property is falsified or vacuous, a
+/// state count is wrong, or a seeded fault survived; 2 wrong usage; 3 interrupted, and nothing was wrong until
+/// then.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -34,32 +40,32 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Smaller models, within a minute: what is done without a command.
+    /// Check smaller models, in about a minute. This is the default.
     Quick(Run),
-    /// The published counts, in some ten minutes: what CI runs.
+    /// Check the models in their published sizes, in some ten minutes. CI runs this.
     Full(Run),
-    /// Serves a model to a browser, to go through it step by step.
+    /// Serve a model to a browser, to go through it step by step.
     Explore {
-        /// Which.
+        /// The model to serve.
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
         model: String,
-        /// Where; anybody who reaches it can read the model.
+        /// The address to listen on. Every client that reaches it can read the model.
         #[arg(long, default_value = "127.0.0.1:3000")]
         listen: SocketAddr,
     },
-    /// Both engines on every model, or on these, one after the other: states a second.
+    /// Measure both engines on these models, one after the other: states per second.
     Bench {
-        /// Which.
-        #[arg(default_values = MODELS, value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
+        /// The models to measure. The default is all of them.
+        #[arg(hide_default_value = true, default_values = MODELS, value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
         models: Vec<String>,
     },
 }
 
 #[derive(Args)]
 struct Run {
-    /// Only what has this name: the id of a property, a model, a guard, or the number of an incident.
-    /// May be given more than once.
-    #[arg(long)]
+    /// Run only what has this name: a property (TG-S4), a model, a guard or an incident (U12). May be given more
+    /// than once.
+    #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Print one JSON document instead of the tables.
     #[arg(long)]
@@ -67,11 +73,11 @@ struct Run {
     /// Also write `report.md` into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Print what there is, and run nothing.
+    /// Print all names, and run nothing.
     #[arg(long)]
     list: bool,
-    /// How many jobs to run at once; as many as there are cores by default.
-    #[arg(long)]
+    /// How many jobs run at once. The default is the number of cores.
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
 
@@ -112,12 +118,14 @@ impl Run {
                 signal_hook::flag::register_conditional_shutdown(signal, 3, Arc::clone(&interrupt));
             let tells = signal_hook::flag::register(signal, Arc::clone(&interrupt));
             if let Err(error) = ends.and(tells) {
-                note(&format!("tidegate-verify: an interrupt will not be reported: {error}"));
+                note(&format!(
+                    "tidegate-verify: cannot handle signals, so an interrupt ends the run without a report: {error}"
+                ));
             }
         }
         let bars = Bars::on(io::stderr().is_terminal());
         let tell = |job: &str, progress: Progress| bars.tell(job, progress);
-        // Relaxed: it says nothing of any other memory.
+        // Relaxed: the flag orders no other memory.
         let interrupted = || interrupt.load(Ordering::Relaxed);
         let mut options = Options {
             size,
@@ -127,16 +135,21 @@ impl Run {
             ..Options::default()
         };
         options.threads = self.threads.unwrap_or(options.threads);
+        if !self.json {
+            note(&self.what_is_checked(size));
+        }
         let report = bars.while_at_work(|| verify(&options));
         if report.is_of_nothing() {
             let names = self.only.join(", ");
-            note(&format!("tidegate-verify: nothing is called {names}; see --list"));
+            note(&format!(
+                "tidegate-verify: no property, model, guard or incident is named {names}; --list prints all names"
+            ));
             return ExitCode::from(2);
         }
         let text = match (self.json, size == Size::Small && self.only.is_empty()) {
             (true, _) => report.to_json().to_string(),
-            (false, true) => format!("{report}\n{WHAT_FULL_ADDS}"),
-            (false, false) => report.to_string(),
+            (false, true) => format!("{report}\n{WHAT_FULL_ADDS}\n\n{WHERE_TO_READ}"),
+            (false, false) => format!("{report}\n{WHERE_TO_READ}"),
         };
         if let Err(error) = writeln!(io::stdout(), "{text}") {
             note(&format!("tidegate-verify: cannot print the report: {error}"));
@@ -145,19 +158,38 @@ impl Run {
         self.write(&report).unwrap_or_else(|| ExitCode::from(exit_code(&report)))
     }
 
-    /// Writes the report, and says so where that fails.
+    /// What a stranger needs to know before the first result comes.
+    fn what_is_checked(&self, size: Size) -> String {
+        if !self.only.is_empty() {
+            return format!("tidegate-verify: checking only {}", self.only.join(", "));
+        }
+        let takes = match size {
+            Size::Small => "about a minute",
+            Size::Full => "some ten minutes and 5 GB",
+        };
+        let (properties, models, guards) = (CATALOGUE.len(), MODELS.len(), Guard::ALL.len());
+        format!(
+            "tidegate-verify: checking {properties} properties of tidegate in {models} models. Then each of \
+             {guards} guards is switched off, and something must break. This takes {takes} on two cores."
+        )
+    }
+
+    /// Writes the report. If that fails, it reports why.
     fn write(&self, report: &Report) -> Option<ExitCode> {
         let directory = self.report.as_ref()?;
         let path = directory.join("report.md");
         let written = std::fs::create_dir_all(directory)
             .and_then(|()| std::fs::write(&path, report.to_markdown()));
         let error = written.err()?;
-        note(&format!("tidegate-verify: cannot write {}: {error}", path.display()));
+        note(&format!(
+            "tidegate-verify: cannot write {}: {error}; give another directory with --report",
+            path.display()
+        ));
         Some(ExitCode::FAILURE)
     }
 }
 
-/// Tells people something. Nobody may be there to read it, which changes nothing.
+/// Prints a line to standard error. A failure to print is ignored.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -171,21 +203,26 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 const WHAT_FULL_ADDS: &str = "\
-This was the quick suite. `cargo verify full` adds the published sizes of the models: some 140 million states
-by each of two engines, in some ten minutes and 5 GB on two cores.";
+This was the quick suite, with smaller models. `cargo verify full` explores the published sizes: some 140 million
+states by each of two engines, in some ten minutes and 5 GB on two cores.";
 
-/// Without a terminal, what is at work is printed this often.
+const WHERE_TO_READ: &str = "\
+To read about a property, such as TG-S4: models/README.md, or `cargo verify --only TG-S4`.
+To read about an incident, such as U12: src/guide/incidents.md, or `cargo verify --only U12`.
+`cargo verify --list` prints all names.";
+
+/// Without a terminal, the running jobs are printed this often.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// How the jobs are going: a spinner a job on a terminal; lines elsewhere.
+/// Shows progress: on a terminal one spinner for each job, elsewhere lines.
 struct Bars {
     all: MultiProgress,
     is_terminal: bool,
-    /// Guards what is known of each running job.
+    /// The running jobs by name.
     running: Mutex<HashMap<String, Running>>,
 }
 
-/// A job at work.
+/// A running job.
 struct Running {
     bar: Option<ProgressBar>,
     began: Instant,
@@ -201,11 +238,11 @@ impl Running {
 fn how_far(job: &str, states: u64, took: Duration) -> String {
     let took = took.as_secs_f64();
     if states == 0 {
-        return format!("{job}: at work for {took:.0} s");
+        return format!("{job}: running for {took:.0} s");
     }
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = states as f64 / took;
-    format!("{job}: {states} states, {rate:.0} a second")
+    format!("{job}: {states} states, {rate:.0} per second")
 }
 
 impl Bars {
@@ -244,8 +281,8 @@ impl Bars {
         }
     }
 
-    /// Does the work, and without a terminal prints what is at work every few seconds: a log that stands
-    /// still looks like a hang.
+    /// Does the work. Without a terminal it also prints the running jobs every few seconds: a log without new
+    /// lines looks like a hang.
     fn while_at_work<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.is_terminal {
             return work();
@@ -275,7 +312,7 @@ mod tests {
     fn a_job_at_work_says_how_far_it_is_and_how_fast() {
         let ten = Duration::from_secs(10);
         let line = how_far("gateway model", 5_000_000, ten);
-        assert_eq!(line, "gateway model: 5000000 states, 500000 a second");
-        assert_eq!(how_far("x", 0, ten), "x: at work for 10 s");
+        assert_eq!(line, "gateway model: 5000000 states, 500000 per second");
+        assert_eq!(how_far("x", 0, ten), "x: running for 10 s");
     }
 }

@@ -1,4 +1,4 @@
-//! What was found, judged and printed. It runs nothing.
+//! What was found: judges and prints it. Runs nothing.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -10,8 +10,9 @@ use crate::matrix::{self, Without};
 use crate::suite::Size;
 
 const HOLDS: &str = "holds";
+const NOT_RUN: &str = "not run";
 
-/// One engine's account of the design that ships.
+/// One engine's result for the design that ships.
 #[derive(Clone, Debug)]
 pub struct EngineRun {
     /// Which model.
@@ -20,7 +21,7 @@ pub struct EngineRun {
     pub engine: &'static str,
     /// Distinct states.
     pub states: u64,
-    /// Steps between them, those to states seen before included.
+    /// Transitions between them, including those to states seen before.
     pub steps: u64,
     /// The properties it found broken.
     pub broken: Vec<&'static str>,
@@ -31,7 +32,7 @@ pub struct EngineRun {
 }
 
 pub(crate) const ENGINE_COLUMNS: [&str; 6] =
-    ["model", "engine", "distinct states", "steps", "states/s", "time"];
+    ["model", "engine", "distinct states", "transitions", "states/s", "time"];
 
 impl EngineRun {
     pub(crate) fn row(&self) -> [String; 6] {
@@ -48,53 +49,53 @@ impl EngineRun {
     }
 }
 
-/// What came of the search for runs that go on for ever and break a promise.
+/// The result of checking one liveness property, by searching for fair cycles.
 #[derive(Clone, Debug)]
 pub struct PromiseRun {
-    /// The promise.
+    /// The property.
     pub property: &'static str,
     /// Distinct states of the graph that was searched.
     pub states: u64,
-    /// Those in which something is promised and has not come yet: with none, it says nothing.
+    /// States in which the premise holds and the goal is not met yet. With none, a pass shows nothing.
     pub waiting: u64,
-    /// A run that breaks it, a line a step.
+    /// A counterexample, one line a step.
     pub story: Option<Vec<String>>,
-    /// A fairness it is said to rest on, and does not.
+    /// A fairness assumption that it does not need.
     pub idle_fairness: Option<&'static str>,
-    /// How long it took, with the making of the graph.
+    /// How long it took, including building the graph.
     pub took: Duration,
 }
 
-/// What the contract as first shipped breaks in a model.
+/// What the original contract breaks in a model.
 #[derive(Clone, Debug)]
 pub struct OriginalRun {
     /// Which model.
     pub model: &'static str,
-    /// Distinct states seen; not all there are.
+    /// Distinct states explored; not all that exist.
     pub states: u64,
-    /// The properties that break, and in how many steps at least.
+    /// The properties that break, each with the steps of its shortest counterexample.
     pub broken: Vec<(&'static str, u64)>,
 }
 
-/// What came of switching guards off.
+/// The result of switching guards off.
 #[derive(Clone, Debug)]
 pub struct AblationRun {
     /// What was run.
     pub ablation: Ablation,
-    /// The property that was to break, if it did; where none was to, the first that did.
+    /// The property that had to break, if it did. If none had to, the first that did.
     pub broken: Option<&'static str>,
-    /// Whether everything was explored.
+    /// Whether all states were explored.
     pub exhaustive: bool,
     /// Distinct states seen.
     pub states: u64,
-    /// The shortest way there, a line a step.
+    /// The shortest counterexample, one line a step.
     pub story: Vec<String>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl AblationRun {
-    /// Whether what was expected came of it.
+    /// Whether the result is as expected.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         match self.ablation.expected {
@@ -111,34 +112,34 @@ pub struct Report {
     pub size: Size,
     /// The design that ships, by each engine.
     pub engines: Vec<EngineRun>,
-    /// What must come, in the design that ships.
+    /// The liveness properties of the design that ships.
     pub promises: Vec<PromiseRun>,
-    /// What the contract as first shipped breaks.
+    /// What the original contract breaks.
     pub original: Vec<OriginalRun>,
-    /// Each fault that was seeded.
+    /// Each seeded fault.
     pub ablations: Vec<AblationRun>,
-    /// All that breaks without each guard, model by model.
+    /// Everything that breaks without each guard, model by model.
     pub matrix: Vec<Without>,
-    /// What is not promised, and a shortest way to it.
+    /// What is not promised, each with the shortest way to it.
     pub gaps: Vec<(&'static str, Vec<String>)>,
-    /// A counterexample to the design that ships, should there be one: a line a step.
+    /// Counterexamples to the design that ships, if there are any: one line a step.
     pub counterexamples: Vec<(&'static str, Vec<String>)>,
-    /// What alone was run; everything, where there is nothing.
+    /// The names that were run alone. Empty: everything was run.
     pub only: Vec<String>,
-    /// The jobs that were interrupted, and show nothing.
+    /// The jobs that were interrupted, and so show nothing.
     pub unfinished: Vec<String>,
     /// How long it all took.
     pub took: Duration,
 }
 
 impl Report {
-    /// Whether everything that was to be run was.
+    /// Whether no job was interrupted.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.unfinished.is_empty()
     }
 
-    /// Whether nothing has the name that was to be run alone.
+    /// Whether no property, model, guard or incident has a name that was to be run alone.
     #[must_use]
     pub fn is_of_nothing(&self) -> bool {
         let ran = self.engines.len() + self.promises.len() + self.ablations.len();
@@ -149,7 +150,7 @@ impl Report {
         self.only.is_empty() && self.is_complete()
     }
 
-    /// Everything that is not as it must be, a line each; empty when all is well.
+    /// What is wrong, one line each. Empty if everything is as it must be.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
@@ -170,7 +171,7 @@ impl Report {
             let (model, pinned) = (run.model, self.size.pinned_states(run.model));
             if run.states != pinned {
                 failures.push(format!(
-                    "{engine} counts {} distinct states of the {model} model, and {pinned} are pinned: if the change is meant, pin the new count",
+                    "{engine} counts {} distinct states of the {model} model, but {pinned} are pinned: if the change is intended, pin the new count in models/src/suite.rs",
                     run.states
                 ));
             }
@@ -180,7 +181,7 @@ impl Report {
             failures.extend(others.filter(|other| other.steps != run.steps).map(|other| {
                 let (model, one, two) = (run.model, other.engine, run.engine);
                 let (of_one, of_two) = (other.steps, run.steps);
-                format!("{one} takes {of_one} steps in the {model} model, and {two} takes {of_two}")
+                format!("{one} counts {of_one} transitions of the {model} model, but {two} counts {of_two}: the engines must agree")
             }));
         }
         for (entry, check) in checks().filter(|(_, it)| it.is_progress()) {
@@ -195,20 +196,27 @@ impl Report {
                 failures.push(format!("{id} {name} is falsified"));
             }
             if run.waiting == 0 {
-                failures.push(format!("nothing ever waits for {id} {name}, so it shows nothing"));
+                failures.push(format!("no state waits for {id} {name}, so it shows nothing"));
             }
             if let Some(fairness) = run.idle_fairness {
-                failures.push(format!("{id} {name} holds without the fairness \"{fairness}\""));
+                failures.push(format!("{id} {name} holds without the fairness \"{fairness}\": remove it from what it assumes"));
             }
         }
         for run in self.ablations.iter().filter(|run| !run.is_as_expected()) {
-            let (off, expected) = (names(run.ablation.off), run.ablation.expected);
-            failures.push(format!("without {off}: expected {expected:?}, found {:?}", run.broken));
+            let off = names(run.ablation.off);
+            let expected = match run.ablation.expected {
+                Expected::Breaks(property) => format!("{property} must break"),
+                Expected::CoveredBy(guard) => format!("nothing must break, as {guard} covers"),
+            };
+            let found = run.broken.map_or_else(
+                || format!("nothing breaks among {} states", thousands(run.states)),
+                |property| format!("{property} breaks"),
+            );
+            failures.push(format!("without {off}: {expected}, but {found}"));
         }
         for run in self.original.iter().filter(|run| run.broken.is_empty()) {
             let model = run.model;
-            failures
-                .push(format!("the contract as first shipped breaks nothing in the {model} model"));
+            failures.push(format!("the original contract breaks nothing in the {model} model"));
         }
         if self.is_of_everything() {
             failures.extend(self.guards_without_need());
@@ -219,7 +227,7 @@ impl Report {
         failures
     }
 
-    /// Whether everything is as it must be.
+    /// Whether nothing is wrong: see [`Report::failures`].
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.failures().is_empty()
@@ -229,14 +237,14 @@ impl Report {
         self.promises.iter().find(|it| it.property == check.property)
     }
 
-    /// What all checks of a property together say.
+    /// The verdict of all checks of a property together.
     pub(crate) fn verdict_on(&self, entry: &Entry) -> &'static str {
         let was_run = |check: &Check| {
             self.promise_run(*check).is_some()
                 || (!check.is_progress() && self.engines.iter().any(|it| it.model == check.model))
         };
         if !entry.checked_as.iter().all(was_run) {
-            return "not run";
+            return NOT_RUN;
         }
         let is_vacuous = |check: &Check| {
             if check.is_progress() {
@@ -263,13 +271,15 @@ impl Report {
         let idle_guards = Guard::ALL
             .into_iter()
             .filter(move |guard| !breaking().any(|run| run.ablation.off.contains(guard)))
-            .map(|guard| format!("nothing breaks without {guard}: it guards nothing"));
+            .map(|guard| {
+                format!("nothing breaks without {guard}: seed a fault that needs it, or remove it")
+            });
         let unbroken = checks()
             .filter(|(_, check)| !check.is_reach())
             .filter(move |(_, check)| !breaking().any(|run| run.broken == Some(check.property)))
             .map(|(entry, check)| {
                 format!(
-                    "no seeded fault breaks {} {}: it may catch nothing",
+                    "no seeded fault breaks {} {}: it may detect nothing",
                     entry.id, check.property
                 )
             });
@@ -287,13 +297,13 @@ pub(crate) fn names(guards: &[Guard]) -> String {
 }
 
 impl Report {
-    /// Each property, what checks it, and what came of it.
+    /// Each property, its checks and its verdict.
     pub(crate) fn property_rows(&self) -> Vec<[String; 3]> {
-        let mut rows = vec![["property", "checked as", "verdict"].map(str::to_owned)];
+        let mut rows = vec![["property", "verdict", "checked as"].map(str::to_owned)];
         for entry in &CATALOGUE {
             let name = format!("{} {}", entry.id, entry.name);
             let checked_as: Vec<_> = entry.checked_as.iter().map(|it| it.property).collect();
-            rows.push([name, checked_as.join(", "), self.verdict_on(entry).to_owned()]);
+            rows.push([name, self.verdict_on(entry).to_owned(), checked_as.join(", ")]);
         }
         rows
     }
@@ -304,10 +314,9 @@ impl Report {
         columns.chain(self.engines.iter().map(EngineRun::row)).collect()
     }
 
-    /// Each promise, and how much waits for it.
+    /// Each liveness property, and how many states wait for it.
     pub(crate) fn promise_rows(&self) -> Vec<[String; 4]> {
-        let mut rows =
-            vec![["what must come", "states", "of these waiting", "time"].map(str::to_owned)];
+        let mut rows = vec![["liveness property", "states", "waiting", "time"].map(str::to_owned)];
         for run in &self.promises {
             let (states, waiting) = (thousands(run.states), thousands(run.waiting));
             rows.push([run.property.to_owned(), states, waiting, seconds(run.took)]);
@@ -315,9 +324,9 @@ impl Report {
         rows
     }
 
-    /// What the contract as first shipped breaks.
+    /// What the original contract breaks.
     pub(crate) fn original_rows(&self) -> Vec<[String; 3]> {
-        let mut rows = vec![["as first shipped", "states", "breaks (steps)"].map(str::to_owned)];
+        let mut rows = vec![["model", "states", "breaks (steps)"].map(str::to_owned)];
         for run in &self.original {
             let broken: Vec<_> = run
                 .broken
@@ -332,7 +341,7 @@ impl Report {
     /// Each seeded fault, and whether it was found.
     pub(crate) fn ablation_rows(&self) -> Vec<[String; 7]> {
         let mut rows = vec![
-            ["switched off", "must break", "found", "steps", "states", "time", "incidents"]
+            ["without", "must break", "result", "steps", "states", "time", "incidents"]
                 .map(str::to_owned),
         ];
         for run in &self.ablations {
@@ -340,10 +349,10 @@ impl Report {
                 |property| entry_of(property).map_or(property, |(entry, _)| entry.id).to_owned();
             let expected = match run.ablation.expected {
                 Expected::Breaks(property) => id(property),
-                Expected::CoveredBy(guard) => format!("nothing: {guard} covers"),
+                Expected::CoveredBy(guard) => format!("nothing ({guard} covers)"),
             };
             let found = match (run.is_as_expected(), run.broken) {
-                (true, Some(_)) => "killed".to_owned(),
+                (true, Some(_)) => "found".to_owned(),
                 (true, None) => "covered".to_owned(),
                 (false, Some(other)) => format!("BROKE {}", id(other)),
                 (false, None) => "SURVIVED".to_owned(),
@@ -363,7 +372,7 @@ impl Report {
         rows
     }
 
-    /// Each counterexample, under what it is of.
+    /// Each counterexample, with its title.
     pub(crate) fn stories(&self) -> Vec<(String, &[String])> {
         let seeded = self.ablations.iter().filter_map(|run| {
             let incidents = match run.ablation.incidents {
@@ -371,7 +380,9 @@ impl Report {
                 incidents => format!(" ({incidents})"),
             };
             let off = names(run.ablation.off);
-            Some((format!("without {off}{incidents}: {} breaks", run.broken?), &run.story[..]))
+            let broken = run.broken?;
+            let id = entry_of(broken).map_or("", |(entry, _)| entry.id);
+            Some((format!("without {off}{incidents}: {id} breaks ({broken})"), &run.story[..]))
         });
         let falsified = self.counterexamples.iter();
         let falsified = falsified.map(|(it, story)| (format!("FALSIFIED: {it}"), &story[..]));
@@ -380,28 +391,56 @@ impl Report {
         seeded.chain(gaps).chain(falsified).collect()
     }
 
-    /// What it all came to, in a line.
+    /// The result in one line.
     pub(crate) fn summary(&self) -> String {
-        let broke = |run: &&AblationRun| run.broken.is_some() && run.is_as_expected();
-        format!(
-            "{} of {} properties hold; {} seeded faults killed; {} s",
-            CATALOGUE.iter().filter(|entry| self.verdict_on(entry) == HOLDS).count(),
-            CATALOGUE.len(),
-            self.ablations.iter().filter(broke).count(),
-            self.took.as_secs_f32().round()
-        )
+        let with_verdict =
+            |verdict| CATALOGUE.iter().filter(|it| self.verdict_on(it) == verdict).count();
+        let result = match (self.is_ok(), self.is_complete()) {
+            (false, _) => "FAILED",
+            (true, false) => "INTERRUPTED",
+            (true, true) => "OK",
+        };
+        let (hold, not_run) = (with_verdict(HOLDS), with_verdict(NOT_RUN));
+        let checked = CATALOGUE.len() - not_run;
+        let mut text = match checked {
+            0 => format!("{result}: no property was checked"),
+            _ => format!("{result}: {hold} of {checked} properties hold"),
+        };
+        if not_run > 0 && checked > 0 {
+            let _ = write!(text, " ({not_run} others were not checked)");
+        }
+        let must_break = |it: &&AblationRun| matches!(it.ablation.expected, Expected::Breaks(_));
+        let (faults, covered): (Vec<_>, Vec<_>) = self.ablations.iter().partition(must_break);
+        let found = faults.iter().filter(|it| it.is_as_expected()).count();
+        let _ = write!(text, "; {found} of {} seeded faults found", faults.len());
+        let covered = covered.into_iter().filter(|it| it.is_as_expected()).count();
+        if covered > 0 {
+            let _ = write!(text, ", {covered} more covered by another guard");
+        }
+        let _ = write!(text, "; {} s", self.took.as_secs_f32().round());
+        text
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", aligned(&self.property_rows()))?;
-        writeln!(f, "{}", aligned(&self.engine_rows()))?;
-        writeln!(f, "{}", aligned(&self.promise_rows()))?;
-        writeln!(f, "{}", aligned(&self.original_rows()))?;
-        writeln!(f, "{}", aligned(&self.ablation_rows()))?;
-        write!(f, "{}", aligned(&matrix::rows(&self.matrix)))?;
-        for (title, story) in self.stories() {
+        let mut properties = self.property_rows();
+        if !self.only.is_empty() {
+            properties.retain(|[_, verdict, _]| verdict != NOT_RUN);
+        }
+        section(f, PROPERTIES, &properties)?;
+        section(f, ENGINES, &self.engine_rows())?;
+        section(f, LIVENESS, &self.promise_rows())?;
+        section(f, ORIGINAL, &self.original_rows())?;
+        section(f, FAULTS, &self.ablation_rows())?;
+        let within = thousands(matrix::states_max(self.size));
+        let matrix_title = format!("{MATRIX} An empty cell: none among the first {within} states.");
+        section(f, &matrix_title, &matrix::rows(&self.matrix))?;
+        let stories = self.stories();
+        if !stories.is_empty() {
+            writeln!(f, "{STORIES}")?;
+        }
+        for (title, story) in stories {
             writeln!(f, "\n{title}")?;
             for (number, step) in story.iter().enumerate() {
                 writeln!(f, "  {:>2}. {step}", number + 1)?;
@@ -409,7 +448,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         for job in &self.unfinished {
-            writeln!(f, "NOT SHOWN: {job} was interrupted")?;
+            writeln!(f, "NOT SHOWN: {job}: it was interrupted")?;
         }
         writeln!(f, "{}", self.summary())?;
         for failure in self.failures() {
@@ -417,6 +456,34 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+const PROPERTIES: &str = "\
+Properties. One holds if all its checks pass. models/README.md describes each one.";
+const ENGINES: &str = "\
+Models. Two engines explore every reachable state of each model. They must agree.";
+const LIVENESS: &str = "\
+Liveness: what must happen in the end. It is checked by searching for fair cycles. In a waiting state it
+has not happened yet.";
+const ORIGINAL: &str = "\
+The original contract, from before these guards: what it breaks, and the steps of the shortest counterexample.";
+const FAULTS: &str = "\
+Seeded faults. A guard is switched off, and the property must break. src/guide/incidents.md describes the
+incidents that come back.";
+const MATRIX: &str = "\
+Guard by property: the steps of the shortest counterexample without the guard.";
+pub(crate) const STORIES: &str = "\
+Counterexamples, one step a line. The state after the step is in brackets. `gate open 1u0i` is an open gate
+with 1 user turn and 0 internal turns in flight. `hold` also refuses internal work, `sealed` refuses everything,
+and `shut` never reopens. `first.0` is request 0 of the first holder.";
+
+/// A table under its title; nothing if it has no rows except its head.
+fn section<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    rows: &[[String; N]],
+) -> fmt::Result {
+    if rows.len() > 1 { writeln!(f, "{title}\n\n{}", aligned(rows)) } else { Ok(()) }
 }
 
 fn seconds(took: Duration) -> String {
@@ -536,7 +603,7 @@ mod tests {
         assert!(!with_promise(|it| it.idle_fairness = Some("x")).is_ok(), "not needed");
         let mut harmless = report_with(None, &every_reach(), pinned);
         harmless.original.push(OriginalRun { model: GATEWAY, states: 1, broken: Vec::new() });
-        assert!(!harmless.is_ok(), "what was first shipped is said to break something");
+        assert!(!harmless.is_ok(), "the original contract must break something");
         let mut unchecked = report_with(None, &every_reach(), pinned);
         unchecked.promises.clear();
         assert!(!unchecked.is_ok(), "a promise that was not checked");

@@ -1,5 +1,5 @@
-//! What is run, and what is expected of it. The suite has no opinion about gateways: models bring the
-//! properties, [`ABLATIONS`] the expectations; `report` judges what came of them.
+//! What is run. The suite knows nothing about gateways: the models bring the properties, and [`ABLATIONS`]
+//! brings what must break. `report` judges the results.
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -57,23 +57,24 @@ impl Size {
     }
 }
 
-/// A seeded fault that is not found among this many states has survived: without a guard there may be
-/// no end of states.
+/// A seeded fault that is not found among this many states has survived. Without a guard, the number of
+/// states may be unbounded.
 const ABLATION_MAX: u64 = 20_000_000;
 
-/// What is run, and who is told how it goes.
+/// What is run, and where progress is reported.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// How much is explored.
     pub size: Size,
     /// How many jobs run at once.
     pub threads: usize,
-    /// What alone is run, by the id of a property, the name of a model or guard, or the number of an
-    /// incident; everything, where there is nothing.
+    /// Runs only what has one of these names: the id or name of a property, a model, a guard, or the code of
+    /// an incident. Empty: runs everything.
     pub only: &'a [String],
-    /// Told of each job's beginning, progress and end.
+    /// Is called at the beginning, during and at the end of each job, with the job's name.
     pub progress: &'a (dyn Fn(&str, Progress) + Sync),
-    /// Asked now and then; with `true` no job goes on, and the report says which did not end.
+    /// Is called now and then. When it returns `true`, all jobs stop, and the report names the jobs that did
+    /// not finish.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -82,14 +83,14 @@ pub struct Options<'a> {
 pub enum Progress {
     /// It has begun.
     Begun,
-    /// So many states have been seen.
+    /// This many states have been seen.
     At(u64),
-    /// It took so long.
+    /// It has ended, and took this long.
     Ended(Duration),
 }
 
 impl Default for Options<'_> {
-    /// The small size, on every core, telling nobody.
+    /// The small size, on every core, without progress reports.
     fn default() -> Options<'static> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Options {
@@ -128,11 +129,13 @@ impl Job {
         match self {
             Job::Stateright(model) => format!("{model} model, by stateright"),
             Job::Explorer(model) => format!("{model} model, by the explorer"),
-            Job::Promises(model) => format!("{model} model, what must come"),
-            Job::Original(model) => format!("{model} model, as first shipped"),
-            Job::Ablation(ablation) => format!("without {}", names(ablation.off)),
-            Job::Without(model, guard) => format!("{model} model, all that breaks without {guard}"),
-            Job::Gap(check) => format!("{} model, what is not promised", check.model),
+            Job::Promises(model) => format!("{model} model, liveness"),
+            Job::Original(model) => format!("{model} model, original contract"),
+            Job::Ablation(ablation) => format!("seeded fault, without {}", names(ablation.off)),
+            Job::Without(model, guard) => {
+                format!("{model} model, everything that breaks without {guard}")
+            }
+            Job::Gap(check) => format!("{} model, shortest way to {}", check.model, check.property),
         }
     }
 
@@ -197,7 +200,7 @@ impl Job {
                 }
                 Done::Without(Without { guard, model, broken })
             }
-            // In the small configuration, where who is who is kept apart.
+            // In the small configuration, which keeps identities apart.
             Job::Gap(gap) => {
                 visit(gap.model, Configuration::Of(Size::Small), ships, Gap(gap.property, at))
             }
@@ -223,8 +226,8 @@ impl Job {
 /// A graph that is larger than this is not searched.
 const GRAPH_MAX: usize = 4_000_000;
 
-/// Each promise, as it is made; and again without each of the fairnesses it rests on, which must break
-/// it: a fairness that is not needed would hide what is.
+/// Checks each liveness property; and again without each of its fairness assumptions, which must break it.
+/// An assumption that is not needed could hide a fault.
 struct KeepPromises;
 
 impl Visit for KeepPromises {
@@ -280,12 +283,14 @@ impl Visit for BreakPromise {
 }
 
 fn endless_story<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
-    let told = |(action, state): &(A, S)| format!("{:<58} [{state}]", action.to_string());
-    let mut story: Vec<String> = lasso.stem.iter().map(told).collect();
+    let line = |prefix: &str, (action, state): &(A, S)| {
+        format!("{:<58} [{state}]", format!("{prefix}{action}"))
+    };
+    let mut story: Vec<String> = lasso.stem.iter().map(|step| line("", step)).collect();
     if lasso.cycle.is_empty() {
-        story.push("and nothing more need ever happen".to_owned());
+        story.push("the run may stop here".to_owned());
     } else {
-        story.extend(lasso.cycle.iter().map(|step| format!("for ever: {}", told(step))));
+        story.extend(lasso.cycle.iter().map(|step| line("for ever: ", step)));
     }
     story
 }
@@ -318,8 +323,8 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
     }
 }
 
-/// The contract as first shipped is not searched further than this: without its guards there may be no
-/// end of states, and what it breaks it breaks early.
+/// The original contract is not searched further than this. Without the guards, the number of states may be
+/// unbounded, and what it breaks, it breaks early.
 const ORIGINAL_MAX: u64 = 200_000;
 
 struct Original<F>(&'static str, F);
@@ -357,7 +362,7 @@ impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
         let began = Instant::now();
         let starts = model.init_states().len();
         let checker = model.checker().threads(1).spawn_bfs();
-        // It cannot be told to stop; who is interrupted leaves it behind.
+        // It cannot be stopped; on an interrupt it is left behind.
         for waited in 0_u64.. {
             let tells = waited % 64 == 0;
             if checker.is_done() || (tells && !(self.1)(checker.unique_state_count() as u64)) {
@@ -427,10 +432,9 @@ fn story<M: Checked>(model: &M, finding: &Finding) -> Vec<String> {
         .collect()
 }
 
-/// Checks the design that ships with both engines, and that each seeded fault is found.
+/// Checks the design that ships with both engines, and checks that each seeded fault is found.
 ///
-/// Call it from a test of your own to have the properties checked against the version of tidegate that
-/// you build with:
+/// Call it from a test of your own. It checks the version of tidegate that you build with:
 ///
 /// ```no_run
 /// let report = tidegate_models::verify(&tidegate_models::Options::default());
@@ -439,7 +443,7 @@ fn story<M: Checked>(model: &M, finding: &Finding) -> Vec<String> {
 ///
 /// # Panics
 ///
-/// When a job panics: a bug of the suite, or of the shipped functions it calls.
+/// When a job panics. That is a bug of the suite, or of the shipped functions that it calls.
 #[must_use]
 pub fn verify(options: &Options<'_>) -> Report {
     let began = Instant::now();
@@ -519,18 +523,20 @@ impl Visit for Serve {
     }
 }
 
-/// Serves a model by stateright's explorer, until the program ends. Pages of other sites are refused.
+/// Serves a model to a browser with stateright's explorer, until the program ends. Requests from pages of
+/// other sites are refused.
 ///
 /// # Errors
 ///
-/// [`NotShown`] where nothing can listen there.
+/// [`NotShown`] if the address cannot be listened on.
 pub fn serve(model: &str, listen: std::net::SocketAddr) -> Result<(), NotShown> {
     let model = model.to_owned();
     let (size, ships) = (Configuration::Of(Size::Small), Design::tidegate());
     show(listen, move |inner| visit(&model, size, ships, Serve(inner)))
 }
 
-/// Each engine on each of these models, alone, and what the explorer's rate is of stateright's.
+/// Measures each engine on each of these models, one after the other. `ratio` is how many times faster the
+/// explorer is than stateright.
 #[must_use]
 pub fn bench(models: &[String]) -> String {
     let (size, ships) = (Configuration::Of(Size::Full), Design::tidegate());
@@ -552,8 +558,8 @@ pub fn bench(models: &[String]) -> String {
     aligned(&rows)
 }
 
-/// Two of stateright's checkers, one thread each, side by side on two configurations of the status model:
-/// how it is best run on two cores.
+/// Measures two of stateright's checkers, one thread each, side by side on two configurations of the status
+/// model. This is how stateright runs best on two cores.
 #[must_use]
 pub fn side_by_side() -> String {
     let ships = Design::tidegate();

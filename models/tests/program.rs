@@ -15,7 +15,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_part_is_run_alone_and_told_as_json_and_as_a_document() {
+fn a_part_is_run_alone_and_reported_as_json_and_as_a_document() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("new").join("report.md");
     let folder = path.parent().and_then(std::path::Path::to_str).expect("a path");
@@ -36,7 +36,20 @@ fn a_part_is_run_alone_and_told_as_json_and_as_a_document() {
     }
 }
 
-/// The first command that a stranger runs is the quick one, and says what it left out.
+/// A newcomer reads the end first: the result, and where to read more.
+#[test]
+fn the_text_ends_with_the_result_and_where_to_read() {
+    let output = run(&["--only", "TG-L5"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let parts =
+        ["OK: 1 of 1 properties hold", "models/README.md", "src/guide/incidents.md", "--list"];
+    for part in parts {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("not run"), "what was not asked for is not listed: {text}");
+}
+
+/// The first command that a stranger runs is the quick one.
 #[test]
 fn without_a_command_it_is_the_quick_suite() {
     let listed = run(&["--only", "TG-L5", "--json"]);
@@ -47,7 +60,10 @@ fn without_a_command_it_is_the_quick_suite() {
 
 #[test]
 fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
-    assert_eq!(run(&["quick", "--only", "TG-S99"]).status.code(), Some(2));
+    let unknown = run(&["quick", "--only", "TG-S99"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(error.contains("is named TG-S99; --list prints all names"), "{error}");
     assert_eq!(run(&["sideways"]).status.code(), Some(2));
     let listed = run(&["--list"]);
     assert_eq!(listed.status.code(), Some(0));
@@ -59,7 +75,7 @@ fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
 
 /// Exit code 3: nothing is falsified, and not everything is shown.
 #[test]
-fn an_interrupt_is_told_with_what_was_not_shown() {
+fn an_interrupt_is_reported_with_what_was_not_shown() {
     let mut command = verify(&["full", "--only", "gateway", "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");
