@@ -1,30 +1,32 @@
-//! The seeded faults: which guards are switched off, and what must come of it. Each guard is in a failing
-//! set of one or two; where another guard covers for it, that one is named, and the pair is here too.
+//! The seeded faults: which guards are switched off, and what must break. Each guard is in a set of one or two
+//! guards without which a property breaks. If another guard covers for it, that guard is named, and the pair is
+//! listed too.
 
 use crate::catalogue::{Check, GATEWAY, entry_of};
 use crate::design::Guard;
 
-/// What must come of switching guards off.
+/// What must happen without the guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// This property of the model breaks.
     Breaks(&'static str),
-    /// Nothing breaks, because this other guard covers for it; the two together are listed too.
+    /// Nothing breaks, because this other guard covers for it. The pair is listed too.
     CoveredBy(Guard),
 }
 
-/// A seeded fault, and what must come of it.
+/// A seeded fault, and what must break.
 #[derive(Clone, Copy, Debug)]
 pub struct Ablation {
     /// The guards switched off.
     pub off: &'static [Guard],
-    /// What must come of it.
+    /// What must happen then.
     pub expected: Expected,
-    /// What it brings back, by its number in the project's list of incidents.
+    /// The codes of the incidents that come back. Their key is [`tidegate::guide::incidents`], and for `F`
+    /// [`tidegate::guide::requirements`].
     pub incidents: &'static str,
 }
 
-/// Every guard, in a failing set of size one or two.
+/// Every guard, in a set of one or two without which a property breaks.
 pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
@@ -324,7 +326,7 @@ pub const ABLATIONS: [Ablation; 59] = [
 ];
 
 impl Ablation {
-    /// The model that it is made in: the one with the property that must break.
+    /// The model that it is seeded in: the one with the property that must break.
     #[must_use]
     pub fn model(&self) -> &'static str {
         self.check().map_or(GATEWAY, |check| check.model)

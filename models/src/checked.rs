@@ -1,5 +1,4 @@
-//! The models by name: the one place that knows all of them. What is done with one is the suite's
-//! business.
+//! The models by name. Only this module knows all of them.
 
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
@@ -22,8 +21,8 @@ use crate::status::StatusModel;
 use crate::suite::Size;
 use crate::work::WorkModel;
 
-/// A model as the suite checks it: by stateright, by the explorer, and, where it promises that something
-/// comes, by searching runs that go on for ever.
+/// A model as the suite checks it: by stateright and by the explorer. Its liveness properties are checked by
+/// searching for fair cycles.
 pub trait Checked:
     Model<
         State: Clone + Debug + Display + Eq + Hash + Send + Sync,
@@ -33,7 +32,7 @@ pub trait Checked:
     + Sized
     + 'static
 {
-    /// What must come of it.
+    /// Its liveness properties.
     fn promises(&self) -> Vec<Progress<Self>> {
         Vec::new()
     }
@@ -77,7 +76,7 @@ impl Checked for WorkModel {
 pub const MODELS: [&str; 9] =
     [GATEWAY, CROWD, CHANNEL, MARKER, CONTROLLERS, STATUS, ENDPOINT, WORK, GATE];
 
-/// The guards that a model asks for.
+/// The guards that a model uses.
 #[must_use]
 pub fn guards_of(model: &str) -> &'static [Guard] {
     match model {
@@ -151,7 +150,7 @@ pub(crate) trait Visit {
 pub(crate) enum Configuration {
     /// What is explored.
     Of(Size),
-    /// What is searched for runs that go on for ever: the whole graph is kept.
+    /// What is searched for fair cycles. The whole graph is kept.
     Endless,
 }
 

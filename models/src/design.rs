@@ -1,115 +1,118 @@
-//! The guards of the design, one switch each. A switch alters which shipped function a model *calls*,
-//! and with what; it never alters or re-implements one.
+//! The guards of the design, one switch each. A switch changes which shipped function a model *calls*, and with
+//! what arguments. It never changes or re-implements one.
+//!
+//! The codes in parentheses are the incidents that come back without the guard. Their key is
+//! [`tidegate::guide::incidents`], and for `F` [`tidegate::guide::requirements`].
 
 use std::fmt;
 
-/// One guard. Switching it off must bring back what it is there to prevent.
+/// One guard. If it is switched off, what it prevents must come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Guard {
-    /// Admission checks and claims in one step. Off: a turn checks, and claims later (I-54, U19).
+    /// Admission checks the gate and claims a place in one step. Off: a turn checks, and claims later (I-54, U19).
     AtomicAdmission,
-    /// One lock spans a step and its effect. Off: the effect follows later (I-48).
+    /// One lock spans a step of the machine and its effect. Off: the effect follows later (I-48).
     TransitionLock,
     /// A shutdown sets a bit of its own in the gate. Off: it closes the gate as a drain does.
     StickyShutdown,
-    /// A look applies only if none was applied since it began. Off: whenever it likes (U5).
+    /// An observation applies only if no other was applied since it began. Off: it applies at any time (U5).
     ObservationOrder,
     /// A request of another boot is dead. Off: it closes the gate (I-1).
     Epoch,
-    /// A look that could not see changes nothing. Off: it counts as "no request" (U3).
+    /// An observation that failed changes nothing. Off: it counts as "no request" (U3).
     ReadErrorPolicy,
-    /// The first look comes before the first admission. Off: the gate opens at once (U2, U35).
+    /// The first observation precedes the first admission. Off: the gate opens at once (U2, U35).
     ReconcileBeforeAdmit,
-    /// The status is derived from machine and gate. Off: who releases a drain writes "running" without
-    /// asking either (U16); the model then writes the word itself, as that code did.
+    /// The status is derived from machine and gate. Off: a release of a drain writes "running" without asking
+    /// either (U16). The model then writes the status itself, as that code did.
     SingleStatusWriter,
-    /// Internal work is counted. Off: it runs beside the count (I-3, I-4, I-5).
+    /// Internal work is counted. Off: it runs and is not counted (I-3, I-4, I-5).
     CountedClasses,
-    /// Internal work enters by the gate. Off: by a door of its own, which counts it and asks nobody
-    /// (I-23, I-26).
+    /// Internal work enters by the gate. Off: it enters elsewhere, is counted, and asks nothing (I-23, I-26).
     OneDoor,
-    /// A holder's requests are files of his own. Off: all share one place (I-35, I-38).
+    /// Each holder has files of its own for its requests. Off: all holders share one file (I-35, I-38).
     OwnFiles,
     /// A request whose lease has run out is dead. Off: it lives until it is removed (I-2).
     Lease,
-    /// A listing counts once a second one agrees. Off: the first one counts.
+    /// A listing counts only if a second one agrees. Off: the first one counts.
     SecondListing,
-    /// Two listings agree only if the directory's times did not move between them. Off: if they found the
-    /// same.
+    /// Two listings agree only if the directory's times did not change between them. Off: they agree if they
+    /// found the same.
     DirectoryTimes,
-    /// A known request goes only when its own place was found empty. Off: also when the look broke off
-    /// before it.
+    /// A known request is gone only if its own file was not found. Off: it is also gone if the observation
+    /// broke off before it.
     DirectNotFound,
-    /// Reading a request never fails. Off: what cannot be parsed raises, and the look is lost (U34).
+    /// Reading a request never fails. Off: a request that cannot be parsed raises an error, and the observation
+    /// is lost (U34).
     TotalReader,
-    /// A turn is counted out when it is dropped, whatever became of it. Off: one that fails never is
+    /// A turn is counted out when it is dropped, however it ended. Off: a turn that fails is never counted out
     /// (I-32).
     TurnsCountedOut,
     /// A shutdown has a deadline on a thread of its own. Off: it waits for the last turn (I-10, I-12).
     Deadline,
-    /// Work that a live turn needs asks as its child. Off: it asks as a new turn (I-43, I-49, I-57).
+    /// Work that a live turn needs asks the gate as its child. Off: it asks as a new turn (I-43, I-49, I-57).
     Children,
-    /// A turn is live until its reply is delivered. Off: until it is done (I-14, I-47).
+    /// A turn is live until its reply is delivered. Off: it is live until it is done (I-14, I-47).
     DeliveryCounted,
     /// A message that waited behind a turn asks the gate. Off: the turn goes on with it (U1).
     FollowUpsAsk,
-    /// A controller acts on a seal. Off: on an idle reading (U24).
+    /// A controller acts on a seal. Off: it acts on an idle reading (U24).
     Seal,
-    /// A controller acts only before `quiesced_until`. Off: whenever he likes, once he has read quiesced
-    /// (U12).
+    /// A controller acts only before `quiesced_until`. Off: it acts at any time after it has read quiesced (U12).
     QuiescedUntil,
-    /// A controller acts only on a quiesced that names the request he made last. Off: on any (I-59, U7).
+    /// A controller acts only on a quiesced that names its latest request. Off: it acts on any (I-59, U7).
     OwnPromise,
-    /// A controller acts only on what a live gateway says. Off: on his request being there, and nothing
-    /// being in flight (U4).
+    /// A controller acts only on what a live gateway reports. Off: it acts if its request exists and nothing is
+    /// in flight (U4).
     AckAfterClose,
-    /// Leases are judged on the boot clock. Off: on the wall clock (U13).
+    /// Leases are measured on the boot clock. Off: on the wall clock (U13).
     BootClock,
-    /// Who publishes holds one lock from reading to having written. Off: two read, and write in either
-    /// order (I-15, U39).
+    /// A publisher holds one lock from its read to the end of its write. Off: two publishers read, and write in
+    /// either order (I-15, U39).
     PublisherLock,
-    /// A status that could not be written is written again. Off: it is taken to be there (U14).
+    /// A status whose write failed is written again. Off: it is assumed to be written (U14).
     WriteRepeated,
-    /// A process replaces its predecessor's status before anything else. Off: it changes what it has to
-    /// say, and keeps the rest (I-16, I-17, U28).
+    /// A process replaces its predecessor's status before anything else. Off: it changes its own fields, and
+    /// keeps the rest (I-16, I-17, U28).
     StartReplaces,
-    /// One gateway a home. Off: two write one status (U30).
+    /// One gateway runs on a home. Off: two write one status (U30).
     HomeLock,
-    /// The home's lock is given back after the last status. Off: before it (U18).
+    /// The home's lock is released after the last status is written. Off: before it (U18).
     LockUntilLastStatus,
-    /// Alive is who holds the lock. Off: whoever's status says so (U17, U41).
+    /// A gateway is alive if it holds the lock. Off: if the status says so (U17, U41).
     AliveByLock,
-    /// The home's lock is of a kind that only who may write the file can take. Off: a mere reader holds it, and
-    /// a killed gateway's name is still in it (F18).
+    /// The home's lock is of a kind that only a process that may write the file can take. Off: a mere reader holds
+    /// it, and it still names a killed gateway (F18).
     WritersLock,
-    /// What is wanted stands beside what is. Off: what is is taken for what is wanted (I-7, I-8).
+    /// The desired state is kept apart from the observed one. Off: the observed state counts as desired (I-7,
+    /// I-8).
     DesiredState,
-    /// A request is written beside its place and renamed over it. Off: where it stands (U37).
+    /// A request is written to a draft and renamed into its place. Off: it is written in its place (U37).
     DurableRename,
     /// A request's bytes are on disk before its name is. Off: some time later.
     FileSync,
-    /// A name that has come or gone is on disk before anybody is told. Off: some time later.
+    /// A name that was added or removed is on disk before this is reported. Off: some time later.
     DirectorySync,
-    /// A named request's file is never written twice. Off: a renewal writes over it, and who saw it dead
-    /// removes it all the same (I-78).
+    /// A named request's file is never written twice. Off: a renewal overwrites it, and a sweeper that saw it dead
+    /// removes the renewed one (I-78).
     ImmutableFiles,
-    /// A renewal removes the old request after the new one stands. Off: before.
+    /// A renewal removes the old request after the new one exists. Off: before.
     NewBeforeOld,
-    /// A new request's name is on disk before the old one is removed. Off: with that removal.
+    /// A new request's name is on disk before the old one is removed. Off: both reach the disk together.
     DurableBeforeRemoval,
-    /// A renewal whose old request is gone takes back the new one. Off: it stands, cancelled or not.
+    /// A renewal whose old request is gone removes the new one again. Off: the new one stays, even if cancelled.
     RenewalYields,
-    /// Who cancels looks until nothing is left. Off: once.
+    /// A cancel looks for requests until none is left. Off: it looks once.
     CancelLooksAgain,
-    /// An order that cannot be read is none. Off: it is an order without a word, which is a drain (U9, U40).
+    /// An order that cannot be read is refused. Off: it counts as an empty order, which is a drain (U9, U40).
     ReadableOrder,
-    /// A removal that failed is told as one. Off: as one that found nothing (U8, U38).
+    /// A removal that failed is reported as failed. Off: as one that found nothing (U8, U38).
     RemovalTold,
-    /// Readiness is asked of the gate. Off: of what was published last.
+    /// Readiness is read from the gate. Off: from the status that was published last.
     ReadyByGate,
-    /// Who waits looks once more after it has registered. Off: it sleeps at once.
+    /// A waiter checks the gate once more after it has registered. Off: it sleeps at once.
     SecondLook,
-    /// The last turn out rings after it was counted out. Off: before that.
+    /// The last turn out rings the bell after it was counted out. Off: before that.
     RingAfterRelease,
 }
 
@@ -237,9 +240,9 @@ impl Design {
         Design { off: 0 }
     }
 
-    /// The contract as first shipped, in the implementation that this one grew from (0.19.0): one event
-    /// loop, so transitions did not interleave; an epoch, a deadline and a lock of its own a home. What
-    /// it had no words for (named requests, a seal, a lease) it did without.
+    /// The original contract: that of the implementation which tidegate grew from (0.19.0). It has one event loop,
+    /// so transitions do not interleave. It has an epoch, a deadline and one lock for each home. It has no named
+    /// requests, no seal and no lease.
     #[must_use]
     pub fn original() -> Design {
         let kept = [
@@ -263,7 +266,7 @@ impl Design {
         Design::tidegate().without(&off.collect::<Vec<_>>())
     }
 
-    /// The same without these guards.
+    /// The same design without these guards.
     #[must_use]
     pub fn without(self, guards: &[Guard]) -> Design {
         Design { off: guards.iter().fold(self.off, |off, guard| off | guard.bit()) }

@@ -1,19 +1,19 @@
-//! Liveness by searching fair cycles: what must come does come, on every run that is fair. It owns the
-//! graph of a model's reachable states and the search; models bring the promises.
+//! Liveness by searching for fair cycles: on every fair run, the goal is met in the end. This module owns the
+//! graph of a model's reachable states and the search. The models bring the liveness properties.
 //!
-//! stateright's own `eventually` looks along paths that do not repeat a state, so on a cycle, and where
-//! two paths join, it passes what is false (a test here shows both). A reversible drain *is* a cycle.
+//! stateright's own `eventually` follows only paths that do not repeat a state. On a cycle, and where two paths
+//! join, it passes properties that are false (a test here shows both). A reversible drain *is* a cycle.
 //!
-//! A [`Progress`] is falsified by a run that from some point on keeps its premise, never meets its goal,
-//! and is fair: an infinite run, so in a finite graph a way to a set of states that it goes round in for
-//! ever. Such a set lies within one strongly connected component of the states with the premise and
-//! without the goal. A component is fair if every weakly fair class of steps is taken in it or is
-//! somewhere not enabled, and every strongly fair class is taken in it or is nowhere enabled. Where a
-//! strongly fair class is enabled and not taken, the states that enable it are left out, and what remains
-//! is searched again: a smaller cycle may be fair where the larger one is not.
+//! A counterexample to a [`Progress`] is an infinite fair run that from some point on keeps the premise and never
+//! meets the goal. In a finite graph, such a run leads to a set of states and then visits them for ever. The set
+//! lies within one strongly connected component of the states with the premise and without the goal. A component
+//! is fair if two things hold. Every weakly fair class of steps is taken in it, or is disabled in some state of
+//! it. Every strongly fair class is taken in it, or is disabled in all states of it. If a strongly fair class is
+//! enabled and not taken, the states that enable it are removed, and the rest is searched again: a smaller cycle
+//! may be fair where the larger one is not.
 //!
-//! A run may also stop: in any state, if no fair class is enabled there. That a step is possible does not
-//! make it happen; only fairness does.
+//! A run may also stop in any state in which no fair class is enabled. A step that is possible need not happen.
+//! Only fairness makes it happen.
 
 use std::hash::Hash;
 
@@ -25,51 +25,51 @@ use stateright::Model;
 /// How often a class of steps must be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fairness {
-    /// Sooner or later, where it is enabled all the time: for what nobody keeps from happening.
+    /// If it stays enabled, it is taken in the end: for steps that nothing prevents.
     Weak,
-    /// Sooner or later, where it is enabled again and again: for what may fail, and is tried again.
+    /// If it is enabled again and again, it is taken in the end: for steps that may fail and are tried again.
     Strong,
 }
 
 /// A class of steps that is taken fairly.
 pub struct Fair<A> {
-    /// What it is called in the catalogue.
+    /// Its name in the catalogue.
     pub name: &'static str,
     /// How often it must be taken.
     pub fairness: Fairness,
-    /// Which steps are of it.
+    /// Which steps belong to it.
     pub includes: fn(&A) -> bool,
 }
 
 impl<A> Fair<A> {
-    /// A class that is taken where it is enabled all the time.
+    /// A class with [`Fairness::Weak`].
     #[must_use]
     pub const fn weak(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
         Fair { name, fairness: Fairness::Weak, includes }
     }
 
-    /// A class that is taken where it is enabled again and again.
+    /// A class with [`Fairness::Strong`].
     #[must_use]
     pub const fn strong(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
         Fair { name, fairness: Fairness::Strong, includes }
     }
 }
 
-/// A promise: if the premise holds from some point on, the goal is met.
+/// A liveness property: if the premise holds from some point on, the goal is met in the end.
 pub struct Progress<M: Model> {
     /// Its name, ending in `_progress`.
     pub name: &'static str,
     /// What must hold from some point on.
     pub premise: fn(&M, &M::State) -> bool,
-    /// What must then come.
+    /// What must then be met.
     pub goal: fn(&M, &M::State) -> bool,
-    /// The steps that from some point on are not taken any more.
+    /// The steps that from some point on are no longer taken.
     pub ended: fn(&M::Action) -> bool,
-    /// What is taken fairly: all the rest may stop at any time.
+    /// The classes of steps that are taken fairly. All other steps may stop at any time.
     pub fair: Vec<Fair<M::Action>>,
 }
 
-/// A counterexample: a way to a state, and one from there back to it that can be gone for ever.
+/// A counterexample: a path to a state, and a fair cycle from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lasso<S, A> {
     /// The initial state.
@@ -80,13 +80,13 @@ pub struct Lasso<S, A> {
     pub cycle: Vec<(A, S)>,
 }
 
-/// What came of a promise.
+/// The result of checking a liveness property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged<S, A> {
-    /// In how many states something is promised and has not come yet: with none, the promise says
+    /// The number of states in which the premise holds and the goal is not met yet. With none, a pass shows
     /// nothing.
     pub waiting: usize,
-    /// A run that breaks it, if there is one.
+    /// A counterexample, if there is one.
     pub broken: Option<Lasso<S, A>>,
 }
 
@@ -107,7 +107,7 @@ struct Step<A> {
     action: A,
 }
 
-/// Of the classes of one promise, by their order: which a step belongs to, which a state enables.
+/// A set of the classes of one property: those that a step belongs to, or that a state enables.
 type Classes = u32;
 
 impl<M> Graph<M>
@@ -116,7 +116,7 @@ where
     M::State: Clone + Eq + Hash,
     M::Action: Clone,
 {
-    /// Finds them all. `None` where there are more than `states_max`.
+    /// Finds all of them. `None` if there are more than `states_max`.
     ///
     /// # Panics
     ///
@@ -174,7 +174,7 @@ where
         self.states.is_empty()
     }
 
-    /// Searches for a run that breaks the promise.
+    /// Searches for a counterexample.
     ///
     /// # Panics
     ///
@@ -218,14 +218,14 @@ impl<M: Model> Progress<M> {
     }
 }
 
-/// One search: the graph, and what its steps are to one promise.
+/// One search: the graph, and what its steps mean to one property.
 struct Search<'a, M: Model> {
     graph: &'a Graph<M>,
     weak: Classes,
     strong: Classes,
-    /// Of each step.
+    /// The classes of each step.
     classes: Vec<Classes>,
-    /// Of each step: whether it is not taken any more.
+    /// Whether each step is no longer taken.
     ended: Vec<bool>,
 }
 
@@ -252,8 +252,7 @@ where
         let mut member = vec![false; self.graph.len()];
         let mut place = vec![NodeIndex::end(); self.graph.len()];
         let mut to_search = vec![region];
-        // Of several, the one with the shortest way to it: numbers are in the order of a breadth-first
-        // search.
+        // The one with the shortest path to it: numbers are in the order of a breadth-first search.
         let mut nearest: Option<Vec<u32>> = None;
         while let Some(states) = to_search.pop() {
             for component in self.components(&states, &mut member, &mut place) {

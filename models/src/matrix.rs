@@ -1,5 +1,5 @@
-//! Guard by property: everything that breaks in a model when one guard of it is switched off, and in how
-//! few steps. `ablations` says what *must* break; this says what does.
+//! Guard by property: everything that breaks in a model without one of its guards, and the steps of the shortest
+//! counterexample. `ablations` says what *must* break; this says what does.
 
 use crate::catalogue::{CATALOGUE, entry_of};
 use crate::checked::{Checked, Visit};
@@ -8,7 +8,7 @@ use crate::explorer::{Until, explore};
 use crate::liveness::Graph;
 use crate::suite::Size;
 
-/// How far is searched without a guard, in states: what breaks, breaks early, and there may be no end.
+/// How many states are explored without a guard. Their number may be unbounded, and what breaks, breaks early.
 pub(crate) const fn states_max(size: Size) -> u64 {
     match size {
         Size::Small => 300_000,
@@ -16,7 +16,7 @@ pub(crate) const fn states_max(size: Size) -> u64 {
     }
 }
 
-/// A graph that is larger is not searched for runs that go on for ever.
+/// A graph that is larger is not searched for fair cycles.
 const GRAPH_MAX: usize = 600_000;
 
 /// What one model breaks without one guard.
@@ -26,12 +26,12 @@ pub struct Without {
     pub guard: Guard,
     /// In which model.
     pub model: &'static str,
-    /// The properties that break, and in how many steps at least; of one that says that something comes,
-    /// the steps to where it is waited for in vain, and once round.
+    /// The properties that break, each with the steps of its shortest counterexample. For a liveness property these
+    /// are the steps to the fair cycle, and once around it.
     pub broken: Vec<(&'static str, u64)>,
 }
 
-/// Searches for whatever breaks, safety or promises; `going_on` is asked now and then.
+/// Searches for everything that breaks, safety or liveness. `going_on` is called now and then.
 pub(crate) enum Broken<F> {
     /// Among so many states.
     Safety(u64, F),
