@@ -1,5 +1,5 @@
 //! The control channel as a model: two holders with requests of their own, renewal in two steps, leases
-//! that run out, a gateway that looks at them one by one while they come and go, and internal work at
+//! that run out, a gateway that reads them one by one while they come and go, and internal work at
 //! its gate. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it stands for |
@@ -17,7 +17,7 @@
 //! A directory is listed from its last name to its first, so that a renewal's new request can be
 //! missed; the other order is the same with the names exchanged. The requests of one listing are looked
 //! at in one step, since each place counts for itself. What it leaves out: the shared marker
-//! and two looks at once (the `gateway` model has both), the writing of files, how long a lease is.
+//! and two observations at once (the `gateway` model has both), the writing of files, how long a lease is.
 
 mod story;
 
@@ -68,7 +68,7 @@ pub enum Asker {
     First,
     /// Begins and cancels.
     Second,
-    /// Begins, in another container or before a reboot: his request states another epoch.
+    /// Begins, in another container or before a reboot: its request states another epoch.
     Foreign,
 }
 
@@ -193,17 +193,17 @@ pub struct State {
     process: Option<Process>,
     /// How many requests the first holder has made.
     made: u8,
-    /// He has made a new one, and has not removed the old one yet.
+    /// The new request it has made, while the old one is not removed yet.
     renewing: Option<Place>,
-    /// Which of his leases have run out: all below this number.
+    /// Which of its leases have run out: all below this number.
     run_out: u8,
     second_begun: bool,
     restarts_left: u8,
-    /// Ghost: the first holder asks: he began, and neither cancelled nor let his lease run out.
+    /// Ghost: the first holder asks: it began, and neither cancelled nor let its lease run out.
     first_asks: bool,
     /// Ghost: the second one does.
     second_asks: bool,
-    /// Ghost: the first holder has read that the gate is quiesced for him, and still asks.
+    /// Ghost: the first holder has read that the gate is quiesced for it, and still asks.
     promised: bool,
     /// Ghost: the gate was closed by a look that saw nothing but requests that are dead.
     closed_for_dead: bool,
@@ -298,13 +298,13 @@ impl InPool for Scan<Place> {
 pub enum Action {
     /// The first holder begins a drain.
     FirstBegins,
-    /// He renews it: the new request is made.
+    /// It renews the drain: the new request is written.
     FirstRenews,
     /// The old one is removed.
     FirstRemovesOld,
-    /// He cancels.
+    /// It cancels.
     FirstCancels,
-    /// His lease runs out.
+    /// Its lease runs out.
     LeaseRunsOut,
     /// The second holder begins a drain.
     SecondBegins,
@@ -324,7 +324,7 @@ pub enum Action {
     InternalArrives,
     /// It ends.
     InternalEnds,
-    /// The first holder reads that the gate is quiesced for him.
+    /// The first holder reads that the gate is quiesced for it.
     QuiescedIsRead,
     /// kill -9.
     ProcessDies,
@@ -604,7 +604,7 @@ impl ChannelModel {
                 process.word = process.word.release(Origin::Internal);
             }
             Action::QuiescedIsRead => {
-                // His latest one: another that is his may be dead, and not looked at yet (F9).
+                // Its latest one: another of its requests may be dead, and not observed yet (F9).
                 let number = state.made.checked_sub(1)?;
                 let latest = Request { by: Asker::First, number };
                 let named = state.process.as_ref().is_some_and(|it| it.is_quiesced_for(latest));

@@ -13,8 +13,8 @@
 //! | `CancelIsAnswered` | `CancelTold::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
 //!
-//! What it leaves out: tokens and holders, waiting, bodies that a wire cuts to nothing (which its framing
-//! tells; one that was sent empty orders a drain), turns.
+//! What it leaves out: tokens and holders, waiting, turns, and bodies that a wire cuts to nothing (its framing
+//! shows that; one that was sent empty orders a drain).
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -85,7 +85,7 @@ pub enum Stage {
     None,
     /// Sent, whole or cut short.
     Sent {
-        /// What whoever sent it means.
+        /// What its sender means.
         means: Ordered,
         /// The wire has cut it short.
         cut: bool,
@@ -105,9 +105,9 @@ pub enum Stage {
 pub struct State {
     machine: Machine,
     word: Word,
-    /// The request stands in the home.
+    /// The request exists in the home.
     request: bool,
-    /// The gateway believes it to.
+    /// The gateway believes that it exists.
     believed: bool,
     /// What the published status says: that a user's turn would be admitted.
     published_ready: bool,
@@ -213,7 +213,7 @@ impl EndpointModel {
         let whole = means.body();
         let bytes = if cut { &whole[..whole.len() - 1] } else { whole };
         let order = match Order::parse(bytes) {
-            // Who does not refuse what he cannot read takes it for an order without a word.
+            // A reader that does not refuse an unreadable order takes it for an empty one.
             Err(_) if !self.design.has(Guard::ReadableOrder) => Order::parse(b"{}"),
             order => order,
         };

@@ -1,11 +1,11 @@
 //! An exhaustive breadth-first search over any [`stateright::Model`], for safety: `always` and
 //! `sometimes`. It is fast because it keeps little: the states of two layers, and of all others a
-//! fingerprint of 64 bits. What it finds it finds at its shortest distance; the way there is searched
-//! again when somebody asks for it.
+//! fingerprint of 64 bits. It finds each state at its shortest distance. The path to a state is searched
+//! again when it is asked for.
 //!
-//! Two states with one fingerprint would be taken for one. stateright's own checker, which hashes
-//! otherwise, runs beside it on every model, and must count the same; a test compares the small
-//! configurations with a search over whole states.
+//! Two states with the same fingerprint would count as one. stateright's own checker, which uses another
+//! hash, also runs on every model, and must count the same. A test compares the small configurations with
+//! a search over whole states.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash};

@@ -1,5 +1,5 @@
-//! The gate and those who wait for it as a model: a release, the ringing of the bell, the keeper's round
-//! and a waiter's looking, registering and looking again are each a step of their own, and anything may
+//! The gate and its waiters as a model: a release, the ringing of the bell, the keeper's round
+//! and a waiter's check, registration and second check are each a step of their own, and anything may
 //! come between. It owns the interleaving; every *decision* about the gate is a call of a shipped function.
 //!
 //! | step here | shipped code it stands for |

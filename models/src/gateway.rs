@@ -1,4 +1,4 @@
-//! The gateway as a model: one marker, watchers whose look and whose applying of it are two steps,
+//! The gateway as a model: one marker, watchers that observe in one step and apply that in another,
 //! user turns, internal work and children, shutdown at any point, loop end, crash, reboot and restart.
 //! It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
@@ -17,8 +17,8 @@
 //!
 //! The requests of several holders, their renewal and the listing of them are the `channel` model's.
 //!
-//! What it leaves out: time (a lease is looked at in `request`'s tests, its running out is
-//! `MachineReboots` here), the writing of files (a rename is one step), the memory model (loom runs
+//! What it leaves out: time (the tests of `request` cover leases; here `MachineReboots` stands for one that
+//! runs out), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
 pub mod crowd;
@@ -106,7 +106,7 @@ impl GatewayModel {
     }
 }
 
-/// What can happen next: the actor, and what he does.
+/// What can happen next: the actor, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Writes a request over whatever lies there.

@@ -1,6 +1,6 @@
-//! The request files as a model: two processes of one holder and one who uses the shared place, each of
-//! whose writes is a step a system call; a gateway that sweeps what is dead; kill -9 at any step, and
-//! power loss, which may keep of the disk whatever was not synced, or not. It owns the disk and the
+//! The request files as a model: two processes of one holder, and a user of the shared slot; each of
+//! their system calls is a step; a gateway that removes dead requests; kill -9 at any step, and
+//! power loss, after which what was not synced may be there or not. It owns the disk and the
 //! ghosts; what a writer does next is what the shipped code does next.
 //!
 //! | step here | shipped code it stands for |
@@ -84,16 +84,16 @@ struct Disk {
 /// What came of one owner's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Claims {
-    /// Ghost: he was told that this request stands, and has asked nothing since.
+    /// Ghost: the owner was told that this request exists, and has asked nothing since.
     begun: Option<Id>,
-    /// Ghost: he was told that he cancelled, and has asked nothing since.
+    /// Ghost: the owner was told that it cancelled, and has asked nothing since.
     cancelled: bool,
     /// Ghost: a renewal that this cancel came between was killed before it could see that.
     orphaned: bool,
-    /// Ghost: the request that he began or renewed last; nobody cancels, and its lease has not run out.
+    /// Ghost: the request that the owner began or renewed last; nobody cancels, and its lease has not run out.
     wanted: Option<Id>,
-    /// Ghost: the request he was last told of that it stands; he has not cancelled since, and its lease has
-    /// not run out. While he renews it or begins another, one of them survives.
+    /// Ghost: the last request that the owner was told exists. The owner has not cancelled since, and the lease has
+    /// not run out. While the owner renews it or begins another, one of them survives.
     acknowledged: Option<Id>,
 }
 
@@ -296,7 +296,7 @@ impl State {
         }
     }
 
-    /// Whether a request of his stands, dead or alive.
+    /// Whether a request of this owner exists, dead or alive.
     fn stands(&self, owner: Owner) -> bool {
         self.disk.files_of(owner).next().is_some()
     }
@@ -341,7 +341,7 @@ impl State {
         let Some(gone) = self.writers[writer].take() else { return };
         let task = gone.run.task;
         self.disk.forget_draft(task.id());
-        // Of one that has made nothing yet, or has taken it back, nothing is left.
+        // One that has made nothing yet, or has removed it again, leaves nothing.
         let leaves = task.id().is_some_and(|id| self.disk.may_be_found(id));
         if task.renews() && leaves {
             let claims = self.claims(task.owner());
@@ -475,7 +475,7 @@ impl MarkerModel {
         let stood_before = state.stands(owner);
         if let (Call::Remove(place), Some(id)) = (call, task.id()) {
             let removed = state.disk.file(place).map(|file| file.id);
-            // Where another process of his has renewed it on in between, no more is said.
+            // If another process of the holder has renewed it in between, no more is said.
             let comes_later = matches!(task, Task::RemoveThenBegin { .. });
             let lives = state.lives(id) && (comes_later || state.is_standing(id));
             let claims = state.claims(owner);
@@ -489,12 +489,12 @@ impl MarkerModel {
         let answer = state.disk.call(self.design, call, task.id());
         state.writers[writer] = Some(Writing { run: run.answered(answer).pooled(), ..writing });
         if matches!(task, Task::Begin { .. }) && matches!(call, Call::Put(_)) {
-            // Whoever cancels meanwhile may have been before or after it.
+            // A cancel meanwhile may have come before or after it.
             let alone = state.tasks(owner).all(|task| !task.cancels());
             state.claims(owner).wanted = task.id().filter(|_| alone);
         }
         if stood_before && !state.stands(owner) {
-            // It was taken away; whoever else comes to cancel it truly finds nothing.
+            // It was removed; another cancel truly finds nothing.
             for (other, writing) in state.writers.iter_mut().enumerate() {
                 if let Some(writing) = writing
                     && other != writer
@@ -666,9 +666,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |writer: usize| {
             [
-                "a process of the holder",
-                "another process of the holder",
-                "the user of the shared slot",
+                "a process of the named holder",
+                "another process of the named holder",
+                "the holder of the shared slot",
                 "the gateway",
             ][writer]
         };

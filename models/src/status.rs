@@ -1,5 +1,5 @@
 //! The status file as a model: two threads that publish, writes that fail, kill -9 and restart on the old
-//! file, a second gateway that is started on the same home, a supervisor and a reader who believe what
+//! file, a second gateway that is started on the same home, a supervisor and a reader that believe what
 //! they read. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it stands for |
@@ -7,9 +7,9 @@
 //! | `DrainIsWanted`, `DrainIsUnwanted`, `SignalArrives`, `OperatorStops` | an event applied: `machine::step`, `Word::perform`, in `Shared::apply` |
 //! | `GateIsEmpty` | `Shared::settle` |
 //! | `PublisherReads` | `Shared::publish_status`, under the publisher's lock: `status::condition`, compared with what is on disk |
-//! | `PublisherWrites` | `marker::replace`; what is on disk is remembered, or not; after the last status the home's lock is given back |
+//! | `PublisherWrites` | `marker::replace`; what is on disk is remembered, or not; after the last status the home's lock is released |
 //! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, and the status that says starting, in `Shared::start` |
-//! | `SupervisorLooks` | whoever starts a process again, or does not: `status::desired_state` |
+//! | `SupervisorLooks` | a supervisor that starts a process again, or does not: `status::desired_state` |
 //!
 //! What it leaves out: turns (the count in a status is one field of the condition), what else a status
 //! says, and the steps of one write (a rename is one; a replay of every crash point has the others).

@@ -1,19 +1,19 @@
 //! Work as a model: one user's turns from admission to the delivery of the reply, the child that a turn
-//! needs in order to end, the message that waits behind it, internal work, and a controller who acts on
-//! what he has read, which kills whatever is live. It owns the interleaving and the ghosts; every
+//! needs in order to end, the message that waits behind it, internal work, and a controller that acts on
+//! what it has read, which kills whatever is live. It owns the interleaving and the ghosts; every
 //! *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `DrainBegins`, `DrainIsCancelled` | a look applied: `machine::step`, `Word::perform`, in `Shared::apply` |
+//! | `DrainBegins`, `DrainIsCancelled` | an observation applied: `machine::step`, `Word::perform`, in `Shared::apply` |
 //! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `FollowUpStarts` | `Gateway::admit`, asked once more for a message that waited |
 //! | `ControllerReads` | `status::condition`, as published |
 //! | `ControllerActs` | what a control plane does then: the process is gone |
 //!
-//! What it leaves out: watchers and requests (the `gateway` and `channel` models have them), time: a
-//! promise here lasts until its holder cancels, shutdown.
+//! What it leaves out: watchers and requests (the `gateway` and `channel` models have them); shutdown; time: a
+//! promise here lasts until its holder cancels.
 
 use std::fmt;
 
@@ -79,11 +79,11 @@ pub struct State {
     internal: bool,
     drains_left: u8,
     messages_left: u8,
-    /// The controller has read that he may act, and has not cancelled since.
+    /// The controller has read that it may act, and has not cancelled since.
     promised: bool,
-    /// He has acted: the process is gone.
+    /// It has acted: the process is gone.
     acted: bool,
-    /// Ghost: work was live when he did.
+    /// Ghost: work was live when it acted.
     cut_off: bool,
     /// Ghost: a user turn started at a closed gate.
     slipped_in: bool,
@@ -98,7 +98,7 @@ pub enum Action {
     DrainIsCancelled,
     /// A user's message starts a turn.
     UserArrives,
-    /// A user's message comes while his turn runs.
+    /// A user's message arrives while the turn runs.
     MessageWaits,
     /// The turn comes to need a child.
     TurnNeedsChild,
@@ -116,7 +116,7 @@ pub enum Action {
     InternalArrives,
     /// It ends.
     InternalEnds,
-    /// The controller reads that he may act.
+    /// The controller reads that it may act.
     ControllerReads,
     /// The controller acts.
     ControllerActs,

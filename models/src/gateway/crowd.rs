@@ -1,21 +1,21 @@
-//! The gateway model with *any* number of turns, watchers and controllers, for what does not depend on who
-//! is who: TG-S1 (the gate's half), S2, S3 and S10. It owns the abstraction alone; every step of it is a
-//! step of the gateway model.
+//! The gateway model with *any* number of turns, watchers and controllers, for properties in which no identity
+//! matters: TG-S1 (the gate's half), S2, S3 and S10. It owns only the abstraction. Every step of it is a step of
+//! the gateway model.
 //!
-//! Turns of each kind are counted none, one, or many. A step of many is tried with two of them and with
-//! three, so that what was many may be one afterwards, or many still. That says something of five and of
-//! five million because the shipped arithmetic asks no more of a count than whether it becomes zero, or is
-//! full: `Word::admit` adds one and looks at flags, `Word::release` takes one away and seals at zero.
+//! Turns of each kind are counted as none, one, or many. A step from many is tried with two turns and with
+//! three, so that afterwards there may be one, or still many. This covers five turns and five million, because
+//! the shipped arithmetic uses a count in two ways only: whether it becomes zero, and whether it is full.
+//! `Word::admit` adds one and looks at flags; `Word::release` subtracts one and seals at zero.
 //!
-//! Of watchers there are as many as there need be: each look that could have been begun has been, and there
-//! is always one more like it. So a look is known by what it saw, and by whether another was accepted since
-//! it began; what a look saw stays in a set. Controllers begin and cancel as often as they like, and
-//! processes die and start. A generation is any: no decision reads it.
+//! There are as many watchers as needed. Every observation that could have begun has begun, and there is always
+//! one more like it. So an observation is described by what it saw, and by whether another was accepted since it
+//! began. What an observation saw stays in a set. Controllers begin and cancel any number of times, and processes
+//! die and start. A generation is arbitrary: no decision reads it.
 //!
-//! Each of these lets *more* happen than can, in the design with all its guards, so what holds here holds of
-//! any number. What breaks here need
-//! not break there, and nothing is said of what comes (a promise), of exact counts, or of a full gate. A
-//! test maps every state of the gateway model to one here that covers it.
+//! Each of these allows *more* than can happen, in the design with all its guards. So a property that holds here
+//! holds for any number. A property that breaks here need not break there. The model says nothing about liveness,
+//! about exact counts, or about a full gate. A test maps every state of the gateway model to a state here that
+//! covers it.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

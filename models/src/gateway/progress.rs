@@ -1,4 +1,4 @@
-//! What must come of the gateway, under which fairness: promises for [`Graph::check`].
+//! The liveness properties of the gateway and the fairness that they assume, for [`Graph::check`].
 //!
 //! [`Graph::check`]: crate::liveness::Graph::check
 
@@ -8,7 +8,7 @@ use tidegate::status::condition;
 use super::{Action, GatewayModel, Marker, Process, State};
 use crate::liveness::{Fair, Progress};
 
-/// What is taken fairly: of each class of steps, what is promised of it.
+/// What is taken fairly, for each class of steps.
 const LOOKS: Fair<Action> = Fair::weak("a watcher observes the requests", |action| {
     matches!(action, Action::WatcherLooks { fails: false, .. })
 });

@@ -85,11 +85,11 @@ pub(super) enum Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Call::Draft(slot) => write!(f, "create the draft of {slot}"),
-            Call::Fill(slot) => write!(f, "write the draft of {slot}"),
-            Call::Sync(slot) => write!(f, "sync the draft of {slot}"),
-            Call::Put(slot) => write!(f, "rename the draft to {slot}"),
-            Call::Remove(slot) => write!(f, "remove {slot}"),
+            Call::Draft(slot) => write!(f, "create the new file for slot {slot}"),
+            Call::Fill(slot) => write!(f, "write the new file for slot {slot}"),
+            Call::Sync(slot) => write!(f, "sync the new file for slot {slot}"),
+            Call::Put(slot) => write!(f, "rename the new file to slot {slot}"),
+            Call::Remove(slot) => write!(f, "remove slot {slot}"),
             Call::MakeDirectory => f.write_str("make the directory"),
             Call::SyncHome => f.write_str("sync the home"),
             Call::SyncRequests => f.write_str("sync the directory"),
