@@ -2,7 +2,7 @@
 //!
 //! A named holder's request is a file of its own, `<holder>.<request_id>.json`, that is never written
 //! twice: renewing makes another and then removes the first. So a request that is dead stays dead, and
-//! whoever removes it cannot hit a newer one ([I-35], [I-38]).
+//! its removal cannot hit a newer one ([I-35], [I-38]).
 //!
 //! # Invariants
 //!
