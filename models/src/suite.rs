@@ -131,7 +131,16 @@ impl Job {
             Job::Explorer(model) => format!("{model} model, by the explorer"),
             Job::Promises(model) => format!("{model} model, liveness"),
             Job::Original(model) => format!("{model} model, original contract"),
-            Job::Ablation(ablation) => format!("seeded fault, without {}", names(ablation.off)),
+            // Several faults switch off the same guard. Each has a name of its own: progress is kept by name.
+            Job::Ablation(ablation) => {
+                let off = names(ablation.off);
+                match ablation.check() {
+                    Some(check) => {
+                        format!("seeded fault, without {off}, against {}", check.property)
+                    }
+                    None => format!("seeded fault, without {off}"),
+                }
+            }
             Job::Without(model, guard) => {
                 format!("{model} model, everything that breaks without {guard}")
             }
