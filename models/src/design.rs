@@ -168,6 +168,145 @@ impl Guard {
         Guard::RingAfterRelease,
     ];
 
+    /// What the guard demands, and what happens without it, in one line.
+    #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one sentence for each guard")]
+    pub(crate) const fn rule(self) -> &'static str {
+        match self {
+            Guard::AtomicAdmission => {
+                "admission checks the gate and claims a place in one step; off: a turn checks, and claims later"
+            }
+            Guard::TransitionLock => {
+                "one lock spans a step of the machine and its effect; off: the effect follows later"
+            }
+            Guard::StickyShutdown => {
+                "a shutdown sets a bit of its own in the gate; off: it closes the gate as a drain does"
+            }
+            Guard::ObservationOrder => {
+                "an observation applies only if no other was applied since it began; off: it applies at any time"
+            }
+            Guard::Epoch => "a request of another boot is dead; off: it closes the gate",
+            Guard::ReadErrorPolicy => {
+                "an observation that failed changes nothing; off: it counts as \"no request\""
+            }
+            Guard::ReconcileBeforeAdmit => {
+                "the first observation precedes the first admission; off: the gate opens at once"
+            }
+            Guard::SingleStatusWriter => {
+                "the status is derived from machine and gate; off: a release of a drain writes \"running\" without asking either"
+            }
+            Guard::CountedClasses => "internal work is counted; off: it runs and is not counted",
+            Guard::OneDoor => {
+                "internal work enters by the gate; off: it enters elsewhere, is counted, and asks nothing"
+            }
+            Guard::OwnFiles => {
+                "each holder has files of its own for its requests; off: all holders share one file"
+            }
+            Guard::Lease => {
+                "a request whose lease has run out is dead; off: it lives until it is removed"
+            }
+            Guard::SecondListing => {
+                "a listing counts only if a second one agrees; off: the first one counts"
+            }
+            Guard::DirectoryTimes => {
+                "two listings agree only if the directory's times did not change between them; off: they agree if they found the same"
+            }
+            Guard::DirectNotFound => {
+                "a known request is gone only if its own file was not found; off: it is also gone if the observation broke off before it"
+            }
+            Guard::TotalReader => {
+                "reading a request never fails; off: a request that cannot be parsed raises an error, and the observation is lost"
+            }
+            Guard::TurnsCountedOut => {
+                "a turn is counted out when it is dropped, however it ended; off: a turn that fails is never counted out"
+            }
+            Guard::Deadline => {
+                "a shutdown has a deadline on a thread of its own; off: it waits for the last turn"
+            }
+            Guard::Children => {
+                "work that a live turn needs asks the gate as its child; off: it asks as a new turn"
+            }
+            Guard::DeliveryCounted => {
+                "a turn is live until its reply is delivered; off: it is live until it is done"
+            }
+            Guard::FollowUpsAsk => {
+                "a message that waited behind a turn asks the gate; off: the turn goes on with it"
+            }
+            Guard::Seal => "a controller acts on a seal; off: it acts on an idle reading",
+            Guard::QuiescedUntil => {
+                "a controller acts only before `quiesced_until`; off: it acts at any time after it has read quiesced"
+            }
+            Guard::OwnPromise => {
+                "a controller acts only on a quiesced that names its latest request; off: it acts on any"
+            }
+            Guard::AckAfterClose => {
+                "a controller acts only on what a live gateway reports; off: it acts if its request exists and nothing is in flight"
+            }
+            Guard::BootClock => "leases are measured on the boot clock; off: on the wall clock",
+            Guard::PublisherLock => {
+                "a publisher holds one lock from its read to the end of its write; off: two publishers read, and write in either order"
+            }
+            Guard::WriteRepeated => {
+                "a status whose write failed is written again; off: it is assumed to be written"
+            }
+            Guard::StartReplaces => {
+                "a process replaces its predecessor's status before anything else; off: it changes its own fields, and keeps the rest"
+            }
+            Guard::HomeLock => "one gateway runs on a home; off: two write one status",
+            Guard::LockUntilLastStatus => {
+                "the home's lock is released after the last status is written; off: before it"
+            }
+            Guard::AliveByLock => {
+                "a gateway is alive if it holds the lock; off: if the status says so"
+            }
+            Guard::WritersLock => {
+                "the home's lock is of a kind that only a process that may write the file can take; off: a mere reader holds it, and it still names a killed gateway"
+            }
+            Guard::DesiredState => {
+                "the desired state is kept apart from the observed one; off: the observed state counts as desired"
+            }
+            Guard::DurableRename => {
+                "a request is written to a draft and renamed into its place; off: it is written in its place"
+            }
+            Guard::FileSync => {
+                "a request's bytes are on disk before its name is; off: some time later"
+            }
+            Guard::DirectorySync => {
+                "a name that was added or removed is on disk before this is reported; off: some time later"
+            }
+            Guard::ImmutableFiles => {
+                "a named request's file is never written twice; off: a renewal overwrites it, and a sweeper that saw it dead removes the renewed one"
+            }
+            Guard::NewBeforeOld => {
+                "a renewal removes the old request after the new one exists; off: before"
+            }
+            Guard::DurableBeforeRemoval => {
+                "a new request's name is on disk before the old one is removed; off: both reach the disk together"
+            }
+            Guard::RenewalYields => {
+                "a renewal whose old request is gone removes the new one again; off: the new one stays, even if cancelled"
+            }
+            Guard::CancelLooksAgain => {
+                "a cancel looks for requests until none is left; off: it looks once"
+            }
+            Guard::ReadableOrder => {
+                "an order that cannot be read is refused; off: it counts as an empty order, which is a drain"
+            }
+            Guard::RemovalTold => {
+                "a removal that failed is reported as failed; off: as one that found nothing"
+            }
+            Guard::ReadyByGate => {
+                "readiness is read from the gate; off: from the status that was published last"
+            }
+            Guard::SecondLook => {
+                "a waiter checks the gate once more after it has registered; off: it sleeps at once"
+            }
+            Guard::RingAfterRelease => {
+                "the last turn out wakes the waiters after it was counted out; off: before that"
+            }
+        }
+    }
+
     const fn bit(self) -> u64 {
         1 << self as u8
     }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::catalogue::{self, CATALOGUE};
+use crate::design::Guard;
 use crate::matrix;
-use crate::report::{Report, STORIES, names};
+use crate::report::{Report, STORIES, Story, names};
 use crate::suite::Size;
 
 impl Report {
@@ -58,9 +59,13 @@ impl Report {
             markdown(&matrix::rows(&self.matrix))
         );
         let _ = write!(text, "\n## Counterexamples\n\n{STORIES}\n");
-        for (title, story) in self.stories() {
-            let _ = write!(text, "\n### {title}\n\n```text\n");
-            for (number, step) in story.iter().enumerate() {
+        for Story { title, about, steps } in self.stories() {
+            let _ = write!(text, "\n### {title}\n\n");
+            for line in about {
+                let _ = writeln!(text, "* {line}");
+            }
+            text += "\n```text\n";
+            for (number, step) in steps.iter().enumerate() {
                 let _ = writeln!(text, "{:>2}. {step}", number + 1);
             }
             text += "```\n";
@@ -159,6 +164,10 @@ pub fn list() -> String {
         let _ = writeln!(text, "  {:<7} {:<28} {}", entry.id, entry.name, entry.statement);
     }
     let _ = writeln!(text, "models\n  {}", crate::checked::MODELS.join(", "));
+    text += "guards, and what happens without each\n";
+    for guard in Guard::ALL {
+        let _ = writeln!(text, "  {:<24} {}", guard.to_string(), guard.rule());
+    }
     text +=
         "guards that are switched off, and the incidents they prevent (src/guide/incidents.md)\n";
     for ablation in &crate::ablations::ABLATIONS {

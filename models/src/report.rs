@@ -292,6 +292,19 @@ fn checks() -> impl Iterator<Item = (&'static Entry, Check)> {
     CATALOGUE.iter().flat_map(|entry| entry.checked_as.iter().map(move |check| (entry, *check)))
 }
 
+/// A counterexample, and what is needed to read it.
+pub(crate) struct Story<'a> {
+    pub(crate) title: String,
+    /// The rule of each guard that is off, and the property's statement.
+    pub(crate) about: Vec<String>,
+    pub(crate) steps: &'a [String],
+}
+
+/// The id and the statement of the property that has this check.
+fn statement_of(check: &str) -> impl Iterator<Item = String> + use<> {
+    entry_of(check).map(|(entry, _)| format!("{}: {}", entry.id, entry.statement)).into_iter()
+}
+
 pub(crate) fn names(guards: &[Guard]) -> String {
     guards.iter().map(Guard::to_string).collect::<Vec<_>>().join(" + ")
 }
@@ -373,7 +386,7 @@ impl Report {
     }
 
     /// Each counterexample, with its title.
-    pub(crate) fn stories(&self) -> Vec<(String, &[String])> {
+    pub(crate) fn stories(&self) -> Vec<Story<'_>> {
         let seeded = self.ablations.iter().filter_map(|run| {
             let incidents = match run.ablation.incidents {
                 "" => String::new(),
@@ -382,12 +395,23 @@ impl Report {
             let off = names(run.ablation.off);
             let broken = run.broken?;
             let id = entry_of(broken).map_or("", |(entry, _)| entry.id);
-            Some((format!("without {off}{incidents}: {id} breaks ({broken})"), &run.story[..]))
+            let rules = run.ablation.off.iter().map(|guard| format!("{guard}: {}", guard.rule()));
+            Some(Story {
+                title: format!("without {off}{incidents}: {id} breaks ({broken})"),
+                about: rules.chain(statement_of(broken)).collect(),
+                steps: &run.story,
+            })
         });
-        let falsified = self.counterexamples.iter();
-        let falsified = falsified.map(|(it, story)| (format!("FALSIFIED: {it}"), &story[..]));
-        let gaps = self.gaps.iter();
-        let gaps = gaps.map(|(it, story)| (format!("not promised: {it}"), &story[..]));
+        let falsified = self.counterexamples.iter().map(|(property, steps)| Story {
+            title: format!("FALSIFIED: {property}"),
+            about: statement_of(property).collect(),
+            steps,
+        });
+        let gaps = self.gaps.iter().map(|(property, steps)| Story {
+            title: format!("not promised: {property}"),
+            about: Vec::new(),
+            steps,
+        });
         seeded.chain(gaps).chain(falsified).collect()
     }
 
@@ -440,9 +464,12 @@ impl fmt::Display for Report {
         if !stories.is_empty() {
             writeln!(f, "{STORIES}")?;
         }
-        for (title, story) in stories {
+        for Story { title, about, steps } in stories {
             writeln!(f, "\n{title}")?;
-            for (number, step) in story.iter().enumerate() {
+            for line in about {
+                writeln!(f, "  {line}")?;
+            }
+            for (number, step) in steps.iter().enumerate() {
                 writeln!(f, "  {:>2}. {step}", number + 1)?;
             }
         }

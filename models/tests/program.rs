@@ -68,7 +68,8 @@ fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
     let listed = run(&["--list"]);
     assert_eq!(listed.status.code(), Some(0));
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    for name in ["TG-L3", "controllers", "second_listing", "U12"] {
+    for name in ["TG-L3", "controllers", "second_listing", "U12", "off: it acts on an idle reading"]
+    {
         assert!(listed.contains(name), "{name}");
     }
 }
