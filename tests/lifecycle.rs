@@ -597,6 +597,50 @@ fn the_last_status_is_written_before_the_ending_is_told() {
     assert!(!home.status().expect("reads").is_alive(), "the lock is given back with it");
 }
 
+/// U18: the original gave its lock back and then wrote its last status, over that of its successor. Here no
+/// successor can start before the last status is written.
+#[test]
+fn the_lock_is_held_until_the_last_status_is_written() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
+    fs::remove_file(home.status_path()).expect("rm");
+    fs::create_dir(home.status_path()).expect("a file cannot replace a directory");
+    let _ending = gateway.shut_down(ShutdownCause::Sigterm, NOT_YET);
+    gateway.reconcile_now();
+    assert_eq!(gateway.phase(), Phase::Stopped);
+    let successor = Gateway::builder(dir.path()).manual().start();
+    assert!(matches!(successor, Err(StartError::HomeInUse { .. })), "{successor:?}");
+
+    fs::remove_dir(home.status_path()).expect("rmdir");
+    gateway.reconcile_now();
+    assert_eq!(status_of(&home)["lifecycle"], "stopped");
+    Gateway::builder(dir.path()).manual().start().expect("the home is free");
+}
+
+/// I-16, I-17, U28: the original changed what it had to say and kept the rest, so that a new process had a dead
+/// one's state, turns and platforms.
+#[test]
+fn a_start_replaces_what_its_predecessor_left_in_the_status() {
+    let dir = dir();
+    let home = Home::at(dir.path());
+    let left = r#"{"pid":1,"kind":"old","argv":["old"],"start_time":7,"gateway_state":"stopped","exit_reason":"old",
+        "restart_requested":true,"active_agents":3,"platforms":{"chat":{}},"updated_at":"2026-01-01T00:00:00+00:00",
+        "of_the_old":true}"#;
+    fs::write(home.status_path(), left).expect("writes");
+    let gateway = Gateway::builder(dir.path()).kind("new").manual().start().expect("starts");
+    let status = status_of(&home);
+    let left: Value = serde_json::from_str(left).expect("JSON");
+    for (field, old) in left.as_object().expect("an object") {
+        assert_ne!(status.get(field), Some(old), "{field} is the old one's");
+    }
+    assert_eq!(
+        (&status["gateway_state"], &status["active_agents"]),
+        (&"running".into(), &0.into())
+    );
+    drop(gateway);
+}
+
 /// After a change that no file event reports, a poke has the watcher look at once.
 #[test]
 fn a_poke_is_a_look() {
