@@ -174,7 +174,7 @@ fn what_an_incident_is_prevented_and_shown_by_exists() {
             cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
         };
         let tests = names(shown);
-        assert!(!tests.is_empty(), "{incident} names no test");
+        assert!(!tests.is_empty() || shown == "no test", "{incident} names no test");
         for test in tests {
             assert!(code.contains(&format!("fn {test}(")), "{incident}: there is no test {test}");
             checked += 1;
