@@ -179,7 +179,7 @@ impl Gateway {
         is_ready(self.handle.shared.gate.word())
     }
 
-    /// Where the gateway stands.
+    /// The phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.handle.shared.state.lock().lifecycle.phase()
@@ -252,7 +252,7 @@ impl Gateway {
         self.handle.shared.begin_drain(ask)
     }
 
-    /// Takes the holder's request away and reconciles at once: the gate is open on return unless
+    /// Removes the holder's request and reconciles at once: the gate is open on return unless
     /// something else keeps it closed. Says whether there was a request.
     ///
     /// # Errors
@@ -265,7 +265,7 @@ impl Gateway {
         self.handle.shared.cancel_drain(holder)
     }
 
-    /// Takes this one request of the holder away, reconciles at once, and says whether it still stood
+    /// Removes this one request of the holder, reconciles at once, and returns whether it still existed
     /// there: see [`Home::cancel_request`](crate::home::Home::cancel_request).
     ///
     /// # Errors
@@ -275,8 +275,8 @@ impl Gateway {
         self.handle.shared.cancel_request(holder, request_id)
     }
 
-    /// Has the watcher look now instead of at its next tick: for whoever has just changed a request's
-    /// file himself. Returns at once; without a watcher it does nothing.
+    /// Has the watcher look now instead of at its next tick: for a caller that has just changed a
+    /// request's file. Returns at once; without a watcher it does nothing.
     pub fn poke(&self) {
         if let Some(watcher) = &self.handle.shared.threads.watcher {
             watcher.ring();
@@ -291,7 +291,7 @@ impl Gateway {
         self.handle.shared.keep_round();
     }
 
-    /// Waits for the end of a shutdown, whoever begins it.
+    /// Waits for the end of a shutdown, begun here or elsewhere.
     pub(crate) fn ended(&self) -> Ending {
         let gateway = self.clone();
         self.wait_until(move || gateway.handle.shared.look_ended())

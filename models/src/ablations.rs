@@ -31,7 +31,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "I-54, U19",
+        incidents: "I-54, U19, U21",
     },
     Ablation {
         off: &[Guard::TransitionLock],
@@ -51,7 +51,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::StickyShutdown, Guard::TransitionLock],
         expected: Expected::Breaks("shutdown_wins_inv"),
-        incidents: "U29",
+        incidents: "U29, U20",
     },
     Ablation {
         off: &[Guard::ObservationOrder],
@@ -66,7 +66,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::ReconcileBeforeAdmit],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
-        incidents: "U2, U35",
+        incidents: "U2, U35, U32",
     },
     Ablation {
         off: &[Guard::SingleStatusWriter],
@@ -76,7 +76,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::CountedClasses],
         expected: Expected::Breaks("bypass_is_bounded_inv"),
-        incidents: "I-3, I-4, I-5",
+        incidents: "I-3, I-4, I-5, U23",
     },
     Ablation {
         off: &[Guard::OneDoor],
@@ -181,7 +181,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::BootClock],
         expected: Expected::Breaks("orphans_run_out_progress"),
-        incidents: "U13",
+        incidents: "U13, U11",
     },
     Ablation {
         off: &[Guard::Lease],
@@ -191,7 +191,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::PublisherLock],
         expected: Expected::Breaks("status_is_faithful_inv"),
-        incidents: "I-15, U39",
+        incidents: "I-15, U39, U15",
     },
     Ablation {
         off: &[Guard::WriteRepeated],
@@ -241,7 +241,7 @@ pub const ABLATIONS: [Ablation; 59] = [
     Ablation {
         off: &[Guard::ReadyByGate],
         expected: Expected::Breaks("ready_is_told_inv"),
-        incidents: "",
+        incidents: "I-28",
     },
     Ablation {
         off: &[Guard::AckAfterClose],
