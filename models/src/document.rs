@@ -31,27 +31,15 @@ impl Report {
         }
         let _ =
             write!(text, "\n## The machine\n\n```mermaid\n{}\n```\n", tidegate::machine::diagram());
-        let _ = write!(text, "\n## Verdicts\n\n{}", markdown(&self.property_rows()));
-        let _ = write!(
-            text,
-            "\n## Models: two engines, which must agree\n\n{}",
-            markdown(&self.engine_rows())
-        );
-        let _ = write!(
-            text,
-            "\n## Liveness: what must happen in the end\n\n{}",
-            markdown(&self.promise_rows())
-        );
-        let _ = write!(
-            text,
-            "\n## What the original contract breaks\n\n{}",
-            markdown(&self.original_rows())
-        );
-        let _ = write!(
-            text,
-            "\n## Each guard, and what breaks without it\n\n{}",
-            markdown(&self.ablation_rows())
-        );
+        for (title, table) in [
+            ("Verdicts", markdown(&self.property_rows())),
+            ("Models: two engines, which must agree", markdown(&self.engine_rows())),
+            ("Liveness: what must happen in the end", markdown(&self.promise_rows())),
+            ("What the original contract breaks", markdown(&self.original_rows())),
+            ("Each guard, and what breaks without it", markdown(&self.ablation_rows())),
+        ] {
+            let _ = write!(text, "\n## {title}\n\n{table}");
+        }
         let _ = write!(
             text,
             "\n## Guard by property\n\nThe steps of the shortest counterexample without the guard. An empty cell: none among the first {} states.\n\n{}",
