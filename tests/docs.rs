@@ -1,12 +1,15 @@
 //! What the documents print of the code is what the code says. To accept a change on purpose, run with
 //! `TIDEGATE_BLESS=1` and read the diff.
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/pictures.rs"]
 mod pictures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use files::{files_below, is_kind};
 use pictures::Module;
 use tidegate::machine;
 
@@ -44,19 +47,12 @@ fn modules() -> Vec<Module> {
 
 /// The Rust files of a module, as text.
 fn sources(name: &str) -> Vec<String> {
-    fn walk(folder: &Path, texts: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(&path, texts);
-            } else if path.extension().is_some_and(|it| it == "rs") {
-                texts.push(fs::read_to_string(&path).expect("a source file"));
-            }
-        }
-    }
-    let mut texts: Vec<_> =
-        fs::read_to_string(file(&format!("src/{name}.rs"))).into_iter().collect();
-    walk(&file(&format!("src/{name}")), &mut texts);
+    let own = file(&format!("src/{name}.rs"));
+    let below = files_below(&file(&format!("src/{name}")), &[]);
+    let paths = own.exists().then_some(own).into_iter().chain(below);
+    let texts =
+        paths.filter(|it| is_kind(it, "rs")).map(|it| fs::read_to_string(it).expect("text"));
+    let texts: Vec<_> = texts.collect();
     assert!(!texts.is_empty(), "{name} has no file");
     texts
 }

@@ -1,9 +1,14 @@
 //! The guide's commands are ones that the command takes, what it names is in the repository, and each code that
 //! the repository uses has its entry.
 
+#[path = "support/files.rs"]
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use files::{files_below, is_kind};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -19,28 +24,22 @@ fn guide() -> String {
 
 /// What people have written in the repository: no build results, no recorded data.
 fn texts() -> Vec<(PathBuf, String)> {
-    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() {
-                if !matches!(name.as_str(), "target" | "vectors" | ".git" | "proptest-regressions")
-                {
-                    walk(&path, found);
-                }
-            } else if path.extension().is_none_or(|it| it != "svg")
-                && name != "Cargo.lock"
-                && name != "pictures.md"
-                && let Ok(text) = fs::read_to_string(&path)
-            {
-                found.push((path, text));
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(root(), &mut found);
-    assert!(found.len() > 100, "only {} files", found.len());
-    found
+    let paths = files_below(root(), &["target", "vectors", ".git", "proptest-regressions"]);
+    let written = |it: &PathBuf| {
+        !is_kind(it, "svg") && !it.ends_with("Cargo.lock") && !it.ends_with("pictures.md")
+    };
+    let texts = paths.into_iter().filter(written).filter_map(|path| {
+        let text = fs::read_to_string(&path).ok()?;
+        Some((path, text))
+    });
+    let texts: Vec<_> = texts.collect();
+    assert!(texts.len() > 100, "only {} files", texts.len());
+    texts
+}
+
+/// Those of one kind.
+fn texts_of(extension: &str) -> impl Iterator<Item = (PathBuf, String)> {
+    texts().into_iter().filter(move |(path, _)| is_kind(path, extension))
 }
 
 /// The codes in a text: `I-12`, `U12`, `F9`, `R7`, `TG-S4`, each a word of its own.
@@ -94,10 +93,9 @@ fn every_code_has_its_entry() {
 #[test]
 fn codes_in_public_docs_are_links_at_the_end() {
     let mut linked = 0;
-    for (path, text) in texts() {
-        let in_crate =
-            path.starts_with(root().join("src")) && !path.starts_with(root().join("src/bin"));
-        if !in_crate || path.extension().is_none_or(|it| it != "rs") {
+    for (path, text) in texts_of("rs") {
+        let source = root().join("src");
+        if !path.starts_with(&source) || path.starts_with(source.join("bin")) {
             continue;
         }
         let mut docs = Vec::new();
@@ -127,10 +125,7 @@ fn codes_in_public_docs_are_links_at_the_end() {
 #[test]
 fn links_lead_somewhere() {
     let mut checked = 0;
-    for (path, text) in texts() {
-        if path.extension().is_none_or(|it| it != "md") {
-            continue;
-        }
+    for (path, text) in texts_of("md") {
         let inline = text.split("](").skip(1).filter_map(|it| it.split(')').next());
         let defined = text.lines().filter_map(|it| it.strip_prefix('[')?.split_once("]: "));
         for target in inline.chain(defined.map(|(_, it)| it)) {
@@ -155,70 +150,23 @@ fn links_lead_somewhere() {
     assert!(checked > 10, "only {checked}");
 }
 
-/// A renamed test, guard or property leaves no dead reference in the key.
+/// A renamed test leaves no dead reference in the key. The suite's tests compare its guards.
 #[test]
-fn what_an_incident_is_prevented_and_shown_by_exists() {
-    let mut code = String::new();
-    for (path, text) in texts() {
-        if path.extension().is_some_and(|it| it == "rs") {
-            code += &text;
-        }
-    }
-    let has_models = root().join("models").exists();
+fn what_an_incident_is_shown_by_exists() {
+    let code: String = texts_of("rs").map(|(_, text)| text).collect();
     let mut checked = 0;
     for (incident, row) in key().into_iter().filter(|(it, _)| it.starts_with(['I', 'U'])) {
         let cells: Vec<_> = row.trim_matches(['|', ' ']).split(" | ").collect();
         let [_, what, why, prevented, shown] = cells[..] else { panic!("{incident}: {row}") };
         assert!([what, why, prevented, shown].iter().all(|it| !it.is_empty()), "{incident}: {row}");
-        let names = |cell: &str| -> Vec<String> {
-            cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
-        };
-        let tests = names(shown);
+        let tests: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
         assert!(!tests.is_empty() || shown == "no test", "{incident} names no test");
         for test in tests {
             assert!(code.contains(&format!("fn {test}(")), "{incident}: there is no test {test}");
             checked += 1;
         }
-        for guard in names(prevented).into_iter().filter(|it| it.contains('_') && has_models) {
-            assert!(
-                code.contains(&format!("\"{guard}\"")),
-                "{incident}: there is no guard {guard}"
-            );
-        }
     }
     assert!(checked > 60, "only {checked}");
-}
-
-/// What the suite says of an incident, its entry says, too: the guards that prevent it.
-#[test]
-fn an_incident_s_guards_are_those_of_the_suite() {
-    let Ok(ablations) = fs::read_to_string(root().join("models/src/ablations.rs")) else { return };
-    let key = key();
-    let mut checked = 0;
-    for fault in ablations.split("Ablation {").skip(1) {
-        let incidents = fault.split("incidents: \"").nth(1).and_then(|it| it.split('"').next());
-        for code in codes(incidents.unwrap_or_default()).iter().filter(|it| !it.starts_with('F')) {
-            let guards = fault.split("off: &[").nth(1).and_then(|it| it.split(']').next());
-            let guards =
-                guards.unwrap_or_default().split(',').map(|it| it.trim().replace("Guard::", ""));
-            let row = &key[code];
-            let named = guards.map(|it| snake(&it)).any(|it| row.contains(&format!("`{it}`")));
-            assert!(named || row.contains("As in"), "{code}: its entry names no guard of {fault}");
-            checked += 1;
-        }
-    }
-    assert!(checked > 40, "only {checked}");
-}
-
-fn snake(name: &str) -> String {
-    let mut snake = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.extend(letter.to_lowercase());
-    }
-    snake
 }
 
 /// The code blocks in this language, each on its own, continued lines joined.
@@ -243,12 +191,7 @@ fn what_the_guide_names_is_here() {
     ] {
         assert!(root().join(name).exists(), "{name} does not exist");
     }
-    for page in fs::read_dir(root().join("src/guide")).expect("the guide") {
-        let page = page.expect("a page").path();
-        if page.extension().is_none_or(|it| it != "md") || page.ends_with("pictures.md") {
-            continue;
-        }
-        let text = fs::read_to_string(&page).expect("a page");
+    for (page, text) in texts_of("md").filter(|(it, _)| it.starts_with(root().join("src/guide"))) {
         for (at, line) in text.lines().enumerate().filter(|(_, it)| !it.starts_with('|')) {
             let is_short = line.chars().count() <= 110;
             assert!(is_short, "{}, line {} is too long: {line}", page.display(), at + 1);

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use tidegate_models::ablations::ABLATIONS;
+use tidegate_models::design::Guard;
 use tidegate_models::{Options, catalogue, verify};
 
 #[test]
@@ -17,6 +19,44 @@ fn the_readme_prints_the_catalogue() {
     let readme = include_str!("../README.md");
     let table = catalogue::table();
     assert!(readme.contains(&table), "models/README.md must contain this table:\n\n{table}\n");
+}
+
+/// What is known of an incident in the guide of `tidegate`, a row each. Absent from a published package.
+fn incidents() -> Option<Vec<String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/guide/incidents.md");
+    let page = fs::read_to_string(page).ok()?;
+    Some(page.lines().filter(|it| it.starts_with("| <a id=")).map(ToOwned::to_owned).collect())
+}
+
+/// What the suite says of an incident, its entry says, too: a guard that prevents it.
+#[test]
+fn an_incident_s_guards_are_those_of_the_suite() {
+    let Some(rows) = incidents() else { return };
+    let mut checked = 0;
+    for fault in &ABLATIONS {
+        let codes = fault.incidents.split(", ").filter(|it| it.starts_with(['I', 'U']));
+        for code in codes {
+            let row = rows.iter().find(|it| it.contains(&format!("</a>{code} |")));
+            let row = row.unwrap_or_else(|| panic!("{code} has no entry"));
+            let named = fault.off.iter().any(|guard| row.contains(&format!("`{guard}`")));
+            assert!(named, "{code}: its entry names none of {:?}", fault.off);
+            checked += 1;
+        }
+    }
+    assert!(checked > 40, "only {checked}");
+}
+
+/// A renamed guard leaves no dead reference in the guide: of the names in its column, those with an underscore
+/// are guards.
+#[test]
+fn what_an_incident_is_prevented_by_exists() {
+    let guards: BTreeSet<_> = Guard::ALL.iter().map(ToString::to_string).collect();
+    for row in incidents().into_iter().flatten() {
+        let prevented = row.split(" | ").nth(3).unwrap_or_default();
+        for name in prevented.split('`').skip(1).step_by(2).filter(|it| it.contains('_')) {
+            assert!(guards.contains(name), "there is no guard {name}: {row}");
+        }
+    }
 }
 
 /// One name, spelled the same in catalogue, code, model and test: none missing, none extra.
