@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+
 /// A line of the map in `src/lib.rs`.
 pub struct Module {
     pub layer: usize,
@@ -27,6 +29,12 @@ fn words(x: i32, y: i32, size: u32, ink: &str, anchor: &str, text: &str) -> Stri
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     format!(
         "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" fill=\"{ink}\" text-anchor=\"{anchor}\">{text}</text>\n"
+    )
+}
+
+fn arrow(x1: i32, y1: i32, x2: i32, y2: i32) -> String {
+    format!(
+        "<path d=\"M{x1} {y1}L{x2} {y2}\" stroke=\"{QUIET}\" stroke-width=\"1.6\" marker-end=\"url(#tip)\"/>\n"
     )
 }
 
@@ -63,11 +71,7 @@ pub fn machine(diagram: &str) -> String {
         } else {
             (x1 + dx.signum() * 30, y1 + 32, x2 - dx.signum() * 60, y2 - 32)
         };
-        let _ = writeln!(
-            body,
-            "<path d=\"M{x1} {y1}L{x2} {y2}\" stroke=\"{QUIET}\" stroke-width=\"1.6\" fill=\"none\" \
-             marker-end=\"url(#tip)\"/>"
-        );
+        body += &arrow(x1, y1, x2, y2);
         let (mx, my) = (i32::midpoint(x1, x2), i32::midpoint(y1, y2));
         let (x, y, anchor) = if dy == 0 {
             (mx, my + if dx > 0 { -8 } else { 18 }, "middle")
@@ -104,11 +108,12 @@ pub fn machine(diagram: &str) -> String {
 
 /// The modules, a band for each layer, the highest first.
 pub fn layers(layers: &[&str], modules: &[Module]) -> String {
+    // What each does, and its colour.
     let about = |layer: &str| match layer {
-        "edges" => "face outwards",
-        "shell" => "does: files, clocks, threads",
-        "core" => "decides: functions and values",
-        "ground" => "what all the others use",
+        "edges" => ("face outwards", "#e6f6ff"),
+        "shell" => ("does: files, clocks, threads", "#fff3c4"),
+        "core" => ("decides: functions and values", "#e3f9e5"),
+        "ground" => ("what all the others use", "#eceff3"),
         other => panic!("no words for {other}: give it some"),
     };
     let mut body = String::new();
@@ -131,22 +136,17 @@ pub fn layers(layers: &[&str], modules: &[Module]) -> String {
             x += width + 8;
         }
         let height = (row + 42 - y).max(56);
-        let fill = ["#e6f6ff", "#fff3c4", "#e3f9e5", "#eceff3"][at % 4];
+        let (does, fill) = about(layer);
         let _ = writeln!(
             body,
             "<rect x=\"16\" y=\"{y}\" width=\"796\" height=\"{height}\" rx=\"8\" fill=\"{fill}\"/>"
         );
         body += &words(32, y + 26, 16, INK, "start", layer);
-        body += &words(32, y + 45, 12, QUIET, "start", about(layer));
+        body += &words(32, y + 45, 12, QUIET, "start", does);
         body += &chips;
         y += height + 26;
         if at + 1 < layers.len() {
-            let _ = writeln!(
-                body,
-                "<path d=\"M120 {}L120 {}\" stroke=\"{QUIET}\" stroke-width=\"1.6\" marker-end=\"url(#tip)\"/>",
-                y - 24,
-                y - 2
-            );
+            body += &arrow(120, y - 24, 120, y - 2);
             body += &words(134, y - 9, 11, QUIET, "start", "imports");
         }
     }
@@ -156,24 +156,5 @@ pub fn layers(layers: &[&str], modules: &[Module]) -> String {
 
 /// A Markdown link definition with the picture in it.
 pub fn link(name: &str, svg: &str) -> String {
-    let mut line = format!("[{name}]: data:image/svg+xml,");
-    for byte in svg.bytes() {
-        match byte {
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'_'
-            | b'.'
-            | b'/'
-            | b':'
-            | b','
-            | b';'
-            | b'=' => line.push(char::from(byte)),
-            _ => {
-                let _ = write!(line, "%{byte:02X}");
-            }
-        }
-    }
-    line + "\n"
+    format!("[{name}]: data:image/svg+xml;base64,{}\n", BASE64_STANDARD.encode(svg))
 }
