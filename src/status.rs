@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S8 status_is_faithful**: [`condition`] is a function of machine and gate alone; nobody has an
-//!   opinion of his own, and nothing is merged with what stood in the file before ([I-15], [I-16], [U16]).
+//! * **TG-S8 status_is_faithful**: [`condition`] is a function of machine and gate alone; no writer has
+//!   an opinion of its own, and nothing is merged with what stood in the file before ([I-15], [I-16], [U16]).
 //! * **TG-S1 shutdown_wins**: no condition derived from a machine that is shut says running or ready.
 //! * Unknown is never idle ([F10]): a reading without a count is busy, one without a live gateway is
 //!   neither drainable nor ready.

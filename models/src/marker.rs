@@ -84,16 +84,16 @@ struct Disk {
 /// What came of one owner's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Claims {
-    /// Ghost: the owner was told that this request exists, and has asked nothing since.
+    /// Ghost: the owner has the answer that this request exists, and has asked nothing since.
     begun: Option<Id>,
-    /// Ghost: the owner was told that it cancelled, and has asked nothing since.
+    /// Ghost: the owner has the answer that it cancelled, and has asked nothing since.
     cancelled: bool,
     /// Ghost: a renewal that this cancel came between was killed before it could see that.
     orphaned: bool,
     /// Ghost: the request that the owner began or renewed last; nobody cancels, and its lease has not run out.
     wanted: Option<Id>,
-    /// Ghost: the last request that the owner was told exists. The owner has not cancelled since, and the lease has
-    /// not run out. While the owner renews it or begins another, one of them survives.
+    /// Ghost: the last request whose begin or renewal was acknowledged to the owner. The owner has not cancelled
+    /// since, and the lease has not run out. While the owner renews it or begins another, one of them survives.
     acknowledged: Option<Id>,
 }
 
