@@ -2,7 +2,7 @@
 //! guards without which a property breaks. If another guard covers for it, that guard is named, and the pair is
 //! listed too.
 
-use crate::catalogue::{Check, GATEWAY, entry_of};
+use crate::catalogue::{Check, ModelName, entry_of};
 use crate::design::Guard;
 
 /// What must happen without the guards.
@@ -328,8 +328,8 @@ pub const ABLATIONS: [Ablation; 59] = [
 impl Ablation {
     /// The model that it is seeded in: the one with the property that must break.
     #[must_use]
-    pub fn model(&self) -> &'static str {
-        self.check().map_or(GATEWAY, |check| check.model)
+    pub fn model(&self) -> ModelName {
+        self.check().map_or(ModelName::Gateway, |check| check.model)
     }
 
     pub(crate) fn breaks_a_promise(&self) -> bool {

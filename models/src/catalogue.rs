@@ -1,6 +1,8 @@
 //! The properties that are checked here: what each one says, which functions keep it, and what a pass does
 //! not show. `models/README.md` prints this list, and a test compares the two.
 
+use std::fmt;
+
 /// One property of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -26,7 +28,7 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Which model.
-    pub model: &'static str,
+    pub model: ModelName,
     /// The property's name there. No two models have a property of the same name.
     pub property: &'static str,
 }
@@ -52,24 +54,71 @@ impl Check {
     }
 }
 
-/// The name of the endpoint model.
-pub const ENDPOINT: &str = "endpoint";
-/// The name of the gateway model.
-pub const GATEWAY: &str = "gateway";
-/// The name of the channel model.
-pub const CHANNEL: &str = "channel";
-/// The name of the crowd model.
-pub const CROWD: &str = "crowd";
-/// The name of the controllers model.
-pub const CONTROLLERS: &str = "controllers";
-/// The name of the gate model.
-pub const GATE: &str = "gate";
-/// The name of the marker model.
-pub const MARKER: &str = "marker";
-/// The name of the status model.
-pub const STATUS: &str = "status";
-/// The name of the work model.
-pub const WORK: &str = "work";
+/// A model, by its name. `registry` has what belongs to each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ModelName {
+    /// One marker, watchers, turns, shutdown and restart.
+    Gateway,
+    /// The gateway with any number of turns, watchers and controllers.
+    Crowd,
+    /// Two holders whose requests come and go while they are listed.
+    Channel,
+    /// The writers of request files, on a disk that may lose power.
+    Marker,
+    /// Controllers, leases and clocks.
+    Controllers,
+    /// The status file, its writers and its readers.
+    Status,
+    /// Orders over HTTP.
+    Endpoint,
+    /// Turns, children, delivery, and a controller that acts.
+    Work,
+    /// The gate and its waiters.
+    Gate,
+}
+
+impl ModelName {
+    /// All of them.
+    pub const ALL: [ModelName; 9] = [
+        ModelName::Gateway,
+        ModelName::Crowd,
+        ModelName::Channel,
+        ModelName::Marker,
+        ModelName::Controllers,
+        ModelName::Status,
+        ModelName::Endpoint,
+        ModelName::Work,
+        ModelName::Gate,
+    ];
+
+    /// The name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ModelName::Gateway => "gateway",
+            ModelName::Crowd => "crowd",
+            ModelName::Channel => "channel",
+            ModelName::Marker => "marker",
+            ModelName::Controllers => "controllers",
+            ModelName::Status => "status",
+            ModelName::Endpoint => "endpoint",
+            ModelName::Work => "work",
+            ModelName::Gate => "gate",
+        }
+    }
+
+    /// The model with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<ModelName> {
+        ModelName::ALL.into_iter().find(|model| model.as_str() == name)
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
 
 /// Every property that is checked.
 pub const CATALOGUE: [Entry; 19] = [
@@ -81,10 +130,10 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that the status file is written, or written in time; anything about a later incarnation",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "shutdown_wins_inv" },
-            Check { model: GATEWAY, property: "shutdown_wins_reach" },
-            Check { model: CROWD, property: "any_shutdown_wins_inv" },
-            Check { model: CROWD, property: "any_shutdown_wins_reach" },
+            Check { model: ModelName::Gateway, property: "shutdown_wins_inv" },
+            Check { model: ModelName::Gateway, property: "shutdown_wins_reach" },
+            Check { model: ModelName::Crowd, property: "any_shutdown_wins_inv" },
+            Check { model: ModelName::Crowd, property: "any_shutdown_wins_reach" },
         ],
     },
     Entry {
@@ -95,13 +144,13 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that work is refused which does not ask the gate",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "no_new_turn_while_draining_step" },
-            Check { model: GATEWAY, property: "no_new_turn_while_draining_reach" },
-            Check { model: GATEWAY, property: "drain_is_undone_reach" },
-            Check { model: CROWD, property: "any_no_new_turn_while_draining_inv" },
-            Check { model: CROWD, property: "any_no_new_turn_while_draining_reach" },
-            Check { model: WORK, property: "follow_ups_ask_step" },
-            Check { model: WORK, property: "follow_ups_ask_reach" },
+            Check { model: ModelName::Gateway, property: "no_new_turn_while_draining_step" },
+            Check { model: ModelName::Gateway, property: "no_new_turn_while_draining_reach" },
+            Check { model: ModelName::Gateway, property: "drain_is_undone_reach" },
+            Check { model: ModelName::Crowd, property: "any_no_new_turn_while_draining_inv" },
+            Check { model: ModelName::Crowd, property: "any_no_new_turn_while_draining_reach" },
+            Check { model: ModelName::Work, property: "follow_ups_ask_step" },
+            Check { model: ModelName::Work, property: "follow_ups_ask_reach" },
         ],
     },
     Entry {
@@ -112,13 +161,13 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that internal work ends; that the embedder states the true origin of its work",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "bypass_is_bounded_inv" },
-            Check { model: GATEWAY, property: "bypass_is_bounded_reach" },
-            Check { model: GATEWAY, property: "seal_reach" },
-            Check { model: CROWD, property: "any_bypass_is_bounded_inv" },
-            Check { model: CROWD, property: "any_bypass_is_bounded_reach" },
-            Check { model: GATE, property: "sealed_admits_nothing_inv" },
-            Check { model: GATE, property: "sealed_admits_nothing_reach" },
+            Check { model: ModelName::Gateway, property: "bypass_is_bounded_inv" },
+            Check { model: ModelName::Gateway, property: "bypass_is_bounded_reach" },
+            Check { model: ModelName::Gateway, property: "seal_reach" },
+            Check { model: ModelName::Crowd, property: "any_bypass_is_bounded_inv" },
+            Check { model: ModelName::Crowd, property: "any_bypass_is_bounded_reach" },
+            Check { model: ModelName::Gate, property: "sealed_admits_nothing_inv" },
+            Check { model: ModelName::Gate, property: "sealed_admits_nothing_reach" },
         ],
     },
     Entry {
@@ -129,11 +178,11 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that the clock is right; that idle lasts (a gap: internal work may start again); two renewals during one observation of a directory whose times are too coarse to show them; that a controller acts in time",
         assumes: "",
         checked_as: &[
-            Check { model: CHANNEL, property: "quiesced_means_idle_inv" },
-            Check { model: CHANNEL, property: "quiesced_means_idle_reach" },
-            Check { model: CONTROLLERS, property: "promise_is_kept_inv" },
-            Check { model: CONTROLLERS, property: "promise_is_kept_reach" },
-            Check { model: GATE, property: "idle_is_left_gap" },
+            Check { model: ModelName::Channel, property: "quiesced_means_idle_inv" },
+            Check { model: ModelName::Channel, property: "quiesced_means_idle_reach" },
+            Check { model: ModelName::Controllers, property: "promise_is_kept_inv" },
+            Check { model: ModelName::Controllers, property: "promise_is_kept_reach" },
+            Check { model: ModelName::Gate, property: "idle_is_left_gap" },
         ],
     },
     Entry {
@@ -144,10 +193,10 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "ack_means_closed_inv" },
-            Check { model: GATEWAY, property: "ack_means_closed_reach" },
-            Check { model: ENDPOINT, property: "drain_is_told_inv" },
-            Check { model: ENDPOINT, property: "drain_is_told_reach" },
+            Check { model: ModelName::Gateway, property: "ack_means_closed_inv" },
+            Check { model: ModelName::Gateway, property: "ack_means_closed_reach" },
+            Check { model: ModelName::Endpoint, property: "drain_is_told_inv" },
+            Check { model: ModelName::Endpoint, property: "drain_is_told_reach" },
         ],
     },
     Entry {
@@ -158,8 +207,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that a turn is held until its last byte is delivered (the embedder must do that); that a shutdown waits longer than its deadline",
         assumes: "",
         checked_as: &[
-            Check { model: WORK, property: "in_flight_untouched_inv" },
-            Check { model: WORK, property: "in_flight_untouched_reach" },
+            Check { model: ModelName::Work, property: "in_flight_untouched_inv" },
+            Check { model: ModelName::Work, property: "in_flight_untouched_reach" },
         ],
     },
     Entry {
@@ -170,8 +219,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "anything about people who remove files by hand, or about `cancel --all --force`",
         assumes: "",
         checked_as: &[
-            Check { model: CHANNEL, property: "owner_release_inv" },
-            Check { model: CHANNEL, property: "owner_release_reach" },
+            Check { model: ModelName::Channel, property: "owner_release_inv" },
+            Check { model: ModelName::Channel, property: "owner_release_reach" },
         ],
     },
     Entry {
@@ -182,10 +231,10 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "how soon a status is written; that anything reads it",
         assumes: "",
         checked_as: &[
-            Check { model: STATUS, property: "status_is_faithful_inv" },
-            Check { model: STATUS, property: "status_is_faithful_reach" },
-            Check { model: STATUS, property: "dead_is_not_believed_inv" },
-            Check { model: STATUS, property: "dead_is_not_believed_reach" },
+            Check { model: ModelName::Status, property: "status_is_faithful_inv" },
+            Check { model: ModelName::Status, property: "status_is_faithful_reach" },
+            Check { model: ModelName::Status, property: "dead_is_not_believed_inv" },
+            Check { model: ModelName::Status, property: "dead_is_not_believed_reach" },
         ],
     },
     Entry {
@@ -196,8 +245,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that a supervisor reads it",
         assumes: "",
         checked_as: &[
-            Check { model: STATUS, property: "intent_is_separate_inv" },
-            Check { model: STATUS, property: "intent_is_separate_reach" },
+            Check { model: ModelName::Status, property: "intent_is_separate_inv" },
+            Check { model: ModelName::Status, property: "intent_is_separate_reach" },
         ],
     },
     Entry {
@@ -208,10 +257,10 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that an unreadable request is ever repaired",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "fail_safe_inv" },
-            Check { model: GATEWAY, property: "fail_safe_reach" },
-            Check { model: CROWD, property: "any_fail_safe_inv" },
-            Check { model: CROWD, property: "any_fail_safe_reach" },
+            Check { model: ModelName::Gateway, property: "fail_safe_inv" },
+            Check { model: ModelName::Gateway, property: "fail_safe_reach" },
+            Check { model: ModelName::Crowd, property: "any_fail_safe_inv" },
+            Check { model: ModelName::Crowd, property: "any_fail_safe_reach" },
         ],
     },
     Entry {
@@ -222,8 +271,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that an observation ends",
         assumes: "",
         checked_as: &[
-            Check { model: GATEWAY, property: "latest_observation_wins_inv" },
-            Check { model: GATEWAY, property: "latest_observation_wins_reach" },
+            Check { model: ModelName::Gateway, property: "latest_observation_wins_inv" },
+            Check { model: ModelName::Gateway, property: "latest_observation_wins_reach" },
         ],
     },
     Entry {
@@ -234,10 +283,10 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that a disk keeps what it reports as synced; that a cancel also removes the request of a renewal in which another process of the same holder was killed (a gap: that request stays until its lease ends); what happens on a disk that fails (a replay of each step shows it)",
         assumes: "",
         checked_as: &[
-            Check { model: MARKER, property: "no_torn_request_inv" },
-            Check { model: MARKER, property: "acknowledged_survives_inv" },
-            Check { model: MARKER, property: "acknowledged_survives_reach" },
-            Check { model: MARKER, property: "cancel_is_outlived_gap" },
+            Check { model: ModelName::Marker, property: "no_torn_request_inv" },
+            Check { model: ModelName::Marker, property: "acknowledged_survives_inv" },
+            Check { model: ModelName::Marker, property: "acknowledged_survives_reach" },
+            Check { model: ModelName::Marker, property: "cancel_is_outlived_gap" },
         ],
     },
     Entry {
@@ -248,8 +297,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that a machine has another epoch after each boot; how it is decided whether a request is live (this model has requests that simply are live or dead; the gateway model calls the shipped function)",
         assumes: "",
         checked_as: &[
-            Check { model: CHANNEL, property: "stale_never_closes_inv" },
-            Check { model: CHANNEL, property: "stale_never_closes_reach" },
+            Check { model: ModelName::Channel, property: "stale_never_closes_inv" },
+            Check { model: ModelName::Channel, property: "stale_never_closes_reach" },
         ],
     },
     Entry {
@@ -260,16 +309,16 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
-            Check { model: MARKER, property: "receipt_is_true_inv" },
-            Check { model: MARKER, property: "receipt_is_true_reach" },
-            Check { model: MARKER, property: "stays_in_force_inv" },
-            Check { model: MARKER, property: "stays_in_force_reach" },
-            Check { model: ENDPOINT, property: "order_is_understood_inv" },
-            Check { model: ENDPOINT, property: "order_is_understood_reach" },
-            Check { model: ENDPOINT, property: "cancel_is_told_inv" },
-            Check { model: ENDPOINT, property: "cancel_is_told_reach" },
-            Check { model: ENDPOINT, property: "ready_is_told_inv" },
-            Check { model: ENDPOINT, property: "ready_is_told_reach" },
+            Check { model: ModelName::Marker, property: "receipt_is_true_inv" },
+            Check { model: ModelName::Marker, property: "receipt_is_true_reach" },
+            Check { model: ModelName::Marker, property: "stays_in_force_inv" },
+            Check { model: ModelName::Marker, property: "stays_in_force_reach" },
+            Check { model: ModelName::Endpoint, property: "order_is_understood_inv" },
+            Check { model: ModelName::Endpoint, property: "order_is_understood_reach" },
+            Check { model: ModelName::Endpoint, property: "cancel_is_told_inv" },
+            Check { model: ModelName::Endpoint, property: "cancel_is_told_reach" },
+            Check { model: ModelName::Endpoint, property: "ready_is_told_inv" },
+            Check { model: ModelName::Endpoint, property: "ready_is_told_reach" },
         ],
     },
     Entry {
@@ -279,7 +328,7 @@ pub const CATALOGUE: [Entry; 19] = [
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Ledger::accept`, `Request::parse` (total)",
         not_shown: "how soon (the benchmarks measure it); that the status is written",
         assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails",
-        checked_as: &[Check { model: GATEWAY, property: "closes_progress" }],
+        checked_as: &[Check { model: ModelName::Gateway, property: "closes_progress" }],
     },
     Entry {
         id: "TG-L2",
@@ -289,8 +338,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "that a turn ends; the memory model (loom shows it)",
         assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the keeper thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
         checked_as: &[
-            Check { model: GATEWAY, property: "drains_progress" },
-            Check { model: GATE, property: "waiter_is_woken_progress" },
+            Check { model: ModelName::Gateway, property: "drains_progress" },
+            Check { model: ModelName::Gate, property: "waiter_is_woken_progress" },
         ],
     },
     Entry {
@@ -301,8 +350,8 @@ pub const CATALOGUE: [Entry; 19] = [
         not_shown: "how soon",
         assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails; where the controllers have died: a clock ticks, the gateway observes the requests",
         checked_as: &[
-            Check { model: GATEWAY, property: "reopens_progress" },
-            Check { model: CONTROLLERS, property: "orphans_run_out_progress" },
+            Check { model: ModelName::Gateway, property: "reopens_progress" },
+            Check { model: ModelName::Controllers, property: "orphans_run_out_progress" },
         ],
     },
     Entry {
@@ -312,7 +361,7 @@ pub const CATALOGUE: [Entry; 19] = [
         kept_by: "`Shared::settle`, on a thread that uses no file",
         not_shown: "that the process exits",
         assumes: "time passes",
-        checked_as: &[Check { model: GATEWAY, property: "stops_progress" }],
+        checked_as: &[Check { model: ModelName::Gateway, property: "stops_progress" }],
     },
     Entry {
         id: "TG-L5",
@@ -321,7 +370,7 @@ pub const CATALOGUE: [Entry; 19] = [
         kept_by: "`Word::admit` (a child passes a closed gate), `Turn::child`",
         not_shown: "that the embedder asks as a child",
         assumes: "a child that is needed asks the gate; a child ends",
-        checked_as: &[Check { model: WORK, property: "bypass_progress" }],
+        checked_as: &[Check { model: ModelName::Work, property: "bypass_progress" }],
     },
 ];
 

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::catalogue::{self, CATALOGUE};
+use crate::catalogue::{self, CATALOGUE, ModelName};
 use crate::design::Guard;
 use crate::matrix;
+use crate::registry::Size;
 use crate::report::{Report, STORIES, Story, names};
-use crate::suite::Size;
 
 impl Report {
     /// The report as a Markdown document: summary, machine, properties, faults, counterexamples, assumptions,
@@ -89,7 +89,7 @@ impl Report {
         });
         let engines = self.engines.iter().map(|run| {
             json!({
-                "model": run.model, "engine": run.engine, "states": run.states, "steps": run.steps,
+                "model": run.model.as_str(), "engine": run.engine, "states": run.states, "steps": run.steps,
                 "broken": run.broken, "reached": run.reached, "seconds": run.took.as_secs_f64(),
             })
         });
@@ -101,7 +101,7 @@ impl Report {
         });
         let original = self.original.iter().map(|run| {
             let broken: Vec<_> = run.broken.iter().map(|it| it.0).collect();
-            json!({ "model": run.model, "states": run.states, "broken": broken })
+            json!({ "model": run.model.as_str(), "states": run.states, "broken": broken })
         });
         let ablations = self.ablations.iter().map(|run| {
             let off: Vec<_> = run.ablation.off.iter().map(ToString::to_string).collect();
@@ -118,7 +118,7 @@ impl Report {
             let broken =
                 broken.map(|(property, steps)| json!({ "property": property, "steps": steps }));
             json!({
-                "guard": run.guard.to_string(), "model": run.model,
+                "guard": run.guard.to_string(), "model": run.model.as_str(),
                 "broken": broken.collect::<Vec<_>>(),
             })
         });
@@ -151,7 +151,7 @@ pub fn list() -> String {
     for entry in &CATALOGUE {
         let _ = writeln!(text, "  {:<7} {:<28} {}", entry.id, entry.name, entry.statement);
     }
-    let _ = writeln!(text, "models\n  {}", crate::checked::MODELS.join(", "));
+    let _ = writeln!(text, "models\n  {}", ModelName::ALL.map(ModelName::as_str).join(", "));
     text += "guards, and what happens without each\n";
     for guard in Guard::ALL {
         let _ = writeln!(text, "  {:<24} {}", guard.to_string(), guard.rule());

@@ -10,10 +10,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{MultiProgress, ProgressBar};
-use tidegate_models::catalogue::CATALOGUE;
-use tidegate_models::checked::MODELS;
+use tidegate_models::catalogue::{CATALOGUE, ModelName};
 use tidegate_models::design::Guard;
 use tidegate_models::{Options, Progress, Report, Size, bench, list, serve, side_by_side, verify};
 
@@ -47,8 +47,8 @@ enum Command {
     /// Serve a model to a browser, to go through it step by step.
     Explore {
         /// The model to serve.
-        #[arg(value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
-        model: String,
+        #[arg(value_parser = model_parser())]
+        model: ModelName,
         /// The address to listen on. Every client that reaches it can read the model.
         #[arg(long, default_value = "127.0.0.1:3000")]
         listen: SocketAddr,
@@ -56,8 +56,8 @@ enum Command {
     /// Measure both engines on these models, one after the other: states per second.
     Bench {
         /// The models to measure. The default is all of them.
-        #[arg(hide_default_value = true, default_values = MODELS, value_parser = clap::builder::PossibleValuesParser::new(MODELS))]
-        models: Vec<String>,
+        #[arg(hide_default_value = true, default_values = ModelName::ALL.map(ModelName::as_str), value_parser = model_parser())]
+        models: Vec<ModelName>,
     },
 }
 
@@ -81,6 +81,12 @@ struct Run {
     threads: Option<usize>,
 }
 
+/// Reads the name of a model.
+fn model_parser() -> impl TypedValueParser<Value = ModelName> {
+    let names = PossibleValuesParser::new(ModelName::ALL.map(ModelName::as_str));
+    names.try_map(|name| ModelName::named(&name).ok_or("no model has this name"))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match &arguments.command {
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
         Some(Command::Quick(run)) => run.run(Size::Small),
         Some(Command::Explore { model, listen }) => {
             note(&format!("the {model} model is at http://{listen}"));
-            match serve(model, *listen) {
+            match serve(*model, *listen) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     note(&format!("tidegate-verify: {error}"));
@@ -167,7 +173,8 @@ impl Run {
             Size::Small => "about a minute",
             Size::Full => "some ten minutes and 5 GB",
         };
-        let (properties, models, guards) = (CATALOGUE.len(), MODELS.len(), Guard::ALL.len());
+        let (properties, models, guards) =
+            (CATALOGUE.len(), ModelName::ALL.len(), Guard::ALL.len());
         format!(
             "tidegate-verify: checking {properties} properties of tidegate in {models} models. Then each of \
              {guards} guards is switched off, and something must break. This takes {takes} on two cores."

@@ -1,12 +1,11 @@
 //! Guard by property: everything that breaks in a model without one of its guards, and the steps of the shortest
 //! counterexample. `ablations` says what *must* break; this says what does.
 
-use crate::catalogue::{CATALOGUE, entry_of};
-use crate::checked::{Checked, Visit};
+use crate::catalogue::{CATALOGUE, ModelName, entry_of};
 use crate::design::Guard;
 use crate::explorer::{Until, explore};
 use crate::liveness::Graph;
-use crate::suite::Size;
+use crate::registry::{Checked, Size, Visit};
 
 /// How many states are explored without a guard. Their number may be unbounded, and what breaks, breaks early.
 pub(crate) const fn states_max(size: Size) -> u64 {
@@ -25,7 +24,7 @@ pub struct Without {
     /// The guard that was off.
     pub guard: Guard,
     /// In which model.
-    pub model: &'static str,
+    pub model: ModelName,
     /// The properties that break, each with the steps of its shortest counterexample. For a liveness property these
     /// are the steps to the fair cycle, and once around it.
     pub broken: Vec<(&'static str, u64)>,

@@ -4,10 +4,10 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::ablations::{Ablation, Expected};
-use crate::catalogue::{CATALOGUE, Check, Entry, entry_of};
+use crate::catalogue::{CATALOGUE, Check, Entry, ModelName, entry_of};
 use crate::design::Guard;
 use crate::matrix::{self, Without};
-use crate::suite::Size;
+use crate::registry::Size;
 
 const HOLDS: &str = "holds";
 const NOT_RUN: &str = "not run";
@@ -16,7 +16,7 @@ const NOT_RUN: &str = "not run";
 #[derive(Clone, Debug)]
 pub struct EngineRun {
     /// Which model.
-    pub model: &'static str,
+    pub model: ModelName,
     /// Which engine.
     pub engine: &'static str,
     /// Distinct states.
@@ -39,7 +39,7 @@ impl EngineRun {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = self.states as f64 / self.took.as_secs_f64();
         [
-            self.model.to_owned(),
+            self.model.to_string(),
             self.engine.to_owned(),
             thousands(self.states),
             thousands(self.steps),
@@ -70,7 +70,7 @@ pub struct PromiseRun {
 #[derive(Clone, Debug)]
 pub struct OriginalRun {
     /// Which model.
-    pub model: &'static str,
+    pub model: ModelName,
     /// Distinct states explored; not all that exist.
     pub states: u64,
     /// The properties that break, each with the steps of its shortest counterexample.
@@ -346,7 +346,7 @@ impl Report {
                 .iter()
                 .map(|(property, steps)| format!("{property} ({steps})"))
                 .collect();
-            rows.push([run.model.to_owned(), thousands(run.states), broken.join(", ")]);
+            rows.push([run.model.to_string(), thousands(run.states), broken.join(", ")]);
         }
         rows
     }
@@ -547,8 +547,6 @@ pub(crate) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 mod tests {
     use super::*;
     use crate::ablations::ABLATIONS;
-    use crate::catalogue::GATEWAY;
-    use crate::checked::MODELS;
 
     fn report_with(broken: Option<&'static str>, reached: &[&'static str], states: u64) -> Report {
         let run = |model, states| EngineRun {
@@ -560,7 +558,7 @@ mod tests {
             reached: reached.to_vec(),
             took: Duration::from_secs(1),
         };
-        let others = MODELS.into_iter().filter(|model| *model != GATEWAY);
+        let others = ModelName::ALL.into_iter().filter(|model| *model != ModelName::Gateway);
         let others = others.map(|model| run(model, Size::Small.pinned_states(model)));
         let ablations = ABLATIONS.map(|ablation| AblationRun {
             ablation,
@@ -583,7 +581,7 @@ mod tests {
         });
         Report {
             size: Size::Small,
-            engines: std::iter::once(run(GATEWAY, states)).chain(others).collect(),
+            engines: std::iter::once(run(ModelName::Gateway, states)).chain(others).collect(),
             promises: kept.collect(),
             original: Vec::new(),
             ablations: ablations.to_vec(),
@@ -602,7 +600,7 @@ mod tests {
 
     #[test]
     fn a_report_fails_for_each_of_its_reasons() {
-        let pinned = Size::Small.pinned_states(GATEWAY);
+        let pinned = Size::Small.pinned_states(ModelName::Gateway);
         assert!(report_with(None, &every_reach(), pinned).is_ok());
         assert!(
             !report_with(Some("shutdown_wins_inv"), &every_reach(), pinned).is_ok(),
@@ -629,7 +627,11 @@ mod tests {
         assert!(!with_promise(|it| it.waiting = 0).is_ok(), "nothing waits for it");
         assert!(!with_promise(|it| it.idle_fairness = Some("x")).is_ok(), "not needed");
         let mut harmless = report_with(None, &every_reach(), pinned);
-        harmless.original.push(OriginalRun { model: GATEWAY, states: 1, broken: Vec::new() });
+        harmless.original.push(OriginalRun {
+            model: ModelName::Gateway,
+            states: 1,
+            broken: Vec::new(),
+        });
         assert!(!harmless.is_ok(), "the original contract must break something");
         let mut unchecked = report_with(None, &every_reach(), pinned);
         unchecked.promises.clear();

@@ -10,52 +10,16 @@ use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
 use crate::browse::{NotShown, show};
-use crate::catalogue::{
-    CATALOGUE, CONTROLLERS, CROWD, Check, ENDPOINT, GATE, GATEWAY, MARKER, STATUS, WORK, entry_of,
-};
-use crate::checked::{Checked, Configuration, MODELS, Visit, guards_of, visit};
+use crate::catalogue::{CATALOGUE, Check, ModelName, entry_of};
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::liveness::{Graph, Judged, Lasso};
 use crate::matrix::{Broken, Without, states_max};
+use crate::registry::{Checked, Configuration, Size, Visit, guards_of, visit};
 use crate::report::{
     AblationRun, ENGINE_COLUMNS, EngineRun, OriginalRun, PromiseRun, Report, aligned, names,
 };
 use crate::status::StatusModel;
-
-/// How much is explored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// Seconds, for a unit test.
-    Small,
-    /// The published counts.
-    Full,
-}
-
-impl Size {
-    /// The exact number of a model's distinct states: pinned, so that a change of the code that adds
-    /// or removes behaviour shows as a changed number in a review.
-    pub(crate) fn pinned_states(self, model: &str) -> u64 {
-        match (self, model) {
-            (Size::Small, GATEWAY) => 1_951_444,
-            (Size::Full, GATEWAY) => 34_534_507,
-            (Size::Small, CONTROLLERS) => 346_205,
-            (Size::Full, CONTROLLERS) => 15_997_033,
-            (Size::Small, MARKER) => 2_084_904,
-            (Size::Full, MARKER) => 40_964_586,
-            (_, CROWD) => 55_694,
-            (_, GATE) => 574,
-            (Size::Small, STATUS) => 13_379,
-            (Size::Full, STATUS) => 11_553_763,
-            (Size::Small, ENDPOINT) => 997,
-            (Size::Full, ENDPOINT) => 35_808,
-            (Size::Small, WORK) => 192,
-            (Size::Full, WORK) => 812,
-            (Size::Small, _) => 2_138_416,
-            (Size::Full, _) => 36_860_298,
-        }
-    }
-}
 
 /// A seeded fault that is not found among this many states has survived. Without a guard, the number of
 /// states may be unbounded.
@@ -115,12 +79,12 @@ enum Done {
 
 #[derive(Clone, Copy)]
 enum Job {
-    Stateright(&'static str),
-    Explorer(&'static str),
-    Promises(&'static str),
-    Original(&'static str),
+    Stateright(ModelName),
+    Explorer(ModelName),
+    Promises(ModelName),
+    Original(ModelName),
     Ablation(Ablation),
-    Without(&'static str, Guard),
+    Without(ModelName, Guard),
     Gap(Check),
 }
 
@@ -161,7 +125,7 @@ impl Job {
             Job::Gap(gap) => (gap.model, ids_of(|check| check == gap), None),
             Job::Without(model, guard) => {
                 return only.is_empty()
-                    || only.iter().any(|it| it == model || *it == guard.to_string());
+                    || only.iter().any(|it| it == model.as_str() || *it == guard.to_string());
             }
             Job::Ablation(ablation) => {
                 let broken = ablation.check();
@@ -175,7 +139,7 @@ impl Job {
         };
         only.is_empty()
             || only.iter().any(|name| {
-                model == name
+                model.as_str() == name
                     || properties.iter().any(|it| it.eq_ignore_ascii_case(name))
                     || ablation.is_some_and(|ablation| names_ablation(name, ablation))
             })
@@ -336,7 +300,7 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
 /// unbounded, and what it breaks, it breaks early.
 const ORIGINAL_MAX: u64 = 200_000;
 
-struct Original<F>(&'static str, F);
+struct Original<F>(ModelName, F);
 
 impl<F: Fn(u64) -> bool> Visit for Original<F> {
     type Out = Done;
@@ -362,7 +326,7 @@ impl<F: Fn(u64) -> bool> Visit for Gap<F> {
     }
 }
 
-struct ByStateright<F>(&'static str, F);
+struct ByStateright<F>(ModelName, F);
 
 impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
     type Out = Done;
@@ -392,7 +356,7 @@ impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
     }
 }
 
-struct ByExplorer<F>(&'static str, F);
+struct ByExplorer<F>(ModelName, F);
 
 impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
     type Out = Done;
@@ -424,7 +388,7 @@ fn ids_of(wanted: impl Fn(Check) -> bool) -> Vec<&'static str> {
     entries.flat_map(|entry| [entry.id, entry.name]).collect()
 }
 
-fn promises_anything(model: &str) -> bool {
+fn promises_anything(model: ModelName) -> bool {
     let mut checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
     checks.any(|check| check.model == model && check.is_progress())
 }
@@ -456,16 +420,18 @@ fn story<M: Checked>(model: &M, finding: &Finding) -> Vec<String> {
 #[must_use]
 pub fn verify(options: &Options<'_>) -> Report {
     let began = Instant::now();
-    let mut jobs: Vec<Job> =
-        MODELS.iter().flat_map(|model| [Job::Stateright(model), Job::Explorer(model)]).collect();
-    jobs.extend(MODELS.iter().filter(|model| promises_anything(model)).map(|it| Job::Promises(it)));
-    jobs.extend(MODELS.map(Job::Original));
+    let mut jobs: Vec<Job> = ModelName::ALL
+        .iter()
+        .flat_map(|model| [Job::Stateright(*model), Job::Explorer(*model)])
+        .collect();
+    jobs.extend(ModelName::ALL.into_iter().filter(|it| promises_anything(*it)).map(Job::Promises));
+    jobs.extend(ModelName::ALL.map(Job::Original));
     let checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
     jobs.extend(checks.filter(|check| check.is_gap()).map(|check| Job::Gap(*check)));
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let guarded =
-        |model: &'static str| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
-    jobs.extend(MODELS.into_iter().flat_map(guarded));
+        |model: ModelName| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
+    jobs.extend(ModelName::ALL.into_iter().flat_map(guarded));
     jobs.retain(|job| job.is_named(options.only));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Option<Done>)>> = Mutex::new(Vec::new());
@@ -538,16 +504,15 @@ impl Visit for Serve {
 /// # Errors
 ///
 /// [`NotShown`] if the address cannot be listened on.
-pub fn serve(model: &str, listen: std::net::SocketAddr) -> Result<(), NotShown> {
-    let model = model.to_owned();
+pub fn serve(model: ModelName, listen: std::net::SocketAddr) -> Result<(), NotShown> {
     let (size, ships) = (Configuration::Of(Size::Small), Design::tidegate());
-    show(listen, move |inner| visit(&model, size, ships, Serve(inner)))
+    show(listen, move |inner| visit(model, size, ships, Serve(inner)))
 }
 
 /// Measures each engine on each of these models, one after the other. `ratio` is how many times faster the
 /// explorer is than stateright.
 #[must_use]
-pub fn bench(models: &[String]) -> String {
+pub fn bench(models: &[ModelName]) -> String {
     let (size, ships) = (Configuration::Of(Size::Full), Design::tidegate());
     let mut rows: Vec<[String; ENGINE_COLUMNS.len() + 1]> = Vec::new();
     let mut push = |row: [String; ENGINE_COLUMNS.len()], ratio: String| {
@@ -555,7 +520,7 @@ pub fn bench(models: &[String]) -> String {
         rows.push(std::array::from_fn(|_| cells.next().unwrap_or_default()));
     };
     push(ENGINE_COLUMNS.map(str::to_owned), "ratio".to_owned());
-    for model in MODELS.into_iter().filter(|model| models.iter().any(|name| name == model)) {
+    for model in models.iter().copied() {
         let stateright = visit(model, size, ships, ByStateright(model, |_| true));
         let explorer = visit(model, size, ships, ByExplorer(model, |_| true));
         if let (Done::Engine(stateright, _), Done::Engine(explorer, _)) = (stateright, explorer) {
@@ -600,7 +565,7 @@ mod tests {
     /// Without all the guards that it is said not to ask for, a model is the same.
     #[test]
     fn a_model_asks_for_no_guard_but_its_own() {
-        for model in MODELS {
+        for model in ModelName::ALL {
             let others: Vec<Guard> =
                 Guard::ALL.into_iter().filter(|guard| !guards_of(model).contains(guard)).collect();
             let design = Design::tidegate().without(&others);
@@ -624,7 +589,7 @@ mod tests {
     /// field, are as many.
     #[test]
     fn a_fingerprint_stands_for_one_state() {
-        for model in MODELS {
+        for model in ModelName::ALL {
             let small = Configuration::Of(Size::Small);
             let (whole, fingerprints) = visit(model, small, Design::tidegate(), BothCounts);
             assert_eq!(whole.map(|whole| whole as u64), Some(fingerprints), "{model}");

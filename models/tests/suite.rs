@@ -63,7 +63,6 @@ fn what_an_incident_is_prevented_by_exists() {
 #[test]
 fn every_property_is_traced() {
     use tidegate_models::channel::ChannelModel;
-    use tidegate_models::checked::Checked;
     use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
     use tidegate_models::endpoint::EndpointModel;
@@ -71,6 +70,7 @@ fn every_property_is_traced() {
     use tidegate_models::gateway::GatewayModel;
     use tidegate_models::gateway::crowd::CrowdModel;
     use tidegate_models::marker::MarkerModel;
+    use tidegate_models::registry::Checked;
     use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
 

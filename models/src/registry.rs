@@ -1,0 +1,218 @@
+//! What belongs to each model: its guards, its sizes, its pinned counts. Only this module knows all of them. A
+//! model without a line in one of these tables does not compile.
+
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+
+use stateright::Model;
+
+use crate::catalogue::ModelName;
+use crate::channel::ChannelModel;
+use crate::controllers::ControllersModel;
+use crate::design::{Design, Guard};
+use crate::endpoint::EndpointModel;
+use crate::gate::GateModel;
+use crate::gateway::GatewayModel;
+use crate::gateway::crowd::CrowdModel;
+use crate::liveness::Progress;
+use crate::marker::MarkerModel;
+use crate::status::StatusModel;
+use crate::work::WorkModel;
+
+/// A model as the suite checks it: by stateright and by the explorer. Its liveness properties are checked by
+/// searching for fair cycles.
+pub trait Checked:
+    Model<
+        State: Clone + Debug + Display + Eq + Hash + Send + Sync,
+        Action: Clone + Debug + Display + PartialEq + Send + Sync,
+    > + Send
+    + Sync
+    + Sized
+    + 'static
+{
+    /// Its liveness properties.
+    fn promises(&self) -> Vec<Progress<Self>> {
+        Vec::new()
+    }
+}
+
+impl Checked for GatewayModel {
+    fn promises(&self) -> Vec<Progress<GatewayModel>> {
+        crate::gateway::progress::promises()
+    }
+}
+
+impl Checked for ChannelModel {}
+
+impl Checked for CrowdModel {}
+
+impl Checked for ControllersModel {
+    fn promises(&self) -> Vec<Progress<ControllersModel>> {
+        ControllersModel::promises()
+    }
+}
+
+impl Checked for GateModel {
+    fn promises(&self) -> Vec<Progress<GateModel>> {
+        GateModel::promises()
+    }
+}
+
+impl Checked for EndpointModel {}
+
+impl Checked for MarkerModel {}
+
+impl Checked for StatusModel {}
+
+impl Checked for WorkModel {
+    fn promises(&self) -> Vec<Progress<WorkModel>> {
+        WorkModel::promises()
+    }
+}
+
+/// The guards that a model uses.
+#[must_use]
+pub const fn guards_of(model: ModelName) -> &'static [Guard] {
+    match model {
+        // Each step of a crowd is one of the gateway model's.
+        ModelName::Gateway | ModelName::Crowd => &[
+            Guard::AtomicAdmission,
+            Guard::TransitionLock,
+            Guard::StickyShutdown,
+            Guard::ObservationOrder,
+            Guard::Epoch,
+            Guard::ReadErrorPolicy,
+            Guard::ReconcileBeforeAdmit,
+            Guard::SingleStatusWriter,
+            Guard::CountedClasses,
+            Guard::OneDoor,
+            Guard::TotalReader,
+            Guard::TurnsCountedOut,
+            Guard::Deadline,
+        ],
+        ModelName::Marker => &[
+            Guard::DurableRename,
+            Guard::FileSync,
+            Guard::DirectorySync,
+            Guard::ImmutableFiles,
+            Guard::NewBeforeOld,
+            Guard::DurableBeforeRemoval,
+            Guard::RenewalYields,
+            Guard::CancelLooksAgain,
+        ],
+        ModelName::Controllers => &[
+            Guard::Lease,
+            Guard::BootClock,
+            Guard::OwnPromise,
+            Guard::AckAfterClose,
+            Guard::QuiescedUntil,
+        ],
+        ModelName::Gate => &[Guard::CountedClasses, Guard::SecondLook, Guard::RingAfterRelease],
+        ModelName::Status => &[
+            Guard::PublisherLock,
+            Guard::WriteRepeated,
+            Guard::StartReplaces,
+            Guard::HomeLock,
+            Guard::LockUntilLastStatus,
+            Guard::AliveByLock,
+            Guard::WritersLock,
+            Guard::DesiredState,
+        ],
+        ModelName::Endpoint => {
+            &[Guard::AckAfterClose, Guard::ReadableOrder, Guard::RemovalTold, Guard::ReadyByGate]
+        }
+        ModelName::Work => {
+            &[Guard::Children, Guard::DeliveryCounted, Guard::FollowUpsAsk, Guard::Seal]
+        }
+        ModelName::Channel => &[
+            Guard::OwnFiles,
+            Guard::Epoch,
+            Guard::Lease,
+            Guard::SecondListing,
+            Guard::DirectoryTimes,
+            Guard::DirectNotFound,
+        ],
+    }
+}
+
+/// How much is explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Seconds, for a unit test.
+    Small,
+    /// The published counts.
+    Full,
+}
+
+impl Size {
+    /// The exact number of a model's distinct states: pinned, so that a change of the code that adds
+    /// or removes behaviour shows as a changed number in a review.
+    pub(crate) const fn pinned_states(self, model: ModelName) -> u64 {
+        match (self, model) {
+            (Size::Small, ModelName::Gateway) => 1_951_444,
+            (Size::Full, ModelName::Gateway) => 34_534_507,
+            (_, ModelName::Crowd) => 55_694,
+            (Size::Small, ModelName::Channel) => 2_138_416,
+            (Size::Full, ModelName::Channel) => 36_860_298,
+            (Size::Small, ModelName::Marker) => 2_084_904,
+            (Size::Full, ModelName::Marker) => 40_964_586,
+            (Size::Small, ModelName::Controllers) => 346_205,
+            (Size::Full, ModelName::Controllers) => 15_997_033,
+            (Size::Small, ModelName::Status) => 13_379,
+            (Size::Full, ModelName::Status) => 11_553_763,
+            (Size::Small, ModelName::Endpoint) => 997,
+            (Size::Full, ModelName::Endpoint) => 35_808,
+            (Size::Small, ModelName::Work) => 192,
+            (Size::Full, ModelName::Work) => 812,
+            (_, ModelName::Gate) => 574,
+        }
+    }
+}
+
+/// What is done with a model, whichever it is.
+pub(crate) trait Visit {
+    type Out;
+    fn visit<M: Checked>(self, model: M) -> Self::Out;
+}
+
+/// A configuration of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Configuration {
+    /// What is explored.
+    Of(Size),
+    /// What is searched for fair cycles. The whole graph is kept.
+    Endless,
+}
+
+/// Does it with this model.
+pub(crate) fn visit<V: Visit>(
+    model: ModelName,
+    configuration: Configuration,
+    design: Design,
+    visit: V,
+) -> V::Out {
+    use Configuration::{Endless, Of};
+    match (model, configuration) {
+        (ModelName::Gateway, Of(Size::Small)) => visit.visit(GatewayModel::small(design)),
+        (ModelName::Gateway, Of(Size::Full)) => visit.visit(GatewayModel::full(design)),
+        (ModelName::Gateway, Endless) => visit.visit(GatewayModel::endless(design)),
+        (ModelName::Crowd, Of(_) | Endless) => visit.visit(CrowdModel::any(design)),
+        (ModelName::Channel, Of(Size::Small) | Endless) => visit.visit(ChannelModel::small(design)),
+        (ModelName::Channel, Of(Size::Full)) => visit.visit(ChannelModel::full(design)),
+        (ModelName::Marker, Of(Size::Small) | Endless) => visit.visit(MarkerModel::small(design)),
+        (ModelName::Marker, Of(Size::Full)) => visit.visit(MarkerModel::full(design)),
+        (ModelName::Controllers, Of(Size::Small) | Endless) => {
+            visit.visit(ControllersModel::small(design))
+        }
+        (ModelName::Controllers, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
+        (ModelName::Status, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
+        (ModelName::Status, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
+        (ModelName::Endpoint, Of(Size::Small) | Endless) => {
+            visit.visit(EndpointModel::small(design))
+        }
+        (ModelName::Endpoint, Of(Size::Full)) => visit.visit(EndpointModel::full(design)),
+        (ModelName::Work, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),
+        (ModelName::Work, Of(Size::Full)) => visit.visit(WorkModel::full(design)),
+        (ModelName::Gate, Of(_) | Endless) => visit.visit(GateModel::small(design)),
+    }
+}
