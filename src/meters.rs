@@ -24,10 +24,8 @@ mod imp {
 
     use ::metrics::{Counter, Gauge, Histogram};
 
-    use crate::gate::Origin;
-    use crate::gate::word::{Denied, InFlight};
+    use crate::gate::word::{Denied, InFlight, Origin};
     use crate::machine::Phase;
-    use crate::status::Condition;
 
     /// One gateway's handles on the recorder, which is asked for them once.
     pub(crate) struct Meters {
@@ -83,13 +81,18 @@ mod imp {
         }
 
         /// A round of the watcher is over. `lease_left` is `None` where nobody asks for a drain.
-        pub(crate) fn round(&self, condition: Condition, lease_left: Option<Duration>) {
-            let InFlight { user, internal } = condition.in_flight;
+        pub(crate) fn round(
+            &self,
+            current: Phase,
+            in_flight: InFlight,
+            lease_left: Option<Duration>,
+        ) {
+            let InFlight { user, internal } = in_flight;
             let [users, internals] = &self.in_flight;
             users.set(f64::from(user));
             internals.set(f64::from(internal));
             for (phase, gauge) in &self.phases {
-                gauge.set(f64::from(u8::from(*phase == condition.phase)));
+                gauge.set(f64::from(u8::from(*phase == current)));
             }
             self.lease_left.set(match lease_left {
                 None => 0.0,
@@ -145,8 +148,7 @@ mod imp {
 mod imp {
     use std::time::Duration;
 
-    use crate::gate::Origin;
-    use crate::gate::word::Denied;
+    use crate::gate::word::{Denied, Origin};
 
     /// Nothing.
     pub(crate) struct Meters;

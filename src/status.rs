@@ -21,8 +21,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::epoch::{Epoch, Now, millis};
-use crate::gate::Origin;
-use crate::gate::word::{InFlight, Word};
+use crate::gate::word::{InFlight, Origin, Word};
 use crate::holder::{Holder, Slot};
 use crate::json::RawObject;
 use crate::machine::{Machine, Phase, ShutdownCause};

@@ -82,7 +82,7 @@ impl Shared {
                 let left = crate::status::lease_left(&state.roll, &self.rules.epoch, now);
                 (condition, left)
             };
-            meters.round(condition, lease_left);
+            meters.round(condition.phase, condition.in_flight, lease_left);
         }
     }
 

@@ -418,12 +418,12 @@ fn require_quota(principal: &Principal, holder: &Holder, place: &Place) -> Resul
     path = "/api/gateway/drain",
     operation_id = "drain",
     request_body(
-        content = super::openapi::DrainOrder,
+        content = super::schema::DrainOrder,
         description = "The order. No body begins a drain",
         content_type = "application/json"
     ),
     responses(
-        (status = 200, description = "The order is carried out", body = super::openapi::Answer),
+        (status = 200, description = "The order is carried out", body = super::schema::Answer),
         (status = 400, description = "The body is not a valid order; nothing was done", body = Problem),
         (status = 401, description = "The token is missing or not valid", body = Problem,
             headers(("WWW-Authenticate" = String))),

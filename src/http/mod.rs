@@ -84,6 +84,8 @@ mod place;
 mod refusal;
 mod reply;
 mod rest_timer;
+mod routes;
+mod schema;
 mod secret;
 mod server;
 mod status;
@@ -92,15 +94,14 @@ mod under_way;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::gateway::Gateway;
 use crate::home::Home;
 use control::Control;
 use place::Place;
-use reply::Failure;
+use routes::{DRAIN_PATH, OPENAPI_PATH, STATUS_PATH, no_such_method};
 
 pub use auth::{Principal, Scope, TokenVerifier, Unverified};
 pub use body::TurnBody;
@@ -110,10 +111,6 @@ pub use openapi::document;
 pub use secret::{SharedSecret, WeakSecret};
 pub use server::{Server, serve};
 pub use status::health_router;
-
-const DRAIN_PATH: &str = "/api/gateway/drain";
-const STATUS_PATH: &str = "/api/status";
-const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
 
 /// Drains this process's gateway and says how it stands: see the [module](self).
 ///
@@ -156,9 +153,4 @@ fn router<S: Clone + Send + Sync + 'static>(control: Control) -> Router<S> {
         .route(STATUS_PATH, get(status::status).fallback(no_such_method))
         .route(OPENAPI_PATH, get(openapi::openapi).fallback(no_such_method))
         .with_state(Arc::new(control))
-}
-
-async fn no_such_method(request: Request) -> Failure {
-    let detail = format!("{} does not accept {}", request.uri().path(), request.method());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
 }

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::audit;
 use super::control::Control;
 use super::reply::{Failure, Problem, json};
+use super::routes::no_such_method;
 use crate::gate::word::InFlight;
 use crate::gateway::Gateway;
 use crate::status::Reading;
@@ -176,8 +177,8 @@ pub(super) async fn status(
 /// [F12](crate::guide::requirements#f12)
 pub fn health_router<S: Clone + Send + Sync + 'static>(gateway: Gateway) -> Router<S> {
     Router::new()
-        .route("/healthz", get(healthz).fallback(super::no_such_method))
-        .route("/readyz", get(readyz).fallback(super::no_such_method))
+        .route("/healthz", get(healthz).fallback(no_such_method))
+        .route("/readyz", get(readyz).fallback(no_such_method))
         .with_state(gateway)
 }
 

@@ -1,0 +1,50 @@
+//! What the endpoint reads and answers, described for its OpenAPI document. It reads nothing itself: an order is
+//! read by `order`, and each answer is written as itself.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::reply::{Cancelled, Drained};
+
+/// An order to begin or cancel a drain. Unknown fields are ignored.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "describes what is read; the reading is `order`'s")]
+pub(super) struct DrainOrder {
+    /// Default: `drain`.
+    #[schema(nullable = false)]
+    action: Option<Action>,
+    /// The holder whose drain begins or is cancelled. Default: the shared marker.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", max_length = 64)]
+    holder: Option<String>,
+    /// How many seconds the request lives, unless the holder begins it again. Default: 3600.
+    #[schema(minimum = 1, maximum = 31_622_400)]
+    lease_s: Option<f64>,
+    /// Also hold internal work, so that the gateway can be quiesced. Default: true with `wait` and without
+    /// `idle_is_enough`, else false.
+    hold_internal: Option<bool>,
+    /// Ask the gateway not to notify its users.
+    suppress_notification: Option<bool>,
+    /// Wait at most this many seconds until the gateway is quiesced, and then answer. If the wait fails, the
+    /// request is cancelled. Must be less than `lease_s`.
+    #[schema(minimum = 0, maximum = 3600)]
+    wait: Option<f64>,
+    /// Wait only until nothing is in flight; internal work may start again at any time. Needs `wait`.
+    idle_is_enough: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "see `DrainOrder`")]
+pub(super) enum Action {
+    Drain,
+    Cancel,
+}
+
+/// The result of an order.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes what is answered; each is answered as itself")]
+pub(super) enum Answer {
+    Drained(Drained),
+    Cancelled(Cancelled),
+}
