@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::holder::Holder;
+use crate::judge::{Judge, Validity};
 use crate::machine::Phase;
 use crate::reconcile::Sighting;
-use crate::request::{Request, Standing};
+use crate::request::Request;
 use crate::status::Reading;
 use crate::text::printable;
 
@@ -110,8 +110,8 @@ impl<'a> Asked<'a> {
         Asked { holder, request, acknowledged: false }
     }
 
-    /// What one reading amounts to. `sighting` is what stands in the request's own place and `now` what
-    /// the clocks say, both read *after* the reading, which is then of an earlier time and not of a
+    /// What one reading amounts to. `sighting` is what stands in the request's own place; it and the
+    /// judge's clocks are read *after* the reading, which is then of an earlier time and not of a
     /// later one.
     ///
     /// # Errors
@@ -123,9 +123,9 @@ impl<'a> Asked<'a> {
         goal: Goal,
         reading: &Reading,
         sighting: &Sighting,
-        epoch: &Epoch,
-        now: Now,
+        judge: &Judge<'_>,
     ) -> Result<Option<Reached>, Missed> {
+        let now = judge.now();
         let id = self.request.request_id().unwrap_or_default();
         if !reading.is_alive() {
             return Err(Missed::Gone);
@@ -147,7 +147,7 @@ impl<'a> Asked<'a> {
             return Err(Missed::Lost("its request was cancelled or replaced"));
         }
         // A gateway that has not seen it yet never will: it is dead.
-        if !draining && self.request.standing(epoch, now) == Standing::Expired {
+        if !draining && judge.validity(self.request) == Validity::Expired {
             return Err(Missed::Lost("its lease expired before the gateway closed its gate"));
         }
         let (reached, promised) = match goal {
@@ -167,7 +167,7 @@ impl<'a> Asked<'a> {
         // What is promised to all ends with the first of their leases. Where that is another's and about
         // to run out, more will be promised in a moment.
         let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
-        let own_end = self.request.lease_ends_at_uptime(epoch);
+        let own_end = judge.lease_ends_at_uptime(self.request);
         let ends_with_own =
             safe.map(|safe| safe.until_uptime.as_millis()) == own_end.map(|end| end.as_millis());
         if ends_soon && !ends_with_own {
@@ -209,6 +209,7 @@ impl<'a> Asked<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::epoch::{Epoch, Now};
     use crate::json::RawObject;
     use crate::request::DrainRequest;
 
@@ -266,8 +267,7 @@ mod tests {
                 Goal::Quiesced,
                 &quiesced_until(until),
                 &Sighting::Present(request.clone()),
-                &epoch(),
-                now_at(Duration::from_millis(at_ms)),
+                &Judge::new(&epoch(), now_at(Duration::from_millis(at_ms))),
             );
             let reached = looked.expect("it may come").is_some();
             assert_eq!(reached, is_reached, "{until} at {at_ms}");
@@ -282,7 +282,12 @@ mod tests {
             r#"{"incarnation":"g","lifecycle":"externally_draining","idle":true,"holders":[]}"#;
         let look = |goal, at| {
             let reading = reading(idle);
-            Asked::of(&holder, &request).look(goal, &reading, &sighting, &epoch(), now_at(at))
+            Asked::of(&holder, &request).look(
+                goal,
+                &reading,
+                &sighting,
+                &Judge::new(&epoch(), now_at(at)),
+            )
         };
         assert!(look(Goal::Idle, AT).expect("it may come").is_none());
         assert!(look(Goal::Draining, AT).expect("it may come").is_none());

@@ -6,15 +6,17 @@
 use std::io;
 use std::time::Duration;
 
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
+use crate::engine::LookOrder;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
 use crate::home::{Home, Name, OpenHome};
 use crate::id::fresh_id;
+use crate::judge::{Judge, Validity};
 use crate::marker::{self, Observer, RawObservation};
-use crate::reconcile::{Listing, Sighting, Verdict, judge};
-use crate::request::{DrainRequest, Request, Standing};
+use crate::reconcile::{Listing, Sighting, Verdict};
+use crate::request::{DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
 use crate::text::printable;
 
@@ -144,7 +146,7 @@ impl Home {
     }
 }
 
-impl OpenHome<RealDisk> {
+impl<D: Disk> OpenHome<D> {
     pub(crate) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
         let (slot, older) = match holder {
             Holder::Shared => (Slot::Shared, Vec::new()),
@@ -156,6 +158,38 @@ impl OpenHome<RealDisk> {
         marker::begin(self, &slot, request, &older)
     }
 
+    pub(crate) fn cancel_request(
+        &self,
+        holder: &Holder,
+        request_id: &str,
+    ) -> Result<bool, ControlError> {
+        let slots = match holder {
+            Holder::Named(name) => vec![Slot::of(name, request_id)],
+            Holder::Shared => match self.look_at(holder, request_id) {
+                Sighting::Present(_) => vec![Slot::Shared],
+                Sighting::Absent => return Ok(false),
+                Sighting::Unreadable(reason) => {
+                    return Err(ControlError::Unseen { holder: holder.clone(), reason });
+                }
+            },
+        };
+        Ok(marker::cancel(self, &slots)? > 0)
+    }
+
+    pub(crate) fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+        match holder {
+            Holder::Named(name) => marker::observe(self, &Slot::of(name, request_id)),
+            Holder::Shared => match marker::observe(self, &Slot::Shared) {
+                Sighting::Present(other) if other.request_id() != Some(request_id) => {
+                    Sighting::Absent
+                }
+                seen => seen,
+            },
+        }
+    }
+}
+
+impl OpenHome<RealDisk> {
     /// Renews what the holder asks now; `None` where it was gone before the new request was there: it was
     /// cancelled, or another process of the holder renewed it.
     fn renew_once(
@@ -193,42 +227,12 @@ impl OpenHome<RealDisk> {
         if !was_there {
             return Ok(None);
         }
-        if request.standing(&epoch, Now::by_system()) == Standing::Live {
+        if Judge::new(&epoch, Now::by_system()).validity(request) == Validity::Live {
             return Ok(Some(renewed));
         }
         // The old one ran out before the new one was there for certain.
         self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
         Err(ControlError::NothingToRenew { holder: holder.clone() })
-    }
-
-    pub(crate) fn cancel_request(
-        &self,
-        holder: &Holder,
-        request_id: &str,
-    ) -> Result<bool, ControlError> {
-        let slots = match holder {
-            Holder::Named(name) => vec![Slot::of(name, request_id)],
-            Holder::Shared => match self.look_at(holder, request_id) {
-                Sighting::Present(_) => vec![Slot::Shared],
-                Sighting::Absent => return Ok(false),
-                Sighting::Unreadable(reason) => {
-                    return Err(ControlError::Unseen { holder: holder.clone(), reason });
-                }
-            },
-        };
-        Ok(marker::cancel(self, &slots)? > 0)
-    }
-
-    pub(crate) fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
-        match holder {
-            Holder::Named(name) => marker::observe(self, &Slot::of(name, request_id)),
-            Holder::Shared => match marker::observe(self, &Slot::Shared) {
-                Sighting::Present(other) if other.request_id() != Some(request_id) => {
-                    Sighting::Absent
-                }
-                seen => seen,
-            },
-        }
     }
 
     fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
@@ -280,8 +284,9 @@ impl OpenHome<RealDisk> {
 
     /// Looks at everything, for a visitor.
     fn look(&self, epoch: &Epoch, now: Now) -> RawObservation {
-        Observer::of_visitor()
-            .look(self, None, &[], &|request| request.standing(epoch, now) == Standing::Live)
+        Observer::of_visitor().look(self, &LookOrder::first(), &[], &|request| {
+            Judge::new(epoch, now).validity(request) == Validity::Live
+        })
     }
 
     /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
@@ -340,7 +345,7 @@ impl Observation {
         };
         self.sightings
             .iter()
-            .map(|(_, sighting)| judge(sighting, &self.epoch, self.now))
+            .map(|(_, sighting)| Verdict::of(sighting, &Judge::new(&self.epoch, self.now)))
             .fold(listing, Verdict::with)
     }
 
@@ -348,7 +353,7 @@ impl Observation {
     pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
         self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
             Sighting::Present(request) => {
-                Some((slot, judge(sighting, &self.epoch, self.now), request))
+                Some((slot, Verdict::of(sighting, &Judge::new(&self.epoch, self.now)), request))
             }
             Sighting::Absent | Sighting::Unreadable(_) => None,
         })

@@ -11,6 +11,8 @@
 #[cfg(test)]
 pub(crate) mod memory;
 mod real;
+#[cfg_attr(tidegate_loom, allow(dead_code))]
+mod volatile;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,6 +21,9 @@ use std::path::Path;
 pub(crate) use real::RealDisk;
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 pub(crate) use real::write_lock::take_as_reader;
+#[cfg(all(test, feature = "tokio"))]
+pub(crate) use volatile::Files as VolatileFiles;
+pub(crate) use volatile::VolatileDisk;
 
 /// Which file or directory, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -48,6 +48,11 @@ impl Epoch {
         Epoch(format!("{boot_id}:{started}"))
     }
 
+    /// The epoch that a file states.
+    pub(crate) fn stated(text: &str) -> Epoch {
+        Epoch(text.to_owned())
+    }
+
     /// Whether nothing is known of this boot.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

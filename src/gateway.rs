@@ -16,43 +16,51 @@
 //!   request's own observation was applied.
 //! * **TG-S8 status_is_faithful**: one writer, whole snapshots, repeated until written.
 
-#[cfg(feature = "notify")]
-mod alarm;
+mod announcements;
 mod builder;
+mod change_log;
 mod changes;
+mod control;
+#[cfg(feature = "notify")]
+mod file_events;
+mod handle;
+mod labels;
 #[cfg(feature = "tokio")]
 mod on_tokio;
-mod place;
+mod outcome;
+mod predecessor;
 mod publish;
+mod readings;
+mod rounds;
 mod shared;
+mod store;
+mod sweeps;
 #[cfg(feature = "systemd")]
 mod view;
-mod witness;
-mod work;
 
 use std::time::Duration;
 
 use crate::error::ControlError;
 use crate::gate::word::{Arrival, InFlight};
 use crate::gate::{Origin, Refused, Turn, Wait};
-use crate::machine::{Event, Phase, ShutdownCause};
+use crate::machine::{Phase, ShutdownCause};
 use crate::request::{DrainRequest, Holder};
 #[cfg(feature = "http")]
 use crate::status::Condition;
 use crate::status::{Status, is_ready};
 use crate::sync::Arc;
-use crate::watcher::Rounds;
-use shared::Shared;
+use handle::Handle;
 
+pub use crate::engine::{Ended, NotQuiesced};
 pub use builder::Builder;
-pub use changes::{Change, Changes};
+pub use change_log::Change;
+pub use changes::Changes;
+pub use labels::LabelledTurn;
+pub use outcome::{Ending, Idle, Quiesced, Receipt};
 #[cfg(feature = "systemd")]
-pub(crate) use view::{Glance, View};
-pub use witness::{Ended, Ending, Idle, NotQuiesced, Quiesced, Receipt};
-pub use work::LabelledTurn;
-
-/// How long the last drop waits for the last status to be written.
-const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) use readings::Glance;
+#[cfg(feature = "systemd")]
+pub(crate) use view::View;
 
 /// A gateway that can be drained, released and shut down.
 ///
@@ -96,15 +104,6 @@ pub struct Gateway {
     handle: Arc<Handle>,
 }
 
-/// What all clones share. Its drop is the last drop.
-#[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    keeper: Rounds,
-    /// Absent when the author drives the gateway by hand.
-    watcher: Option<Rounds>,
-}
-
 impl Gateway {
     /// A gateway on this home directory, with one watcher looking at it every second.
     ///
@@ -145,7 +144,7 @@ impl Gateway {
     ) -> Result<LabelledTurn, Refused> {
         let turn = self.admit(origin)?;
         let shared = &self.handle.shared;
-        let now = shared.rules.clock.now().uptime;
+        let now = shared.settings.clock.now().uptime;
         Ok(shared.registry.lock().label(turn, label.into(), now))
     }
 
@@ -182,7 +181,7 @@ impl Gateway {
     /// The phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.handle.shared.state.lock().lifecycle.phase()
+        self.handle.shared.state.lock().engine.phase()
     }
 
     /// What the status file says, or is about to.
@@ -201,7 +200,7 @@ impl Gateway {
     /// instant: to act on it, ask for [`quiesced`](Gateway::quiesced).
     pub fn idle(&self) -> Wait<Idle> {
         let gateway = self.clone();
-        self.wait_until(move || gateway.handle.shared.look_idle())
+        self.wait_until(move || gateway.handle.shared.check_idle())
     }
 
     /// Waits until the drain in force has sealed the gate at an idle instant. Nothing at all is
@@ -212,7 +211,7 @@ impl Gateway {
     /// [`NotQuiesced`], at once or as soon as it is known, where this will not come.
     pub fn quiesced(&self) -> Wait<Result<Quiesced, NotQuiesced>> {
         let gateway = self.clone();
-        self.wait_until(move || gateway.handle.shared.look_quiesced())
+        self.wait_until(move || gateway.handle.shared.check_quiesced())
     }
 
     /// Begins the shutdown. On return the gate is closed to user turns for good; it is sealed
@@ -284,17 +283,17 @@ impl Gateway {
     }
 
     /// Looks at the home, applies what it sees, fires what is due and publishes: one round of the
-    /// watcher and the keeper, on this thread. For gateways that are driven by hand
+    /// watcher and the timer, on this thread. For gateways that are driven by hand
     /// ([`Builder::manual`]); harmless at any other time.
     pub fn reconcile_now(&self) {
         self.handle.shared.watch_round();
-        self.handle.shared.keep_round();
+        self.handle.shared.timer_round();
     }
 
     /// Waits for the end of a shutdown, begun here or elsewhere.
     pub(crate) fn ended(&self) -> Ending {
         let gateway = self.clone();
-        self.wait_until(move || gateway.handle.shared.look_ended())
+        self.wait_until(move || gateway.handle.shared.check_ended())
     }
 
     /// What this holder asks: what a home would show, for a gateway that may have none.
@@ -316,7 +315,7 @@ impl Gateway {
 
     #[cfg(feature = "http")]
     pub(crate) fn look_at(&self, holder: &Holder, id: &str) -> crate::reconcile::Sighting {
-        self.handle.shared.place.look_at(holder, id)
+        self.handle.shared.store.find_request(holder, id)
     }
 
     #[cfg(feature = "tokio")]
@@ -347,16 +346,14 @@ impl Gateway {
     /// By this gateway's clock, and in its epoch.
     #[cfg(feature = "http")]
     pub(crate) fn epoch_and_now(&self) -> (crate::epoch::Epoch, crate::epoch::Now) {
-        let rules = &self.handle.shared.rules;
-        (rules.epoch.clone(), rules.clock.now())
+        let settings = &self.handle.shared.settings;
+        (settings.epoch.clone(), settings.clock.now())
     }
 
     /// A view of this gateway that does not keep it alive.
     #[cfg(feature = "systemd")]
     pub(crate) fn view(&self) -> View {
-        let Handle { shared, keeper, watcher } = &*self.handle;
-        let threads = std::iter::once(keeper).chain(watcher);
-        View::of(Arc::clone(shared), threads.map(Rounds::pulse).collect())
+        self.handle.view()
     }
 
     pub(crate) fn wait_until<T>(
@@ -393,17 +390,3 @@ const _: fn() = || {
     is_shared_between_threads::<Gateway>();
     is_shared_between_threads::<Turn>();
 };
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // Twice: a running gateway first shuts, and one that shuts then stops. Once stopped, a no-op.
-        self.shared.happened(Event::LoopEnded);
-        self.shared.happened(Event::LoopEnded);
-        self.shared.retire();
-        match &mut self.watcher {
-            Some(watcher) => watcher.join(LAST_STATUS_PATIENCE),
-            None => self.shared.publish(),
-        }
-        self.keeper.join(LAST_STATUS_PATIENCE);
-    }
-}

@@ -33,12 +33,14 @@
 //! | shell | [`marker`] | request files: durable writes, removals, listings, sweeps |
 //! | shell | [`home`] | the directory, the names in it, and its lock |
 //! | shell | [`disk`] | the one way to a file |
+//! | core | [`engine`] | what the gateway's threads decide, as one value |
 //! | core | [`asked`] | what has become of a drain that somebody waits for |
 //! | core | [`order`] | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
-//! | core | `meters` | metrics: names and values (feature `metrics`) |
+//! | core | `metrics` | metrics: names and values (feature `metrics`) |
 //! | core | [`reconcile`] | from what was seen to what is wanted |
-//! | core | [`request`] | what a request says, and whether it counts |
+//! | core | [`judge`] | whether a request counts, for one reader at one time |
+//! | core | [`request`] | what a request says |
 //! | core | `holder` | holders and their places |
 //! | core | [`lifecycle`] | the phases as types |
 //! | core | [`gate`] | the door: admission, turns, waits |
@@ -48,6 +50,7 @@
 //! | ground | `json` | a JSON object, kept as it was written |
 //! | ground | [`text`] | texts of others, made safe to print |
 //! | ground | `id` | fresh ids |
+//! | ground | `faults` | faults that only a checking build can switch on |
 //! | ground | `sync` | locks, atomics and wake-ups: std's, or loom's |
 // Under loom only the gate is built with loom; what is left out leaves its helpers unused.
 #![cfg_attr(tidegate_loom, allow(dead_code, unused_imports))]
@@ -62,8 +65,13 @@ pub mod asked;
 #[cfg(not(tidegate_loom))]
 pub mod control;
 pub mod disk;
+pub mod engine;
 pub mod epoch;
 mod error;
+#[cfg(tidegate_checking)]
+pub mod faults;
+#[cfg(not(tidegate_checking))]
+mod faults;
 pub mod gate;
 #[cfg(not(tidegate_loom))]
 mod gateway;
@@ -77,14 +85,15 @@ mod id;
 #[cfg(all(feature = "tokio", not(tidegate_loom)))]
 mod ignored_signals;
 mod json;
+pub mod judge;
 pub mod lifecycle;
 pub mod machine;
 #[cfg(not(tidegate_loom))]
 pub mod marker;
 #[cfg(feature = "metrics")]
-pub mod meters;
+pub mod metrics;
 #[cfg(not(feature = "metrics"))]
-mod meters;
+mod metrics;
 pub mod order;
 pub mod reconcile;
 pub mod request;

@@ -171,7 +171,7 @@ impl Lifecycle<Running> {
     /// [`Denied`] where the word is closed or full all the same.
     ///
     /// [TG-S2](crate::guide::verification#tg-s2)
-    pub const fn admit_user(&self, word: Word) -> Result<Word, Denied> {
+    pub fn admit_user(&self, word: Word) -> Result<Word, Denied> {
         word.admit(Arrival::New(Origin::User))
     }
 }
@@ -224,6 +224,16 @@ impl AnyLifecycle {
                 (AnyLifecycle::ExternallyDraining(draining), effect)
             }
             None => (AnyLifecycle::Running(Lifecycle::running()), Machine::start(None).effect),
+        }
+    }
+
+    /// A lifecycle that is where this machine is.
+    pub(crate) const fn at(machine: Machine) -> AnyLifecycle {
+        match machine.phase() {
+            Phase::Running => AnyLifecycle::Running(Lifecycle::at(machine)),
+            Phase::ExternallyDraining => AnyLifecycle::ExternallyDraining(Lifecycle::at(machine)),
+            Phase::ShuttingDown => AnyLifecycle::ShuttingDown(Lifecycle::at(machine)),
+            Phase::Stopped => AnyLifecycle::Stopped(Lifecycle::at(machine)),
         }
     }
 
@@ -306,13 +316,7 @@ mod tests {
     use super::*;
 
     fn any(phase: Phase) -> AnyLifecycle {
-        let machine = machine::example_of(phase);
-        match phase {
-            Phase::Running => AnyLifecycle::Running(Lifecycle::at(machine)),
-            Phase::ExternallyDraining => AnyLifecycle::ExternallyDraining(Lifecycle::at(machine)),
-            Phase::ShuttingDown => AnyLifecycle::ShuttingDown(Lifecycle::at(machine)),
-            Phase::Stopped => AnyLifecycle::Stopped(Lifecycle::at(machine)),
-        }
+        AnyLifecycle::at(machine::example_of(phase))
     }
 
     #[test]

@@ -30,6 +30,8 @@
 
 use std::fmt;
 
+use crate::faults::fault;
+
 /// Where the gateway stands.
 ///
 /// A gateway that has not reconciled with its home yet has no phase: it admits nothing, and its
@@ -297,6 +299,10 @@ impl Machine {
         self.cause
     }
 
+    pub(crate) const fn in_generation(self, generation: u64) -> Machine {
+        Machine { generation, ..self }
+    }
+
     // The five edges. Each is total and knows nothing of who may take it: `step` decides that at
     // run time, the typestates of `lifecycle` at compile time.
 
@@ -358,6 +364,7 @@ pub fn step(machine: Machine, event: Event) -> Result<Step, StepError> {
         (Running, Event::LoopEnded) => Ok(machine.shut(ShutdownCause::LoopEnded)),
 
         (ExternallyDraining, Event::DrainWanted(terms)) if terms == machine.terms => Err(no_op),
+        (ExternallyDraining, Event::DrainWanted(_)) if fault!(NewTermsIgnored) => Err(no_op),
         (ExternallyDraining, Event::DrainWanted(terms)) => Ok(machine.amend(terms)),
         (ExternallyDraining, Event::DrainUnwanted) => Ok(machine.reopen()),
         (ExternallyDraining, Event::ShutdownAsked(cause)) => Ok(machine.shut(cause)),
@@ -367,6 +374,7 @@ pub fn step(machine: Machine, event: Event) -> Result<Step, StepError> {
 
         // Property: TG-S1 shutdown_wins. Nothing a watcher or an operator says matters any more.
         (ShuttingDown, Event::DrainWanted(_)) => Err(no_op),
+        (ShuttingDown, Event::DrainUnwanted) if fault!(ShutdownIsUndone) => Ok(machine.reopen()),
         (ShuttingDown, Event::DrainUnwanted) => Err(no_op),
         (ShuttingDown, Event::ShutdownAsked(_)) => Err(no_op),
         (ShuttingDown, Event::Emptied) => Ok(machine.finish()),

@@ -27,6 +27,7 @@ use std::path::Path;
 
 use crate::disk::{Access, Disk, Kind, Stat};
 use crate::error::ControlError;
+use crate::faults::fault;
 use crate::holder::{Holder, Slot};
 use crate::home::{Name, OpenHome};
 use crate::id::fresh_id;
@@ -178,13 +179,17 @@ pub fn renew<D: Disk>(
     request: &Request,
     old: &[Slot],
 ) -> Result<bool, ControlError> {
+    if fault!(RenewalRemovesFirst) {
+        cancel(home, old)?;
+        return begin(home, slot, request, &[]).map(|()| true);
+    }
     begin(home, slot, request, &[])?;
     let not_durable =
         |source| ControlError::not_durable(&home.names().directory_of(slot), Some(request), source);
     let requests = home.open_requests().map_err(not_durable)?;
     for (at, old) in old.iter().enumerate() {
         match remove(home, &requests, old) {
-            Ok(false) if at == 0 => {
+            Ok(false) if at == 0 && !fault!(RenewalStays) => {
                 cancel(home, std::slice::from_ref(slot))?;
                 return Ok(false);
             }
@@ -343,12 +348,23 @@ pub(crate) fn replace<D: Disk>(
     durability: Durability,
 ) -> io::Result<()> {
     let (disk, draft) = (home.disk(), draft_of(name));
+    if fault!(WrittenInPlace) && durability == Durability::Synced {
+        let file = match disk.create(dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.open(dir, name, Access::Write)?
+            }
+            file => file?,
+        };
+        disk.truncate(&file)?;
+        disk.write(&file, bytes)?;
+        return disk.sync(&file);
+    }
     let created = disk.create(dir, &draft);
     let file = created.map_err(|error| home.denied_in(dir, error, "writing in"))?;
     let put = || {
         disk.write(&file, bytes)?;
         home.settle(dir, name, &file)?;
-        if durability == Durability::Synced {
+        if durability == Durability::Synced && !fault!(FileNotSynced) {
             disk.sync(&file)?;
         }
         disk.rename(dir, &draft, name).map_err(|error| home.denied_in(dir, error, "writing in"))
@@ -366,6 +382,9 @@ fn sync<D: Disk>(
     path: &Path,
     request: Option<&Request>,
 ) -> Result<(), ControlError> {
+    if fault!(DirectoryNotSynced) {
+        return Ok(());
+    }
     let synced = home.disk().sync_dir(dir);
     synced.map_err(|source| ControlError::not_durable(path, request, source))
 }

@@ -18,6 +18,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::faults::fault;
 use crate::holder::{Holder, NotAHolder};
 use crate::json::RawObject;
 use crate::request::{DEFAULT_LEASE, DrainRequest};
@@ -138,7 +139,11 @@ impl Order {
     /// [`BadOrder`], which says what is wrong.
     // Property: TG-S14 receipt_is_true.
     pub fn parse(bytes: &[u8]) -> Result<Order, BadOrder> {
-        let body = if bytes.is_empty() { RawObject::default() } else { object(bytes)? };
+        let body = if bytes.is_empty() { Ok(RawObject::default()) } else { object(bytes) };
+        let body = match body {
+            Err(_) if fault!(CutOrderIsRead) => RawObject::default(),
+            body => body?,
+        };
         match action(&body).as_str() {
             "drain" => Fields::of(&body)?.terms().map(Order::Drain),
             // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
@@ -168,9 +173,10 @@ impl CancelTold {
     /// [U38](crate::guide::incidents#u38)
     #[must_use]
     // Property: TG-S14 receipt_is_true.
-    pub const fn of<E>(outcome: &Result<bool, E>) -> CancelTold {
+    pub fn of<E>(outcome: &Result<bool, E>) -> CancelTold {
         match outcome {
             Ok(was_draining) => CancelTold { ok: true, was_draining: *was_draining },
+            Err(_) if fault!(FailedCancelIsOk) => CancelTold { ok: true, was_draining: false },
             Err(_) => CancelTold { ok: false, was_draining: true },
         }
     }

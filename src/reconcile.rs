@@ -1,158 +1,63 @@
 //! From what was seen to what the machine is told; it looks at nothing itself.
 //!
 //! Requests stand in several places, and a look at them is no snapshot: they come and go while it is
-//! taken. The [`Roll`] is what is believed of each place. A look changes it place by place: what was
+//! taken. The [`RequestTable`] is what is believed of each place. A look changes it place by place: what was
 //! seen is believed, what could not be seen stays as it was ([F4]), and a request that was known goes
 //! only when its own place was found empty. At the start of an incarnation, where there is nothing to
 //! keep, a place that cannot be seen counts as a request, since closed is the answer that does no harm.
 //!
-//! Two looks may overlap: a slow one may begin before a drain and be reported after it. So each look
-//! takes a [`Ticket`] when it begins, and the [`Ledger`] accepts its result only if no other was
-//! accepted in between ([F5]).
+//! Looks do not overlap ([F23]): the [engine](crate::engine) has one at a time.
 //!
 //! # Invariants
 //!
 //! * **TG-S7 owner_release**: no sighting of one place changes what is believed of another.
 //! * **TG-S10 fail_safe**: neither [`Sighting::Unreadable`] nor a request that says nothing takes a
-//!   live request off the roll, and at the start what cannot be seen counts as one.
-//! * **TG-S11 latest_observation_wins**: [`Ledger::accept`] refuses a ticket older than the last
-//!   accepted one's acceptance.
+//!   live request off the table, and at the start what cannot be seen counts as one.
+//! * **TG-S15 held_by_each**: what all live requests together ask for is asked as long as one of them lives.
 //!
 //! [F4]: crate::guide::requirements#f4
-//! [F5]: crate::guide::requirements#f5
+//! [F23]: crate::guide::requirements#f23
+
+mod scan;
+mod sighting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::epoch::{Epoch, Now};
+use crate::faults::fault;
+use crate::judge::LeaseEnd;
 use crate::machine::{Event, Terms};
-use crate::request::{Request, Standing};
+use crate::request::Request;
 
-/// What one look at a request's place found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sighting<R = Request> {
-    /// There is nothing there.
-    Absent,
-    /// There is a request.
-    Present(R),
-    /// It could not be told: the reason, for people.
-    Unreadable(String),
-}
+pub use scan::{Scan, ScanStep};
+pub use sighting::{Listing, Sighting, Verdict};
 
-/// What one look at the place where named requests are listed found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Listing {
-    /// Every request that stood there throughout the look is among its sightings: two listings in a
-    /// row were equal, the second begun after all of the first had been looked at.
-    Whole,
-    /// Nothing has come or gone since the last whole listing, so nothing was looked at again.
-    Unchanged,
-    /// It could not be listed whole: the reason, for people.
-    Partial(String),
-}
-
-/// What a sighting means to a gateway of one epoch at one time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// Nothing is asked.
-    Absent,
-    /// A drain is asked for, on these terms. A request that says nothing readable asks on the default
-    /// ones: presence means drain.
-    Active(Terms),
-    /// There is a request of another boot or container.
-    StaleEpoch,
-    /// There is a request whose lease has run out.
-    Expired,
-    /// It could not be told.
-    Unreadable,
-}
-
-impl Verdict {
-    /// The word the command line uses for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Verdict::Absent => "absent",
-            Verdict::Active(_) => "active",
-            Verdict::StaleEpoch => "stale_epoch",
-            Verdict::Expired => "expired",
-            Verdict::Unreadable => "unreadable",
-        }
-    }
-
-    /// What this and another place together amount to: who asks is heard first, then who cannot be
-    /// heard.
-    #[must_use]
-    pub const fn with(self, other: Verdict) -> Verdict {
-        match (self, other) {
-            (Verdict::Active(one), Verdict::Active(other)) => Verdict::Active(one.with(other)),
-            (Verdict::Active(terms), _) | (_, Verdict::Active(terms)) => Verdict::Active(terms),
-            (Verdict::Unreadable, _) | (_, Verdict::Unreadable) => Verdict::Unreadable,
-            (Verdict::Expired, _) | (_, Verdict::Expired) => Verdict::Expired,
-            (Verdict::StaleEpoch, _) | (_, Verdict::StaleEpoch) => Verdict::StaleEpoch,
-            (Verdict::Absent, Verdict::Absent) => Verdict::Absent,
-        }
-    }
-
-    /// Whether a drain is asked for.
-    #[must_use]
-    pub const fn asks_for_drain(self) -> bool {
-        matches!(self, Verdict::Active(_))
-    }
-}
-
-/// Judges one sighting.
-#[must_use]
-pub fn judge(sighting: &Sighting, epoch: &Epoch, now: Now) -> Verdict {
-    match sighting {
-        Sighting::Absent => Verdict::Absent,
-        Sighting::Unreadable(_) => Verdict::Unreadable,
-        Sighting::Present(request) => match request.standing(epoch, now) {
-            Standing::Live => Verdict::Active(request.terms()),
-            Standing::StaleEpoch => Verdict::StaleEpoch,
-            Standing::Expired => Verdict::Expired,
-        },
-    }
-}
-
-/// What the [`Roll`] must know of a request. A trait so that a model may hold something smaller.
-pub trait Asks: PartialEq {
+/// What the [`RequestTable`] must know of a request. A trait so that a model may hold something smaller.
+pub trait Demand: PartialEq {
     /// What it asks for; `None` where it says nothing readable.
-    fn asks(&self) -> Option<Terms>;
+    fn terms(&self) -> Option<Terms>;
 }
 
-impl Asks for Request {
-    fn asks(&self) -> Option<Terms> {
-        (!self.is_contentless()).then(|| self.terms())
+impl Demand for Request {
+    fn terms(&self) -> Option<Terms> {
+        (!self.is_contentless()).then(|| Request::terms(self))
     }
-}
-
-/// When a request's lease ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LeaseEnd {
-    /// It has none, and nobody bounds it: it lives until it is removed.
-    Never,
-    /// At this time since boot.
-    At(Duration),
-    /// When the wall clock says so, of which nothing can be promised.
-    ByTheWall,
 }
 
 /// What is believed of one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Entry<R> {
+pub struct Entry<R, I = Duration> {
     request: Option<R>,
     /// What stood there, and since when, before it was ruined where it lies.
-    whole: Option<(R, Duration)>,
+    whole: Option<(R, I)>,
     terms: Terms,
     live: bool,
     /// Whether the look that is being applied could see it.
     seen: bool,
-    since: Duration,
+    since: I,
 }
 
-impl<R> Entry<R> {
+impl<R, I: Copy> Entry<R, I> {
     /// The request; `None` where the place could not be seen since the start.
     pub const fn request(&self) -> Option<&R> {
         self.request.as_ref()
@@ -182,7 +87,7 @@ impl<R> Entry<R> {
     }
 
     /// The time since boot at which the [promised](Entry::promised) one was first seen.
-    const fn promised_since(&self) -> Duration {
+    const fn promised_since(&self) -> I {
         match &self.whole {
             Some((_, since)) => *since,
             None => self.since,
@@ -190,55 +95,65 @@ impl<R> Entry<R> {
     }
 
     /// The time since boot at which the request was first seen or, once it is dead, found dead.
-    pub const fn since(&self) -> Duration {
+    pub const fn since(&self) -> I {
         self.since
     }
 }
 
 /// What is believed of every place where a request can stand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Roll<S, R> {
-    entries: BTreeMap<S, Entry<R>>,
+pub struct RequestTable<S, R, I = Duration> {
+    entries: BTreeMap<S, Entry<R, I>>,
     /// The named requests have not been listed whole since the start.
     unlisted: bool,
+    /// Until when what has not been seen since the start holds internal work: a predecessor may have promised so.
+    unseen_held_until: Option<I>,
 }
 
-impl<S: Ord, R: Asks> Roll<S, R> {
-    /// What the first look of an incarnation gives. What it could not see counts as a request.
-    // Property: TG-S10 fail_safe.
-    pub fn first(
-        sightings: impl IntoIterator<Item = (S, Sighting<R>)>,
-        listing: &Listing,
-        at: Duration,
-        is_live: impl Fn(&R, Duration) -> bool,
-    ) -> Roll<S, R> {
-        let mut roll =
-            Roll { entries: BTreeMap::new(), unlisted: matches!(listing, Listing::Partial(_)) };
+impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
+    /// What the first look of an incarnation gives. What it could not see counts as a request, and holds internal
+    /// work until `held_until`.
+    ///
+    /// [F22](crate::guide::requirements#f22)
+    // Property: TG-S10 fail_safe, TG-S4 quiesced_means_idle.
+    pub fn first<W>(
+        sightings: impl IntoIterator<Item = (S, Sighting<R, W>)>,
+        listing: &Listing<W>,
+        held_until: Option<I>,
+        at: I,
+        is_live: impl Fn(&R, I) -> bool,
+    ) -> RequestTable<S, R, I> {
+        let mut table = RequestTable {
+            entries: BTreeMap::new(),
+            unlisted: matches!(listing, Listing::Partial(_)) && !fault!(PartialIsWhole),
+            unseen_held_until: held_until.filter(|until| *until > at),
+        };
         for (slot, sighting) in sightings {
             if matches!(sighting, Sighting::Unreadable(_)) {
                 let terms = Terms::default();
                 let (request, whole) = (None, None);
                 let unseen = Entry { request, whole, terms, live: true, seen: false, since: at };
-                roll.entries.insert(slot, unseen);
+                table.entries.insert(slot, unseen);
             } else {
-                roll.see(slot, sighting, at);
+                table.see(slot, sighting, at);
             }
         }
-        roll.judge(at, is_live);
-        roll
+        table.judge(at, is_live);
+        table.forget_what_is_over(at);
+        table
     }
 
     /// Applies a later look, and says whether anything is believed that was not before.
     ///
-    /// `at` is the time since boot, and `is_live` says of a request first seen at a time whether it
+    /// `at` is the time of the look, and `is_live` says of a request first seen at a time whether it
     /// asks for a drain now.
     // Property: TG-S10 fail_safe, TG-S7 owner_release, TG-S13 stale_never_closes.
-    pub fn apply(
+    pub fn apply<W>(
         &mut self,
-        sightings: impl IntoIterator<Item = (S, Sighting<R>)>,
-        listing: &Listing,
-        at: Duration,
-        is_live: impl Fn(&R, Duration) -> bool,
+        sightings: impl IntoIterator<Item = (S, Sighting<R, W>)>,
+        listing: &Listing<W>,
+        at: I,
+        is_live: impl Fn(&R, I) -> bool,
     ) -> bool {
         let mut news = false;
         match listing {
@@ -250,11 +165,32 @@ impl<S: Ord, R: Asks> Roll<S, R> {
         for (slot, sighting) in sightings {
             news |= self.see(slot, sighting, at);
         }
-        news | self.judge(at, is_live)
+        news |= self.judge(at, is_live);
+        news | self.forget_what_is_over(at)
     }
 
-    fn see(&mut self, slot: S, sighting: Sighting<R>, at: Duration) -> bool {
+    /// What was unseen at the start holds nothing once all of it is seen, or the time is over.
+    fn forget_what_is_over(&mut self, at: I) -> bool {
+        let is_unseen = self.unlisted || self.entries.values().any(|entry| entry.request.is_none());
+        let is_over = self.unseen_held_until.is_some_and(|until| until <= at || !is_unseen);
+        is_over && self.unseen_held_until.take().is_some() && is_unseen
+    }
+
+    /// What something asks for that has not been seen since the start.
+    fn unseen_terms(&self) -> Terms {
+        Terms { hold_internal: self.unseen_held_until.is_some(), ..Terms::default() }
+    }
+
+    fn see<W>(&mut self, slot: S, sighting: Sighting<R, W>, at: I) -> bool {
         match (sighting, self.entries.get_mut(&slot)) {
+            (Sighting::Unreadable(_), Some(_)) if fault!(UnreadableIsGone) => {
+                self.entries.remove(&slot).is_some()
+            }
+            (Sighting::Present(request), Some(_))
+                if request.terms().is_none() && fault!(RuinedIsGone) =>
+            {
+                self.entries.remove(&slot).is_some()
+            }
             (Sighting::Absent | Sighting::Unreadable(_), None) => false,
             (Sighting::Absent, Some(_)) => self.entries.remove(&slot).is_some(),
             (Sighting::Unreadable(_), Some(entry)) => {
@@ -268,11 +204,11 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                     entry.request = Some(request);
                     return false;
                 }
-                let asks = request.asks();
+                let asks = request.terms();
                 // What was dead has nothing left to keep.
                 if asks.is_none() && entry.live {
                     let since = entry.since;
-                    let whole = entry.request.take().filter(|it| it.asks().is_some());
+                    let whole = entry.request.take().filter(|it| it.terms().is_some());
                     entry.whole = whole.map(|it| (it, since)).or(entry.whole.take());
                 } else {
                     (entry.terms, entry.whole) = (asks.unwrap_or_default(), None);
@@ -281,7 +217,7 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                 true
             }
             (Sighting::Present(request), None) => {
-                let terms = request.asks().unwrap_or_default();
+                let terms = request.terms().unwrap_or_default();
                 let (request, whole) = (Some(request), None);
                 let entry = Entry { request, whole, terms, live: true, seen: true, since: at };
                 self.entries.insert(slot, entry);
@@ -290,11 +226,14 @@ impl<S: Ord, R: Asks> Roll<S, R> {
         }
     }
 
-    fn judge(&mut self, at: Duration, is_live: impl Fn(&R, Duration) -> bool) -> bool {
+    fn judge(&mut self, at: I, is_live: impl Fn(&R, I) -> bool) -> bool {
         let mut news = false;
         for entry in self.entries.values_mut() {
             // For this look only. The next one says itself what it could not see.
             let seen = std::mem::replace(&mut entry.seen, true);
+            if fault!(DeadRise) && entry.request.is_some() {
+                entry.live = true;
+            }
             let Some(request) = entry.request.as_ref().filter(|_| seen && entry.live) else {
                 continue;
             };
@@ -315,8 +254,13 @@ impl<S: Ord, R: Asks> Roll<S, R> {
     /// What all live requests [together](Terms::with) ask for: closed while there is any.
     #[must_use]
     pub fn wanted(&self) -> Option<Terms> {
-        let live = self.entries.values().filter(|entry| entry.live).map(|entry| entry.terms);
-        let unlisted = self.unlisted.then(Terms::default);
+        let unseen = self.unseen_terms();
+        let live = self.entries.values().filter(|entry| entry.live);
+        let live = live.map(|entry| if entry.request.is_some() { entry.terms } else { unseen });
+        let unlisted = self.unlisted.then_some(unseen);
+        if fault!(RequestsNeverAdd) {
+            return self.entries.values().next_back().filter(|it| it.live).map(|it| it.terms);
+        }
         live.chain(unlisted).reduce(Terms::with)
     }
 
@@ -325,7 +269,7 @@ impl<S: Ord, R: Asks> Roll<S, R> {
     ///
     /// `lease_end` says of a request first seen at a time since boot when it ends.
     // Property: TG-S4 quiesced_means_idle.
-    pub fn held_until(&self, lease_end: impl Fn(&R, Duration) -> LeaseEnd) -> Option<Duration> {
+    pub fn held_until(&self, lease_end: impl Fn(&R, I) -> LeaseEnd<I>) -> Option<I> {
         let held = self.entries.values().filter(|entry| entry.live && entry.terms.hold_internal);
         let mut earliest = None;
         for entry in held {
@@ -334,11 +278,19 @@ impl<S: Ord, R: Asks> Roll<S, R> {
                 LeaseEnd::Never => {}
                 LeaseEnd::ByTheWall => return None,
                 LeaseEnd::At(end) => {
-                    earliest = Some(earliest.map_or(end, |other: Duration| other.min(end)));
+                    earliest = Some(earliest.map_or(end, |other: I| {
+                        if fault!(PromiseOfTheLongest) { other.max(end) } else { other.min(end) }
+                    }));
                 }
             }
         }
         earliest
+    }
+
+    /// Until when what has not been seen since the start holds internal work; `None` where it holds none.
+    #[must_use]
+    pub const fn unseen_held_until(&self) -> Option<I> {
+        self.unseen_held_until
     }
 
     /// What the machine is to be told.
@@ -348,122 +300,14 @@ impl<S: Ord, R: Asks> Roll<S, R> {
     }
 
     /// What is believed, place by place.
-    pub fn entries(&self) -> impl Iterator<Item = (&S, &Entry<R>)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&S, &Entry<R, I>)> {
         self.entries.iter()
     }
 
     /// What is believed of this place.
     #[must_use]
-    pub fn entry(&self, slot: &S) -> Option<&Entry<R>> {
+    pub fn entry(&self, slot: &S) -> Option<&Entry<R, I>> {
         self.entries.get(slot)
-    }
-}
-
-/// How often a listing is repeated that does not equal the one before it.
-const LISTINGS_MAX: u8 = 4;
-
-/// The order of one look at a directory: list, look at what is listed or known, list again, until two
-/// listings in a row agree.
-///
-/// One listing is not enough: it may pass the place of a renewed request before the new one is there,
-/// and that of the old one after it has gone. The old one is then found gone *after* the new one was
-/// made, so a listing begun after that has the new one, unless it was renewed again in the midst
-/// of that one too. Two such listings agree, so they count only if the directory's times did not move
-/// either. Where times are too coarse to tell, a request renewed twice within one look may be missed.
-///
-/// [F9](crate::guide::requirements#f9)
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scan<S> {
-    known: Vec<S>,
-    listed: Option<Vec<S>>,
-    listings: u8,
-}
-
-/// What comes next in a [`Scan`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Next<S> {
-    /// To look at each of these, in place of what was seen of them before, and then to list again.
-    Sight(Vec<S>),
-    /// The look is over: what was sighted last is a [whole](Listing::Whole) listing's.
-    Whole,
-    /// The look is over: requests come and go faster than they can be listed.
-    Partial,
-}
-
-impl<S: Ord + Clone> Scan<S> {
-    /// Begins a look of one who knows of these.
-    #[must_use]
-    pub const fn begin(known: Vec<S>) -> Scan<S> {
-        Scan { known, listed: None, listings: 0 }
-    }
-
-    /// One listing is over, and found these names, in any order. `moved` says whether the directory's
-    /// times are other now than they were before the listing that came before this one.
-    // Property: TG-S4 quiesced_means_idle.
-    pub fn listed(&mut self, mut names: Vec<S>, moved: bool) -> Next<S> {
-        names.sort_unstable();
-        if !moved && self.listed.as_ref() == Some(&names) {
-            return Next::Whole;
-        }
-        self.listings += 1;
-        if self.listings == LISTINGS_MAX {
-            return Next::Partial;
-        }
-        let mut slots = names.clone();
-        slots.extend(self.known.iter().cloned());
-        slots.sort_unstable();
-        slots.dedup();
-        self.listed = Some(names);
-        Next::Sight(slots)
-    }
-}
-
-/// The right to report one look, taken before it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[must_use = "without its ticket an observation cannot be reported"]
-pub struct Ticket(u64);
-
-/// Which looks have been accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ledger {
-    accepted: u64,
-}
-
-/// A look was overtaken: another one that began or ended later has been accepted since it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("a newer observation has been applied since this one began; observe again")]
-pub struct Overtaken;
-
-impl Ledger {
-    /// A look is about to begin.
-    pub const fn begin(self) -> Ticket {
-        Ticket(self.accepted)
-    }
-
-    /// A look is over. Gives the ledger that has accepted it.
-    ///
-    /// # Errors
-    ///
-    /// [`Overtaken`] where another was accepted since this one began: drop it and look again.
-    // Property: TG-S11 latest_observation_wins.
-    pub const fn accept(self, ticket: Ticket) -> Result<Ledger, Overtaken> {
-        if ticket.0 == self.accepted {
-            Ok(Ledger { accepted: self.accepted.wrapping_add(1) })
-        } else {
-            Err(Overtaken)
-        }
-    }
-
-    /// A ledger and tickets that answer the same with the smallest numbers: whether a ticket was overtaken
-    /// is all that [`Ledger::accept`] asks. So a model that looks for ever stays finite.
-    #[must_use]
-    pub fn renumbered<const N: usize>(
-        self,
-        tickets: [Option<Ticket>; N],
-    ) -> (Ledger, [Option<Ticket>; N]) {
-        let is_overtaken = |ticket: Ticket| self.accept(ticket).is_err();
-        let tickets = tickets.map(|it| it.map(|ticket| Ticket(u64::from(!is_overtaken(ticket)))));
-        (Ledger { accepted: 1 }, tickets)
     }
 }
 
@@ -471,14 +315,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_look_that_was_overtaken_is_refused() {
-        let ledger = Ledger::default();
-        let (slow, fast) = (ledger.begin(), ledger.begin());
-        let ledger = ledger.accept(fast).expect("nothing came between");
-        assert_eq!(ledger.accept(slow), Err(Overtaken));
-        assert!(ledger.accept(ledger.begin()).is_ok());
-    }
+    const WHOLE: Listing = Listing::Whole;
 
     /// What one asks for who is live as long as it is not `Dead`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -488,8 +325,8 @@ mod tests {
         Dead,
     }
 
-    impl Asks for Ask {
-        fn asks(&self) -> Option<Terms> {
+    impl Demand for Ask {
+        fn terms(&self) -> Option<Terms> {
             match self {
                 Ask::Live(terms) => Some(*terms),
                 Ask::Dead => Some(Terms::default()),
@@ -499,8 +336,8 @@ mod tests {
     }
 
     /// A number is a request that holds, but for 2.
-    impl Asks for u8 {
-        fn asks(&self) -> Option<Terms> {
+    impl Demand for u8 {
+        fn terms(&self) -> Option<Terms> {
             Some(Terms { hold_internal: *self != 2, suppress_notification: false })
         }
     }
@@ -521,11 +358,11 @@ mod tests {
         Sighting::Unreadable("EIO".to_owned())
     }
 
-    fn first(sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> Roll<u8, Ask> {
-        Roll::first(sightings.iter().cloned(), listing, Duration::ZERO, lives())
+    fn first(sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> RequestTable<u8, Ask> {
+        RequestTable::first(sightings.iter().cloned(), listing, None, Duration::ZERO, lives())
     }
 
-    impl Roll<u8, Ask> {
+    impl RequestTable<u8, Ask> {
         fn look(&mut self, sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> bool {
             self.apply(sightings.iter().cloned(), listing, Duration::from_secs(1), lives())
         }
@@ -534,114 +371,114 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_changes_nothing_and_starts_closed() {
         for nothing in [(unreadable(), Listing::Whole), (Sighting::Absent, partial())] {
-            let mut roll = first(&[(0, nothing.0.clone())], &nothing.1);
-            assert_eq!(roll.wanted(), Some(PLAIN), "at the start");
-            assert!(!roll.look(&[(0, nothing.0)], &nothing.1), "still not seen");
-            assert_eq!(roll.wanted(), Some(PLAIN));
-            assert!(roll.look(&[(0, Sighting::Absent)], &Listing::Whole));
-            assert_eq!(roll.event(), Event::DrainUnwanted);
-            assert!(!roll.look(&[(0, unreadable())], &partial()), "open, and stays open");
-            assert_eq!(roll.wanted(), None);
+            let mut table = first(&[(0, nothing.0.clone())], &nothing.1);
+            assert_eq!(table.wanted(), Some(PLAIN), "at the start");
+            assert!(!table.look(&[(0, nothing.0)], &nothing.1), "still not seen");
+            assert_eq!(table.wanted(), Some(PLAIN));
+            assert!(table.look(&[(0, Sighting::Absent)], &WHOLE));
+            assert_eq!(table.event(), Event::DrainUnwanted);
+            assert!(!table.look(&[(0, unreadable())], &partial()), "open, and stays open");
+            assert_eq!(table.wanted(), None);
         }
     }
 
     #[test]
     fn a_live_request_that_cannot_be_seen_any_more_stays_live() {
-        let mut roll = first(&[(1, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let mut table = first(&[(1, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
         let nothing_lives = |_: &Ask, _| false;
-        assert!(!roll.apply([(1, unreadable())], &Listing::Whole, Duration::MAX, nothing_lives));
-        assert!(!roll.apply([], &partial(), Duration::MAX, nothing_lives));
-        assert_eq!(roll.wanted(), Some(HOLD));
+        assert!(!table.apply([(1, unreadable())], &WHOLE, Duration::MAX, nothing_lives));
+        assert!(!table.apply([], &partial(), Duration::MAX, nothing_lives));
+        assert_eq!(table.wanted(), Some(HOLD));
         // Its place is as it was when it was last seen, and now its lease counts.
-        assert!(roll.apply(
+        assert!(table.apply(
             [(1, Sighting::Present(Ask::Live(HOLD)))],
-            &Listing::Whole,
+            &WHOLE,
             Duration::MAX,
             nothing_lives
         ));
-        assert_eq!(roll.wanted(), None);
+        assert_eq!(table.wanted(), None);
     }
 
     #[test]
-    fn only_its_own_place_takes_a_request_off_the_roll() {
-        let mut roll = first(
+    fn only_its_own_place_takes_a_request_off_the_table() {
+        let mut table = first(
             &[(0, Sighting::Present(Ask::Live(PLAIN))), (1, Sighting::Present(Ask::Live(HOLD)))],
-            &Listing::Whole,
+            &WHOLE,
         );
-        assert!(!roll.look(&[], &Listing::Whole), "a listing without it proves nothing");
-        assert!(roll.look(&[(0, Sighting::Absent)], &Listing::Whole));
-        assert_eq!(roll.wanted(), Some(HOLD));
-        assert!(roll.look(&[(1, Sighting::Absent)], &Listing::Whole));
-        assert_eq!(roll.wanted(), None);
+        assert!(!table.look(&[], &WHOLE), "a listing without it proves nothing");
+        assert!(table.look(&[(0, Sighting::Absent)], &WHOLE));
+        assert_eq!(table.wanted(), Some(HOLD));
+        assert!(table.look(&[(1, Sighting::Absent)], &WHOLE));
+        assert_eq!(table.wanted(), None);
     }
 
     #[test]
     fn holding_takes_one_and_silence_takes_all() {
         let present = |terms| Sighting::Present(Ask::Live(terms));
-        let roll = first(&[(0, present(QUIET)), (1, present(QUIET))], &Listing::Whole);
-        assert_eq!(roll.wanted(), Some(QUIET));
-        let roll = first(&[(0, present(QUIET)), (1, present(HOLD))], &Listing::Whole);
-        assert_eq!(roll.wanted(), Some(HOLD));
-        let roll = first(
+        let table = first(&[(0, present(QUIET)), (1, present(QUIET))], &WHOLE);
+        assert_eq!(table.wanted(), Some(QUIET));
+        let table = first(&[(0, present(QUIET)), (1, present(HOLD))], &WHOLE);
+        assert_eq!(table.wanted(), Some(HOLD));
+        let table = first(
             &[(0, present(QUIET)), (1, Sighting::Present(Ask::Dead)), (2, Sighting::Absent)],
-            &Listing::Whole,
+            &WHOLE,
         );
-        assert_eq!(roll.wanted(), Some(QUIET), "the dead have no say");
+        assert_eq!(table.wanted(), Some(QUIET), "the dead have no say");
     }
 
     #[test]
     fn a_ruined_request_keeps_its_own_terms() {
-        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
-        roll.look(
+        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
+        table.look(
             &[(0, Sighting::Present(Ask::Ruined)), (1, Sighting::Present(Ask::Ruined))],
-            &Listing::Whole,
+            &WHOLE,
         );
-        assert_eq!(roll.entry(&0).map(Entry::terms), Some(HOLD));
-        assert_eq!(roll.entry(&1).map(Entry::terms), Some(PLAIN), "it never had any");
-        assert_eq!(roll.wanted(), Some(HOLD));
+        assert_eq!(table.entry(&0).map(Entry::terms), Some(HOLD));
+        assert_eq!(table.entry(&1).map(Entry::terms), Some(PLAIN), "it never had any");
+        assert_eq!(table.wanted(), Some(HOLD));
     }
 
     /// Found in review: ruined, and bounded by the author's age for what has no lease, a request was
     /// dropped before the end of the lease that had been promised.
     #[test]
     fn a_ruined_request_keeps_what_was_promised_of_its_lease() {
-        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
         let until =
             |end: u64| move |ask: &Ask, _: Duration| matches!(ask, Ask::Live(_)) && end > 10;
         let ruined = || [(0, Sighting::Present(Ask::Ruined))];
         for _ in 0..2 {
-            roll.apply(ruined(), &Listing::Whole, Duration::from_secs(1), until(11));
-            assert_eq!(roll.wanted(), Some(HOLD), "also where its bytes would count no more");
-            assert_eq!(roll.entry(&0).and_then(Entry::promised), Some(&Ask::Live(HOLD)));
+            table.apply(ruined(), &WHOLE, Duration::from_secs(1), until(11));
+            assert_eq!(table.wanted(), Some(HOLD), "also where its bytes would count no more");
+            assert_eq!(table.entry(&0).and_then(Entry::promised), Some(&Ask::Live(HOLD)));
         }
-        assert!(roll.apply(ruined(), &Listing::Whole, Duration::from_secs(2), until(10)));
-        assert_eq!(roll.wanted(), None);
+        assert!(table.apply(ruined(), &WHOLE, Duration::from_secs(2), until(10)));
+        assert_eq!(table.wanted(), None);
     }
 
     #[test]
     fn a_ruined_request_that_would_be_dead_by_now_keeps_no_terms() {
         let ruined = || [(0, Sighting::Present(Ask::Ruined))];
         let only_the_ruined = |ask: &Ask, _: Duration| *ask == Ask::Ruined;
-        let roll = || first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let table = || first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
         // Ruined first, and then run out; and both within one look.
-        let mut slow = roll();
-        slow.look(&ruined(), &Listing::Whole);
+        let mut slow = table();
+        slow.look(&ruined(), &WHOLE);
         assert_eq!(slow.wanted(), Some(HOLD));
-        let mut fast = roll();
-        for roll in [&mut slow, &mut fast] {
-            assert!(roll.apply(ruined(), &Listing::Whole, Duration::MAX, only_the_ruined));
-            assert_eq!(roll.wanted(), Some(PLAIN));
+        let mut fast = table();
+        for table in [&mut slow, &mut fast] {
+            assert!(table.apply(ruined(), &WHOLE, Duration::MAX, only_the_ruined));
+            assert_eq!(table.wanted(), Some(PLAIN));
         }
     }
 
     #[test]
     fn a_ruined_request_inherits_nothing_from_a_dead_one() {
-        let mut roll = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &Listing::Whole);
+        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
         let nothing_lives = |_: &Ask, _| false;
         let lives_no_more = [(0, Sighting::Present(Ask::Live(HOLD)))];
-        assert!(roll.apply(lives_no_more, &Listing::Whole, Duration::MAX, nothing_lives));
-        assert!(roll.look(&[(0, Sighting::Present(Ask::Ruined))], &Listing::Whole));
-        assert_eq!(roll.wanted(), Some(PLAIN));
+        assert!(table.apply(lives_no_more, &WHOLE, Duration::MAX, nothing_lives));
+        assert!(table.look(&[(0, Sighting::Present(Ask::Ruined))], &WHOLE));
+        assert_eq!(table.wanted(), Some(PLAIN));
     }
 
     #[test]
@@ -654,7 +491,7 @@ mod tests {
         let until = |asks: &[u8]| {
             let sightings = asks.iter().map(|ask| (*ask, Sighting::Present(*ask)));
             let dead = |ask: &u8, _| *ask != 1;
-            Roll::first(sightings, &Listing::Whole, Duration::ZERO, dead).held_until(end)
+            RequestTable::first(sightings, &WHOLE, None, Duration::ZERO, dead).held_until(end)
         };
         assert_eq!(until(&[7, 5, 0]), Some(Duration::from_secs(5)));
         assert_eq!(until(&[7, 5, 1]), Some(Duration::from_secs(5)), "the dead have no say");
@@ -664,42 +501,34 @@ mod tests {
 
     #[test]
     fn the_dead_do_not_rise() {
-        let mut roll = first(&[(0, Sighting::Present(Ask::Ruined))], &Listing::Whole);
+        let mut table = first(&[(0, Sighting::Present(Ask::Ruined))], &WHOLE);
         let sighting = || [(0, Sighting::Present(Ask::Ruined))];
         let until = |end: u64| move |_: &Ask, _: Duration| end > 10;
-        assert!(roll.apply(sighting(), &Listing::Whole, Duration::from_secs(10), until(10)));
-        assert_eq!(roll.entry(&0).map(Entry::since), Some(Duration::from_secs(10)));
-        assert!(!roll.apply(sighting(), &Listing::Whole, Duration::from_secs(11), until(99)));
-        assert_eq!(roll.wanted(), None, "its clock was set back; it is still dead");
+        assert!(table.apply(sighting(), &WHOLE, Duration::from_secs(10), until(10)));
+        assert_eq!(table.entry(&0).map(Entry::since), Some(Duration::from_secs(10)));
+        assert!(!table.apply(sighting(), &WHOLE, Duration::from_secs(11), until(99)));
+        assert_eq!(table.wanted(), None, "its clock was set back; it is still dead");
     }
 
+    /// F22: a predecessor may have promised that nothing starts.
     #[test]
-    fn a_scan_ends_with_two_equal_listings_or_says_that_it_did_not() {
-        let mut scan = Scan::begin(vec![7]);
-        assert_eq!(scan.listed(vec![2, 1], true), Next::Sight(vec![1, 2, 7]), "what is known, too");
-        assert_eq!(scan.listed(vec![1], true), Next::Sight(vec![1, 7]));
-        assert_eq!(scan.listed(vec![1], true), Next::Sight(vec![1, 7]), "it may have been away");
-        assert_eq!(scan.listed(vec![1], false), Next::Whole);
-
-        let mut scan = Scan::begin(Vec::new());
-        let ends = (0..=LISTINGS_MAX)
-            .map(|name| scan.listed(vec![name], false))
-            .position(|next| next == Next::Partial);
-        assert_eq!(ends, Some(usize::from(LISTINGS_MAX) - 1));
-    }
-
-    #[test]
-    fn renumbering_changes_no_answer() {
-        let ledger = Ledger { accepted: 70 };
-        let tickets = [Some(Ticket(3)), None, Some(Ticket(70)), Some(Ticket(50))];
-        let (small, renumbered) = ledger.renumbered(tickets);
-        let answers = |ledger: Ledger, tickets: [Option<Ticket>; 4]| {
-            tickets.map(|ticket| ticket.map(|ticket| ledger.accept(ticket).is_ok()))
+    fn what_is_unseen_at_the_start_holds_until_it_is_seen_or_the_promise_is_over() {
+        let at = Duration::from_secs;
+        let blind = |until: Option<Duration>| {
+            RequestTable::first([(0, unreadable())], &partial(), until, at(1), lives())
         };
-        assert_eq!(answers(small, renumbered), answers(ledger, tickets));
-        assert_eq!(renumbered, [Some(Ticket(0)), None, Some(Ticket(1)), Some(Ticket(0))]);
-        // And after another is accepted, too.
-        let accepted = |ledger: Ledger| ledger.accept(ledger.begin()).expect("it is the latest");
-        assert_eq!(answers(accepted(small), renumbered), answers(accepted(ledger), tickets));
+        assert_eq!(blind(None).wanted(), Some(PLAIN));
+        assert_eq!(blind(Some(at(1))).wanted(), Some(PLAIN), "it is over already");
+        let mut table = blind(Some(at(9)));
+        assert_eq!(table.wanted(), Some(HOLD));
+        assert!(!table.apply([(0, unreadable())], &partial(), at(8), lives()));
+        assert_eq!(table.wanted(), Some(HOLD));
+        assert!(table.apply([(0, unreadable())], &partial(), at(9), lives()));
+        assert_eq!((table.wanted(), table.unseen_held_until()), (Some(PLAIN), None));
+        let mut table = blind(Some(at(9)));
+        table.apply([(0, Sighting::Absent)], &partial(), at(2), lives());
+        assert_eq!(table.wanted(), Some(HOLD), "the named requests are still unseen");
+        assert!(table.apply([(0, Sighting::Absent)], &WHOLE, at(3), lives()));
+        assert_eq!((table.wanted(), table.unseen_held_until()), (None, None));
     }
 }

@@ -1,4 +1,5 @@
-//! What a drain request says, and whether it still stands; it never touches the file it came from.
+//! What a drain request says; whether it counts is for [`judge`](crate::judge) to say. It never touches the file
+//! that the request came from.
 //!
 //! Presence means drain, so reading a request never fails ([R5]): whatever the bytes are, the result is
 //! a [`Request`], at worst one without content. The format is the original contract's, read the way
@@ -6,9 +7,7 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content stands.
-//! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out,
-//!   does not [stand](Standing::Live).
+//! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content is one.
 //!
 //! [R5]: crate::guide::requirements#r5
 
@@ -21,7 +20,6 @@ use serde::Serialize;
 use crate::epoch::{Epoch, Now, millis};
 use crate::json::RawObject;
 use crate::machine::Terms;
-use crate::reconcile::LeaseEnd;
 use crate::text::printable_json;
 
 pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
@@ -213,31 +211,6 @@ struct Content {
     lease: Option<Duration>,
 }
 
-/// Whether a request still asks for anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Standing {
-    /// It asks for a drain now.
-    Live,
-    /// It was made in another boot or container.
-    ///
-    /// [F1](crate::guide::requirements#f1)
-    StaleEpoch,
-    /// Its lease has run out.
-    ///
-    /// [F2](crate::guide::requirements#f2)
-    Expired,
-}
-
-/// What is left of a request's lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseLeft {
-    /// It has none that can be judged: it lives until it is removed.
-    Unleased,
-    /// This much; zero once it has run out.
-    For(Duration),
-}
-
 impl Request {
     /// What these bytes say. Never fails: bytes that are no JSON object are a request without
     /// content, which still drains.
@@ -326,90 +299,19 @@ impl Request {
         self.0.terms
     }
 
-    /// Whether it still asks for anything, for a reader of this epoch at this time.
-    #[must_use]
-    // Property: TG-S13 stale_never_closes.
-    pub fn standing(&self, epoch: &Epoch, now: Now) -> Standing {
-        if self.states_other_epoch(epoch) {
-            Standing::StaleEpoch
-        } else if self.lease_left(epoch, now) == LeaseLeft::For(Duration::ZERO) {
-            Standing::Expired
-        } else {
-            Standing::Live
-        }
+    /// The epoch that it states, if it states one.
+    pub(crate) fn stated_epoch(&self) -> Option<&str> {
+        self.0.epoch.as_deref()
     }
 
-    /// Whether it asks for a drain now, for a reader who bounds what has no lease: such a request
-    /// then lives for `unleased_max_age` after the time since boot at which it was first seen.
-    #[must_use]
-    pub fn is_live(
-        &self,
-        epoch: &Epoch,
-        now: Now,
-        first_seen: Duration,
-        unleased_max_age: Option<Duration>,
-    ) -> bool {
-        let outlived = || {
-            self.lease_left(epoch, now) == LeaseLeft::Unleased
-                && unleased_max_age.is_some_and(|age| now.uptime.saturating_sub(first_seen) >= age)
-        };
-        self.standing(epoch, now) == Standing::Live && !outlived()
+    /// The time since boot at which it was made, by its own account.
+    pub(crate) fn requested_uptime(&self) -> Option<Duration> {
+        self.0.requested_uptime
     }
 
-    /// What is left of its lease: on the boot clock where it was made in this epoch, on the wall
-    /// clock where that cannot be told.
-    #[must_use]
-    pub fn lease_left(&self, epoch: &Epoch, now: Now) -> LeaseLeft {
-        let Some(lease) = self.0.lease else {
-            return LeaseLeft::Unleased;
-        };
-        if let Some(end) = self.lease_ends_at_uptime(epoch) {
-            return LeaseLeft::For(end.saturating_sub(now.uptime));
-        }
-        let Some(made) = self.0.requested_at else {
-            return LeaseLeft::Unleased;
-        };
-        let age = now.wall.signed_duration_since(made);
-        // A stamp in the future by this wall clock makes the lease longer by as much, never endless.
-        let left = match age.to_std() {
-            Ok(age) => lease.saturating_sub(age),
-            Err(_) => lease.saturating_add((-age).to_std().unwrap_or(Duration::ZERO)),
-        };
-        LeaseLeft::For(left)
-    }
-
-    /// The time since boot at which its lease ends, where it can be told by the boot clock.
-    #[must_use]
-    pub fn lease_ends_at_uptime(&self, epoch: &Epoch) -> Option<Duration> {
-        let same_boot = self.0.epoch.as_deref().is_some_and(|stated| epoch.is_same_boot_as(stated));
-        let made = self.0.requested_uptime.filter(|_| same_boot)?;
-        Some(made.saturating_add(self.0.lease?))
-    }
-
-    /// When its lease ends, for a promise about it. One without a lease ends `unleased_max_age` after it was
-    /// first seen, if that is bounded.
-    #[must_use]
-    pub fn lease_end(
-        &self,
-        epoch: &Epoch,
-        now: Now,
-        first_seen: Duration,
-        unleased_max_age: Option<Duration>,
-    ) -> LeaseEnd {
-        match self.lease_left(epoch, now) {
-            LeaseLeft::Unleased => unleased_max_age
-                .map_or(LeaseEnd::Never, |age| LeaseEnd::At(first_seen.saturating_add(age))),
-            // Also of one that has run out: until a look finds it dead, a promise made to it is one for
-            // the past, and another holder's later end must not stand in for it.
-            LeaseLeft::For(_) => match self.lease_ends_at_uptime(epoch) {
-                Some(end) => LeaseEnd::At(end),
-                None => LeaseEnd::ByTheWall,
-            },
-        }
-    }
-
-    fn states_other_epoch(&self, epoch: &Epoch) -> bool {
-        self.0.epoch.as_deref().is_some_and(|stated| epoch.is_other_than(stated))
+    /// How long it lives from when it was made; `None` where it does not say.
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        self.0.lease
     }
 
     /// The file's text: as the original writes it, two spaces an indent.
@@ -449,6 +351,7 @@ fn lease_of(body: &RawObject) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::{Judge, Validity};
 
     fn now_at(seconds: u64) -> Now {
         let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
@@ -458,87 +361,6 @@ mod tests {
 
     fn epoch() -> Epoch {
         Epoch::from_texts(Some("boot"), None)
-    }
-
-    #[test]
-    fn a_lease_runs_out_on_the_boot_clock_whatever_the_wall_says() {
-        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
-            "r",
-            &epoch(),
-            now_at(100),
-        );
-        for (uptime, standing) in [(159, Standing::Live), (160, Standing::Expired)] {
-            for wall in [0, 100, 1_000_000] {
-                let now = Now { wall: now_at(wall).wall, ..now_at(uptime) };
-                assert_eq!(
-                    request.standing(&epoch(), now),
-                    standing,
-                    "uptime {uptime} wall {wall}"
-                );
-            }
-        }
-        assert_eq!(
-            request.lease_left(&epoch(), now_at(150)),
-            LeaseLeft::For(Duration::from_secs(10))
-        );
-        let end = Duration::from_secs(160);
-        assert_eq!(request.lease_ends_at_uptime(&epoch()), Some(end));
-        // Found by three controllers in the model: one whose lease had run out was lent another's end.
-        for now in [100, 160, 1000].map(now_at) {
-            assert_eq!(request.lease_end(&epoch(), now, now.uptime, None), LeaseEnd::At(end));
-        }
-        let unleased = Request::parse(br#"{"action":"drain"}"#);
-        let (now, age) = (now_at(160), Duration::from_secs(60));
-        assert_eq!(unleased.lease_end(&epoch(), now, now.uptime, None), LeaseEnd::Never);
-        assert_eq!(
-            unleased.lease_end(&epoch(), now, Duration::from_secs(130), Some(age)),
-            LeaseEnd::At(Duration::from_secs(190))
-        );
-    }
-
-    #[test]
-    fn where_the_epoch_is_unknown_the_wall_clock_judges() {
-        let unknown = Epoch::default();
-        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
-            "r",
-            &unknown,
-            now_at(100),
-        );
-        let rebooted = Now { uptime: Duration::from_secs(1), ..now_at(159) };
-        assert_eq!(request.standing(&unknown, rebooted), Standing::Live);
-        assert_eq!(
-            request.standing(&unknown, Now { wall: now_at(160).wall, ..rebooted }),
-            Standing::Expired
-        );
-    }
-
-    /// The wall clock judges where the boot is not known; a stamp without an offset is UTC.
-    #[test]
-    fn a_stamp_without_an_offset_is_utc() {
-        let lease_left = |stamp: &str| {
-            let text = format!(r#"{{"lease_s": 60, "requested_at": "{stamp}"}}"#);
-            Request::parse(text.as_bytes()).lease_left(&epoch(), now_at(50))
-        };
-        // The clock of `now_at(0)`.
-        for stamp in [
-            "2023-11-14T22:13:20+00:00",
-            "2023-11-14T22:13:20Z",
-            "2023-11-14T22:13:20.000000",
-            "2023-11-14T22:13:20",
-            "2023-11-14 22:13:20",
-            "2023-11-14T23:13:20+0100",
-            "2023-11-14T23:13:20.0+01",
-            " 2023-11-14T22:13:20 ",
-        ] {
-            assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
-        }
-        // A stamp in the future makes the lease longer by as much, never endless.
-        assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
-        for none in
-            ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
-        {
-            assert_eq!(lease_left(none), LeaseLeft::Unleased, "{none}");
-        }
     }
 
     #[test]
@@ -563,24 +385,6 @@ mod tests {
             assert!(!request.is_blank() && request.is_contentless(), "{ruined:?}");
         }
         assert!(!Request::default().is_blank());
-    }
-
-    #[test]
-    fn a_lease_that_is_no_number_is_none() {
-        for lease in ["\"60\"", "-1", "null", "[]", "NaN", "{}"] {
-            let text = format!(
-                "{{\"lease_s\": {lease}, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}}"
-            );
-            let request = Request::parse(text.as_bytes());
-            assert_eq!(request.lease_left(&epoch(), now_at(0)), LeaseLeft::Unleased, "{lease}");
-            assert!(!request.is_contentless());
-        }
-        let endless = Request::parse(
-            b"{\"lease_s\": 1e300, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}",
-        );
-        assert_eq!(endless.standing(&epoch(), now_at(0)), Standing::Live);
-        let undated = Request::parse(b"{\"lease_s\": 1}");
-        assert_eq!(undated.lease_left(&epoch(), now_at(0)), LeaseLeft::Unleased);
     }
 
     #[test]
@@ -612,7 +416,7 @@ mod tests {
         let request = Request::parse(
             b"{\"epoch\": \"other\", \"a\": [NaN, -Infinity], \"b\": \"NaN \\\" Infinity\"}",
         );
-        assert_eq!(request.standing(&epoch(), now_at(0)), Standing::StaleEpoch);
+        assert_eq!(Judge::new(&epoch(), now_at(0)).validity(&request), Validity::StaleEpoch);
         assert_eq!(request.body().string("b").as_deref(), Some("NaN \" Infinity"));
     }
 }

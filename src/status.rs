@@ -20,13 +20,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::epoch::{Epoch, Now, millis};
+use crate::epoch::{Now, millis};
+use crate::faults::fault;
 use crate::gate::word::{InFlight, Origin, Word};
 use crate::holder::{Holder, Slot};
 use crate::json::RawObject;
+use crate::judge::{Judge, LeaseLeft, Validity};
 use crate::machine::{Machine, Phase, ShutdownCause};
-use crate::reconcile::{Entry, Listing, Roll};
-use crate::request::{LeaseLeft, Request, Standing, iso};
+use crate::reconcile::{Entry, RequestTable};
+use crate::request::{Request, iso};
 use crate::text::{printable, printable_json};
 
 /// A status file is never longer than this: as many holders and as much active work as it lists, and
@@ -69,13 +71,14 @@ pub struct Condition {
 /// Derives the condition. Total and pure: the models call it too.
 #[must_use]
 // Property: TG-S1 shutdown_wins.
-pub const fn condition(machine: Machine, word: Word) -> Condition {
+pub fn condition(machine: Machine, word: Word) -> Condition {
     let phase = machine.phase();
     Condition {
         phase,
         idle: word.is_idle(),
-        quiesced: matches!(phase, Phase::ExternallyDraining) && word.is_at_rest(),
-        ready: matches!(phase, Phase::Running) && is_ready(word),
+        quiesced: matches!(phase, Phase::ExternallyDraining)
+            && (word.is_at_rest() || (fault!(QuiescedIsIdle) && word.is_idle())),
+        ready: (matches!(phase, Phase::Running) && is_ready(word)) || fault!(ReadyWhileShutting),
         in_flight: word.in_flight(),
         generation: machine.generation(),
     }
@@ -86,8 +89,8 @@ pub const fn condition(machine: Machine, word: Word) -> Condition {
 /// [F12](crate::guide::requirements#f12)
 #[must_use]
 // Property: TG-S14 receipt_is_true.
-pub const fn is_ready(word: Word) -> bool {
-    !word.is_closed()
+pub fn is_ready(word: Word) -> bool {
+    !word.is_closed() || fault!(ReadyWhileClosed)
 }
 
 /// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
@@ -97,7 +100,10 @@ pub const fn is_ready(word: Word) -> bool {
 /// [I-7](crate::guide::incidents#i-7)
 #[must_use]
 // Property: TG-S9 intent_is_separate.
-pub const fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
+pub fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
+    if fault!(WantsWhatIs) && machine.phase().is_shut() {
+        return "stopped";
+    }
     match machine.cause() {
         Some(ShutdownCause::Operator) => "stopped",
         _ if drain_wanted => "draining",
@@ -113,6 +119,8 @@ pub(crate) struct Identity {
     pub(crate) argv: Vec<String>,
     /// In clock ticks since boot, as `/proc/<pid>/stat` has it.
     pub(crate) start_time: Option<u64>,
+    #[serde(skip)]
+    pub(crate) epoch: String,
     #[serde(skip)]
     pub(crate) incarnation: String,
 }
@@ -137,13 +145,13 @@ pub struct HolderStatus {
 }
 
 impl HolderStatus {
-    fn of(slot: &Slot, entry: &Entry<Request>, epoch: &Epoch, now: Now) -> HolderStatus {
-        let request = entry.request();
+    fn of(slot: &Slot, entry: &Entry<Request>, judge: &Judge<'_>) -> HolderStatus {
+        let (request, now) = (entry.request(), judge.now());
         let age = request
             .and_then(Request::requested_at)
             .map(|made| now.wall.signed_duration_since(made).to_std().unwrap_or(Duration::ZERO));
         let age = age.unwrap_or(now.uptime.saturating_sub(entry.since()));
-        let lease_left = request.map(|request| request.lease_left(epoch, now));
+        let lease_left = request.map(|request| judge.lease_left(request));
         HolderStatus {
             holder: slot.holder_name(),
             request_id: id_of(slot, entry),
@@ -173,51 +181,54 @@ pub(crate) fn request_id_of(slot: &Slot, request: Option<&Request>) -> Option<St
 }
 
 /// Who asks for the drain in force.
-pub(crate) fn holders(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Vec<HolderStatus> {
-    live(roll).map(|(slot, entry)| HolderStatus::of(slot, entry, epoch, now)).collect()
+pub(crate) fn holders(table: &RequestTable<Slot, Request>, judge: &Judge<'_>) -> Vec<HolderStatus> {
+    live(table).map(|(slot, entry)| HolderStatus::of(slot, entry, judge)).collect()
 }
 
-fn live(roll: &Roll<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Request>)> {
-    roll.entries().filter(|(_, entry)| entry.is_live())
+fn live(table: &RequestTable<Slot, Request>) -> impl Iterator<Item = (&Slot, &Entry<Request>)> {
+    table.entries().filter(|(_, entry)| entry.is_live())
 }
 
-/// See [`Roll::held_until`].
+/// See [`RequestTable::held_until`].
 pub(crate) fn held_until(
-    roll: &Roll<Slot, Request>,
-    epoch: &Epoch,
-    now: Now,
-    unleased_max_age: Option<Duration>,
+    table: &RequestTable<Slot, Request>,
+    judge: &Judge<'_>,
 ) -> Option<Duration> {
-    roll.held_until(|request, first_seen| {
-        request.lease_end(epoch, now, first_seen, unleased_max_age)
-    })
+    table.held_until(|request, first_seen| judge.lease_end(request, first_seen))
 }
 
 /// What is left of the first lease to run out of those in force: [`Duration::MAX`] where none does, `None`
 /// where nobody asks for a drain.
 #[cfg(feature = "metrics")]
-pub(crate) fn lease_left(roll: &Roll<Slot, Request>, epoch: &Epoch, now: Now) -> Option<Duration> {
-    let left = |entry: &Entry<Request>| match entry.request().map(|it| it.lease_left(epoch, now)) {
+pub(crate) fn lease_left(
+    table: &RequestTable<Slot, Request>,
+    judge: &Judge<'_>,
+) -> Option<Duration> {
+    let left = |entry: &Entry<Request>| match entry.request().map(|it| judge.lease_left(it)) {
         None | Some(LeaseLeft::Unleased) => Duration::MAX,
         Some(LeaseLeft::For(left)) => left,
     };
-    live(roll).map(|(_, entry)| left(entry)).min()
+    live(table).map(|(_, entry)| left(entry)).min()
 }
 
 /// How many live named requests this principal has signed, besides those of `holder`.
 #[cfg(feature = "http")]
-pub(crate) fn signed_by(roll: &Roll<Slot, Request>, principal: &str, holder: &Holder) -> usize {
+pub(crate) fn signed_by(
+    table: &RequestTable<Slot, Request>,
+    principal: &str,
+    holder: &Holder,
+) -> usize {
     let is_counted = |(slot, entry): &(&Slot, &Entry<Request>)| {
         **slot != Slot::Shared
             && !slot.is_held_by(holder)
             && entry.request().and_then(Request::signer) == Some(principal)
     };
-    live(roll).filter(is_counted).count()
+    live(table).filter(is_counted).count()
 }
 
 /// The requests a sealed gate is sealed for.
-pub(crate) fn held_for(roll: &Roll<Slot, Request>) -> Vec<String> {
-    live(roll)
+pub(crate) fn held_for(table: &RequestTable<Slot, Request>) -> Vec<String> {
+    live(table)
         .filter(|(_, entry)| entry.terms().hold_internal)
         .filter_map(|(slot, entry)| id_of(slot, entry))
         .collect()
@@ -300,36 +311,34 @@ pub(crate) fn degraded(complaints: &[Complaint], now: Now) -> Vec<Degraded> {
 
 /// What is wrong with the requests, if anything is. It costs nothing where nothing is.
 pub(crate) fn complaints(
-    unreadable: Vec<(Slot, String)>,
-    listing: &Listing,
-    roll: &Roll<Slot, Request>,
-    epoch: &Epoch,
-    now: Now,
-    unleased_max_age: Option<Duration>,
+    unreadable: &[(Slot, String)],
+    unlisted: Option<&str>,
+    table: &RequestTable<Slot, Request>,
+    judge: &Judge<'_>,
 ) -> Vec<Complaint> {
     let mut all = Vec::new();
-    if let Listing::Partial(reason) = listing {
+    if let Some(reason) = unlisted {
         let detail = format!(
             "the drain requests cannot be listed completely, so none of them is treated as removed or expired: {reason}"
         );
         all.push(Complaint { code: "requests_unlisted", detail, since: None });
     }
-    all.extend(unreadable.into_iter().map(|(slot, reason)| Complaint {
+    all.extend(unreadable.iter().map(|(slot, reason)| Complaint {
         code: "request_unreadable",
         detail: format!(
             "{} cannot be read, so its effect on the gate stays as it was: {reason}",
-            capitalized(&slot)
+            capitalized(slot)
         ),
         since: None,
     }));
-    all.extend(roll.entries().filter_map(|(slot, entry)| {
+    all.extend(table.entries().filter_map(|(slot, entry)| {
         let request = entry.request()?;
         // Emptied where it lies, as opposed to one that never said anything.
         let is_ruined = entry.promised() != Some(request) || !request.is_blank();
-        let (code, what) = what_is_wrong(request, entry.is_live(), is_ruined, epoch, now)?;
+        let (code, what) = what_is_wrong(request, entry.is_live(), is_ruined, judge)?;
         let by = request.principal().map(|by| format!(" by {}", printable(&bounded(by))));
         let by = by.unwrap_or_default();
-        let bound = match unleased_max_age {
+        let bound = match judge.unleased_max_age() {
             Some(age) if matches!(code, "request_corrupt" | "request_unleased") => {
                 format!(", or until it is {} s old", age.as_secs_f64())
             }
@@ -353,32 +362,32 @@ fn what_is_wrong(
     request: &Request,
     live: bool,
     is_ruined: bool,
-    epoch: &Epoch,
-    now: Now,
+    judge: &Judge<'_>,
 ) -> Option<(&'static str, String)> {
-    let unleased = request.lease_left(epoch, now) == LeaseLeft::Unleased;
-    Some(match request.standing(epoch, now) {
-        Standing::StaleEpoch => (
+    let unleased = judge.lease_left(request) == LeaseLeft::Unleased;
+    Some(match judge.validity(request) {
+        Validity::StaleEpoch => (
             "request_of_other_epoch",
             format!(
-                "was made in another boot or container (the gateway runs in {epoch}), so it is ignored; remove it, or begin a drain in this one"
+                "was made in another boot or container (the gateway runs in {}), so it is ignored; remove it, or begin a drain in this one",
+                judge.epoch()
             ),
         ),
-        Standing::Live if live && request.is_contentless() && is_ruined => (
+        Validity::Live if live && request.is_contentless() && is_ruined => (
             "request_corrupt",
             "has no readable content; the gate stays closed until it is removed".to_owned(),
         ),
-        Standing::Live if live && unleased => (
+        Validity::Live if live && unleased => (
             "request_unleased",
             "has no lease; the gate stays closed until it is removed".to_owned(),
         ),
-        Standing::Live if live => return None,
-        Standing::Live if unleased => (
+        Validity::Live if live => return None,
+        Validity::Live if unleased => (
             "request_outlived",
             "has no lease and is older than this gateway allows, so it is ignored; remove it"
                 .to_owned(),
         ),
-        Standing::Live | Standing::Expired => (
+        Validity::Live | Validity::Expired => (
             "request_expired",
             "is ignored, because its lease has expired; remove it, or begin a new drain".to_owned(),
         ),
@@ -412,6 +421,10 @@ pub struct Status {
     pub quiesced_until: Option<u64>,
     /// See [`Machine::generation`].
     pub generation: u64,
+    /// The boot and container that the gateway runs in.
+    ///
+    /// [F1](crate::guide::requirements#f1)
+    pub epoch: String,
     /// The identity of this process.
     pub incarnation: String,
     /// Rises with every status this incarnation publishes.
@@ -442,6 +455,8 @@ pub(crate) struct Inputs {
     pub(crate) holders: Vec<HolderStatus>,
     /// See [`held_until`].
     pub(crate) held_until: Option<Duration>,
+    /// See [`RequestTable::unseen_held_until`].
+    pub(crate) unseen_held_until: Option<Duration>,
     pub(crate) active_work: Vec<ActiveWork>,
     pub(crate) degraded: Vec<Degraded>,
     pub(crate) now: Now,
@@ -449,8 +464,9 @@ pub(crate) struct Inputs {
 }
 
 impl Status {
-    /// Before the first look at the home: nothing is admitted, and nothing is known to be idle.
-    pub(crate) fn starting(identity: &Identity, now: Now) -> Status {
+    /// Before the first look at the home: nothing is admitted, and nothing is known to be idle. `promised` is until
+    /// when a predecessor may have promised that nothing starts: this status says so too, for a successor.
+    pub(crate) fn starting(identity: &Identity, promised: Option<Duration>, now: Now) -> Status {
         Status {
             identity: identity.clone(),
             gateway_state: "starting",
@@ -462,8 +478,9 @@ impl Status {
             lifecycle: "starting",
             idle: false,
             quiesced: false,
-            quiesced_until: None,
+            quiesced_until: promised.map(millis),
             generation: 0,
+            epoch: identity.epoch.clone(),
             incarnation: identity.incarnation.clone(),
             sequence: 0,
             in_flight: InFlight::default(),
@@ -479,7 +496,8 @@ impl Status {
     pub(crate) fn snapshot(identity: &Identity, inputs: Inputs) -> Status {
         let Inputs { machine, word, drain_wanted, now, .. } = inputs;
         let condition = condition(machine, word);
-        let quiesced_until = inputs.held_until.filter(|_| condition.quiesced).map(millis);
+        let held_until = inputs.held_until.filter(|_| condition.quiesced);
+        let quiesced_until = held_until.or(inputs.unseen_held_until).map(millis);
         Status {
             gateway_state: match condition.phase {
                 Phase::Running => "running",
@@ -500,7 +518,7 @@ impl Status {
             ready: condition.ready,
             desired_state: desired_state(machine, drain_wanted),
             degraded: inputs.degraded,
-            ..Status::starting(identity, now)
+            ..Status::starting(identity, None, now)
         }
     }
 
@@ -528,8 +546,9 @@ impl Reading {
         let body = RawObject::parse(bytes).unwrap_or_default();
         // A gateway that has just started holds the lock before it has replaced its predecessor's
         // status. What the predecessor said is not what a live gateway says.
-        let alive =
-            lock.is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"));
+        let alive = lock
+            .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
+            || fault!(DeadIsAlive);
         Reading { body, locked: lock.is_some(), alive }
     }
 
@@ -616,7 +635,7 @@ impl Reading {
     pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
         let closed =
             self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
-        self.alive && closed && self.named(holder, request_id).is_some()
+        self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))
     }
 
     /// Whether the live gateway promises, to the holder of this very request, that nothing is in

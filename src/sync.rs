@@ -5,7 +5,7 @@
 mod imp {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    pub(crate) use std::sync::{Mutex as Inner, MutexGuard};
+    pub(crate) use std::sync::{Condvar, Mutex as Inner, MutexGuard};
 
     /// A thread, and the token that its `park` takes.
     #[derive(Debug)]
@@ -42,7 +42,7 @@ mod imp {
 mod imp {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    pub(crate) use loom::sync::{Mutex as Inner, MutexGuard};
+    pub(crate) use loom::sync::{Condvar, Mutex as Inner, MutexGuard};
 
     /// loom's own `unpark` also wakes a thread from a lock or a join, and loses its token there; its
     /// `Notify` is the same token without that.
@@ -67,8 +67,8 @@ mod imp {
 
 use std::time::{Duration, Instant};
 
-use imp::Inner;
 pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker};
+use imp::{Condvar, Inner};
 
 /// A mutex that a panic elsewhere does not take away: everything guarded here is changed by single
 /// assignments at the end of a decision, so what a panic leaves behind is the state before it.
@@ -82,6 +82,32 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Mutex<T> {
+        Mutex::new(T::default())
+    }
+}
+
+/// Threads that wait for each other at one mutex.
+#[derive(Debug)]
+pub(crate) struct Turns(Condvar);
+
+impl Turns {
+    pub(crate) fn new() -> Turns {
+        Turns(Condvar::new())
+    }
+
+    /// Gives the lock back until [`pass`](Turns::pass), and takes it again. It may also return for no reason.
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Wakes all who wait. What they wait for was changed under the lock.
+    pub(crate) fn pass(&self) {
+        self.0.notify_all();
     }
 }
 

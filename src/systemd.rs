@@ -51,7 +51,7 @@ use std::time::{Duration, Instant};
 
 use crate::gateway::{Gateway, View};
 use crate::sync::{Arc, AtomicBool, Bell, Ordering};
-use crate::watcher::{Next, Rounds};
+use crate::watcher::{NextRound, Worker};
 use report::Reporter;
 use socket::Socket;
 
@@ -99,7 +99,7 @@ pub fn notify_at(
 ) -> Result<Notifying, NotifyError> {
     let socket = Socket::at(socket.as_ref())?;
     let mut rounds =
-        Rounds::prepare("tidegate-systemd").map_err(|source| NotifyError::Thread { source })?;
+        Worker::prepare("tidegate-systemd").map_err(|source| NotifyError::Thread { source })?;
     let is_over = Arc::new(AtomicBool::new(false));
     let mut line = Line {
         view: gateway.view(),
@@ -138,7 +138,7 @@ pub struct Notifying {
 
 #[derive(Debug)]
 struct Thread {
-    rounds: Rounds,
+    rounds: Worker,
     is_over: Arc<AtomicBool>,
 }
 
@@ -205,7 +205,7 @@ struct Line {
 }
 
 impl Line {
-    fn round(&mut self) -> Next {
+    fn round(&mut self) -> NextRound {
         // Before all that is looked at: what changes after the look brings the next round.
         // Relaxed: the ring that came after the store woke this thread, or will.
         let is_over = self.is_over.load(Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl Line {
             self.reporter.sent(report);
         }
         self.log(sent);
-        if is_over { Next::Done } else { self.reporter.next(&glance, is_sent, now) }
+        if is_over { NextRound::Never } else { self.reporter.next(&glance, is_sent, now) }
     }
 
     /// Once when it begins to fail, and once when that is over.

@@ -2,7 +2,7 @@
 //! round ends them. They decide nothing; a round is a closure of the gateway's.
 //!
 //! There are two, because one of them may be stuck in a system call of a stalled disk for as long as
-//! the disk likes. The **watcher** looks at the home and writes the status. The **keeper** touches no
+//! the disk likes. The **watcher** looks at the home and writes the status. The **timer** touches no
 //! file: it fires deadlines and wakes those who wait, so a shutdown ends ([TG-L4]) and a waiter is woken
 //! ([TG-L2]) whatever the disk does ([I-12]).
 //!
@@ -20,13 +20,13 @@ use crate::sync::{Arc, AtomicU64, Bell, Mutex, Ordering, Parker};
 
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextRound {
     /// When the bell rings, and after this long at the latest.
     Within(Duration),
     /// When the bell rings.
     AtTheBell,
     /// Never: the thread's work is done.
-    Done,
+    Never,
 }
 
 /// How long a thread waits after a round that panicked, so that a round that always panics does not
@@ -55,7 +55,7 @@ impl Pulse {
 
 /// A thread that makes rounds until it is done.
 #[derive(Debug)]
-pub(crate) struct Rounds {
+pub(crate) struct Worker {
     bell: Arc<Bell>,
     pulse: Arc<Pulse>,
     thread: Option<JoinHandle<()>>,
@@ -69,14 +69,14 @@ pub(crate) struct Rounds {
 struct Round {
     bell: Arc<Bell>,
     pulse: Arc<Pulse>,
-    make: Box<dyn FnMut() -> Next + Send>,
+    make: Box<dyn FnMut() -> NextRound + Send>,
     tell: Box<dyn Fn() + Send>,
 }
 
-impl Rounds {
-    /// Starts the thread, which does nothing until [`begin`](Rounds::begin): the bell must exist
+impl Worker {
+    /// Starts the thread, which does nothing until [`begin`](Worker::begin): the bell must exist
     /// before what it is built into does.
-    pub(crate) fn prepare(name: &str) -> io::Result<Rounds> {
+    pub(crate) fn prepare(name: &str) -> io::Result<Worker> {
         let (hand_over, handed_over) = mpsc::channel::<Round>();
         let (ending, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -86,7 +86,7 @@ impl Rounds {
             }
         })?;
         let bell = Arc::new(Bell::for_listener(Parker::of(thread.thread().clone())));
-        Ok(Rounds {
+        Ok(Worker {
             bell,
             pulse: Arc::default(),
             thread: Some(thread),
@@ -109,7 +109,7 @@ impl Rounds {
     /// Makes the first round at once, and calls `tell` after one that panicked.
     pub(crate) fn begin(
         &mut self,
-        round: impl FnMut() -> Next + Send + 'static,
+        round: impl FnMut() -> NextRound + Send + 'static,
         tell: impl Fn() + Send + 'static,
     ) {
         if let Some(hand_over) = self.hand_over.take() {
@@ -153,13 +153,13 @@ fn make_rounds(mut round: Round) {
                 );
             }));
             let _ = catch_unwind(AssertUnwindSafe(|| (round.tell)()));
-            Next::Within(AFTER_A_PANIC)
+            NextRound::Within(AFTER_A_PANIC)
         });
         round.pulse.beat();
         match next {
-            Next::Within(patience) => round.bell.wait(Some(patience)),
-            Next::AtTheBell => round.bell.wait(None),
-            Next::Done => return,
+            NextRound::Within(patience) => round.bell.wait(Some(patience)),
+            NextRound::AtTheBell => round.bell.wait(None),
+            NextRound::Never => return,
         }
     }
 }
@@ -174,13 +174,13 @@ mod tests {
     fn a_round_that_panics_is_followed_by_the_next() {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
-        let mut thread = Rounds::prepare("panicking").expect("a thread");
+        let mut thread = Worker::prepare("panicking").expect("a thread");
         let (told, panics) = mpsc::channel();
         let round = move || {
             count += 1;
             made.send(count).expect("the test listens");
             assert!(count != 1, "the first round panics on purpose");
-            Next::Done
+            NextRound::Never
         };
         thread.begin(round, move || told.send(()).expect("the test listens"));
         assert_eq!(rounds.recv_timeout(LONG), Ok(1));
@@ -194,11 +194,11 @@ mod tests {
     fn the_bell_brings_the_next_round_forward_and_is_never_missed() {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
-        let mut thread = Rounds::prepare("rung").expect("a thread");
+        let mut thread = Worker::prepare("rung").expect("a thread");
         let round = move || {
             count += 1;
             made.send(()).expect("the test listens");
-            if count == 1000 { Next::Done } else { Next::AtTheBell }
+            if count == 1000 { NextRound::Never } else { NextRound::AtTheBell }
         };
         thread.begin(round, || {});
         for _ in 1..1000 {
@@ -211,6 +211,6 @@ mod tests {
 
     #[test]
     fn a_thread_that_never_began_ends_when_joined() {
-        Rounds::prepare("idle").expect("a thread").join(LONG);
+        Worker::prepare("idle").expect("a thread").join(LONG);
     }
 }

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tidegate::epoch::{Epoch, Now};
-use tidegate::request::{DrainRequest, LeaseLeft, Request, Standing};
+use tidegate::judge::{Judge, LeaseLeft, Validity};
+use tidegate::request::{DrainRequest, Request};
 
 fn config() -> ProptestConfig {
     let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/prop_request.txt");
@@ -67,9 +68,10 @@ proptest! {
     #[test]
     fn any_bytes_are_a_request(bytes in prop_oneof![any::<Vec<u8>>(), nearly_a_marker()]) {
         let request = Request::parse(&bytes);
-        let standing = request.standing(&here(), now(1000, 1_700_000_000));
+        let here = here();
+        let validity = Judge::new(&here, now(1000, 1_700_000_000)).validity(&request);
         if request.is_contentless() {
-            prop_assert_eq!(standing, Standing::Live);
+            prop_assert_eq!(validity, Validity::Live);
         }
         // What was read is written back the same.
         let again = Request::parse(request.to_json().as_bytes());
@@ -84,11 +86,13 @@ proptest! {
         let ask = DrainRequest::default().lease(Duration::from_secs(lease_s));
         let request = ask.stamp("r", &here(), now(made_s, 1_700_000_000));
         let then = now(made_s + later_s, wall_s);
-        let expected = if later_s < lease_s { Standing::Live } else { Standing::Expired };
-        prop_assert_eq!(request.standing(&here(), then), expected);
+        let expected = if later_s < lease_s { Validity::Live } else { Validity::Expired };
+        let here = here();
+        let judge = Judge::new(&here, then);
+        prop_assert_eq!(judge.validity(&request), expected);
         let left = LeaseLeft::For(Duration::from_secs(lease_s.saturating_sub(later_s)));
-        prop_assert_eq!(request.lease_left(&here(), then), left);
+        prop_assert_eq!(judge.lease_left(&request), left);
         let elsewhere = Epoch::from_texts(Some("elsewhere"), None);
-        prop_assert_eq!(request.standing(&elsewhere, then), Standing::StaleEpoch);
+        prop_assert_eq!(Judge::new(&elsewhere, then).validity(&request), Validity::StaleEpoch);
     }
 }

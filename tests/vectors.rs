@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use tidegate::Gateway;
 use tidegate::epoch::Epoch;
 use tidegate::home::Home;
+use tidegate::judge::Judge;
 use tidegate::machine::Phase;
-use tidegate::reconcile::{Sighting, Verdict, judge};
+use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DrainRequest, Request, Slot};
 
 fn vectors(name: &str) -> PathBuf {
@@ -244,7 +245,7 @@ fn markers_are_read_as_the_original_reads_them() {
             Epoch::from_texts(Some(boot_id), Some(&stat))
         };
         let sighting = Home::at(dir.path()).look_in(&Slot::Shared);
-        let verdict = judge(&sighting, &current, now);
+        let verdict = Verdict::of(&sighting, &Judge::new(&current, now));
         if let Some(ours) = on_purpose(name, &path) {
             assert_eq!(verdict.word(), ours, "{name}");
             continue;

@@ -54,7 +54,7 @@ pub const ABLATIONS: [Ablation; 59] = [
         incidents: "U29, U20",
     },
     Ablation {
-        off: &[Guard::ObservationOrder],
+        off: &[Guard::LooksAlone],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),
         incidents: "U5",
     },
@@ -84,8 +84,8 @@ pub const ABLATIONS: [Ablation; 59] = [
         incidents: "I-23, I-26",
     },
     Ablation {
-        off: &[Guard::ObservationOrder],
-        expected: Expected::Breaks("latest_observation_wins_inv"),
+        off: &[Guard::LooksAlone],
+        expected: Expected::Breaks("observations_never_overlap_inv"),
         incidents: "U5",
     },
     Ablation {
@@ -304,7 +304,7 @@ pub const ABLATIONS: [Ablation; 59] = [
         incidents: "U29",
     },
     Ablation {
-        off: &[Guard::ObservationOrder],
+        off: &[Guard::LooksAlone],
         expected: Expected::Breaks("any_no_new_turn_while_draining_inv"),
         incidents: "U5",
     },

@@ -195,6 +195,8 @@ pub const CATALOGUE: [Entry; 19] = [
         checked_as: &[
             Check { model: ModelName::Gateway, property: "ack_means_closed_inv" },
             Check { model: ModelName::Gateway, property: "ack_means_closed_reach" },
+            Check { model: ModelName::Gateway, property: "receipt_means_closed_inv" },
+            Check { model: ModelName::Gateway, property: "receipt_means_closed_reach" },
             Check { model: ModelName::Endpoint, property: "drain_is_told_inv" },
             Check { model: ModelName::Endpoint, property: "drain_is_told_reach" },
         ],
@@ -209,6 +211,8 @@ pub const CATALOGUE: [Entry; 19] = [
         checked_as: &[
             Check { model: ModelName::Work, property: "in_flight_untouched_inv" },
             Check { model: ModelName::Work, property: "in_flight_untouched_reach" },
+            Check { model: ModelName::Work, property: "only_its_end_ends_a_turn_step" },
+            Check { model: ModelName::Work, property: "only_its_end_ends_a_turn_reach" },
         ],
     },
     Entry {
@@ -265,14 +269,14 @@ pub const CATALOGUE: [Entry; 19] = [
     },
     Entry {
         id: "TG-S11",
-        name: "latest_observation_wins",
-        statement: "An observation applies only if no other was applied since it began.",
-        kept_by: "`Ledger::accept`",
-        not_shown: "that an observation ends",
+        name: "observations_never_overlap",
+        statement: "No two observations are under way at once in one gateway. A caller that asks for one is answered after one that began after the call was applied.",
+        kept_by: "`Engine::look_turn`, `Engine::observed`",
+        not_shown: "that an observation ends; that the driver asks for its turn (tests show it)",
         assumes: "",
         checked_as: &[
-            Check { model: ModelName::Gateway, property: "latest_observation_wins_inv" },
-            Check { model: ModelName::Gateway, property: "latest_observation_wins_reach" },
+            Check { model: ModelName::Gateway, property: "observations_never_overlap_inv" },
+            Check { model: ModelName::Gateway, property: "observations_never_overlap_reach" },
         ],
     },
     Entry {
@@ -293,7 +297,7 @@ pub const CATALOGUE: [Entry; 19] = [
         id: "TG-S13",
         name: "stale_never_closes",
         statement: "A request that states another epoch, or whose lease has run out, never closes the gate.",
-        kept_by: "`Request::standing`, `Roll::apply`",
+        kept_by: "`Judge::validity`, `Roll::apply`",
         not_shown: "that a machine has another epoch after each boot; how it is decided whether a request is live (this model has requests that simply are live or dead; the gateway model calls the shipped function)",
         assumes: "",
         checked_as: &[
@@ -336,7 +340,7 @@ pub const CATALOGUE: [Entry; 19] = [
         statement: "If the gate is closed, user turns end and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced.",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
         not_shown: "that a turn ends; the memory model (loom shows it)",
-        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the keeper thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
+        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the timer thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "drains_progress" },
             Check { model: ModelName::Gate, property: "waiter_is_woken_progress" },
@@ -346,7 +350,7 @@ pub const CATALOGUE: [Entry; 19] = [
         id: "TG-L3",
         name: "reopens",
         statement: "If from some point on there is no live request (all are cancelled, expired or of another epoch) and no shutdown, the gate admits again.",
-        kept_by: "`Shared::watch_round`, `Roll::apply`, `Request::standing`",
+        kept_by: "`Shared::watch_round`, `Roll::apply`, `Judge::validity`",
         not_shown: "how soon",
         assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails; where the controllers have died: a clock ticks, the gateway observes the requests",
         checked_as: &[
@@ -361,7 +365,10 @@ pub const CATALOGUE: [Entry; 19] = [
         kept_by: "`Shared::settle`, on a thread that uses no file",
         not_shown: "that the process exits",
         assumes: "time passes",
-        checked_as: &[Check { model: ModelName::Gateway, property: "stops_progress" }],
+        checked_as: &[
+            Check { model: ModelName::Gateway, property: "stops_progress" },
+            Check { model: ModelName::Gate, property: "end_is_told_progress" },
+        ],
     },
     Entry {
         id: "TG-L5",

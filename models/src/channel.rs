@@ -6,35 +6,36 @@
 //! |---|---|
 //! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
 //! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
-//! | `LookBegins` | `Ledger::begin`, `Scan::begin` |
+//! | `LookBegins` | `Engine::ask_look`, `Engine::look_turn`, in `Shared::observe`; `Scan::begin` |
 //! | `LookGoesOn` | one name of a `readdir`, or the reading of each, in `scan` (`marker/scan.rs`); what comes next, by `Scan::listed` |
 //! | `LookFails` | an error of either |
-//! | `LookIsApplied` | the rest of `Shared::look_and_apply`: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step`, `Word::perform` |
+//! | `LookIsApplied` | the rest of `Shared::look`: `Engine::observed`, `Word::perform` |
 //! | `InternalArrives`, `InternalEnds` | `Word::admit`, `Word::release` |
-//! | `QuiescedIsRead` | `status::condition`, and whether the first holder's latest request is named, as in `Reading::is_quiesced_for` |
-//! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Roll::first`, `AnyLifecycle::start` |
+//! | `QuiescedIsRead` | `Engine::condition`, and whether the first holder's latest request is named, as in `Reading::is_quiesced_for` |
+//! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Engine::start` |
 //!
 //! A directory is listed from its last name to its first, so that a renewal's new request can be
 //! missed; the other order is the same with the names exchanged. The requests of one listing are looked
 //! at in one step, since each place counts for itself. What it leaves out: the shared marker
-//! and two observations at once (the `gateway` model has both), the writing of files, how long a lease is.
+//! (the `gateway` model has it), the writing of files, how long a lease is, and
+//! when a directory is not listed at all (the `directory` model has that).
 
 mod story;
 
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use stateright::{Model, Property};
+use tidegate::engine::{Engine, LookCall, LookTurn, Reaction, World};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Event, Machine, Phase, Terms};
-use tidegate::reconcile::{Asks, Ledger, Listing, Next, Roll, Scan, Sighting, Ticket};
+use tidegate::machine::{Phase, Terms};
+use tidegate::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
 use tidegate::request::{Holder, HolderName, Slot};
-use tidegate::status::condition;
 
 use crate::design::{Design, Guard};
+use crate::faults::Answers;
 use crate::packed::{Bits, InPool, Pool, Pooled};
-use crate::shell::{applied, started};
+use crate::shell::{Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +80,8 @@ pub struct Request {
     number: u8,
 }
 
-impl Asks for Request {
-    fn asks(&self) -> Option<Terms> {
+impl Demand for Request {
+    fn terms(&self) -> Option<Terms> {
         let hold_internal = self.by == Asker::First;
         Some(Terms { hold_internal, suppress_notification: false })
     }
@@ -105,7 +106,7 @@ static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
 });
 
 /// Some of the places.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Places(u8);
 
 impl Places {
@@ -122,7 +123,7 @@ impl Places {
 type Files = [Option<Request>; PLACES as usize];
 
 /// Which of them are the first holder's, the second's, the foreign one's, and everybody's.
-static HELD: LazyLock<[Places; 4]> = LazyLock::new(|| {
+static HELD: Answers<[Places; 4]> = Answers::new(|| {
     let named = |name: &str| Holder::named(name).expect("a holder's name");
     [named("a"), named("b"), named("c"), Holder::Shared].map(|holder| {
         let is_his = |place: &Place| SLOTS[usize::from(*place)].is_held_by(&holder);
@@ -131,7 +132,7 @@ static HELD: LazyLock<[Places; 4]> = LazyLock::new(|| {
 });
 
 /// What a look is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Doing {
     /// Going through the names: those still ahead are below `ahead`.
     Listing {
@@ -150,7 +151,7 @@ pub enum Doing {
 }
 
 /// What was seen of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Seen {
     /// It was not looked at.
     Not,
@@ -161,7 +162,7 @@ enum Seen {
 /// A look on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    ticket: Ticket,
+    call: LookCall,
     scan: Pooled<Scan<Place>>,
     doing: Doing,
     seen: [Seen; PLACES as usize],
@@ -175,10 +176,7 @@ pub struct Look {
 /// A living process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    machine: Machine,
-    word: Word,
-    roll: Pooled<Roll<Place, Request>>,
-    ledger: Ledger,
+    shell: Shell<Directory>,
     look: Option<Look>,
     internal: bool,
 }
@@ -220,7 +218,6 @@ impl Request {
 }
 
 impl Look {
-    /// Its ticket is its process's latest: there is one look at a time.
     #[inline]
     fn pack(&self, bits: Bits) -> Bits {
         let (kind, ahead, places) = match self.doing {
@@ -245,9 +242,8 @@ impl Process {
     #[inline]
     fn pack(&self) -> Bits {
         let bits = Bits::default()
-            .put_machine(self.machine)
-            .put_word(self.word)
-            .put(self.roll.number(), 16)
+            .put(self.shell.engine.number(), 20)
+            .put_word(self.shell.word)
             .put(self.internal, 1)
             .put(self.look.is_some(), 1);
         self.look.as_ref().map_or(bits, |look| look.pack(bits))
@@ -279,10 +275,96 @@ impl Hash for State {
     }
 }
 
-impl InPool for Roll<Place, Request> {
-    fn pool() -> &'static Pool<Roll<Place, Request>> {
-        static POOL: Pool<Roll<Place, Request>> = Pool::new();
+/// The world of this model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Directory;
+
+impl World for Directory {
+    type Slot = Place;
+    type Request = Request;
+    type Reason = ();
+    type Stamp = NoStamp;
+    type Labels = ();
+    type Instant = Instant;
+
+    fn is_named(_: &Place) -> bool {
+        true
+    }
+}
+
+/// Which requests are live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Live {
+    /// Of the first holder's, those from this number on.
+    from: u8,
+    /// The foreign one, too.
+    foreign: bool,
+}
+
+impl Live {
+    fn has(self, request: Request) -> bool {
+        match request.by {
+            Asker::First => request.number >= self.from,
+            Asker::Second => true,
+            Asker::Foreign => self.foreign,
+        }
+    }
+}
+
+/// What the engine is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Input {
+    /// It is its turn to look.
+    Looks,
+    /// A look has ended, so.
+    Observed {
+        call: LookCall,
+        seen: [Seen; PLACES as usize],
+        whole: bool,
+        live: Live,
+        /// What was not looked at to the end is gone.
+        forgets: bool,
+    },
+}
+
+impl SmallWorld for Directory {
+    type Input = Input;
+
+    fn memory() -> &'static std::thread::LocalKey<Memory<Directory>> {
+        thread_local!(static MEMORY: Memory<Directory> = Memory::new());
+        &MEMORY
+    }
+}
+
+impl InPool for Engine<Directory> {
+    fn pool() -> &'static Pool<Engine<Directory>> {
+        static POOL: Pool<Engine<Directory>> = Pool::new();
         &POOL
+    }
+}
+
+/// There is one who looks, so its call is always the same one.
+fn run(engine: &mut Engine<Directory>, input: Input) -> (Reaction, u8) {
+    match input {
+        Input::Looks => {
+            let call = engine.ask_look();
+            let looks = matches!(engine.look_turn(call), LookTurn::Look(_));
+            (Reaction::default(), u8::from(looks))
+        }
+        Input::Observed { call, seen, whole, live, forgets } => {
+            let listing = if whole { Listing::Whole } else { Listing::Partial(()) };
+            let sightings = (0..PLACES).zip(seen).filter_map(|(place, seen)| match seen {
+                Seen::As(Some(request)) => Some((place, Sighting::Present(request))),
+                Seen::As(None) if whole => Some((place, Sighting::Absent)),
+                // It was not looked at, or not to the end.
+                Seen::As(None) | Seen::Not => forgets.then_some((place, Sighting::Absent)),
+            });
+            let is_live = |request: &Request, _: Instant| live.has(*request);
+            let reaction = engine.observed(sightings, &listing, None, NOW, is_live);
+            // The look is over, and with it the call.
+            let _ = engine.look_turn(call);
+            (reaction, 0)
+        }
     }
 }
 
@@ -333,14 +415,10 @@ pub enum Action {
 }
 
 impl State {
-    /// Whether a request asks for anything: what is on disk never changes, time does.
-    fn is_live(&self, design: Design) -> impl Fn(&Request, Duration) -> bool + use<> {
-        let run_out = if design.has(Guard::Lease) { self.run_out } else { 0 };
-        move |request, _| match request.by {
-            Asker::First => request.number >= run_out,
-            Asker::Second => true,
-            Asker::Foreign => !design.has(Guard::Epoch),
-        }
+    /// Which requests ask for anything: what is on disk never changes, time does.
+    fn live(&self, design: Design) -> Live {
+        let from = if design.has(Guard::Lease) { self.run_out } else { 0 };
+        Live { from, foreign: !design.has(Guard::Epoch) }
     }
 
     /// Puts a request where its holder's requests stand.
@@ -357,7 +435,7 @@ impl State {
     }
 
     fn cancel(&mut self, design: Design, by: Asker) -> Option<()> {
-        let [first, second, foreign, shared] = *HELD;
+        let [first, second, foreign, shared] = *HELD.get();
         let held = match by {
             _ if !design.has(Guard::OwnFiles) => shared,
             Asker::First => first,
@@ -423,36 +501,19 @@ impl State {
     }
 
     fn apply(&mut self, design: Design) -> Option<()> {
-        let is_live = self.is_live(design);
-        let really_live = self.is_live(Design::tidegate());
+        let (live, really) = (self.live(design), self.live(Design::tidegate()));
         let process = self.process.as_mut()?;
-        let Look { ticket, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
+        let Look { call, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
             return None;
         };
-        (process.ledger, []) = process.ledger.accept(ticket).ok()?.renumbered([]);
-        let saw_live = seen.iter().any(
-            |seen| matches!(seen, Seen::As(Some(request)) if really_live(request, Duration::ZERO)),
-        );
-        let listing = if whole { Listing::Whole } else { Listing::Partial(String::new()) };
-        // What is neither known nor was looked at is nothing to the roll, whatever is said of it.
-        let sightings = (0..PLACES).zip(seen).map(|(place, seen)| {
-            let sighting = match seen {
-                Seen::As(Some(request)) => Sighting::Present(request),
-                Seen::As(None) if whole => Sighting::Absent,
-                // It was not looked at, or not to the end.
-                _ if design.has(Guard::DirectNotFound) => Sighting::Unreadable(String::new()),
-                _ => Sighting::Absent,
-            };
-            (place, sighting)
-        });
-        let mut roll = (*process.roll).clone();
-        roll.apply(sightings, &listing, Duration::ZERO, is_live);
-        process.roll = roll.pooled();
-        let was = process.machine.phase();
-        let event = process.roll.event();
-        process.happened(event);
+        let saw_live =
+            seen.iter().any(|seen| matches!(seen, Seen::As(Some(request)) if really.has(*request)));
+        let was = process.shell.phase();
+        let forgets = !design.has(Guard::DirectNotFound);
+        let input = Input::Observed { call, seen, whole, live, forgets };
+        process.shell.step(input, |engine, _| run(engine, input));
         self.closed_for_dead |= was == Phase::Running
-            && process.machine.phase() == Phase::ExternallyDraining
+            && process.shell.phase() == Phase::ExternallyDraining
             && !saw_live;
         Some(())
     }
@@ -467,10 +528,10 @@ const RENEWED: Place = 3;
 const PLACES: Place = 6;
 
 impl Look {
-    fn begin(ledger: Ledger, known: Vec<Place>) -> Look {
+    fn begin(call: LookCall, known: Vec<Place>) -> Look {
         let doing = Doing::Listing { ahead: PLACES, found: Places::default() };
         let (scan, seen) = (Scan::begin(known).pooled(), [Seen::Not; PLACES as usize]);
-        Look { ticket: ledger.begin(), scan, doing, seen, moved: [false; 2], renewed: false }
+        Look { call, scan, doing, seen, moved: [false; 2], renewed: false }
     }
 
     fn listed(&mut self, design: Design, found: Places) {
@@ -480,12 +541,12 @@ impl Look {
         let next = scan.listed(found.iter().collect(), moved);
         self.scan = scan.pooled();
         self.doing = match next {
-            Next::Sight(places) => {
+            ScanStep::Sight(places) => {
                 self.seen = [Seen::Not; PLACES as usize];
                 Doing::Sighting(Places::of(&places))
             }
-            Next::Whole => Doing::Done { whole: true },
-            Next::Partial => Doing::Done { whole: false },
+            ScanStep::Whole => Doing::Done { whole: true },
+            ScanStep::Partial => Doing::Done { whole: false },
         };
         if self.doing == Doing::Sighting(Places::default()) {
             self.sighted(design);
@@ -512,19 +573,15 @@ impl Look {
 }
 
 impl Process {
-    fn happened(&mut self, event: Event) {
-        if let Some(now) = applied(self.machine, self.word, event) {
-            (self.machine, self.word) = now;
-        }
-    }
-
     /// Whether the status says quiesced, and names this request.
     fn is_quiesced_for(&self, request: Request) -> bool {
         let named = self
-            .roll
+            .shell
+            .engine
+            .table()
             .entries()
             .any(|(_, entry)| entry.is_live() && entry.request() == Some(&request));
-        condition(self.machine, self.word).quiesced && named
+        self.shell.condition().quiesced && named
     }
 }
 
@@ -532,11 +589,14 @@ impl ChannelModel {
     fn start(self, state: &State) -> Process {
         let files = (0..PLACES).zip(state.files);
         let sightings = files.filter_map(|(at, file)| Some((at, Sighting::Present(file?))));
-        let is_live = state.is_live(self.design);
-        let roll = Roll::first(sightings, &Listing::Whole, Duration::ZERO, is_live);
-        let (machine, word) = started(roll.wanted());
-        let (ledger, []) = Ledger::default().renumbered([]);
-        Process { machine, word, roll: roll.pooled(), ledger, look: None, internal: false }
+        let live = state.live(self.design);
+        let is_live = |request: &Request, _: Instant| live.has(*request);
+        // A start whose listing was whole: what a blind one does is the gateway model's.
+        let (engine, effect) =
+            Engine::start(RULES, sightings, &Listing::Whole, None, None, NOW, is_live);
+        let word = Word::starting();
+        let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
+        Process { shell, look: None, internal: false }
     }
 
     fn step(self, state: &mut State, action: Action) -> Option<()> {
@@ -587,8 +647,11 @@ impl ChannelModel {
             }
             Action::LookBegins => {
                 let process = state.process.as_mut()?;
-                let known = process.roll.entries().map(|(place, _)| *place).collect();
-                process.look = Some(Look::begin(process.ledger, known));
+                let call = (*process.shell.engine).clone().ask_look();
+                process.shell.step(Input::Looks, |engine, _| run(engine, Input::Looks));
+                let known = process.shell.engine.table().entries().map(|(place, _)| *place);
+                let known = known.collect();
+                process.look = Some(Look::begin(call, known));
             }
             Action::LookGoesOn => state.within_look(design, false)?,
             Action::LookFails => state.within_look(design, true)?,
@@ -596,12 +659,12 @@ impl ChannelModel {
             Action::InternalArrives => {
                 let process = state.process.as_mut()?;
                 process.internal = true;
-                process.word = process.word.admit(Arrival::New(Origin::Internal)).ok()?;
+                process.shell.admit(Arrival::New(Origin::Internal))?;
             }
             Action::InternalEnds => {
                 let process = state.process.as_mut()?;
                 process.internal = false;
-                process.word = process.word.release(Origin::Internal);
+                process.shell.release(Origin::Internal);
             }
             Action::QuiescedIsRead => {
                 // Its latest one: another of its requests may be dead, and not observed yet (F9).
@@ -700,7 +763,7 @@ impl Model for ChannelModel {
         vec![
             // Property: TG-S4 quiesced_means_idle
             Property::always("quiesced_means_idle_inv", |_, state: &State| {
-                !state.promised || process(state, |it| it.word.is_at_rest() && !it.internal)
+                !state.promised || process(state, |it| it.shell.word.is_at_rest() && !it.internal)
             }),
             Property::sometimes("quiesced_means_idle_reach", |_, state: &State| {
                 state.promised && state.made > 1 && state.renewing.is_none()
@@ -719,7 +782,7 @@ impl Model for ChannelModel {
                 state.run_out > 0
                     && state.files != [None; PLACES as usize]
                     && process(state, |it| {
-                        it.machine.phase() == Phase::Running && it.machine.generation() > 0
+                        it.shell.phase() == Phase::Running && it.shell.machine().generation() > 0
                     })
             }),
         ]

@@ -6,8 +6,8 @@
 //! | step here | shipped code it stands for |
 //! |---|---|
 //! | `Begins`, `Renews`, `Cancels` | `Home::begin_drain`, `Home::renew_drain`, `Home::cancel_drain`, of a named holder |
-//! | `GatewayLooks` | `Shared::look_and_apply`: `Roll::apply`, `Request::standing`, `Roll::event`, `machine::step`, `Word::perform` |
-//! | `Reads` | one reading of `drain --wait`: `status::condition`, `Roll::held_until`, and whether one's own latest request is named, as in `Reading::is_quiesced_for` |
+//! | `GatewayLooks` | a look, as in `Shared::observe`: `Engine::observed`, with `Judge::validity`, and `Word::perform` |
+//! | `Reads` | one reading of `drain --wait`: `Engine::condition`, `RequestTable::held_until`, and whether one's own latest request is named, as in `Reading::is_quiesced_for` |
 //! | `Acts` | what a control plane does then, in less than a tick: the process is gone |
 //! | `Ticks` | the boot clock, and the wall clock with it |
 //! | `WallClockIsSetBack` | an operator, or NTP |
@@ -19,21 +19,22 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use stateright::{Model, Property};
+use tidegate::engine::{Engine, LookTurn, Reaction, World};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Event, Machine, Phase, Terms};
-use tidegate::reconcile::{Asks, LeaseEnd, Listing, Roll, Sighting};
-use tidegate::request::{DrainRequest, Standing};
-use tidegate::status::condition;
+use tidegate::judge::{Judge, LeaseEnd, Validity};
+use tidegate::machine::{Phase, Terms};
+use tidegate::reconcile::{Demand, Listing, Sighting};
+use tidegate::request::DrainRequest;
 
 use crate::design::{Design, Guard};
+use crate::faults::Answers;
 use crate::liveness::{Fair, Progress};
-use crate::packed::{Bits, InPool, Pool, Pooled};
-use crate::shell::{applied, started};
+use crate::packed::{Bits, InPool, Pool};
+use crate::shell::{Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
 
 /// How many ticks a lease lasts.
 const LEASE: u8 = 2;
@@ -71,8 +72,8 @@ pub struct Request {
     number: u8,
 }
 
-impl Asks for Request {
-    fn asks(&self) -> Option<Terms> {
+impl Demand for Request {
+    fn terms(&self) -> Option<Terms> {
         // The second one does not hold.
         Some(Terms { hold_internal: self.by != 1, suppress_notification: false })
     }
@@ -110,11 +111,9 @@ struct Controller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// Each controller's request that stands, by its number, and how old it is.
-    files: [Option<(u8, Age)>; CONTROLLERS],
+    files: Files,
     controllers: [Controller; CONTROLLERS],
-    machine: Machine,
-    word: Word,
-    roll: Pooled<Roll<usize, Request>>,
+    shell: Shell<Held>,
     user: bool,
     internal: bool,
     /// A controller has acted: the process is gone.
@@ -126,9 +125,8 @@ pub struct State {
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let bits = Bits::default()
-            .put_machine(self.machine)
-            .put_word(self.word)
-            .put(self.roll.number(), 12)
+            .put(self.shell.engine.number(), 20)
+            .put_word(self.shell.word)
             .put(self.user, 1)
             .put(self.internal, 1)
             .put(self.acted, 1)
@@ -138,10 +136,55 @@ impl Hash for State {
     }
 }
 
-impl InPool for Roll<usize, Request> {
-    fn pool() -> &'static Pool<Roll<usize, Request>> {
-        static POOL: Pool<Roll<usize, Request>> = Pool::new();
+/// The world of this model: a named request of each controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held;
+
+impl World for Held {
+    type Slot = usize;
+    type Request = Request;
+    type Reason = ();
+    type Stamp = NoStamp;
+    type Labels = ();
+    type Instant = Instant;
+
+    fn is_named(_: &usize) -> bool {
+        true
+    }
+}
+
+/// Each controller's request, by its number, and how old it is.
+type Files = [Option<(u8, Age)>; CONTROLLERS];
+
+/// What the engine is told: it looked, and this is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sees {
+    files: Files,
+    has_leases: bool,
+    on_boot_clock: bool,
+}
+
+impl SmallWorld for Held {
+    type Input = Sees;
+
+    fn memory() -> &'static std::thread::LocalKey<Memory<Held>> {
+        thread_local!(static MEMORY: Memory<Held> = Memory::new());
+        &MEMORY
+    }
+}
+
+impl InPool for Engine<Held> {
+    fn pool() -> &'static Pool<Engine<Held>> {
+        static POOL: Pool<Engine<Held>> = Pool::new();
         &POOL
+    }
+}
+
+fn age(files: &Files, request: Request) -> Age {
+    match files[request.by] {
+        Some((number, age)) if number == request.number => age,
+        // One that no longer exists is as old as it can be.
+        _ => Age { by_boot: LEASE, by_wall: LEASE },
     }
 }
 
@@ -181,7 +224,7 @@ fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
     const AGES: usize = LEASE as usize + 1;
     type Table = [[[(bool, LeaseEnd); 2]; AGES]; AGES];
 
-    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    static TABLE: Answers<Table> = Answers::new(|| {
         let tick = |ticks: usize| Duration::from_secs(ticks as u64);
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let made = Now { uptime: made_at(), wall: std::time::UNIX_EPOCH.into() };
@@ -192,13 +235,14 @@ fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
                 let now =
                     Now { uptime: made.uptime + tick(by_boot), wall: made.wall + tick(by_wall) };
                 [Epoch::default(), epoch.clone()].map(|epoch| {
-                    let live = request.standing(&epoch, now) == Standing::Live;
-                    (live, request.lease_end(&epoch, now, now.uptime, None))
+                    let judge = Judge::new(&epoch, now);
+                    let live = judge.validity(&request) == Validity::Live;
+                    (live, judge.lease_end(&request, now.uptime))
                 })
             })
         })
     });
-    TABLE[usize::from(age.by_boot)][usize::from(age.by_wall)][usize::from(knows_its_epoch)]
+    TABLE.get()[usize::from(age.by_boot)][usize::from(age.by_wall)][usize::from(knows_its_epoch)]
 }
 
 /// When every request was made, on the boot clock.
@@ -221,57 +265,55 @@ impl State {
         file | u16::from(made) << 7 | u16::from(asks) << 10 | u16::from(dead) << 11 | promise << 12
     }
 
-    fn age(&self, request: Request) -> Age {
-        match self.files[request.by] {
-            Some((number, age)) if number == request.number => age,
-            // One that no longer stands is as old as it can be.
-            _ => Age { by_boot: LEASE, by_wall: LEASE },
-        }
-    }
-
-    /// Whether a request asks for anything.
-    fn is_live(&self, design: Design) -> impl Fn(&Request, Duration) -> bool + '_ {
-        move |request, _| {
-            !design.has(Guard::Lease) || judged(self.age(*request), design.has(Guard::BootClock)).0
-        }
-    }
-
     fn look(&mut self, design: Design) {
-        let mut roll = (*self.roll).clone();
-        let sightings = self.files.iter().enumerate().map(|(by, file)| {
-            let request = |(number, _): &(u8, Age)| Request { by, number: *number };
-            (by, file.as_ref().map(request).map_or(Sighting::Absent, Sighting::Present))
+        let sees = Sees {
+            files: self.files,
+            has_leases: design.has(Guard::Lease),
+            on_boot_clock: design.has(Guard::BootClock),
+        };
+        self.shell.step(sees, |engine, _| {
+            // The look and its report in one step: this model is not about looking.
+            let call = engine.ask_look();
+            if !matches!(engine.look_turn(call), LookTurn::Look(_)) {
+                return (Reaction::default(), 0);
+            }
+            let sightings = sees.files.iter().enumerate().map(|(by, file)| {
+                let request = |(number, _): &(u8, Age)| Request { by, number: *number };
+                (by, file.as_ref().map(request).map_or(Sighting::Absent, Sighting::Present))
+            });
+            let is_live = |request: &Request, _: Instant| {
+                !sees.has_leases || judged(age(&sees.files, *request), sees.on_boot_clock).0
+            };
+            let reaction = engine.observed(sightings, &Listing::Whole, None, NOW, is_live);
+            let _ = engine.look_turn(call);
+            (reaction, 0)
         });
-        roll.apply(sightings, &Listing::Whole, Duration::ZERO, self.is_live(design));
-        let event: Event = roll.event();
-        self.roll = roll.pooled();
-        if let Some(now) = applied(self.machine, self.word, event) {
-            (self.machine, self.word) = now;
-        }
     }
 
     /// For how many ticks the status promises those who hold that they may act.
     fn promised(&self, design: Design) -> Promise {
-        let until = self.roll.held_until(|request, _| {
-            let age = self.age(*request);
+        let until = self.shell.engine.table().held_until(|request, _| {
+            let age = age(&self.files, *request);
             let (_, end) = judged(age, design.has(Guard::BootClock));
             match end {
                 // Each was made at the same time, and is judged some ticks after it.
                 LeaseEnd::At(end) => {
-                    LeaseEnd::At(end.saturating_sub(Duration::from_secs(age.by_boot.into())))
+                    let left = end.saturating_sub(made_at()).as_secs();
+                    let left = u8::try_from(left).expect("a lease of a few ticks");
+                    LeaseEnd::At(left.saturating_sub(age.by_boot))
                 }
-                other => other,
+                LeaseEnd::Never => LeaseEnd::Never,
+                LeaseEnd::ByTheWall => LeaseEnd::ByTheWall,
             }
         });
-        let ticks = until.map(|until| until.saturating_sub(made_at()).as_secs());
-        ticks.and_then(|ticks| u8::try_from(ticks).ok()).map_or(Promise::Timeless, Promise::For)
+        until.map_or(Promise::Timeless, Promise::For)
     }
 
     /// What this controller may take for leave to act.
     fn leave(&self, design: Design, by: usize) -> Option<Promise> {
-        let condition = condition(self.machine, self.word);
+        let condition = self.shell.condition();
         let latest = Request { by, number: self.controllers[by].made.checked_sub(1)? };
-        let entry = self.roll.entry(&by)?;
+        let entry = self.shell.engine.table().entry(&by)?;
         let named =
             entry.is_live() && entry.request() == Some(&latest) && entry.terms().hold_internal;
         let quiesced = condition.quiesced && (named || !design.has(Guard::OwnPromise));
@@ -330,19 +372,19 @@ impl ControllersModel {
             }
             Action::UserArrives => {
                 state.user = true;
-                state.word = state.word.admit(Arrival::New(Origin::User)).ok()?;
+                state.shell.admit(Arrival::New(Origin::User))?;
             }
             Action::UserEnds => {
                 state.user = false;
-                state.word = state.word.release(Origin::User);
+                state.shell.release(Origin::User);
             }
             Action::InternalArrives => {
                 state.internal = true;
-                state.word = state.word.admit(Arrival::New(Origin::Internal)).ok()?;
+                state.shell.admit(Arrival::New(Origin::Internal))?;
             }
             Action::InternalEnds => {
                 state.internal = false;
-                state.word = state.word.release(Origin::Internal);
+                state.shell.release(Origin::Internal);
             }
         }
         Some(())
@@ -358,7 +400,9 @@ impl ControllersModel {
                 premise: |_, state| {
                     !state.acted && state.controllers.iter().all(|his| his.dead || !his.asks)
                 },
-                goal: |_, state| state.machine.phase() == Phase::Running && !state.word.is_closed(),
+                goal: |_, state| {
+                    state.shell.phase() == Phase::Running && !state.shell.word.is_closed()
+                },
                 ended: |_| false,
                 fair: vec![
                     Fair::weak("a clock ticks", |action| matches!(action, Action::Ticks)),
@@ -376,13 +420,15 @@ impl Model for ControllersModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let (machine, word) = started(None);
+        let nothing: [(usize, Sighting<Request, ()>); 0] = [];
+        let (engine, effect) =
+            Engine::start(RULES, nothing, &Listing::Whole, None, None, NOW, |_, _| false);
+        let word = Word::starting();
+        let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
         vec![State {
             files: [None; CONTROLLERS],
             controllers: [Controller::default(); CONTROLLERS],
-            machine,
-            word,
-            roll: Roll::first([], &Listing::Whole, Duration::ZERO, |_, _| false).pooled(),
+            shell,
             user: false,
             internal: false,
             acted: false,
@@ -462,6 +508,6 @@ impl fmt::Display for State {
                 write!(f, " {holder}.{number} (age {})", age.by_boot)?;
             }
         }
-        write!(f, ", {}, gate {:?}", self.machine.phase(), self.word)
+        write!(f, ", {}, gate {:?}", self.shell.phase(), self.shell.word)
     }
 }

@@ -42,7 +42,7 @@ guards! {
     AtomicAdmission = "atomic_admission": "admission checks the gate and claims a place in one step; off: a turn checks, and claims later",
     TransitionLock = "transition_lock": "one lock spans a step of the machine and its effect; off: the effect follows later",
     StickyShutdown = "sticky_shutdown": "a shutdown sets a bit of its own in the gate; off: it closes the gate as a drain does",
-    ObservationOrder = "observation_order": "an observation applies only if no other was applied since it began; off: it applies at any time",
+    LooksAlone = "looks_alone": "one observation is under way at a time; off: observations overlap",
     Epoch = "epoch": "a request of another boot is dead; off: it closes the gate",
     ReadErrorPolicy = "read_error_policy": "an observation that failed changes nothing; off: it counts as \"no request\"",
     ReconcileBeforeAdmit = "reconcile_before_admit": "the first observation precedes the first admission; off: the gate opens at once",
@@ -90,13 +90,27 @@ guards! {
 }
 
 impl Guard {
+    /// Whether it is inside the code that ships, and not in how a model calls it: a fault switches it off, which
+    /// only the checking build can.
+    #[must_use]
+    pub const fn is_in_shipped_code(self) -> bool {
+        matches!(
+            self,
+            Guard::LooksAlone
+                | Guard::ReconcileBeforeAdmit
+                | Guard::StickyShutdown
+                | Guard::PublisherLock
+                | Guard::WriteRepeated
+        )
+    }
+
     const fn bit(self) -> u64 {
         1 << self as u8
     }
 }
 
 /// Which guards are on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Design {
     off: u64,
 }
@@ -138,6 +152,11 @@ impl Design {
     #[must_use]
     pub fn without(self, guards: &[Guard]) -> Design {
         Design { off: guards.iter().fold(self.off, |off, guard| off | guard.bit()) }
+    }
+
+    /// The guards that are off.
+    pub(crate) fn off(self) -> Vec<Guard> {
+        Guard::ALL.into_iter().filter(|guard| !self.has(*guard)).collect()
     }
 
     /// Whether the guard is on.

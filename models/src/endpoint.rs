@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
 //! | `OrderIsRead` | `Order::parse`, in `http::control` |
-//! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `machine::step`, `Word::perform` |
+//! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
 //! | `DrainIsAnswered` | `Asked::look` of one reading of the gateway |
 //! | `RequestIsRemoved` | `Gateway::cancel_drain`; the removal may fail |
 //! | `CancelIsAnswered` | `CancelTold::of` |
@@ -17,21 +17,22 @@
 //! shows that; one that was sent empty orders a drain).
 
 use std::fmt;
-use std::sync::LazyLock;
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
 use tidegate::asked::{Asked, Goal};
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::judge::Judge;
+use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::order::{CancelTold, Order};
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
-use tidegate::status::{Reading, condition, is_ready};
+use tidegate::status::{Reading, is_ready};
 
 use crate::design::{Design, Guard};
-use crate::shell::{applied, started};
+use crate::faults::Answers;
+use crate::shell::{Ask, OneRequest, Shell, Told};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -103,12 +104,9 @@ pub enum Stage {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    machine: Machine,
-    word: Word,
+    shell: Shell<OneRequest>,
     /// The request exists in the home.
     request: bool,
-    /// The gateway believes that it exists.
-    believed: bool,
     /// What the published status says: that a user's turn would be admitted.
     published_ready: bool,
     stage: Stage,
@@ -169,7 +167,7 @@ pub enum Action {
 
 /// What the shipped judgement makes of a reading: of which phase, whether it names the request, and whether
 /// the request stands.
-static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
+static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     let request = Request::parse(br#"{"request_id":"r"}"#);
     let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
     let (epoch, now) = (Epoch::default(), Now::by_system());
@@ -182,7 +180,8 @@ static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
             let reading = Reading::new(text.as_bytes(), lock.as_ref());
             [Sighting::Absent, Sighting::Present(request.clone())].map(|sighting| {
                 let mut asked = Asked::of(&Holder::Shared, &request);
-                let looked = asked.look(Goal::Draining, &reading, &sighting, &epoch, now);
+                let looked =
+                    asked.look(Goal::Draining, &reading, &sighting, &Judge::new(&epoch, now));
                 matches!(looked, Ok(Some(_)))
             })
         })
@@ -190,13 +189,13 @@ static ACKNOWLEDGED: LazyLock<[[[bool; 2]; 2]; 4]> = LazyLock::new(|| {
 });
 
 impl State {
-    fn happened(&mut self, event: Event) -> Option<()> {
-        (self.machine, self.word) = applied(self.machine, self.word, event)?;
-        Some(())
+    /// The gateway believes that the request exists.
+    fn believed(&self) -> bool {
+        self.shell.engine.table().wanted().is_some()
     }
 
     fn refuses_turns(&self) -> bool {
-        self.word.admit(Arrival::New(Origin::User)).is_err()
+        self.shell.word.admit(Arrival::New(Origin::User)).is_err()
     }
 }
 
@@ -230,8 +229,8 @@ impl EndpointModel {
     fn answer_drain(self, state: &mut State) -> Option<()> {
         let acknowledged = if self.design.has(Guard::AckAfterClose) {
             (state.stage == Stage::Reconciled).then_some(())?;
-            let phase = state.machine.phase() as usize;
-            ACKNOWLEDGED[phase][usize::from(state.believed)][usize::from(state.request)]
+            let phase = state.shell.phase() as usize;
+            ACKNOWLEDGED.get()[phase][usize::from(state.believed())][usize::from(state.request)]
         } else {
             // That the request is there is taken for the gate's being closed.
             matches!(state.stage, Stage::Written | Stage::Reconciled).then_some(())?;
@@ -269,15 +268,13 @@ impl EndpointModel {
             Action::RequestIsWritten => {
                 (state.stage == Stage::Read(Ordered::Drain)).then_some(())?;
                 // What is going down takes no orders.
-                let goes_down = state.machine.phase().is_shut();
+                let goes_down = state.shell.engine.may_begin().is_err();
                 state.request |= !goes_down;
                 state.stage = if goes_down { Stage::None } else { Stage::Written };
             }
             Action::GatewayReconciles => {
-                let wanted = Event::DrainWanted(Terms::default());
-                let event = if state.request { wanted } else { Event::DrainUnwanted };
-                let _ = state.happened(event);
-                state.believed = state.request;
+                let there = state.request.then_some(Ask { hold: false });
+                let _ = state.shell.told(Told::Sees(there));
                 if state.stage == Stage::Written {
                     state.stage = Stage::Reconciled;
                 }
@@ -297,14 +294,14 @@ impl EndpointModel {
             Action::CancelIsAnswered => self.answer_cancel(state)?,
             Action::HandRemoves => std::mem::take(&mut state.request).then_some(())?,
             Action::StatusIsPublished => {
-                state.published_ready = condition(state.machine, state.word).ready;
+                state.published_ready = state.shell.condition().ready;
             }
             Action::SignalArrives => {
-                state.happened(Event::ShutdownAsked(ShutdownCause::Sigterm))?;
+                state.shell.told(Told::ShutdownAsked(ShutdownCause::Sigterm))?;
             }
             Action::BalancerAsks => {
                 let ready = if self.design.has(Guard::ReadyByGate) {
-                    is_ready(state.word)
+                    is_ready(state.shell.word)
                 } else {
                     state.published_ready
                 };
@@ -321,12 +318,9 @@ impl Model for EndpointModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let (machine, word) = started(None);
         vec![State {
-            machine,
-            word,
+            shell: Shell::start(None),
             request: false,
-            believed: false,
             published_ready: true,
             stage: Stage::None,
             orders_left: self.orders,
@@ -414,8 +408,8 @@ impl fmt::Display for State {
         write!(
             f,
             "{}, gate {:?}, {}{}, order {:?}",
-            self.machine.phase(),
-            self.word,
+            self.shell.phase(),
+            self.shell.word,
             word(self.request, "request exists, "),
             if self.published_ready { "published as ready" } else { "published as not ready" },
             self.stage,

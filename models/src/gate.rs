@@ -1,30 +1,37 @@
-//! The gate and its waiters as a model: a release, the ringing of the bell, the keeper's round
+//! The gate and its waiters as a model: a release, the ringing of the bell, the timer's round
 //! and a waiter's check, registration and second check are each a step of their own, and anything may
-//! come between. It owns the interleaving; every *decision* about the gate is a call of a shipped function.
+//! come between. It owns the interleaving; every *decision* is the shipped engine's or the word's.
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `DrainBegins`, `DrainIsCancelled` | the compare-and-swap in `Gate::perform`: `Word::perform`; then `Bell::ring`, in `Shared::apply` |
+//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform`; the bell is rung where the engine says so |
+//! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
+//! | `LastStatusIsWritten` | `Engine::publish_turn`, `Engine::status_written` and `Engine::home_given_back`, of the last status; then the ring |
 //! | `TurnStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
-//! | `TurnLeaves`, `BellIsRung` | the compare-and-swap in `Gate::release`: `Word::release`, and the ring after it where the word is idle |
-//! | `KeeperTakesRing`, `KeeperWakesAll` | `Bell::wait` and `WaitList::wake_all`, in the keeper's round |
-//! | `WaiterLooks`, `WaiterRegisters`, `WaiterLooksAgain` | `Wait::poll`: `Word::is_idle`, `WaitList::register`, `Word::is_idle` |
+//! | `TurnLeaves`, `TurnHasLeft` | the compare-and-swap in `Gate::release`: `Word::release`, and the ring after it where the word is idle |
+//! | `TimerTakesRing`, `TimerWakesAll` | `Bell::wait`; `Engine::time_passed` and `WaitList::wake_all`, in the timer's round |
+//! | `WaiterLooks`, `WaiterRegisters`, `WaiterLooksAgain` | `Wait::poll`: its check, `WaitList::register`, its check |
 //! | `WaiterWakes` | its waker was called, and it polls again |
 //!
-//! What it leaves out: the memory model, in which loom runs the shipped code of all this, and time.
+//! There is one waiter, for any of what can be waited for. What it leaves out: the memory model, in which loom runs
+//! the shipped code of all this, and time.
 
 use std::fmt;
 
 use stateright::{Model, Property};
-use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::Effect;
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::machine::{Phase, ShutdownCause};
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
-use crate::shell::started;
+use crate::packed::InPool;
+use crate::shell::{Ask, NOW, OneRequest, Shell, Told, YES};
 
 /// Turns that may be in flight at once.
 const TURNS: u8 = 2;
+
+/// How often a drain may begin: a generation more shows nothing more.
+const DRAINS: u64 = 2;
 
 /// The model: which guards.
 #[derive(Clone, Copy, Debug)]
@@ -41,18 +48,33 @@ impl GateModel {
     }
 }
 
-/// Where somebody is who waits for the gate to be idle.
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wanted {
+    /// [`Gateway::idle`](tidegate::Gateway::idle).
+    Idle,
+    /// [`Gateway::quiesced`](tidegate::Gateway::quiesced), or that it will not come.
+    Quiesced,
+    /// [`Gateway::admit_when_open`](tidegate::Gateway::admit_when_open), or that it will not open.
+    Open,
+    /// The next of [`Gateway::changes`](tidegate::Gateway::changes): that the phase is another.
+    Change(Phase),
+    /// The end of a shutdown.
+    End,
+}
+
+/// Where somebody is who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waiter {
     /// About to look.
     Asks,
-    /// It was not idle; about to register.
+    /// It was not so; about to register.
     Saw,
     /// Registered; about to look again.
     Registered,
     /// It still was not; registered, and asleep until it is woken.
     Sleeps,
-    /// It was idle.
+    /// It was so.
     Knows,
 }
 
@@ -70,12 +92,13 @@ enum Leaving {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    word: Word,
+    shell: Shell<OneRequest>,
     turns: u8,
     leaving: Leaving,
     rung: bool,
-    /// The keeper has taken the ring, and is about to wake everybody.
-    keeper_is_up: bool,
+    /// The timer has taken the ring, and is about to wake everybody.
+    timer_is_up: bool,
+    wanted: Wanted,
     waiter: Waiter,
     woken: bool,
     /// Ghost: something was admitted by a sealed word.
@@ -92,16 +115,20 @@ pub enum Action {
     },
     /// It is cancelled.
     DrainIsCancelled,
+    /// SIGTERM.
+    SignalArrives,
+    /// The last status is written, and the home is given back.
+    LastStatusIsWritten,
     /// Internal work is admitted.
     TurnStarts,
     /// A turn is dropped: its first step.
     TurnLeaves,
     /// Its second.
     TurnHasLeft,
-    /// The keeper hears the bell.
-    KeeperTakesRing,
+    /// The timer hears the bell, and fires what is due.
+    TimerTakesRing,
     /// It wakes all who are registered.
-    KeeperWakesAll,
+    TimerWakesAll,
     /// The waiter looks.
     WaiterLooks,
     /// It registers.
@@ -113,9 +140,27 @@ pub enum Action {
 }
 
 impl State {
+    /// Whether what is waited for is so: each check is the one that ships.
+    fn is_so(&self) -> bool {
+        let Shell { engine, word } = &self.shell;
+        match self.wanted {
+            Wanted::Idle => word.is_idle(),
+            Wanted::Quiesced => engine.quiesced(*word).is_some(),
+            Wanted::Open => word.admit(Arrival::New(Origin::User)).is_ok() || word.is_shut(),
+            Wanted::Change(from) => engine.phase() != from,
+            Wanted::End => engine.outcome().is_some(),
+        }
+    }
+
+    fn told(&mut self, input: Told) -> Option<()> {
+        let answer = self.shell.told(input)?;
+        self.rung |= answer == YES;
+        Some(())
+    }
+
     fn release(&mut self, design: Design) {
         if design.has(Guard::CountedClasses) {
-            self.word = self.word.release(Origin::Internal);
+            self.shell.release(Origin::Internal);
         }
         self.turns -= 1;
     }
@@ -125,34 +170,45 @@ impl GateModel {
     fn step(self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::DrainBegins { hold } => {
-                (!state.word.is_closed()).then_some(())?;
-                state.word = state.word.perform(Effect::CloseGate { hold_internal: hold })?;
-                state.rung = true;
+                (state.shell.machine().generation() < DRAINS).then_some(())?;
+                (state.shell.phase() == Phase::Running).then_some(())?;
+                state.told(Told::Sees(Some(Ask { hold })))?;
             }
             Action::DrainIsCancelled => {
-                state.word.is_closed().then_some(())?;
-                state.word = state.word.perform(Effect::ReopenGate)?;
+                (state.shell.phase() == Phase::ExternallyDraining).then_some(())?;
+                state.told(Told::Sees(None))?;
+            }
+            Action::SignalArrives => {
+                (!state.shell.phase().is_shut()).then_some(())?;
+                state.told(Told::ShutdownAsked(ShutdownCause::Sigterm))?;
+            }
+            Action::LastStatusIsWritten => {
+                (state.shell.phase() == Phase::Stopped).then_some(())?;
+                (state.shell.told(Told::WantsToPublish)? == YES).then_some(())?;
+                let written = Told::HasWritten(state.shell.condition().pooled(), true);
+                (state.shell.told(written)? == YES).then_some(())?;
+                state.shell.told(Told::HomeIsGivenBack)?;
                 state.rung = true;
             }
             Action::TurnStarts => {
                 (state.turns < TURNS).then_some(())?;
-                let sealed = state.word.is_sealed();
-                let admitted = state.word.admit(Arrival::New(Origin::Internal)).ok()?;
-                if self.design.has(Guard::CountedClasses) {
-                    state.word = admitted;
+                let word = state.shell.word;
+                state.shell.admit(Arrival::New(Origin::Internal))?;
+                if !self.design.has(Guard::CountedClasses) {
+                    state.shell.word = word;
                 }
-                state.slipped_in |= sealed;
+                state.slipped_in |= word.is_sealed();
                 state.turns += 1;
             }
             Action::TurnLeaves => {
                 (state.leaving == Leaving::Nobody && state.turns > 0).then_some(())?;
                 if self.design.has(Guard::RingAfterRelease) {
                     state.release(self.design);
-                    state.leaving =
-                        if state.word.is_idle() { Leaving::Rings } else { Leaving::Nobody };
+                    let rings = state.shell.word.is_idle();
+                    state.leaving = if rings { Leaving::Rings } else { Leaving::Nobody };
                 } else {
                     // It rings if it will have been the last one out, and is counted out after that.
-                    state.rung |= state.word.release(Origin::Internal).is_idle();
+                    state.rung |= state.shell.word.release(Origin::Internal).is_idle();
                     state.leaving = Leaving::IsCounted;
                 }
             }
@@ -161,17 +217,18 @@ impl GateModel {
                 Leaving::Rings => state.rung = true,
                 Leaving::IsCounted => state.release(self.design),
             },
-            Action::KeeperTakesRing => {
-                (!state.keeper_is_up && std::mem::take(&mut state.rung)).then_some(())?;
-                state.keeper_is_up = true;
+            Action::TimerTakesRing => {
+                (!state.timer_is_up && std::mem::take(&mut state.rung)).then_some(())?;
+                state.timer_is_up = true;
+                state.told(Told::TimePasses(NOW));
             }
-            Action::KeeperWakesAll => {
-                std::mem::take(&mut state.keeper_is_up).then_some(())?;
+            Action::TimerWakesAll => {
+                std::mem::take(&mut state.timer_is_up).then_some(())?;
                 state.woken |= matches!(state.waiter, Waiter::Registered | Waiter::Sleeps);
             }
             Action::WaiterLooks => {
                 (state.waiter == Waiter::Asks).then_some(())?;
-                state.waiter = if state.word.is_idle() { Waiter::Knows } else { Waiter::Saw };
+                state.waiter = if state.is_so() { Waiter::Knows } else { Waiter::Saw };
             }
             Action::WaiterRegisters => {
                 (state.waiter == Waiter::Saw).then_some(())?;
@@ -180,7 +237,7 @@ impl GateModel {
             }
             Action::WaiterLooksAgain => {
                 (state.waiter == Waiter::Registered).then_some(())?;
-                state.waiter = if state.word.is_idle() { Waiter::Knows } else { Waiter::Sleeps };
+                state.waiter = if state.is_so() { Waiter::Knows } else { Waiter::Sleeps };
             }
             Action::WaiterWakes => {
                 (state.waiter == Waiter::Sleeps && state.woken).then_some(())?;
@@ -190,11 +247,11 @@ impl GateModel {
         Some(())
     }
 
-    /// TG-L2, of those who wait.
+    /// TG-L2, of those who wait; and TG-L4, that the end is told.
     #[must_use]
     pub fn promises() -> Vec<Progress<GateModel>> {
-        const KEEPER: Fair<Action> = Fair::weak("the keeper thread makes its rounds", |action| {
-            matches!(action, Action::KeeperTakesRing | Action::KeeperWakesAll)
+        const TIMER: Fair<Action> = Fair::weak("the timer thread makes its rounds", |action| {
+            matches!(action, Action::TimerTakesRing | Action::TimerWakesAll)
         });
         const WAITER: Fair<Action> = Fair::weak("the waiter takes its next step", |action| {
             matches!(
@@ -208,14 +265,25 @@ impl GateModel {
         const LEAVER: Fair<Action> = Fair::weak("a turn that is leaving leaves", |action| {
             matches!(action, Action::TurnHasLeft)
         });
+        const PUBLISHER: Fair<Action> = Fair::weak("the last status is written", |action| {
+            matches!(action, Action::LastStatusIsWritten)
+        });
         vec![
             // Property: TG-L2 drains
             Progress {
                 name: "waiter_is_woken_progress",
-                premise: |_, state| state.word.is_idle() && state.waiter != Waiter::Knows,
+                premise: |_, state| state.is_so() && state.waiter != Waiter::Knows,
                 goal: |_, _| false,
                 ended: |_| false,
-                fair: vec![KEEPER, WAITER, LEAVER],
+                fair: vec![TIMER, WAITER, LEAVER],
+            },
+            // Property: TG-L4 stops. With nothing in flight nothing need pass but the rounds.
+            Progress {
+                name: "end_is_told_progress",
+                premise: |_, state| state.shell.phase().is_shut() && state.turns == 0,
+                goal: |_, state| state.shell.engine.outcome().is_some(),
+                ended: |_| false,
+                fair: vec![TIMER, LEAVER, PUBLISHER],
             },
         ]
     }
@@ -226,17 +294,22 @@ impl Model for GateModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let (_, word) = started(None);
-        vec![State {
-            word,
+        let change = Wanted::Change(Phase::Running);
+        let all = [Wanted::Idle, Wanted::Quiesced, Wanted::Open, change, Wanted::End];
+        let there = [None, Some(Ask { hold: false }), Some(Ask { hold: true })];
+        let each = all.into_iter().flat_map(|wanted| there.map(|there| (wanted, there)));
+        each.map(|(wanted, there)| State {
+            shell: Shell::start(there),
             turns: 0,
             leaving: Leaving::Nobody,
             rung: false,
-            keeper_is_up: false,
+            timer_is_up: false,
+            wanted,
             waiter: Waiter::Asks,
             woken: false,
             slipped_in: false,
-        }]
+        })
+        .collect()
     }
 
     fn actions(&self, _: &State, actions: &mut Vec<Action>) {
@@ -245,11 +318,13 @@ impl Model for GateModel {
             A::DrainBegins { hold: false },
             A::DrainBegins { hold: true },
             A::DrainIsCancelled,
+            A::SignalArrives,
+            A::LastStatusIsWritten,
             A::TurnStarts,
             A::TurnLeaves,
             A::TurnHasLeft,
-            A::KeeperTakesRing,
-            A::KeeperWakesAll,
+            A::TimerTakesRing,
+            A::TimerWakesAll,
             A::WaiterLooks,
             A::WaiterRegisters,
             A::WaiterLooksAgain,
@@ -267,17 +342,22 @@ impl Model for GateModel {
         vec![
             // Property: TG-S3 bypass_is_bounded
             Property::always("sealed_admits_nothing_inv", |_, state: &State| {
-                let counted = u32::from(state.turns) == state.word.in_flight().internal;
-                !state.slipped_in && counted && (!state.word.is_sealed() || state.turns == 0)
+                let word = state.shell.word;
+                let counted = u32::from(state.turns) == word.in_flight().internal;
+                !state.slipped_in && counted && (!word.is_sealed() || state.turns == 0)
             }),
             Property::sometimes("sealed_admits_nothing_reach", |_, state: &State| {
-                state.word.is_sealed()
+                state.shell.word.is_sealed()
                     && state.waiter == Waiter::Sleeps
                     && state.leaving == Leaving::Rings
             }),
             // What is not promised: that what was idle stays so. Property: TG-S4 quiesced_means_idle
             Property::sometimes("idle_is_left_gap", |_, state: &State| {
-                state.waiter == Waiter::Knows && state.word.is_closed() && !state.word.is_idle()
+                let word = state.shell.word;
+                state.wanted == Wanted::Idle
+                    && state.waiter == Waiter::Knows
+                    && word.is_closed()
+                    && !word.is_idle()
             }),
         ]
     }
@@ -289,12 +369,14 @@ impl fmt::Display for Action {
             Action::DrainBegins { hold: false } => "a drain begins",
             Action::DrainBegins { hold: true } => "a drain that holds internal work begins",
             Action::DrainIsCancelled => "the drain is cancelled",
+            Action::SignalArrives => "SIGTERM arrives",
+            Action::LastStatusIsWritten => "the last status is written",
             Action::TurnStarts => "internal work starts",
             Action::TurnLeaves => "a turn begins to leave",
             Action::TurnHasLeft => "the turn has left",
-            Action::KeeperTakesRing => "the keeper thread hears the bell",
-            Action::KeeperWakesAll => "the keeper thread wakes all registered waiters",
-            Action::WaiterLooks => "the waiter checks whether the gate is idle",
+            Action::TimerTakesRing => "the timer thread hears the bell",
+            Action::TimerWakesAll => "the timer thread wakes all registered waiters",
+            Action::WaiterLooks => "the waiter checks",
             Action::WaiterRegisters => "the waiter registers",
             Action::WaiterLooksAgain => "the waiter checks once more",
             Action::WaiterWakes => "the waiter wakes",
@@ -305,6 +387,8 @@ impl fmt::Display for Action {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rung = if self.rung { ", the bell is rung" } else { "" };
-        write!(f, "gate {:?}, waiter {:?}{rung}", self.word, self.waiter)
+        let Shell { engine, word } = &self.shell;
+        let (phase, wanted, waiter) = (engine.phase(), self.wanted, self.waiter);
+        write!(f, "{phase}, gate {word:?}, waiter for {wanted:?} {waiter:?}{rung}")
     }
 }

@@ -5,19 +5,22 @@
 //! | step here | shipped code it stands for |
 //! |---|---|
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
-//! | `WatcherLooks` | `Ledger::begin` and `Observer::look`, in `Shared::look_and_apply`. Taken together they refuse less than the code, which takes its ticket earlier, so what holds here holds there |
-//! | `WatcherApplies` | the rest of `Shared::look_and_apply`, under the transition lock: `Ledger::accept`, `Roll::apply`, `Roll::event`, `machine::step` (which a test shows `AnyLifecycle::apply` to be), `Word::perform` |
+//! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::ask_look` after it |
+//! | `WatcherWaits`, `WatcherLooks` | `Engine::ask_look` and `Engine::look_turn`, in `Shared::observe`; and the reading of the disk |
+//! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
+//! | `WatcherReturns` | `Engine::look_turn` of one who waited; for the caller, `Engine::receipt` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
-//! | `SignalArrives` | `Shared::shut_down` |
-//! | `KeeperSeesEmptyGate`, `DeadlinePasses` | the two branches of `Shared::settle` |
-//! | `LoopEnds` | half of the last drop: one `Event::LoopEnded` |
-//! | `StatusIsPublished` | `status::condition`, in `Shared::publish` |
-//! | `ProcessStarts` | `Shared::start`: `Roll::first`, `Roll::wanted`, `AnyLifecycle::start`, `Word::perform` |
+//! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
+//! | `TimerRounds` | `Engine::time_passed`, in the timer's round, before every deadline or after it |
+//! | `LoopEnds` | the last drop, in `Shared::abandon`: `Engine::loop_ended` until it has stopped |
+//! | `StatusIsPublished` | `Engine::condition`, in `Shared::publish` |
+//! | `ProcessStarts` | `Shared::start`: `Engine::start`, `Word::perform` |
 //!
-//! The requests of several holders, their renewal and the listing of them are the `channel` model's.
+//! The engine is the one that ships. The requests of several holders, their renewal and the listing of them are the
+//! `channel` model's.
 //!
-//! What it leaves out: time (the tests of `request` cover leases; here `MachineReboots` stands for one that
+//! What it leaves out: time (the tests of `judge` cover leases; here `MachineReboots` stands for one that
 //! runs out), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
@@ -29,19 +32,15 @@ mod state;
 mod story;
 
 pub use marker::{Marker, Seen};
-pub use state::{Process, State, Watcher};
-
-use std::time::Duration;
+pub use state::{Looker, Process, State};
 
 use stateright::{Model, Property};
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Phase, ShutdownCause};
-use tidegate::reconcile::{Listing, Sighting};
-use tidegate::status::condition;
+use tidegate::machine::{Effect, Phase};
 
-use self::marker::{is_live, sighting_of};
+use self::state::Input;
 use crate::design::{Design, Guard};
-use crate::packed::InPool;
+use crate::shell::{DUE, NOW};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +55,10 @@ pub struct GatewayModel {
     pub users: u8,
     /// Children of theirs at once, and internal turns at once.
     pub others: u8,
-    /// Watchers; three at most.
+    /// Watchers, and the caller if there is one: three at most.
     pub watchers: usize,
+    /// Whether a caller in the process itself may begin drains, too.
+    pub caller: bool,
     /// Whether of states that differ only in which watcher is which one is explored.
     pub reduced: bool,
 }
@@ -72,7 +73,8 @@ impl GatewayModel {
             restarts: 1,
             users: 1,
             others: 1,
-            watchers: 2,
+            watchers: 1,
+            caller: true,
             reduced: false,
         }
     }
@@ -86,7 +88,8 @@ impl GatewayModel {
             restarts: 2,
             users: 2,
             others: 1,
-            watchers: 3,
+            watchers: 2,
+            caller: true,
             reduced: true,
         }
     }
@@ -101,6 +104,7 @@ impl GatewayModel {
             users: 1,
             others: 1,
             watchers: 2,
+            caller: false,
             reduced: false,
         }
     }
@@ -118,19 +122,31 @@ pub enum Action {
     ControllerCancels,
     /// The request's bytes are ruined where they lie.
     MarkerIsCorrupted,
-    /// A watcher takes a ticket and looks; the read may fail.
+    /// A caller in the process itself begins a drain, and asks for a look.
+    CallerBegins,
+    /// A watcher wants to look, and waits: another look is under way.
+    WatcherWaits {
+        /// Which.
+        watcher: usize,
+    },
+    /// A watcher, or the caller, looks; the read may fail.
     WatcherLooks {
         /// Which.
         watcher: usize,
         /// Whether the read fails.
         fails: bool,
     },
-    /// A watcher applies what it saw.
+    /// It applies what it saw.
     WatcherApplies {
         /// Which.
         watcher: usize,
     },
-    /// Without the transition lock: a watcher performs the effect of the step it made earlier.
+    /// It has waited, and a look that began since is applied.
+    WatcherReturns {
+        /// Which.
+        watcher: usize,
+    },
+    /// Without the transition lock: it performs the effect of the step it made earlier.
     WatcherPerforms {
         /// Which.
         watcher: usize,
@@ -153,10 +169,11 @@ pub enum Action {
     ChildEnds,
     /// SIGTERM.
     SignalArrives,
-    /// The grace of a shutdown is over.
-    DeadlinePasses,
-    /// The keeper finds the shut gate sealed and empty.
-    KeeperSeesEmptyGate,
+    /// The timer makes a round, and fires what is due.
+    TimerRounds {
+        /// Whether every deadline has passed.
+        late: bool,
+    },
     /// The author's loop ends.
     LoopEnds,
     /// The status is derived and written.
@@ -176,64 +193,91 @@ impl GatewayModel {
     /// The one of all states that differ only in which watcher is which that stands for them.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
-        if let Some(Process { watchers, ledger, .. }) = &mut state.process {
-            watchers[..self.watchers].sort_unstable_by_key(|watcher| watcher.packed(*ledger));
+        if let Some(Process { lookers, .. }) = &mut state.process {
+            lookers[..self.watchers].sort_unstable_by_key(|looker| looker.packed());
         }
         state
     }
 
-    /// One look applied: to the machine always, to the gate at once or later.
-    fn apply(self, state: &mut State, watcher: usize) -> Option<()> {
+    /// The caller's number among those who look.
+    const fn caller_number(self) -> Option<usize> {
+        if self.caller { Some(self.watchers) } else { None }
+    }
+
+    /// One who looks wants to, or has waited for its turn: looks where it may.
+    fn look(self, state: &mut State, looker: usize, fails: bool) -> Option<()> {
+        let marker = state.marker;
         let process = state.process.as_mut()?;
-        let Watcher::Looked { ticket, seen, current, overtaken } = process.watchers[watcher] else {
+        let call = match process.lookers[looker] {
+            Looker::Resting => process.ask(),
+            Looker::Waits(call) => call,
+            Looker::Looked { .. } | Looker::Stepped { .. } => return None,
+        };
+        (process.take_turn(call)?).then_some(())?;
+        let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
+        let caller_waits = self.caller_number().is_some_and(|caller| {
+            caller == looker || matches!(process.lookers[caller], Looker::Waits(_))
+        });
+        process.lookers[looker] =
+            Looker::Looked { call, seen, current: !fails, since_call: caller_waits };
+        Some(())
+    }
+
+    /// One look applied: to the machine always, to the gate at once or later.
+    fn apply(self, state: &mut State, looker: usize) -> Option<()> {
+        let process = state.process.as_mut()?;
+        let Looker::Looked { call, seen, current, since_call } = process.lookers[looker] else {
             return None;
         };
-        process.watchers[watcher] = Watcher::Resting;
-        match process.ledger.accept(ticket) {
-            Ok(ledger) => {
-                process.ledger = ledger;
-                process.renumber();
-            }
-            Err(_) if self.design.has(Guard::ObservationOrder) => return Some(()),
-            Err(_) => {}
-        }
-        state.applied_overtaken |= overtaken;
-        for other in &mut process.watchers {
-            if let Watcher::Looked { overtaken, .. } = other {
-                *overtaken = true;
-            }
-        }
-        let sighting = match sighting_of(self.design, seen) {
-            Sighting::Unreadable(_) if !self.design.has(Guard::ReadErrorPolicy) => Sighting::Absent,
-            sighting => sighting,
-        };
-        let was = process.machine.phase();
-        let mut roll = (*process.roll).clone();
-        roll.apply([((), sighting)], &Listing::Whole, Duration::ZERO, is_live(self.design));
-        process.roll = roll.pooled();
-        let event = process.roll.event();
+        process.answered |= since_call;
+        let was = process.phase();
+        let input = Input::Observed(self.design, seen);
         if self.design.has(Guard::TransitionLock) {
-            process.happened(self.design, event);
-            let is = process.machine.phase();
+            process.told(input);
+            let is = process.phase();
             state.opened_unduly |= was == Phase::ExternallyDraining
                 && is == Phase::Running
                 && matches!(seen, Seen::Error | Seen::Marker(Marker::Corrupt));
-        } else if let Ok(step) = machine::step(process.machine, event) {
-            process.machine = step.next;
-            process.watchers[watcher] = Watcher::Stepped { effect: step.effect, current };
+        } else if let Some(effect) = process.step_only(input) {
+            process.take_turn(call);
+            process.lookers[looker] = Looker::Stepped { effect, current };
             return Some(());
         }
         if !self.design.has(Guard::SingleStatusWriter)
-            && event == Event::DrainUnwanted
+            && process.shell.engine.table().wanted().is_none()
             && process.shut
         {
             process.published = Some((Phase::Running, true));
         }
         // As the shipped acknowledgement has it: the phase and the name, not the gate itself.
         state.confirmed |= current
-            && process.roll.wanted().is_some()
-            && process.machine.phase() == Phase::ExternallyDraining;
+            && process.shell.engine.table().wanted().is_some()
+            && process.phase() == Phase::ExternallyDraining;
+        // Its own call is served by this look.
+        self.returns(state, looker, call);
         Some(())
+    }
+
+    /// One who looks has been served: a watcher rests, the caller is given its receipt.
+    fn returns(
+        self,
+        state: &mut State,
+        looker: usize,
+        call: tidegate::engine::LookCall,
+    ) -> Option<()> {
+        let process = state.process.as_mut()?;
+        // Where it is to look once more, it is as one who waits.
+        let is_done = process.take_turn(call) == Some(false);
+        process.lookers[looker] = if is_done { Looker::Resting } else { Looker::Waits(call) };
+        if self.caller_number() == Some(looker) && is_done {
+            state.answered_early |= !process.answered && process.phase() != Phase::Stopped;
+            process.answered = false;
+            let is_own = |marker: &Marker| *marker == Marker::Called;
+            let receipt = process.shell.engine.receipt(&(), is_own);
+            state.receipt_lied |= receipt.draining && !process.shell.word.is_closed();
+            state.confirmed |= receipt.draining && state.marker == Marker::Called;
+        }
+        is_done.then_some(())
     }
 }
 
@@ -262,7 +306,8 @@ impl Model for GatewayModel {
             started_while_draining: false,
             passed_unduly: false,
             opened_unduly: false,
-            applied_overtaken: false,
+            answered_early: false,
+            receipt_lied: false,
         }]
     }
 
@@ -294,21 +339,37 @@ impl Model for GatewayModel {
         if process.internals > 0 {
             actions.push(A::InternalTurnEnds);
         }
-        if process.machine.phase().is_shut() {
-            actions.extend([A::DeadlinePasses, A::KeeperSeesEmptyGate, A::StatusIsPublished]);
+        if process.phase().is_shut() {
+            actions.push(A::StatusIsPublished);
+            // Once it has stopped, only the last status is waited for: the `gate` model has that.
+            if process.phase() == Phase::ShuttingDown {
+                actions.extend([false, true].map(|late| A::TimerRounds { late }));
+            }
         } else {
             actions.push(A::SignalArrives);
         }
-        let watchers = process.watchers.iter().take(self.watchers).enumerate();
-        for (watcher, at) in watchers {
+        let has_stopped = process.phase() == Phase::Stopped;
+        for (watcher, at) in process.lookers.iter().enumerate() {
+            let is_caller = self.caller_number() == Some(watcher);
+            let looks = [false, true].map(|fails| A::WatcherLooks { watcher, fails });
             match at {
-                // After the end, nobody looks.
-                Watcher::Resting if process.machine.phase() == Phase::Stopped => {}
-                Watcher::Resting => {
-                    actions.extend([false, true].map(|fails| A::WatcherLooks { watcher, fails }));
+                Looker::Resting if is_caller => {
+                    if state.begins_left > 0 && !process.phase().is_shut() {
+                        actions.push(A::CallerBegins);
+                    }
                 }
-                Watcher::Looked { .. } => actions.push(A::WatcherApplies { watcher }),
-                Watcher::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
+                // After the end, nobody looks.
+                Looker::Resting if has_stopped || watcher >= self.watchers => {}
+                Looker::Resting => {
+                    actions.extend(looks);
+                    actions.push(A::WatcherWaits { watcher });
+                }
+                Looker::Waits(_) => {
+                    actions.extend(looks);
+                    actions.push(A::WatcherReturns { watcher });
+                }
+                Looker::Looked { .. } => actions.push(A::WatcherApplies { watcher }),
+                Looker::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
             }
         }
     }
@@ -325,7 +386,9 @@ impl Model for GatewayModel {
             }
             Action::MarkerIsCorrupted => match state.marker {
                 // Presence means drain: what was confirmed for it stays confirmed.
-                Marker::Live | Marker::LiveHold => state.marker = Marker::Corrupt,
+                Marker::Live | Marker::LiveHold | Marker::Called => {
+                    state.marker = Marker::Corrupt;
+                }
                 Marker::Absent | Marker::Corrupt | Marker::Stale => return None,
             },
             Action::ProcessDies => {
@@ -333,7 +396,7 @@ impl Model for GatewayModel {
             }
             Action::MachineReboots => {
                 state.process.take()?;
-                if matches!(state.marker, Marker::Live | Marker::LiveHold) {
+                if matches!(state.marker, Marker::Live | Marker::LiveHold | Marker::Called) {
                     state.marker_becomes(Marker::Stale);
                 }
             }
@@ -342,13 +405,34 @@ impl Model for GatewayModel {
                 let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
                 let process = Process::start(self.design, seen);
                 state.confirmed |= !fails
-                    && process.roll.wanted().is_some()
-                    && process.machine.phase() == Phase::ExternallyDraining;
-                let open = process.machine.phase() == Phase::Running;
+                    && process.shell.engine.table().wanted().is_some()
+                    && process.phase() == Phase::ExternallyDraining;
+                let open = process.phase() == Phase::Running;
                 state.opened_unduly |= open && (fails || state.marker == Marker::Corrupt);
                 state.process = Some(process);
             }
+            Action::CallerBegins => {
+                lower(&mut state.begins_left)?;
+                state.process.as_ref()?.shell.engine.may_begin().ok()?;
+                state.marker_becomes(Marker::Called);
+                let process = state.process.as_mut()?;
+                process.answered = false;
+                process.lookers[self.caller_number()?] = Looker::Waits(process.ask());
+            }
+            Action::WatcherWaits { watcher } => {
+                let process = state.process.as_mut()?;
+                let call = process.ask();
+                process.take_turn(call).is_none().then_some(())?;
+                process.lookers[watcher] = Looker::Waits(call);
+            }
+            Action::WatcherLooks { watcher, fails } => self.look(&mut state, watcher, fails)?,
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
+            Action::WatcherReturns { watcher } => {
+                let Looker::Waits(call) = state.process.as_ref()?.lookers[watcher] else {
+                    return None;
+                };
+                self.returns(&mut state, watcher, call)?;
+            }
             Action::UserArrives => {
                 // What leaked is not live, and takes its room all the same, or there would be no end.
                 let leaked = state.leaked()?;
@@ -363,7 +447,7 @@ impl Model for GatewayModel {
             }
             Action::InternalArrives => {
                 raise(&mut state.process.as_mut()?.internals, self.others)?;
-                let word = state.process.as_ref()?.word;
+                let word = state.process.as_ref()?.shell.word;
                 let arrival = Arrival::New(Origin::Internal);
                 if self.design.has(Guard::OneDoor) {
                     state.admit(arrival)?;
@@ -371,11 +455,11 @@ impl Model for GatewayModel {
                     // What the gate would make of it were it open is what the side door adds.
                     let open = word.perform(Effect::ReopenGate)?;
                     let counted = open.admit(arrival).ok()?.bits() - open.bits();
-                    state.process.as_mut()?.word = Word::from_bits(word.bits() + counted);
+                    state.process.as_mut()?.shell.word = Word::from_bits(word.bits() + counted);
                     state.passed_unduly |= word.is_sealed();
                 }
                 if !self.design.has(Guard::CountedClasses) {
-                    state.process.as_mut()?.word = word;
+                    state.process.as_mut()?.shell.word = word;
                 }
             }
             Action::UserClaims => {
@@ -383,15 +467,10 @@ impl Model for GatewayModel {
                 lower(&mut process.checked)?;
                 raise(&mut process.users, self.users)?;
                 // Counted without being checked again: a child's way in asks nothing of a closed gate.
-                process.word = process.word.admit(Arrival::ChildOf(Origin::User)).ok()?;
+                process.shell.admit(Arrival::ChildOf(Origin::User))?;
                 state.started_while_draining |= state.confirmed;
             }
-            _ => self.within_process(
-                state.process.as_mut()?,
-                state.marker,
-                &mut state.confirmed,
-                action,
-            )?,
+            _ => self.within_process(state.process.as_mut()?, &mut state.confirmed, action)?,
         }
         debug_assert!(state != *before, "{action} changes something");
         Some(if self.reduced { self.representative(state) } else { state })
@@ -407,67 +486,55 @@ impl GatewayModel {
     fn within_process(
         self,
         process: &mut Process,
-        marker: Marker,
         confirmed: &mut bool,
         action: Action,
     ) -> Option<()> {
         match action {
-            Action::WatcherLooks { watcher, fails } => {
-                let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
-                process.watchers[watcher] = Watcher::Looked {
-                    ticket: process.ledger.begin(),
-                    seen,
-                    current: !fails,
-                    overtaken: false,
-                };
-            }
             Action::WatcherPerforms { watcher } => {
-                let Watcher::Stepped { effect, current } = process.watchers[watcher] else {
+                let Looker::Stepped { effect, current } = process.lookers[watcher] else {
                     return None;
                 };
-                process.watchers[watcher] = Watcher::Resting;
-                process.perform(self.design, effect);
+                process.lookers[watcher] = Looker::Resting;
+                process.perform(effect);
                 *confirmed |= current && matches!(effect, Effect::CloseGate { .. });
             }
             Action::UserChecks => {
                 raise(&mut process.checked, self.users.checked_sub(process.users)?)?;
-                process.word.admit(Arrival::New(Origin::User)).ok()?;
+                process.shell.word.admit(Arrival::New(Origin::User)).ok()?;
             }
             Action::UserTurnEnds => {
                 lower(&mut process.users)?;
                 if self.design.has(Guard::TurnsCountedOut) {
-                    process.word = process.word.release(Origin::User);
+                    process.shell.release(Origin::User);
                 }
             }
             Action::ChildEnds => {
                 lower(&mut process.children)?;
-                process.word = process.word.release(Origin::User);
+                process.shell.release(Origin::User);
             }
             Action::InternalTurnEnds => {
                 lower(&mut process.internals)?;
                 if self.design.has(Guard::CountedClasses) {
-                    process.word = process.word.release(Origin::Internal);
+                    process.shell.release(Origin::Internal);
                 }
             }
             Action::SignalArrives => {
-                process
-                    .happened(self.design, Event::ShutdownAsked(ShutdownCause::Sigterm))
-                    .then_some(())?;
+                process.told(Input::ShutdownAsked)?;
             }
-            Action::DeadlinePasses => {
-                self.design.has(Guard::Deadline).then_some(())?;
-                process.happened(self.design, Event::DeadlinePassed).then_some(())?;
-            }
-            Action::KeeperSeesEmptyGate => {
-                process.word.is_at_rest().then_some(())?;
-                process.happened(self.design, Event::Emptied).then_some(())?;
+            Action::TimerRounds { late } => {
+                (!late || self.design.has(Guard::Deadline)).then_some(())?;
+                process.told(Input::TimePasses(if late { DUE } else { NOW }))?;
             }
             Action::LoopEnds => {
-                process.happened(self.design, Event::LoopEnded).then_some(())?;
+                // A running gateway first shuts, and one that shuts then stops: under one lock.
+                (process.phase() != Phase::Stopped).then_some(())?;
+                while process.phase() != Phase::Stopped {
+                    process.told(Input::LoopEnds)?;
+                }
             }
             Action::StatusIsPublished => {
                 process.shut.then_some(())?;
-                let condition = condition(process.machine, process.word);
+                let condition = process.shell.condition();
                 let published = Some((condition.phase, condition.ready));
                 (process.published != published).then_some(())?;
                 process.published = published;
@@ -476,7 +543,11 @@ impl GatewayModel {
             Action::ControllerBegins { .. }
             | Action::ControllerCancels
             | Action::MarkerIsCorrupted
+            | Action::CallerBegins
+            | Action::WatcherWaits { .. }
+            | Action::WatcherLooks { .. }
             | Action::WatcherApplies { .. }
+            | Action::WatcherReturns { .. }
             | Action::UserArrives
             | Action::UserClaims
             | Action::InternalArrives

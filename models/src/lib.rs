@@ -9,6 +9,7 @@ pub mod design;
 mod document;
 pub mod endpoint;
 pub mod explorer;
+mod faults;
 pub mod gate;
 pub mod gateway;
 pub mod liveness;

@@ -10,7 +10,6 @@ use std::sync::Mutex;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use tidegate::gate::word::Word;
-use tidegate::machine::{Machine, ShutdownCause};
 
 /// The fields of a state as one number, each in as many bits as it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,25 +33,6 @@ impl Bits {
     pub(crate) fn put_word(self, word: Word) -> Bits {
         let in_flight = word.in_flight();
         self.put(word.bits() & 0xf, 4).put(in_flight.user, 4).put(in_flight.internal, 4)
-    }
-
-    /// A machine that closes less than 2¹² times: nineteen bits.
-    #[inline(always)]
-    pub(crate) fn put_machine(self, machine: Machine) -> Bits {
-        let cause = match machine.cause() {
-            None => 0_u8,
-            Some(ShutdownCause::Sigterm) => 1,
-            Some(ShutdownCause::Sigint) => 2,
-            Some(ShutdownCause::Operator) => 3,
-            Some(ShutdownCause::LoopEnded) => 4,
-            Some(other) => unreachable!("no model shuts down by {other}"),
-        };
-        let terms = machine.terms();
-        self.put(machine.phase() as u8, 2)
-            .put(machine.generation(), 12)
-            .put(terms.hold_internal, 1)
-            .put(terms.suppress_notification, 1)
-            .put(cause, 3)
     }
 
     /// The number itself, to be hashed.

@@ -79,7 +79,7 @@ pub const fn guards_of(model: ModelName) -> &'static [Guard] {
             Guard::AtomicAdmission,
             Guard::TransitionLock,
             Guard::StickyShutdown,
-            Guard::ObservationOrder,
+            Guard::LooksAlone,
             Guard::Epoch,
             Guard::ReadErrorPolicy,
             Guard::ReconcileBeforeAdmit,
@@ -149,22 +149,22 @@ impl Size {
     /// or removes behaviour shows as a changed number in a review.
     pub(crate) const fn pinned_states(self, model: ModelName) -> u64 {
         match (self, model) {
-            (Size::Small, ModelName::Gateway) => 1_951_444,
+            (Size::Small, ModelName::Gateway) => 2_811_843,
             (Size::Full, ModelName::Gateway) => 34_534_507,
-            (_, ModelName::Crowd) => 55_694,
-            (Size::Small, ModelName::Channel) => 2_138_416,
+            (_, ModelName::Crowd) => 77_603,
+            (Size::Small, ModelName::Channel) => 4_222_142,
             (Size::Full, ModelName::Channel) => 36_860_298,
             (Size::Small, ModelName::Marker) => 2_084_904,
             (Size::Full, ModelName::Marker) => 40_964_586,
             (Size::Small, ModelName::Controllers) => 346_205,
             (Size::Full, ModelName::Controllers) => 15_997_033,
-            (Size::Small, ModelName::Status) => 13_379,
+            (Size::Small, ModelName::Status) => 15_298,
             (Size::Full, ModelName::Status) => 11_553_763,
             (Size::Small, ModelName::Endpoint) => 997,
             (Size::Full, ModelName::Endpoint) => 35_808,
             (Size::Small, ModelName::Work) => 192,
             (Size::Full, ModelName::Work) => 812,
-            (_, ModelName::Gate) => 574,
+            (_, ModelName::Gate) => 13_175,
         }
     }
 }

@@ -1,19 +1,318 @@
-//! What the shell does between two decisions, for every model alike: it carries the machine's effect to
-//! the gate. It decides nothing; both functions it calls are shipped.
+//! The shipped engine as a model holds it: by its number, with the gate's word beside it. It carries an order to the
+//! gate as the driver does, under one lock, and decides nothing: every step is the engine's.
+//!
+//! A step that was made once is remembered, so that the shipped code runs once for each engine, word and input. What
+//! is remembered is the thread's, and forgotten when a fault is switched on or off.
 
-use tidegate::gate::word::Word;
-use tidegate::lifecycle::AnyLifecycle;
-use tidegate::machine::{self, Event, Machine, Terms};
+use std::cell::RefCell;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// A process that has just started, as in `Shared::start`: with a drain wanted, or none.
-pub(crate) fn started(wanted: Option<Terms>) -> (Machine, Word) {
-    let (lifecycle, effect) = AnyLifecycle::start(wanted);
-    let word = Word::starting();
-    (lifecycle.machine(), word.perform(effect).unwrap_or(word))
+use rustc_hash::FxHashMap;
+use tidegate::engine::{
+    DirectoryStamp, Engine, LookTurn, Meant, PublishTurn, Reaction, Rules, World,
+};
+use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::machine::{Machine, Phase, ShutdownCause, Terms};
+use tidegate::reconcile::{Demand, Listing, Sighting};
+use tidegate::status::Condition;
+
+use crate::packed::{InPool, Pool, Pooled};
+
+/// A time in a model: before a deadline, or after it.
+pub(crate) type Instant = u8;
+
+/// Now, and when everything that was to happen by itself is due.
+pub(crate) const NOW: Instant = 0;
+pub(crate) const DUE: Instant = 1;
+
+/// The rules of a gateway with a watcher.
+pub(crate) const RULES: Rules = Rules { has_watcher: true, skips: 0 };
+
+/// A directory whose times tell nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NoStamp;
+
+impl DirectoryStamp for NoStamp {
+    fn is_always_conclusive(&self) -> bool {
+        false
+    }
+
+    fn proves_unchanged(&self, _: &NoStamp) -> bool {
+        false
+    }
 }
 
-/// An event applied under the transition lock, as in `Shared::apply`; `None` where it changes nothing.
-pub(crate) fn applied(machine: Machine, word: Word, event: Event) -> Option<(Machine, Word)> {
-    let step = machine::step(machine, event).ok()?;
-    Some((step.next, word.perform(step.effect).unwrap_or(word)))
+/// A world whose engines can be numbered and remembered.
+pub(crate) trait SmallWorld:
+    World<Instant = Instant, Labels = ()> + Sized + 'static
+where
+    Engine<Self>: InPool,
+{
+    /// What its engines are told.
+    type Input: Copy + Eq + Hash;
+    /// What is remembered of this world's steps.
+    fn memory() -> &'static std::thread::LocalKey<Memory<Self>>;
+}
+
+/// An engine by its number, the word and the input.
+type Key<W> = (u32, Word, <W as SmallWorld>::Input);
+
+/// The steps that were made: engine, word and input; and what came of them.
+pub(crate) struct Memory<W: SmallWorld>(RefCell<Remembered<W>>)
+where
+    Engine<W>: InPool;
+
+struct Remembered<W: SmallWorld>
+where
+    Engine<W>: InPool,
+{
+    faults: u128,
+    steps: FxHashMap<Key<W>, (Shell<W>, u8)>,
+}
+
+impl<W: SmallWorld> Memory<W>
+where
+    Engine<W>: InPool,
+{
+    pub(crate) fn new() -> Memory<W> {
+        Memory(RefCell::new(Remembered { faults: 0, steps: FxHashMap::default() }))
+    }
+}
+
+/// An engine, and the gate that it gives orders to.
+pub(crate) struct Shell<W: SmallWorld>
+where
+    Engine<W>: InPool,
+{
+    pub(crate) engine: Pooled<Engine<W>>,
+    pub(crate) word: Word,
+}
+
+impl<W: SmallWorld> Shell<W>
+where
+    Engine<W>: InPool,
+{
+    pub(crate) fn new(engine: Engine<W>, word: Word) -> Shell<W> {
+        Shell { engine: engine.pooled(), word }
+    }
+
+    /// Makes a step: `run` is the engine's, and its answer is small. Remembered by its input.
+    pub(crate) fn step(
+        &mut self,
+        input: W::Input,
+        run: impl FnOnce(&mut Engine<W>, Word) -> (Reaction, u8),
+    ) -> u8 {
+        W::memory().with(|memory| {
+            let mut memory = memory.0.borrow_mut();
+            let faults = crate::faults::current();
+            if memory.faults != faults {
+                memory.faults = faults;
+                memory.steps.clear();
+            }
+            let key = (self.engine.number(), self.word, input);
+            if let Some((after, answer)) = memory.steps.get(&key) {
+                *self = *after;
+                return *answer;
+            }
+            let mut engine = (*self.engine).clone();
+            let mut word = self.word;
+            let (reaction, answer) = run(&mut engine, word);
+            if let Some(ordered) = reaction.ordered {
+                let before = word;
+                word = word.perform(ordered.effect).unwrap_or(word);
+                engine.gate_done(ordered, before, DUE);
+            }
+            *self = Shell::new(engine, word);
+            memory.steps.insert(key, (*self, answer));
+            answer
+        })
+    }
+
+    pub(crate) fn machine(&self) -> Machine {
+        self.engine.machine()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.engine.phase()
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.engine.condition(self.word)
+    }
+
+    /// A turn at the gate.
+    pub(crate) fn admit(&mut self, arrival: Arrival) -> Option<()> {
+        self.word = self.word.admit(arrival).ok()?;
+        Some(())
+    }
+
+    /// A turn that ends.
+    pub(crate) fn release(&mut self, origin: Origin) {
+        self.word = self.word.release(origin);
+    }
+}
+
+impl<W: SmallWorld> Clone for Shell<W>
+where
+    Engine<W>: InPool,
+{
+    fn clone(&self) -> Shell<W> {
+        *self
+    }
+}
+
+impl<W: SmallWorld> Copy for Shell<W> where Engine<W>: InPool {}
+
+impl<W: SmallWorld> PartialEq for Shell<W>
+where
+    Engine<W>: InPool,
+{
+    fn eq(&self, other: &Shell<W>) -> bool {
+        (self.engine, self.word) == (other.engine, other.word)
+    }
+}
+
+impl<W: SmallWorld> Eq for Shell<W> where Engine<W>: InPool {}
+
+impl<W: SmallWorld> Hash for Shell<W>
+where
+    Engine<W>: InPool,
+{
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.engine.hash(hasher);
+        self.word.hash(hasher);
+    }
+}
+
+impl<W: SmallWorld> fmt::Debug for Shell<W>
+where
+    Engine<W>: InPool,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, gate {:?}", self.phase(), self.word)
+    }
+}
+
+/// A request, as the smaller models have it: whether it holds internal work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ask {
+    pub(crate) hold: bool,
+}
+
+impl Demand for Ask {
+    fn terms(&self) -> Option<Terms> {
+        Some(Terms { hold_internal: self.hold, suppress_notification: false })
+    }
+}
+
+/// A world with one place for a request, which is always seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OneRequest;
+
+impl World for OneRequest {
+    type Slot = ();
+    type Request = Ask;
+    type Reason = ();
+    type Stamp = NoStamp;
+    type Labels = ();
+    type Instant = Instant;
+
+    fn is_named((): &()) -> bool {
+        false
+    }
+}
+
+/// What an engine of that world is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Told {
+    /// It looked, and this is there.
+    Sees(Option<Ask>),
+    /// A shutdown is asked for.
+    ShutdownAsked(ShutdownCause),
+    /// Time has passed; what was to happen by itself is due, or is not yet.
+    TimePasses(Instant),
+    /// Somebody wants to publish.
+    WantsToPublish,
+    /// The write of a status with this condition has ended.
+    HasWritten(Pooled<Condition>, bool),
+    /// The home is given back.
+    HomeIsGivenBack,
+}
+
+/// The answer to [`Told::WantsToPublish`] of one who is to write; to [`Told::HasWritten`] of one who is to give
+/// the home back; and to the others where the timer is to be woken.
+pub(crate) const YES: u8 = 1;
+
+impl SmallWorld for OneRequest {
+    type Input = Told;
+
+    fn memory() -> &'static std::thread::LocalKey<Memory<OneRequest>> {
+        thread_local!(static MEMORY: Memory<OneRequest> = Memory::new());
+        &MEMORY
+    }
+}
+
+impl InPool for Engine<OneRequest> {
+    fn pool() -> &'static Pool<Engine<OneRequest>> {
+        static POOL: Pool<Engine<OneRequest>> = Pool::new();
+        &POOL
+    }
+}
+
+impl InPool for Condition {
+    fn pool() -> &'static Pool<Condition> {
+        static POOL: Pool<Condition> = Pool::new();
+        &POOL
+    }
+}
+
+impl Shell<OneRequest> {
+    /// A process that has just started, as in `Shared::start`.
+    pub(crate) fn start(there: Option<Ask>) -> Shell<OneRequest> {
+        let first = [((), there.map_or(Sighting::Absent, Sighting::Present))];
+        let lives = |_: &Ask, _| true;
+        let (engine, effect) = Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives);
+        let word = Word::starting();
+        Shell::new(engine, word.perform(effect).unwrap_or(word))
+    }
+
+    /// Tells the engine, under the transition lock; `None` where that changes nothing.
+    pub(crate) fn told(&mut self, input: Told) -> Option<u8> {
+        let before = *self;
+        let answer = self.step(input, |engine, word| match input {
+            Told::Sees(there) => {
+                // The look and its report in one step: this model is not about looking.
+                let call = engine.ask_look();
+                if !matches!(engine.look_turn(call), LookTurn::Look(_)) {
+                    return (Reaction::default(), 0);
+                }
+                let seen = [((), there.map_or(Sighting::Absent, Sighting::Present))];
+                let reaction = engine.observed(seen, &Listing::Whole, None, NOW, |_, _| true);
+                let _ = engine.look_turn(call);
+                (reaction, u8::from(reaction.wakes_timer))
+            }
+            Told::ShutdownAsked(cause) => {
+                let reaction = engine.shutdown_asked(cause, DUE);
+                (reaction, u8::from(reaction.wakes_timer))
+            }
+            Told::TimePasses(now) => {
+                let reaction = engine.time_passed(word, now);
+                (reaction, u8::from(reaction.wakes_timer))
+            }
+            Told::WantsToPublish => {
+                let writes = matches!(engine.publish_turn(word, ()), PublishTurn::Write(_));
+                (Reaction::default(), u8::from(writes))
+            }
+            Told::HasWritten(condition, succeeded) => {
+                let meant = Meant { condition: *condition, labels: () };
+                (Reaction::default(), u8::from(engine.status_written(meant, succeeded)))
+            }
+            Told::HomeIsGivenBack => {
+                engine.home_given_back();
+                (Reaction::default(), 0)
+            }
+        });
+        (*self != before || answer != 0).then_some(answer)
+    }
 }

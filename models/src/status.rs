@@ -4,29 +4,31 @@
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `DrainIsWanted`, `DrainIsUnwanted`, `SignalArrives`, `OperatorStops` | an event applied: `machine::step`, `Word::perform`, in `Shared::apply` |
-//! | `GateIsEmpty` | `Shared::settle` |
-//! | `PublisherReads` | `Shared::publish_status`, under the publisher's lock: `status::condition`, compared with what is on disk |
-//! | `PublisherWrites` | `marker::replace`; what is on disk is remembered, or not; after the last status the home's lock is released |
-//! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, and the status that says starting, in `Shared::start` |
-//! | `SupervisorLooks` | a supervisor that starts a process again, or does not: `status::desired_state` |
+//! | `DrainIsWanted`, `DrainIsUnwanted` | a look, as in `Shared::observe`: `Engine::observed` |
+//! | `SignalArrives`, `OperatorStops` | `Engine::shutdown_asked`, in `Shared::shut_down` |
+//! | `GateIsEmpty` | `Engine::time_passed`, in the timer's round |
+//! | `PublisherReads` | `Engine::publish_turn` and the snapshot, in `Shared::publish_status` |
+//! | `PublisherWrites` | `marker::replace`; `Engine::status_written`; after the last status the home's lock is released, and `Engine::home_given_back` |
+//! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, the status that says starting, and `Engine::start` |
+//! | `SupervisorLooks` | a supervisor that starts a process again, or does not: `Engine::desired_state` |
+//!
+//! The engine is the one that ships; the number of a status is the driver's.
 //!
 //! What it leaves out: turns (the count in a status is one field of the condition), what else a status
 //! says, and the steps of one write (a rename is one; a replay of every crash point has the others).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
-use tidegate::gate::word::Word;
-use tidegate::machine::{Event, Machine, Phase, ShutdownCause, Terms};
-use tidegate::status::{Condition, Reading, condition, desired_state};
+use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::status::{Condition, Reading};
 
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool, Pool, Pooled};
-use crate::shell::{applied, started};
+use crate::faults::Answers;
+use crate::packed::{Bits, InPool, Pooled};
+use crate::shell::{Ask, NOW, OneRequest, Shell, Told, YES};
 
 /// Threads of one process that publish.
 const PUBLISHERS: usize = 2;
@@ -71,6 +73,8 @@ struct Written {
     condition: Option<Pooled<Condition>>,
     /// What is wanted: that it is not to be started again.
     stays_down: bool,
+    /// Some of it is a predecessor's.
+    mixed: bool,
 }
 
 /// What a publisher is at: what it has read, and not written yet.
@@ -80,14 +84,9 @@ type Publisher = Option<Written>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     number: u8,
-    machine: Machine,
-    word: Word,
+    shell: Shell<OneRequest>,
     sequence: u8,
     publishers: [Publisher; PUBLISHERS],
-    /// What it knows to be on disk.
-    on_disk: Option<Pooled<Condition>>,
-    /// Its last status is written.
-    finished: bool,
 }
 
 /// The whole state.
@@ -106,6 +105,10 @@ pub struct State {
     went_back: bool,
     /// Ghost: it was left down, and no operator had asked for that.
     left_down: bool,
+    /// Ghost: it was to be started again after its last status, and an operator had stopped it for good.
+    brought_back: bool,
+    /// The last status of the last process is written.
+    said_its_last: bool,
 }
 
 /// What can happen next.
@@ -141,18 +144,13 @@ pub enum Action {
 }
 
 impl Process {
-    fn happened(&mut self, event: Event) -> Option<()> {
-        (self.machine, self.word) = applied(self.machine, self.word, event)?;
-        Some(())
-    }
-
     fn condition(&self) -> Pooled<Condition> {
-        condition(self.machine, self.word).pooled()
+        self.shell.condition().pooled()
     }
 
     /// Whether nothing is being written, and nothing is to be.
     fn is_quiet(&self) -> bool {
-        self.publishers == [None; PUBLISHERS] && self.on_disk == Some(self.condition())
+        self.publishers == [None; PUBLISHERS] && self.shell.engine.is_published(self.shell.word, ())
     }
 }
 
@@ -170,7 +168,7 @@ impl State {
             self.lock
         };
         let holder = holder.map_or(0, |holder| usize::from(holder) + 1);
-        BELIEVED[usize::from(by)][usize::from(condition.phase == Phase::Running)][holder]
+        BELIEVED.get()[usize::from(by)][usize::from(condition.phase == Phase::Running)][holder]
     }
 
     fn write(&mut self, written: Written) {
@@ -185,7 +183,7 @@ const STARTS_MAX: usize = 8;
 
 /// What the shipped reader makes of a status: written by which process, whether it says running, and who
 /// holds the lock, if anybody does.
-static BELIEVED: LazyLock<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = LazyLock::new(|| {
+static BELIEVED: Answers<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = Answers::new(|| {
     let owner = |by: usize| RawObject::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
     std::array::from_fn(|by| {
         ["draining", "running"].map(|word| {
@@ -204,6 +202,7 @@ impl Written {
             .put(self.sequence, 6)
             .put(self.condition.map_or(0, |it| it.number() + 1), 8)
             .put(self.stays_down, 1)
+            .put(self.mixed, 1)
     }
 }
 
@@ -211,11 +210,9 @@ impl Process {
     fn pack(&self) -> Bits {
         let bits = Bits::default()
             .put(self.number, 3)
-            .put_machine(self.machine)
-            .put_word(self.word)
-            .put(self.sequence, 6)
-            .put(self.on_disk.map_or(0, |it| it.number() + 1), 8)
-            .put(self.finished, 1);
+            .put(self.shell.engine.number(), 20)
+            .put_word(self.shell.word)
+            .put(self.sequence, 6);
         self.publishers.iter().fold(bits, |bits, publisher| {
             let bits = bits.put(publisher.is_some(), 1);
             publisher.map_or(bits, |written| written.pack(bits))
@@ -233,6 +230,8 @@ impl Hash for State {
             .put(self.operator_stopped, 1)
             .put(self.went_back, 1)
             .put(self.left_down, 1)
+            .put(self.brought_back, 1)
+            .put(self.said_its_last, 1)
             .put(self.file.is_some(), 1)
             .put(self.processes[0].is_some(), 1)
             .put(self.processes[1].is_some(), 1);
@@ -240,13 +239,6 @@ impl Hash for State {
         for process in self.processes.iter().flatten() {
             process.pack().finish(hasher);
         }
-    }
-}
-
-impl InPool for Condition {
-    fn pool() -> &'static Pool<Condition> {
-        static POOL: Pool<Condition> = Pool::new();
-        &POOL
     }
 }
 
@@ -260,26 +252,14 @@ impl StatusModel {
         state.started += 1;
         state.lock = Some(number);
         state.operator_stopped = false;
-        let starting = Written { by: number, sequence: 0, condition: None, stays_down: false };
-        let merged = state.file.map(|old| Written { by: number, sequence: 0, ..old });
+        state.said_its_last = false;
+        let (by, sequence) = (number, 0);
+        let starting = Written { by, sequence, condition: None, stays_down: false, mixed: false };
+        let merged = state.file.map(|old| Written { by, sequence, mixed: true, ..old });
         let replaces = design.has(Guard::StartReplaces);
-        let first = if replaces { starting } else { merged.unwrap_or(starting) };
-        state.write(first);
-        let (machine, word) = started(None);
-        state.processes[place] = Some(Process {
-            number,
-            machine,
-            word,
-            sequence: 0,
-            publishers: [None; PUBLISHERS],
-            // Who writes but what has changed takes what was there to be what it says.
-            on_disk: if replaces {
-                None
-            } else {
-                first.condition.map(|_| condition(machine, word).pooled())
-            },
-            finished: false,
-        });
+        state.write(if replaces { starting } else { merged.unwrap_or(starting) });
+        let (shell, publishers) = (Shell::start(None), [None; PUBLISHERS]);
+        state.processes[place] = Some(Process { number, shell, sequence, publishers });
         Some(())
     }
 
@@ -288,67 +268,60 @@ impl StatusModel {
         match action {
             Action::DrainIsWanted(process) => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
-                let wanted = Event::DrainWanted(Terms::default());
-                state.processes[process].as_mut()?.happened(wanted)?;
+                let wanted = Told::Sees(Some(Ask { hold: false }));
+                state.processes[process].as_mut()?.shell.told(wanted)?;
             }
             Action::DrainIsUnwanted(process) => {
-                state.processes[process].as_mut()?.happened(Event::DrainUnwanted)?;
+                state.processes[process].as_mut()?.shell.told(Told::Sees(None))?;
             }
             Action::SignalArrives(process) => {
-                let asked = Event::ShutdownAsked(ShutdownCause::Sigterm);
-                state.processes[process].as_mut()?.happened(asked)?;
+                let asked = Told::ShutdownAsked(ShutdownCause::Sigterm);
+                state.processes[process].as_mut()?.shell.told(asked)?;
             }
             Action::OperatorStops(process) => {
-                let asked = Event::ShutdownAsked(ShutdownCause::Operator);
-                state.processes[process].as_mut()?.happened(asked)?;
+                let asked = Told::ShutdownAsked(ShutdownCause::Operator);
+                state.processes[process].as_mut()?.shell.told(asked)?;
                 state.operator_stopped = true;
             }
             Action::GateIsEmpty(process) => {
                 let process = state.processes[process].as_mut()?;
-                process.word.is_at_rest().then_some(())?;
-                process.happened(Event::Emptied)?;
+                process.shell.told(Told::TimePasses(NOW))?;
                 if !design.has(Guard::LockUntilLastStatus) && state.lock == Some(process.number) {
                     state.lock = None;
                 }
             }
             Action::PublisherReads(process, publisher) => {
                 let process = state.processes[process].as_mut()?;
-                let is_locked = process.publishers.iter().any(Option::is_some);
-                let may = !is_locked || !design.has(Guard::PublisherLock);
+                (process.shell.told(Told::WantsToPublish)? == YES).then_some(())?;
                 let condition = process.condition();
-                (may && process.on_disk != Some(condition)).then_some(())?;
-                if !design.has(Guard::PublisherLock) {
-                    process.sequence += 1;
-                }
                 let stays_down = if design.has(Guard::DesiredState) {
-                    desired_state(process.machine, false) == "stopped"
+                    process.shell.engine.desired_state() == "stopped"
                 } else {
                     // What it is at is taken for what is wanted.
                     condition.phase != Phase::Running
                 };
-                let sequence = process.sequence + u8::from(design.has(Guard::PublisherLock));
+                // The driver numbers what it writes, under the transition lock.
+                let (by, sequence) = (process.number, process.sequence + 1);
                 let condition = Some(condition);
                 process.publishers[publisher] =
-                    Some(Written { by: process.number, sequence, condition, stays_down });
+                    Some(Written { by, sequence, condition, stays_down, mixed: false });
             }
             Action::PublisherWrites { process, publisher, fails } => {
                 let process = state.processes[process].as_mut()?;
                 let written = process.publishers[publisher].take()?;
+                let ended = Told::HasWritten(written.condition?, !fails);
+                let gives_back = process.shell.told(ended) == Some(YES);
                 if fails {
                     state.failures_left = state.failures_left.checked_sub(1)?;
-                    process.on_disk =
-                        if design.has(Guard::WriteRepeated) { None } else { written.condition };
                     return Some(());
                 }
-                if design.has(Guard::PublisherLock) {
-                    process.sequence += 1;
-                }
-                process.on_disk = written.condition;
-                if written.condition.is_some_and(|it| it.phase == Phase::Stopped) {
-                    process.finished = true;
+                process.sequence += 1;
+                if gives_back {
                     if state.lock == Some(process.number) {
                         state.lock = None;
                     }
+                    process.shell.told(Told::HomeIsGivenBack);
+                    state.said_its_last = true;
                 }
                 state.write(written);
             }
@@ -361,7 +334,9 @@ impl StatusModel {
             Action::ProcessStarts => self.start(state)?,
             Action::SupervisorLooks => {
                 (!state.left_down).then_some(())?;
-                state.left_down = state.file?.stays_down && !state.operator_stopped;
+                let stays_down = state.file?.stays_down;
+                state.left_down = stays_down && !state.operator_stopped;
+                state.brought_back = state.said_its_last && state.operator_stopped && !stays_down;
             }
         }
         Some(())
@@ -383,6 +358,8 @@ impl Model for StatusModel {
             operator_stopped: false,
             went_back: false,
             left_down: false,
+            brought_back: false,
+            said_its_last: false,
         }]
     }
 
@@ -392,20 +369,20 @@ impl Model for StatusModel {
         for (process, it) in state.processes.iter().enumerate() {
             let Some(it) = it else { continue };
             actions.push(A::ProcessDies(process));
-            match it.machine.phase() {
+            match it.shell.phase() {
                 Phase::Running if state.drains_left > 0 => actions.push(A::DrainIsWanted(process)),
                 Phase::ExternallyDraining => actions.push(A::DrainIsUnwanted(process)),
                 Phase::ShuttingDown => actions.push(A::GateIsEmpty(process)),
                 Phase::Running | Phase::Stopped => {}
             }
-            if !it.machine.phase().is_shut() {
+            if !it.shell.phase().is_shut() {
                 actions.extend([A::SignalArrives(process), A::OperatorStops(process)]);
             }
             for (publisher, has_read) in it.publishers.iter().enumerate() {
                 if has_read.is_some() {
                     let writes = |fails| A::PublisherWrites { process, publisher, fails };
                     actions.extend([false, true].map(writes));
-                } else if !it.finished {
+                } else if !it.shell.engine.has_published_all() {
                     actions.push(A::PublisherReads(process, publisher));
                 }
             }
@@ -433,16 +410,20 @@ impl Model for StatusModel {
                 };
                 let mut alive = state.processes.iter().flatten();
                 // A process that has said its last, and is about to end, may have a successor.
-                !state.went_back && alive.all(|it| !it.is_quiet() || it.finished || says(it))
+                let is_mixed = state.file.is_some_and(|it| it.mixed);
+                let has_ended = |it: &Process| it.shell.engine.has_published_all();
+                !state.went_back
+                    && !is_mixed
+                    && alive.all(|it| !it.is_quiet() || has_ended(it) || says(it))
             }),
             Property::sometimes("status_is_faithful_reach", |model, state: &State| {
                 let mut alive = state.processes.iter().flatten();
                 state.failures_left == 0
                     && state.started == model.starts
-                    && alive.any(|it| it.is_quiet() && it.machine.generation() > 0)
+                    && alive.any(|it| it.is_quiet() && it.shell.machine().generation() > 0)
             }),
             Property::always("dead_is_not_believed_inv", |model, state: &State| {
-                let running = |it: &Process| it.machine.phase() == Phase::Running;
+                let running = |it: &Process| it.shell.phase() == Phase::Running;
                 let mut alive = state.processes.iter().flatten();
                 // One that is alive may not have written yet that it runs no more.
                 !state.is_believed_running(model.design)
@@ -454,7 +435,9 @@ impl Model for StatusModel {
                 said_running && state.processes == [None; PROCESSES]
             }),
             // Property: TG-S9 intent_is_separate
-            Property::always("intent_is_separate_inv", |_, state: &State| !state.left_down),
+            Property::always("intent_is_separate_inv", |_, state: &State| {
+                !state.left_down && !state.brought_back
+            }),
             Property::sometimes("intent_is_separate_reach", |_, state: &State| {
                 state.file.is_some_and(|it| it.stays_down) && state.processes == [None; PROCESSES]
             }),
@@ -498,7 +481,7 @@ impl fmt::Display for State {
             Some(it) => write!(f, "status {}.{} {}", it.by, it.sequence, phase(it.condition))?,
         }
         for process in self.processes.iter().flatten() {
-            write!(f, ", gateway {} {}", process.number, process.machine.phase())?;
+            write!(f, ", gateway {} {}", process.number, process.shell.phase())?;
         }
         match self.lock {
             None => f.write_str(", lock free"),

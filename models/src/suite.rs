@@ -13,6 +13,7 @@ use crate::browse::{NotShown, show};
 use crate::catalogue::{CATALOGUE, Check, ModelName, entry_of};
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
+use crate::faults;
 use crate::liveness::{Graph, Judged, Lasso};
 use crate::matrix::{Broken, Without, states_max};
 use crate::registry::{Checked, Configuration, Size, Visit, guards_of, visit};
@@ -145,6 +146,16 @@ impl Job {
             })
     }
 
+    /// Whether the guards that it switches off can be: those inside the shipped code only in the checking build.
+    fn can_be_run(self) -> bool {
+        let off: &[Guard] = match &self {
+            Job::Ablation(ablation) => ablation.off,
+            Job::Without(_, guard) => std::slice::from_ref(guard),
+            _ => &[],
+        };
+        faults::HAS_SWITCHES || !off.iter().any(|guard| guard.is_in_shipped_code())
+    }
+
     /// `None` where it was interrupted.
     fn run(self, options: &Options<'_>) -> Option<Done> {
         let name = self.name();
@@ -161,9 +172,11 @@ impl Job {
             Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
             Job::Original(model) => {
                 let small = Configuration::Of(Size::Small);
-                visit(model, small, Design::original(), Original(model, at))
+                let off = Design::original().off();
+                let original = || visit(model, small, Design::original(), Original(model, at));
+                faults::without(&off, original)
             }
-            Job::Without(model, guard) => {
+            Job::Without(model, guard) => faults::without(&[guard], || {
                 let design = ships.without(&[guard]);
                 let safety = Broken::Safety(states_max(options.size), at);
                 let mut broken = visit(model, explored, design, safety);
@@ -172,23 +185,22 @@ impl Job {
                     broken.extend(visit(model, Configuration::Endless, design, promises));
                 }
                 Done::Without(Without { guard, model, broken })
-            }
+            }),
             // In the small configuration, which keeps identities apart.
             Job::Gap(gap) => {
                 visit(gap.model, Configuration::Of(Size::Small), ships, Gap(gap.property, at))
             }
-            Job::Ablation(ablation) => {
+            Job::Ablation(ablation) => faults::without(ablation.off, || {
                 let (model, design) = (ablation.model(), ships.without(ablation.off));
                 if ablation.breaks_a_promise() {
-                    visit(model, Configuration::Endless, design, BreakPromise(ablation))
-                } else {
-                    // What the small configuration is too small for, the full one must find.
-                    let run =
-                        |size| visit(model, Configuration::Of(size), design, Ablate(ablation, at));
-                    let found = Some(run(Size::Small)).filter(AblationRun::is_as_expected);
-                    Done::Ablation(found.unwrap_or_else(|| run(Size::Full)))
+                    return visit(model, Configuration::Endless, design, BreakPromise(ablation));
                 }
-            }
+                // What the small configuration is too small for, the full one must find.
+                let run =
+                    |size| visit(model, Configuration::Of(size), design, Ablate(ablation, at));
+                let found = Some(run(Size::Small)).filter(AblationRun::is_as_expected);
+                Done::Ablation(found.unwrap_or_else(|| run(Size::Full)))
+            }),
         };
         (options.progress)(&name, Progress::Ended(began.elapsed()));
         // What ended while it was interrupted may have been cut short.
@@ -432,7 +444,7 @@ pub fn verify(options: &Options<'_>) -> Report {
     let guarded =
         |model: ModelName| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
     jobs.extend(ModelName::ALL.into_iter().flat_map(guarded));
-    jobs.retain(|job| job.is_named(options.only));
+    jobs.retain(|job| job.is_named(options.only) && job.can_be_run());
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Option<Done>)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

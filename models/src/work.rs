@@ -5,11 +5,11 @@
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `DrainBegins`, `DrainIsCancelled` | an observation applied: `machine::step`, `Word::perform`, in `Shared::apply` |
+//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `FollowUpStarts` | `Gateway::admit`, asked once more for a message that waited |
-//! | `ControllerReads` | `status::condition`, as published |
+//! | `ControllerReads` | `Engine::condition`, as published |
 //! | `ControllerActs` | what a control plane does then: the process is gone |
 //!
 //! What it leaves out: watchers and requests (the `gateway` and `channel` models have them); shutdown; time: a
@@ -18,13 +18,12 @@
 use std::fmt;
 
 use stateright::{Model, Property};
-use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Event, Machine, Phase, Terms};
-use tidegate::status::condition;
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::machine::Phase;
 
 use crate::design::{Design, Guard};
 use crate::liveness::{Fair, Progress};
-use crate::shell::{applied, started};
+use crate::shell::{Ask, OneRequest, Shell, Told};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +70,7 @@ pub enum Stage {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    machine: Machine,
-    word: Word,
+    shell: Shell<OneRequest>,
     turn: Stage,
     /// A message waits behind the turn.
     waits: bool,
@@ -87,6 +85,8 @@ pub struct State {
     cut_off: bool,
     /// Ghost: a user turn started at a closed gate.
     slipped_in: bool,
+    /// Ghost: a turn was taken from the count by something else than its own end.
+    ended_by_others: bool,
 }
 
 /// What can happen next.
@@ -122,25 +122,18 @@ pub enum Action {
     ControllerActs,
 }
 
-const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
-
 impl State {
-    fn happened(&mut self, event: Event) -> Option<()> {
-        (self.machine, self.word) = applied(self.machine, self.word, event)?;
-        Some(())
-    }
-
     fn admit(&mut self, arrival: Arrival) -> Option<()> {
-        let closed = self.word.is_closed();
-        self.word = self.word.admit(arrival).ok()?;
+        let closed = self.shell.word.is_closed();
+        self.shell.admit(arrival)?;
         self.slipped_in |= closed && arrival == Arrival::New(Origin::User);
         Some(())
     }
 
     /// The turn is counted out. One that went on uncounted, without two guards, has nothing to give back.
     fn count_out(&mut self) {
-        if self.word.in_flight().user > 0 {
-            self.word = self.word.release(Origin::User);
+        if self.shell.word.in_flight().user > 0 {
+            self.shell.release(Origin::User);
         }
     }
 
@@ -156,11 +149,11 @@ impl WorkModel {
         match action {
             Action::DrainBegins => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
-                let terms = if design.has(Guard::Seal) { HOLD } else { Terms::default() };
-                state.happened(Event::DrainWanted(terms))?;
+                let hold = design.has(Guard::Seal);
+                state.shell.told(Told::Sees(Some(Ask { hold })))?;
             }
             Action::DrainIsCancelled => {
-                state.happened(Event::DrainUnwanted)?;
+                state.shell.told(Told::Sees(None))?;
                 state.promised = false;
             }
             Action::UserArrives => {
@@ -182,12 +175,12 @@ impl WorkModel {
                 let child = Arrival::ChildOf(Origin::User);
                 let asks =
                     if design.has(Guard::Children) { child } else { Arrival::New(Origin::User) };
-                state.word = state.word.admit(asks).ok()?;
+                state.shell.admit(asks)?;
                 state.turn = Stage::HasChild;
             }
             Action::ChildEnds => {
                 (state.turn == Stage::HasChild).then_some(())?;
-                state.word = state.word.release(Origin::User);
+                state.shell.release(Origin::User);
                 state.turn = Stage::Fed;
             }
             Action::TurnDelivers => {
@@ -203,7 +196,7 @@ impl WorkModel {
                 if state.waits && !design.has(Guard::FollowUpsAsk) {
                     // The turn goes on with what waited, and nobody is asked.
                     (state.turn, state.waits) = (Stage::Running, false);
-                    state.slipped_in |= state.word.is_closed();
+                    state.slipped_in |= state.shell.word.is_closed();
                 } else if design.has(Guard::DeliveryCounted) {
                     state.count_out();
                 }
@@ -223,10 +216,10 @@ impl WorkModel {
             }
             Action::InternalEnds => {
                 std::mem::take(&mut state.internal).then_some(())?;
-                state.word = state.word.release(Origin::Internal);
+                state.shell.release(Origin::Internal);
             }
             Action::ControllerReads => {
-                let condition = condition(state.machine, state.word);
+                let condition = state.shell.condition();
                 let drained = condition.phase == Phase::ExternallyDraining;
                 let may = if design.has(Guard::Seal) {
                     condition.quiesced
@@ -254,7 +247,7 @@ impl WorkModel {
                 name: "bypass_progress",
                 premise: |_, state| {
                     let needs = matches!(state.turn, Stage::NeedsChild | Stage::HasChild);
-                    needs && state.machine.phase() == Phase::ExternallyDraining
+                    needs && state.shell.phase() == Phase::ExternallyDraining
                 },
                 goal: |_, _| false,
                 ended: |action| matches!(action, Action::ControllerActs),
@@ -274,10 +267,8 @@ impl Model for WorkModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let (machine, word) = started(None);
         vec![State {
-            machine,
-            word,
+            shell: Shell::start(None),
             turn: Stage::None,
             waits: false,
             internal: false,
@@ -287,6 +278,7 @@ impl Model for WorkModel {
             acted: false,
             cut_off: false,
             slipped_in: false,
+            ended_by_others: false,
         }]
     }
 
@@ -313,6 +305,9 @@ impl Model for WorkModel {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = *before;
         self.step(&mut state, action)?;
+        let ends = matches!(action, Action::TurnEnds | Action::ChildEnds | Action::InternalEnds);
+        let (was, is) = (before.shell.word.in_flight(), state.shell.word.in_flight());
+        state.ended_by_others |= !ends && (is.user < was.user || is.internal < was.internal);
         Some(state)
     }
 
@@ -323,10 +318,19 @@ impl Model for WorkModel {
             Property::sometimes("in_flight_untouched_reach", |_, state: &State| {
                 state.acted && state.messages_left == 0 && state.drains_left == 0
             }),
+            Property::always("only_its_end_ends_a_turn_step", |_, state: &State| {
+                !state.ended_by_others
+            }),
+            Property::sometimes("only_its_end_ends_a_turn_reach", |_, state: &State| {
+                // A drain has begun and ended, and the turn still runs.
+                state.shell.machine().generation() > 0
+                    && state.shell.phase() == Phase::Running
+                    && state.turn == Stage::Running
+            }),
             // Property: TG-S2 no_new_turn_while_draining
             Property::always("follow_ups_ask_step", |_, state: &State| !state.slipped_in),
             Property::sometimes("follow_ups_ask_reach", |_, state: &State| {
-                state.waits && state.turn == Stage::None && state.word.is_closed()
+                state.waits && state.turn == Stage::None && state.shell.word.is_closed()
             }),
         ]
     }
@@ -359,8 +363,8 @@ impl fmt::Display for State {
         write!(
             f,
             "{}, gate {:?}, turn {:?}{}{}{}",
-            self.machine.phase(),
-            self.word,
+            self.shell.phase(),
+            self.shell.word,
             self.turn,
             word(self.waits, ", a message waits"),
             word(self.internal, ", internal work"),

@@ -1,7 +1,7 @@
 //! Recorded runs, replayed against the model: a real gateway, with real files, is taken through what the
 //! gateway model says may happen, step by step, and must say of itself after each what the model says. It
 //! shows that the table in `src/gateway.rs`, from steps to shipped code, is true of the shell for beginning,
-//! cancelling, ruining, looking, admitting, ending and shutting down. Looks that fail or are overtaken,
+//! cancelling, ruining, looking, admitting, ending and shutting down. Looks that fail or wait for each other,
 //! restarts and deadlines are left to tests of their own.
 
 use std::fs;
@@ -68,7 +68,7 @@ impl Real {
                 let grace = Duration::from_secs(3600);
                 self.ending = Some(self.gateway.shut_down(ShutdownCause::Sigterm, grace));
             }
-            Action::KeeperSeesEmptyGate => {
+            Action::TimerRounds { .. } => {
                 let _ = self.ending.take().expect("it was asked for").wait();
             }
             other => unreachable!("{other} is not replayed"),
@@ -101,12 +101,11 @@ fn is_replayed(action: Action) -> bool {
         action,
         Action::WatcherLooks { fails: true, .. }
             | Action::LoopEnds
-            | Action::DeadlinePasses
+            | Action::TimerRounds { .. }
             | Action::StatusIsPublished
             | Action::ProcessDies
             | Action::MachineReboots
             | Action::ProcessStarts { .. }
-            | Action::KeeperSeesEmptyGate
     )
 }
 
@@ -131,6 +130,7 @@ fn a_real_gateway_goes_where_the_model_goes() {
         users: 3,
         others: 2,
         watchers: 1,
+        caller: false,
         ..GatewayModel::small(Design::tidegate())
     };
     let (mut steps, mut refused, mut quiesced, mut stopped) = (0, 0, 0, 0);
@@ -166,11 +166,12 @@ fn a_real_gateway_goes_where_the_model_goes() {
             } else {
                 assert!(real.step(action), "{what}: the model admits it");
             }
-            // The keeper is on a thread of its own, and nobody keeps it waiting.
-            let emptied = model.next_state(&state, Action::KeeperSeesEmptyGate);
+            // The timer is on a thread of its own, and nobody keeps it waiting.
+            let round = Action::TimerRounds { late: false };
+            let emptied = model.next_state(&state, round);
             if let Some(emptied) = emptied {
                 state = emptied;
-                real.step(Action::KeeperSeesEmptyGate);
+                real.step(round);
             }
             let condition = state.condition().expect("it lives");
             assert_eq!(real.says(), said(condition), "{what}");

@@ -7,7 +7,7 @@ use loom::thread;
 use super::word::{Arrival, Denied, Origin};
 use super::{Gate, Turn, Wait, WaitList};
 use crate::machine::{Effect, Phase};
-use crate::meters::Meters;
+use crate::metrics::Metrics;
 use crate::sync::{Arc, Bell, Ordering, Parker};
 
 const CLOSE: Effect = Effect::CloseGate { hold_internal: false };
@@ -16,7 +16,7 @@ const CLOSE_AND_HOLD: Effect = Effect::CloseGate { hold_internal: true };
 /// A gate whose bell wakes the calling thread.
 fn open_gate() -> (Arc<Gate>, Arc<Bell>) {
     let bell = Arc::new(Bell::for_listener(Parker::here()));
-    let gate = Arc::new(Gate::new(Arc::clone(&bell), Meters::of("loom")));
+    let gate = Arc::new(Gate::new(Arc::clone(&bell), Metrics::of("loom")));
     gate.perform(Effect::ReopenGate, 0);
     (gate, bell)
 }

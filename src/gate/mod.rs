@@ -23,7 +23,7 @@ pub mod word;
 use std::fmt;
 
 use crate::machine::{Effect, Phase};
-use crate::meters::Meters;
+use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicU64, Bell, Ordering};
 use word::{Arrival, Denied, InFlight, Word};
 
@@ -59,14 +59,14 @@ pub(crate) struct Gate {
     generation: AtomicU64,
     /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
     bell: Arc<Bell>,
-    pub(crate) meters: Meters,
+    pub(crate) metrics: Metrics,
 }
 
 impl Gate {
     /// A gate that is closed until the first order (F6).
-    pub(crate) fn new(bell: Arc<Bell>, meters: Meters) -> Gate {
+    pub(crate) fn new(bell: Arc<Bell>, metrics: Metrics) -> Gate {
         let word = AtomicU64::new(Word::starting().bits());
-        Gate { word, generation: AtomicU64::new(0), bell, meters }
+        Gate { word, generation: AtomicU64::new(0), bell, metrics }
     }
 
     /// The gate's state now.
@@ -94,7 +94,7 @@ impl Gate {
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
                 Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
             })
-            .map(|_| self.meters.admitted(arrival.origin()))
+            .map(|_| self.metrics.admitted(arrival.origin()))
             .map_err(|bits| self.refusal(Word::from_bits(bits), arrival))
     }
 
@@ -107,7 +107,7 @@ impl Gate {
             Denied::ShuttingDown => Phase::ShuttingDown,
             Denied::Full => Phase::Running,
         };
-        self.meters.refused(denied);
+        self.metrics.refused(denied);
         // Relaxed: ordered by the Acquire that read the word.
         Refused { phase, generation: self.generation.load(Ordering::Relaxed), denied }
     }

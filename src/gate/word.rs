@@ -23,6 +23,7 @@
 
 use std::fmt;
 
+use crate::faults::fault;
 use crate::machine::Effect;
 
 /// No new user turn starts.
@@ -252,11 +253,17 @@ impl Word {
     ///
     /// [`Denied`], with the word unchanged.
     // Property: TG-S2 no_new_turn_while_draining, TG-S3 bypass_is_bounded, TG-L5 bypass_progress.
-    pub const fn admit(self, arrival: Arrival) -> Result<Word, Denied> {
-        if self.is_sealed() {
+    pub fn admit(self, arrival: Arrival) -> Result<Word, Denied> {
+        let passes = fault!(SealAdmitsInternal) && arrival.origin() == Origin::Internal;
+        if self.is_sealed() && !passes {
             return Err(if self.is_shut() { Denied::ShuttingDown } else { Denied::Quiesced });
         }
-        if self.is_closed() && matches!(arrival, Arrival::New(Origin::User)) {
+        let is_refused = match arrival {
+            Arrival::New(Origin::User) => !fault!(CloseAdmitsUsers),
+            Arrival::New(Origin::Internal) => false,
+            Arrival::ChildOf(_) => fault!(ChildrenRefused),
+        };
+        if self.is_closed() && is_refused {
             return Err(if self.is_shut() { Denied::ShuttingDown } else { Denied::Draining });
         }
         if self.count(arrival.origin()) == IN_FLIGHT_MAX {
@@ -267,38 +274,46 @@ impl Word {
 
     /// A turn of this origin has ended. The last one out of a held gate seals it.
     #[must_use]
-    pub const fn release(self, origin: Origin) -> Word {
+    pub fn release(self, origin: Origin) -> Word {
         if self.count(origin) == 0 {
             // No turn exists that could say this; counting below zero would corrupt the other count.
             debug_assert!(false, "released a turn that was never admitted");
             return self;
         }
-        Word(self.0 - origin.one()).sealed_if_held_and_idle()
+        let left = Word(self.0 - origin.one());
+        if fault!(NeverSeals) { left } else { left.sealed_if_held_and_idle() }
     }
 
     /// What an [`Effect`] of the machine makes of the word, or `None` where the gate must refuse
     /// the order: a shut gate is neither reopened nor amended.
     #[must_use]
     // Property: TG-S1 shutdown_wins. The gate keeps this by itself, whoever gives the order.
-    pub const fn perform(self, effect: Effect) -> Option<Word> {
+    pub fn perform(self, effect: Effect) -> Option<Word> {
         match effect {
             Effect::CloseGate { hold_internal } => Some(self.closed(hold_internal)),
             Effect::AmendDrain { .. } | Effect::ReopenGate if self.is_shut() => None,
             Effect::AmendDrain { hold_internal } => {
                 Some(Word(self.0 & !(HOLD | SEALED)).closed(hold_internal))
             }
+            Effect::ReopenGate if fault!(ReopenKeepsSeal) => Some(Word(self.0 & !(CLOSED | HOLD))),
             Effect::ReopenGate => Some(Word(self.0 & !(CLOSED | HOLD | SEALED))),
+            Effect::ShutGate if fault!(ShutIsNotSticky) => Some(self.closed(true)),
             Effect::ShutGate => Some(Word(self.0 | SHUT).closed(true)),
             Effect::SealGate => Some(Word(self.0 | CLOSED | HOLD | SEALED | SHUT)),
         }
     }
 
-    const fn closed(self, hold_internal: bool) -> Word {
+    fn closed(self, hold_internal: bool) -> Word {
         let hold = if hold_internal { HOLD } else { 0 };
-        Word(self.0 | CLOSED | hold).sealed_if_held_and_idle()
+        let taken = if fault!(DrainTakesTurns) { COUNT_MASK << USER_SHIFT } else { 0 };
+        let closed = Word((self.0 | CLOSED | hold) & !taken);
+        if fault!(SealsWithWork) && hold_internal {
+            return Word(closed.0 | SEALED);
+        }
+        closed.sealed_if_held_and_idle()
     }
 
-    const fn sealed_if_held_and_idle(self) -> Word {
+    fn sealed_if_held_and_idle(self) -> Word {
         if self.is_idle() && self.0 & HOLD != 0 { Word(self.0 | SEALED) } else { self }
     }
 }

@@ -8,14 +8,15 @@ use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
 use crate::home::{DEFAULT_MODE, Home, OpenHome};
 use crate::id::fresh_id;
-use crate::marker::Observer;
 use crate::status::Identity;
 use crate::sync::Arc;
-use crate::watcher::Rounds;
+use crate::watcher::Worker;
 
-use super::place::Place;
-use super::shared::{Rules, Shared, Threads};
-use super::{Gateway, Handle};
+use super::Gateway;
+use super::handle::Handle;
+use super::predecessor;
+use super::shared::{Settings, Shared, Threads};
+use super::store::Store;
 
 /// How often the watcher looks, unless told otherwise (R9).
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ pub struct Builder {
     kind: String,
     mode: Option<u32>,
     manual: bool,
-    rules: Rules,
+    settings: Settings,
 }
 
 impl Builder {
@@ -42,7 +43,7 @@ impl Builder {
             kind: "tidegate".to_owned(),
             mode: None,
             manual: false,
-            rules: Rules {
+            settings: Settings {
                 epoch: Epoch::current(),
                 clock: Clock::System,
                 interval: DEFAULT_INTERVAL,
@@ -59,7 +60,7 @@ impl Builder {
 
     /// How often the watcher looks at the home; one second by default, one millisecond at least.
     pub fn interval(mut self, interval: Duration) -> Builder {
-        self.rules.interval = interval.max(Duration::from_millis(1));
+        self.settings.interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -77,7 +78,7 @@ impl Builder {
     /// [I-1](crate::guide::incidents#i-1),
     /// [I-2](crate::guide::incidents#i-2)
     pub fn unleased_max_age(mut self, age: Duration) -> Builder {
-        self.rules.unleased_max_age = Some(age);
+        self.settings.unleased_max_age = Some(age);
         self
     }
 
@@ -91,7 +92,7 @@ impl Builder {
     /// Reads the time from this clock instead of the system's.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: crate::epoch::ManualClock) -> Builder {
-        self.rules.clock = Clock::Manual(clock);
+        self.settings.clock = Clock::Manual(clock);
         self
     }
 
@@ -106,8 +107,9 @@ impl Builder {
     /// [F6](crate::guide::requirements#f6),
     /// [F17](crate::guide::requirements#f17)
     pub fn start(self) -> Result<Gateway, StartError> {
-        let identity = identity(self.kind);
-        let (place, lock) = match self.home {
+        let identity = identity(self.kind, &self.settings.epoch);
+        let mut promised = None;
+        let (store, lock) = match self.home {
             Some(home) => {
                 // A relative home must not move when the process changes its directory.
                 let path = std::path::absolute(home.path())
@@ -119,38 +121,39 @@ impl Builder {
                 if let Err(error) = home.make_requests() {
                     tracing::warn!(%error, "cannot create the directory for named requests");
                 }
-                let observer = Observer::of_gateway(lock.home(), lock.id());
-                (Place::Files { home, observer }, Some(lock))
+                // What the predecessor left in the file is replaced before anything else happens (I-16, U28).
+                promised = predecessor::replace_status(&home, &identity, self.settings.clock.now());
+                (Store::files(home, &lock), Some(lock))
             }
-            None => (Place::memory(), None),
+            None => (Store::memory().map_err(StartError::of_home)?, None),
         };
         let thread = |source| StartError::Thread { source };
-        let mut keeper = Rounds::prepare("tidegate-keeper").map_err(thread)?;
+        let mut timer = Worker::prepare("tidegate-timer").map_err(thread)?;
         let mut watcher = (!self.manual)
-            .then(|| Rounds::prepare("tidegate-watcher"))
+            .then(|| Worker::prepare("tidegate-watcher"))
             .transpose()
             .map_err(thread)?;
 
-        let threads =
-            Threads { keeper: keeper.bell(), watcher: watcher.as_ref().map(Rounds::bell) };
-        let shared = Shared::start(place, lock, identity, self.rules, threads);
+        let threads = Threads { timer: timer.bell(), watcher: watcher.as_ref().map(Worker::bell) };
+        let shared = Shared::start(store, lock, promised, identity, self.settings, threads);
         let shared = Arc::new(shared);
+        shared.publish();
 
         let kept = Arc::clone(&shared);
         let tell = |shared: &Arc<Shared>| {
             let shared = Arc::clone(shared);
-            move || shared.gate.meters.watcher_error()
+            move || shared.gate.metrics.watcher_error()
         };
-        keeper.begin(move || kept.keep_round(), tell(&shared));
+        timer.begin(move || kept.timer_round(), tell(&shared));
         if let Some(watcher) = &mut watcher {
             let watched = Arc::clone(&shared);
             #[cfg(feature = "notify")]
-            let (mut alarm, again) = (shared.alarm(watcher.bell()), watcher.bell());
+            let (mut events, again) = (shared.file_events(watcher.bell()), watcher.bell());
             let round = move || {
                 let next = watched.watch_round();
                 #[cfg(feature = "notify")]
-                if let Some(alarm) = &mut alarm
-                    && alarm.follow(watched.listed())
+                if let Some(events) = &mut events
+                    && events.follow(watched.listed())
                 {
                     again.ring();
                 }
@@ -158,17 +161,18 @@ impl Builder {
             };
             watcher.begin(round, tell(&shared));
         }
-        Ok(Gateway { handle: Arc::new(Handle { shared, keeper, watcher }) })
+        Ok(Gateway { handle: Arc::new(Handle { shared, timer, watcher }) })
     }
 }
 
-fn identity(kind: String) -> Identity {
+fn identity(kind: String, epoch: &Epoch) -> Identity {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     Identity {
         pid: std::process::id(),
         kind,
         argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         start_time: start_time(&stat).and_then(|ticks| ticks.parse().ok()),
+        epoch: epoch.as_str().to_owned(),
         incarnation: fresh_id(),
     }
 }

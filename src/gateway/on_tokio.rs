@@ -74,7 +74,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let _within = runtime.enter();
         let gateway = Gateway::in_memory().start().expect("starts");
-        let place = &gateway.handle.shared.place;
+        let place = &gateway.handle.shared.store;
 
         let busy = place.keep_busy();
         let mut begun = pin!(gateway.begin_drain_async(DrainRequest::default()));

@@ -6,29 +6,12 @@
 //! before the gateway has ended.
 
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::machine::ShutdownCause;
-use crate::status::Condition;
 use crate::sync::Arc;
 use crate::watcher::Pulse;
 
+use super::readings::Glance;
 use super::shared::Shared;
-use super::witness::Ended;
-
-/// What one look under the transition lock shows.
-#[derive(Clone, Debug)]
-pub(crate) struct Glance {
-    pub(crate) condition: Condition,
-    /// Why the shutdown began, once one has.
-    pub(crate) cause: Option<ShutdownCause>,
-    /// The name in each live request; `None` is the shared marker.
-    pub(crate) holders: Vec<Option<String>>,
-    /// The time until the shutdown's deadline, while one waits for its turns.
-    pub(crate) grace_left: Option<Duration>,
-    /// How the shutdown ended, once it has.
-    pub(crate) ended: Option<Ended>,
-}
 
 #[derive(Debug)]
 pub(crate) struct View {
@@ -71,9 +54,10 @@ impl Drop for View {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::machine::Phase;
-    use crate::{Gateway, Origin};
+    use std::time::Duration;
+
+    use crate::machine::{Phase, ShutdownCause};
+    use crate::{Ended, Gateway, Origin};
 
     #[test]
     fn a_view_shows_the_grace_that_is_left_and_keeps_no_gateway_alive() {

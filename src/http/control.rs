@@ -34,6 +34,7 @@ use super::under_way::{AtOnce, Canceller};
 use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
+use crate::judge::Judge;
 use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
@@ -283,7 +284,9 @@ impl Control {
             let (reading, sighting) =
                 self.off_the_workers(&self.readings, look).await.map_err(slow)??;
             let (epoch, now) = self.place.epoch_and_now();
-            if let Some(reached) = asked.look(goal, &reading, &sighting, &epoch, now)? {
+            if let Some(reached) =
+                asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))?
+            {
                 return Ok((reached, reading));
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -8,9 +8,11 @@ use std::ffi::OsString;
 use std::io;
 
 use crate::disk::{Disk, FileId, Stat};
+use crate::engine::{DirectoryStamp, LookOrder};
+use crate::faults::fault;
 use crate::holder::{Holder, Slot};
 use crate::home::{Name, OpenHome};
-use crate::reconcile::{Listing, Next, Scan, Sighting};
+use crate::reconcile::{Listing, Scan, ScanStep, Sighting};
 use crate::request::Request;
 use crate::sync::Mutex;
 
@@ -62,17 +64,6 @@ impl RawObservation {
         }
     }
 
-    /// The places that could not be read, and why.
-    pub(crate) fn unreadable(&self) -> Vec<(Slot, String)> {
-        let named = self.named.iter().map(|(slot, sighting)| (slot, sighting));
-        let all = std::iter::once((&Slot::Shared, &self.shared)).chain(named);
-        let unreadable = all.filter_map(|(slot, sighting)| match sighting {
-            Sighting::Unreadable(reason) => Some((slot.clone(), reason.clone())),
-            Sighting::Absent | Sighting::Present(_) => None,
-        });
-        unreadable.collect()
-    }
-
     /// Place by place.
     pub(crate) fn into_sightings(self) -> impl Iterator<Item = (Slot, Sighting)> {
         std::iter::once((Slot::Shared, self.shared)).chain(self.named)
@@ -98,29 +89,25 @@ impl Stamp {
             id: found.id,
             modified: found.modified,
             changed: found.changed,
-            is_conclusive: is_settled(found, second),
+            is_conclusive: is_settled(found, second) || fault!(TimesAlwaysBelieved),
             is_always_conclusive,
         }
-    }
-
-    /// Whether the directory is as it was.
-    fn is_of(self, found: &Stat) -> bool {
-        (self.id, self.modified, self.changed) == (found.id, found.modified, found.changed)
     }
 
     #[cfg(feature = "notify")]
     pub(crate) fn id(self) -> FileId {
         self.id
     }
+}
 
-    /// Whether equal directory times always prove that nothing changed (local file systems only).
-    pub(crate) fn is_always_conclusive(self) -> bool {
+impl DirectoryStamp for Stamp {
+    fn is_always_conclusive(&self) -> bool {
         self.is_always_conclusive
     }
 
-    /// The same, but no longer believed: the next look lists.
-    pub(crate) fn distrusted(self) -> Stamp {
-        Stamp { is_conclusive: false, ..self }
+    fn proves_unchanged(&self, now: &Stamp) -> bool {
+        self.is_conclusive
+            && (self.id, self.modified, self.changed) == (now.id, now.modified, now.changed)
     }
 }
 
@@ -157,20 +144,19 @@ impl Observer {
         Observer { held: Some((home, lock)), ..Observer::of_visitor() }
     }
 
-    /// Looks. `since` is the stamp of the look whose results the caller has, and `known` the named
-    /// requests among them. `is_live` says whether a request counts. Never fails. Costs three system calls
+    /// Looks as ordered. `known` are the named requests that the caller knows of. `is_live` says whether a request counts. Never fails. Costs three system calls
     /// where nothing is and nothing was.
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,
-        since: Option<Stamp>,
+        order: &LookOrder<Stamp>,
         known: &[Slot],
         is_live: &dyn Fn(&Request) -> bool,
     ) -> RawObservation {
         let shared = super::observe(home, &Slot::Shared);
         // After the marker: had the home been replaced before, this would tell.
         let found = home.stat_named(Name::Requests);
-        let is_known = |found: &Stat| since.is_some_and(|since| since.id == found.id);
+        let is_known = |found: &Stat| order.since().is_some_and(|since| since.id == found.id);
         let is_known = found.as_ref().is_ok_and(is_known);
         if let Err(reason) = self.require_home(home, !is_known) {
             let shared = match shared {
@@ -188,8 +174,8 @@ impl Observer {
             };
         }
         let (named, listing, stamp) = match found {
-            Ok(found) if since.is_some_and(|since| since.is_conclusive && since.is_of(&found)) => {
-                (Vec::new(), Listing::Unchanged, since)
+            Ok(found) if order.may_skip_listing(&Stamp::of(&found, i64::MIN, false)) => {
+                (Vec::new(), Listing::Unchanged, order.since().copied())
             }
             Ok(_) => self.list(home, known, is_live).unwrap_or_else(|error| blind(&error)),
             // None can be in a directory that is not there.
@@ -334,7 +320,7 @@ fn scan<D: Disk>(
         loop {
             let names = Names::of(home, directory, wanted, READ_MAX)?;
             match scan.listed(names.slots, times.moved(home, directory)?) {
-                Next::Sight(slots) => {
+                ScanStep::Sight(slots) => {
                     named.clear();
                     let mut bytes = 0;
                     for slot in slots {
@@ -349,14 +335,14 @@ fn scan<D: Disk>(
                         }
                     }
                 }
-                Next::Whole if names.cut_short => {
+                ScanStep::Whole if names.cut_short => {
                     let reason = format!(
                         "there are more than {READ_MAX} requests, or {NAMES_MAX} files; remove expired requests and other files"
                     );
                     return Ok(partly(named, reason));
                 }
-                Next::Whole => return Ok((named, Listing::Whole)),
-                Next::Partial => break,
+                ScanStep::Whole => return Ok((named, Listing::Whole)),
+                ScanStep::Partial => break,
             }
         }
     }
@@ -396,9 +382,9 @@ pub(super) fn slots_in<D: Disk>(
             match scan.listed(names.slots.clone(), times.moved(home, &directory)?) {
                 // Of so many, some are enough.
                 _ if names.cut_short => return Ok(names),
-                Next::Whole => return Ok(names),
-                Next::Sight(_) => {}
-                Next::Partial => break,
+                ScanStep::Whole => return Ok(names),
+                ScanStep::Sight(_) => {}
+                ScanStep::Partial => break,
             }
         }
     }

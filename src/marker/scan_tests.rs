@@ -13,7 +13,7 @@ fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
 }
 
 fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
-    observer.look(home, None, &[], &|_| true)
+    observer.look(home, &LookOrder::first(), &[], &|_| true)
 }
 
 /// Who signed each request that was seen.
@@ -136,7 +136,7 @@ fn an_idle_look_is_three_calls_in_this_order() {
     let since = look(&observer, &home).stamp;
     assert!(since.is_some_and(|it| it.is_conclusive && it.is_always_conclusive));
     home.disk().calls.borrow_mut().clear();
-    let raw = observer.look(&home, since, &[], &|_| true);
+    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
     assert_eq!(raw.listing, Listing::Unchanged);
     assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "stat_path"]);
 }
@@ -165,7 +165,7 @@ fn a_stamp_is_of_before_the_listing() {
     let observer = Observer::of_visitor();
     let since = look(&observer, &home).stamp;
     home.disk().lay("late.json", &signed("late"), 3);
-    let raw = observer.look(&home, since, &[], &|_| true);
+    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
     assert_eq!(signers(&raw), ["late"]);
     assert_ne!(raw.stamp, since);
 }
@@ -189,7 +189,7 @@ fn a_look_that_never_settles_takes_nobody_s_request_away() {
         }
     });
     let known = [slot("gone.json")];
-    let raw = Observer::of_visitor().look(&home, None, &known, &|_| true);
+    let raw = Observer::of_visitor().look(&home, &LookOrder::first(), &known, &|_| true);
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason == TOO_FAST), "{raw:?}");
     assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
@@ -224,7 +224,7 @@ fn a_home_without_a_directory_of_requests_has_none() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().directory.set(None);
     let known = [slot("ci.1.json")];
-    let raw = Observer::of_visitor().look(&home, None, &known, &|_| true);
+    let raw = Observer::of_visitor().look(&home, &LookOrder::first(), &known, &|_| true);
     assert_eq!(raw.listing, Listing::Whole);
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
@@ -263,7 +263,7 @@ fn a_look_reads_and_lists_within_bounds() {
 }
 
 fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
-    Observer::of_visitor().look(home, None, &[], &|_| false)
+    Observer::of_visitor().look(home, &LookOrder::first(), &[], &|_| false)
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::gate::word::InFlight;
 use crate::gateway::{Ended, Glance};
 use crate::machine::Phase;
 use crate::text::printable;
-use crate::watcher::Next;
+use crate::watcher::NextRound;
 
 /// How often the counts are looked at while draining or shutting down, and how soon a message that was
 /// not sent is sent again.
@@ -140,11 +140,11 @@ impl Reporter {
     }
 
     /// When to look again. A last message that could not be sent is not waited for.
-    pub(super) fn next(&self, glance: &Glance, is_sent: bool, now: Instant) -> Next {
+    pub(super) fn next(&self, glance: &Glance, is_sent: bool, now: Instant) -> NextRound {
         let phase = glance.condition.phase;
         let is_to_stop = phase.is_shut() && !self.said.is_stopping;
         if phase == Phase::Stopped && !(is_sent && is_to_stop) {
-            return Next::Done;
+            return NextRound::Never;
         }
         let retry = self.ping_every.map_or(TICK, |every| TICK.min(every / 2));
         let ping_every = self.ping_every.filter(|_| !self.said.is_stopping);
@@ -159,7 +159,7 @@ impl Reporter {
             (phase != Phase::Running).then_some(TICK),
             ping,
         ];
-        dues.into_iter().flatten().min().map_or(Next::AtTheBell, Next::Within)
+        dues.into_iter().flatten().min().map_or(NextRound::AtTheBell, NextRound::Within)
     }
 
     /// Whether each thread of the gateway's is at rest, or has begun its round within half of the

@@ -43,7 +43,7 @@ impl fmt::Display for State {
         match &self.process {
             None => f.write_str(", no process"),
             Some(process) => {
-                write!(f, ", {}, gate {:?}", process.machine.phase(), process.word)?;
+                write!(f, ", {}, gate {:?}", process.shell.phase(), process.shell.word)?;
                 f.write_str(match process.look.as_ref().map(|look| look.doing) {
                     Some(Doing::Listing { .. }) => ", watcher lists",
                     Some(Doing::Sighting(_)) => ", watcher reads",

@@ -7,9 +7,9 @@
 //! the shipped arithmetic uses a count in two ways only: whether it becomes zero, and whether it is full.
 //! `Word::admit` adds one and looks at flags; `Word::release` subtracts one and seals at zero.
 //!
-//! There are as many watchers as needed. Every observation that could have begun has begun, and there is always
-//! one more like it. So an observation is described by what it saw, and by whether another was accepted since it
-//! began. What an observation saw stays in a set. Controllers begin and cancel any number of times, and processes
+//! There are as many watchers as needed. One of them looks at a time: it may have begun at any time since the last
+//! look was applied, so it is described by what it may have seen. What it may have seen is a set. Without the guard
+//! that keeps looks apart, what was seen before that stays in a set, too. Controllers begin and cancel any number of times, and processes
 //! die and start. A generation is arbitrary: no decision reads it.
 //!
 //! Each of these allows *more* than can happen, in the design with all its guards. So a property that holds here
@@ -21,15 +21,15 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
+use tidegate::engine::LookTurn;
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Machine, Phase};
-use tidegate::reconcile::Ledger;
+use tidegate::machine::{Effect, Phase};
 
 use super::marker::{Marker, Seen};
-use super::state::{Process, Watcher};
+use super::state::{LOOKERS_MAX, Looker, Process};
 use super::{Action as Step, GatewayModel};
 use crate::design::{Design, Guard};
-use crate::packed::Bits;
+use crate::packed::{Bits, InPool};
 
 /// From here on, many.
 const MANY: u8 = 2;
@@ -52,6 +52,7 @@ impl CrowdModel {
                 users: one_more,
                 others: one_more,
                 watchers: 1,
+                caller: false,
                 reduced: false,
                 ..GatewayModel::small(design)
             },
@@ -64,9 +65,9 @@ impl CrowdModel {
 pub struct State {
     /// One gateway that stands for all that have as many of everything, or many. Its watchers rest.
     gateway: super::State,
-    /// What those looks saw since whose beginning none was accepted, a bit a marker.
+    /// What the look under way may have seen, a bit a marker: what was there since the last one was applied.
     fresh: u8,
-    /// What all others of this process saw.
+    /// What was there before that, in this process.
     stale: u8,
     /// Without the transition lock: orders that somebody has yet to give the gate, a bit each.
     orders: u8,
@@ -89,7 +90,7 @@ pub enum Action {
     WatcherApplies {
         /// That.
         seen: Seen,
-        /// Whether none was accepted since it began.
+        /// Whether none was applied since it began.
         fresh: bool,
     },
     /// Without the transition lock: the gate is given an order.
@@ -119,30 +120,9 @@ fn with_turns(word: Word, user: u32, internal: u32) -> Word {
     Word::from_bits((word.bits() & FLAGS) + turns)
 }
 
-/// The machine that stands where this one does, by the shortest way.
-fn by_the_shortest_way(machine: Machine) -> Machine {
-    let step = |machine, event| machine::step(machine, event).map_or(machine, |step| step.next);
-    let mut short = Machine::running();
-    if machine.phase() == Phase::ExternallyDraining || machine.terms() != short.terms() {
-        short = step(short, Event::DrainWanted(machine.terms()));
-    }
-    if machine.phase() == Phase::Running {
-        short = step(short, Event::DrainUnwanted);
-    }
-    if let Some(cause) = machine.cause() {
-        short = step(short, Event::ShutdownAsked(cause));
-    }
-    if machine.phase() == Phase::Stopped {
-        short = step(short, Event::DeadlinePassed);
-    }
-    let where_it_stands = |it: Machine| (it.phase(), it.terms(), it.cause());
-    debug_assert_eq!(where_it_stands(short), where_it_stands(machine));
-    short
-}
-
 impl Process {
     fn set_turns(&mut self, turns: Turns) {
-        let (counted, live) = (self.word.in_flight(), self.live());
+        let (counted, live) = (self.shell.word.in_flight(), self.live());
         (self.users, self.children, self.internals) =
             (turns.users, turns.children, turns.internals);
         // What is counted and not live, or live and not counted, stays so, none or one or many.
@@ -154,7 +134,28 @@ impl Process {
         };
         let user = again(new.user, counted.user, live.user);
         let internal = again(new.internal, counted.internal, live.internal);
-        self.word = with_turns(self.word, user, internal);
+        self.shell.word = with_turns(self.shell.word, user, internal);
+    }
+
+    /// The same process, of which nobody looks, and which has closed so often that nobody knows.
+    fn at_rest(&mut self) {
+        let mut engine = (*self.shell.engine).clone();
+        // The one look under way comes to nothing, and those who wait for it leave.
+        for looked in [true, false] {
+            for looker in self.lookers {
+                match looker {
+                    Looker::Looked { call, .. } if looked => engine.look_abandoned(call),
+                    Looker::Waits(call) if !looked => {
+                        if matches!(engine.look_turn(call), LookTurn::Look(_)) {
+                            engine.look_abandoned(call);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.lookers = [Looker::Resting; LOOKERS_MAX];
+        self.shell.engine = engine.uncounted().pooled();
     }
 
     fn turns(&self) -> Turns {
@@ -193,19 +194,17 @@ impl State {
         // As often as they like.
         (gateway.begins_left, gateway.restarts_left) = (1, 1);
         if let Some(process) = &mut gateway.process {
-            process.machine = by_the_shortest_way(process.machine);
             process.set_turns(process.turns().capped());
             process.published = None;
+            process.answered = false;
             // Only without atomic admission, where it is enough that something breaks.
             process.checked = process.checked.min(MANY);
-            for watcher in &mut process.watchers {
-                if let Watcher::Looked { seen: Seen::Marker(marker), ticket, .. } = watcher
-                    && process.ledger.accept(*ticket).is_ok()
-                {
+            for looker in &process.lookers {
+                if let Looker::Looked { seen: Seen::Marker(marker), .. } = looker {
                     fresh |= 1 << *marker as u8;
                 }
-                *watcher = Watcher::Resting;
             }
+            process.at_rest();
             fresh |= 1 << gateway.marker as u8;
         }
         State { gateway, fresh, stale: 0, orders: 0 }
@@ -232,16 +231,16 @@ impl CrowdModel {
     fn apply(self, before: &State, seen: Seen, fresh: bool) -> Option<State> {
         let mut state = *before;
         let process = state.gateway.process.as_mut()?;
-        // A ledger that has accepted nothing gives tickets that any other refuses.
-        let ticket = if fresh { process.ledger.begin() } else { Ledger::default().begin() };
         let current = fresh && seen == Seen::Marker(state.gateway.marker);
-        process.watchers[0] = Watcher::Looked { ticket, seen, current, overtaken: false };
+        let call = process.ask();
+        (process.take_turn(call)?).then_some(())?;
+        process.lookers[0] = Looker::Looked { call, seen, current, since_call: false };
         self.gateway.apply(&mut state.gateway, 0)?;
         let process = state.gateway.process.as_mut()?;
-        if let Watcher::Stepped { effect, .. } = process.watchers[0] {
+        if let Looker::Stepped { effect, .. } = process.lookers[0] {
             let order = ORDERS.iter().position(|order| *order == effect)?;
             state.orders |= 1 << order;
-            process.watchers[0] = Watcher::Resting;
+            process.lookers[0] = Looker::Resting;
         }
         if fresh {
             state.stale |= state.fresh;
@@ -263,7 +262,12 @@ impl Model for CrowdModel {
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let mut steps = Vec::new();
         self.gateway.actions(&state.gateway, &mut steps);
-        steps.retain(|step| !matches!(step, Step::WatcherLooks { .. } | Step::StatusIsPublished));
+        steps.retain(|step| {
+            !matches!(
+                step,
+                Step::WatcherLooks { .. } | Step::WatcherWaits { .. } | Step::StatusIsPublished
+            )
+        });
         for turns in state.turns().each() {
             actions.extend(steps.iter().map(|step| Action::Gateway(*step, turns)));
         }
@@ -300,11 +304,11 @@ impl Model for CrowdModel {
             }
             Action::WatcherApplies { seen, fresh } => state = self.apply(before, seen, fresh)?,
             Action::GateIsTold(order) => {
-                state.gateway.process.as_mut()?.perform(self.gateway.design, ORDERS[order]);
+                state.gateway.process.as_mut()?.perform(ORDERS[order]);
             }
         }
         let State { gateway, fresh, .. } = State::of(state.gateway);
-        let stale = if self.gateway.design.has(Guard::ObservationOrder) { 0 } else { state.stale };
+        let stale = if self.gateway.design.has(Guard::LooksAlone) { 0 } else { state.stale };
         let state = State { gateway, fresh: state.fresh | fresh, stale, orders: state.orders };
         (state != *before).then_some(state)
     }
@@ -316,13 +320,11 @@ impl Model for CrowdModel {
         vec![
             // Property: TG-S1 shutdown_wins
             Property::always("any_shutdown_wins_inv", |_, state: &State| {
-                !process(state, |it| it.shut && !it.word.is_closed())
+                !process(state, |it| it.shut && !it.shell.word.is_closed())
             }),
             Property::sometimes("any_shutdown_wins_reach", |_, state: &State| {
                 state.fresh & 1 << Marker::Absent as u8 != 0
-                    && process(state, |it| {
-                        it.machine.phase() == Phase::ShuttingDown && it.users == MANY
-                    })
+                    && process(state, |it| it.phase() == Phase::ShuttingDown && it.users == MANY)
             }),
             // Property: TG-S2 no_new_turn_while_draining
             Property::always("any_no_new_turn_while_draining_inv", |_, state: &State| {
@@ -338,7 +340,7 @@ impl Model for CrowdModel {
                         .gateway
                         .process
                         .as_ref()
-                        .is_none_or(|it| it.word.in_flight() == it.live())
+                        .is_none_or(|it| it.shell.word.in_flight() == it.live())
             }),
             Property::sometimes("any_bypass_is_bounded_reach", |_, state: &State| {
                 state.gateway.confirmed
@@ -347,7 +349,8 @@ impl Model for CrowdModel {
             // Property: TG-S10 fail_safe
             Property::always("any_fail_safe_inv", |_, state: &State| !state.gateway.opened_unduly),
             Property::sometimes("any_fail_safe_reach", |_, state: &State| {
-                state.gateway.marker == Marker::Corrupt && process(state, |it| it.word.is_closed())
+                state.gateway.marker == Marker::Corrupt
+                    && process(state, |it| it.shell.word.is_closed())
             }),
         ]
     }

@@ -1,14 +1,16 @@
 //! What can lie at the marker's name, and what the shipped reader makes of it.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use tidegate::epoch::{Epoch, Now};
+use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Terms;
-use tidegate::reconcile::{Asks, Sighting};
-use tidegate::request::{Request, Standing};
+use tidegate::reconcile::{Demand, Sighting};
+use tidegate::request::Request;
 
 use crate::design::{Design, Guard};
+use crate::faults::Answers;
+use crate::shell::Instant;
 
 /// What lies at the marker's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +25,8 @@ pub enum Marker {
     Corrupt,
     /// A request of another boot.
     Stale,
+    /// A request of a caller in the process itself.
+    Called,
 }
 
 /// What a look found there.
@@ -44,7 +48,7 @@ struct Reading {
 }
 
 fn read(marker: Marker) -> Reading {
-    static TABLE: LazyLock<[Reading; 5]> = LazyLock::new(|| {
+    static TABLE: Answers<[Reading; 6]> = Answers::new(|| {
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
         [
@@ -53,27 +57,29 @@ fn read(marker: Marker) -> Reading {
             r#"{"action":"drain","epoch":"this-boot:","hold_internal":true}"#,
             "{\"action\":\"dra",
             r#"{"action":"drain","epoch":"another-boot:"}"#,
+            r#"{"action":"drain","epoch":"this-boot:"}"#,
         ]
         .map(|text| {
             let request = Request::parse(text.as_bytes());
-            let stands = |epoch: &Epoch| request.standing(epoch, now) == Standing::Live;
+            let stands =
+                |epoch: &Epoch| Judge::new(epoch, now).validity(&request) == Validity::Live;
             Reading {
-                asks: request.asks(),
+                asks: Demand::terms(&request),
                 stands: stands(&epoch),
                 stands_where_epoch_is_unknown: stands(&Epoch::default()),
             }
         })
     });
-    TABLE[marker as usize]
+    TABLE.get()[marker as usize]
 }
 
-impl Asks for Marker {
-    fn asks(&self) -> Option<Terms> {
+impl Demand for Marker {
+    fn terms(&self) -> Option<Terms> {
         read(*self).asks
     }
 }
 
-pub(super) fn is_live(design: Design) -> impl Fn(&Marker, Duration) -> bool {
+pub(super) fn is_live(design: Design) -> impl Fn(&Marker, Instant) -> bool {
     let knows_its_epoch = design.has(Guard::Epoch);
     move |marker, _first_seen| {
         let read = read(*marker);
@@ -81,13 +87,13 @@ pub(super) fn is_live(design: Design) -> impl Fn(&Marker, Duration) -> bool {
     }
 }
 
-pub(super) fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker> {
+pub(super) fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker, ()> {
     match seen {
         Seen::Marker(Marker::Absent) => Sighting::Absent,
         Seen::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
-            Sighting::Unreadable(String::new())
+            Sighting::Unreadable(())
         }
         Seen::Marker(marker) => Sighting::Present(marker),
-        Seen::Error => Sighting::Unreadable(String::new()),
+        Seen::Error => Sighting::Unreadable(()),
     }
 }

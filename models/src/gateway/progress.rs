@@ -3,7 +3,6 @@
 //! [`Graph::check`]: crate::liveness::Graph::check
 
 use tidegate::machine::Phase;
-use tidegate::status::condition;
 
 use super::{Action, GatewayModel, Marker, Process, State};
 use crate::liveness::{Fair, Progress};
@@ -27,7 +26,7 @@ const INTERNAL_WORK_ENDS: Fair<Action> =
     Fair::weak("internal work ends", |action| matches!(action, Action::InternalTurnEnds));
 
 const DEADLINE_PASSES: Fair<Action> =
-    Fair::weak("time passes", |action| matches!(action, Action::DeadlinePasses));
+    Fair::weak("time passes", |action| matches!(action, Action::TimerRounds { late: true }));
 
 fn lives(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
@@ -45,13 +44,12 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
         Progress {
             name: "closes_progress",
             premise: |_, state| {
-                let asks =
-                    matches!(state.marker, Marker::Live | Marker::LiveHold | Marker::Corrupt);
+                let asks = !matches!(state.marker, Marker::Absent | Marker::Stale);
                 asks && lives(state, |it| !it.shut)
             },
             goal: |_, state| {
                 lives(state, |it| {
-                    it.machine.phase() == Phase::ExternallyDraining && it.word.is_closed()
+                    it.phase() == Phase::ExternallyDraining && it.shell.word.is_closed()
                 })
             },
             ended: reads_fail,
@@ -60,11 +58,12 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
         // Property: TG-L2 drains
         Progress {
             name: "drains_progress",
-            premise: |_, state| lives(state, |it| it.machine.phase() == Phase::ExternallyDraining),
+            premise: |_, state| lives(state, |it| it.phase() == Phase::ExternallyDraining),
             goal: |_, state| {
                 lives(state, |it| {
-                    let condition = condition(it.machine, it.word);
-                    condition.quiesced || (condition.idle && !it.machine.terms().hold_internal)
+                    let condition = it.shell.condition();
+                    condition.quiesced
+                        || (condition.idle && !it.shell.machine().terms().hold_internal)
                 })
             },
             ended: |action| matches!(action, Action::InternalArrives),
@@ -78,7 +77,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
                 asks_nothing && lives(state, |it| !it.shut)
             },
             goal: |_, state| {
-                lives(state, |it| it.machine.phase() == Phase::Running && !it.word.is_closed())
+                lives(state, |it| it.phase() == Phase::Running && !it.shell.word.is_closed())
             },
             ended: reads_fail,
             fair: vec![LOOKS, APPLIES],
@@ -86,7 +85,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
         // Property: TG-L4 stops. Turns need not end: a wedged one does not.
         Progress {
             name: "stops_progress",
-            premise: |_, state| lives(state, |it| it.machine.phase() == Phase::ShuttingDown),
+            premise: |_, state| lives(state, |it| it.phase() == Phase::ShuttingDown),
             goal: |_, _| false,
             ended: |_| false,
             fair: vec![DEADLINE_PASSES],

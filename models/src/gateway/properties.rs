@@ -3,11 +3,10 @@
 use stateright::Property;
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
-use tidegate::status::condition;
 
 use super::GatewayModel;
 use super::marker::{Marker, Seen};
-use super::state::{Process, State, Watcher};
+use super::state::{Looker, Process, State};
 
 pub(super) fn properties() -> Vec<Property<GatewayModel>> {
     fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
@@ -18,22 +17,22 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
         Property::always("shutdown_wins_inv", |_, state: &State| {
             !process(state, |it| {
                 it.shut
-                    && (!it.word.is_closed()
+                    && (!it.shell.word.is_closed()
                         || it.published.is_some_and(|(phase, ready)| ready || !phase.is_shut()))
             })
         }),
         Property::sometimes("shutdown_wins_reach", |_, state: &State| {
             process(state, |it| {
-                let about_to_release = |watcher: &Watcher| {
+                let about_to_release = |looker: &Looker| {
                     matches!(
-                        watcher,
-                        Watcher::Looked { seen: Seen::Marker(Marker::Absent), current: true, .. }
+                        looker,
+                        Looker::Looked { seen: Seen::Marker(Marker::Absent), current: true, .. }
                     )
                 };
-                it.machine.phase() == Phase::ShuttingDown
-                    && it.machine.generation() > 0
+                it.phase() == Phase::ShuttingDown
+                    && it.shell.machine().generation() > 0
                     && it.users > 0
-                    && it.watchers.iter().any(about_to_release)
+                    && it.lookers.iter().any(about_to_release)
             })
         }),
         // Property: TG-S2 no_new_turn_while_draining
@@ -41,14 +40,14 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
             !state.started_while_draining
         }),
         Property::sometimes("no_new_turn_while_draining_reach", |_, state: &State| {
-            let refused = |it: &Process| it.word.admit(Arrival::New(Origin::User)).is_err();
+            let refused = |it: &Process| it.shell.word.admit(Arrival::New(Origin::User)).is_err();
             state.confirmed && process(state, |it| refused(it) && it.users > 0 && !it.shut)
         }),
         Property::sometimes("drain_is_undone_reach", |_, state: &State| {
             state.begins_left == 0
                 && process(state, |it| {
-                    it.machine.phase() == Phase::Running
-                        && it.machine.generation() > 1
+                    it.phase() == Phase::Running
+                        && it.shell.machine().generation() > 1
                         && it.users > 0
                 })
         }),
@@ -57,15 +56,15 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
             state
                 .process
                 .as_ref()
-                .is_none_or(|it| it.machine.phase() == Phase::Running || it.word.is_closed())
+                .is_none_or(|it| it.phase() == Phase::Running || it.shell.word.is_closed())
         }),
         Property::sometimes("ack_means_closed_reach", |_, state: &State| {
-            state.confirmed && process(state, |it| it.word.is_closed())
+            state.confirmed && process(state, |it| it.shell.word.is_closed())
         }),
         // Property: TG-S3 bypass_is_bounded
         Property::always("bypass_is_bounded_inv", |_, state: &State| {
             !state.passed_unduly
-                && state.process.as_ref().is_none_or(|it| it.word.in_flight() == it.live())
+                && state.process.as_ref().is_none_or(|it| it.shell.word.in_flight() == it.live())
         }),
         Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
             state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
@@ -74,24 +73,35 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
         Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
         Property::sometimes("fail_safe_reach", |_, state: &State| {
             let blind =
-                |watcher: &Watcher| matches!(watcher, Watcher::Looked { seen: Seen::Error, .. });
+                |looker: &Looker| matches!(looker, Looker::Looked { seen: Seen::Error, .. });
             state.marker == Marker::Corrupt
                 && process(state, |it| {
-                    it.machine.phase() == Phase::ExternallyDraining && it.watchers.iter().any(blind)
+                    it.phase() == Phase::ExternallyDraining && it.lookers.iter().any(blind)
                 })
         }),
-        // Property: TG-S11 latest_observation_wins
-        Property::always("latest_observation_wins_inv", |_, state: &State| {
-            !state.applied_overtaken
-        }),
-        Property::sometimes("latest_observation_wins_reach", |_, state: &State| {
-            let late = |watcher: &Watcher| {
-                matches!(watcher, Watcher::Looked { overtaken: true, current: false, .. })
+        // Property: TG-S11 observations_never_overlap
+        Property::always("observations_never_overlap_inv", |_, state: &State| {
+            let looks = |it: &Process| {
+                it.lookers.iter().filter(|it| matches!(it, Looker::Looked { .. })).count()
             };
-            process(state, |it| it.watchers.iter().any(late))
+            !process(state, |it| looks(it) > 1) && !state.answered_early
+        }),
+        Property::sometimes("observations_never_overlap_reach", |model, state: &State| {
+            // The caller has asked during a look that did not see its request.
+            let late = |it: &Process| matches!(it.lookers[model.watchers], Looker::Waits(_));
+            let looks = |it: &Process| {
+                let outdated = |it: &Looker| matches!(it, Looker::Looked { current: false, .. });
+                it.lookers.iter().any(outdated)
+            };
+            state.marker == Marker::Called && process(state, |it| late(it) && looks(it))
+        }),
+        // Property: TG-S5 ack_means_closed
+        Property::always("receipt_means_closed_inv", |_, state: &State| !state.receipt_lied),
+        Property::sometimes("receipt_means_closed_reach", |_, state: &State| {
+            state.marker == Marker::Called && state.confirmed
         }),
         Property::sometimes("seal_reach", |_, state: &State| {
-            state.confirmed && process(state, |it| condition(it.machine, it.word).quiesced)
+            state.confirmed && process(state, |it| it.shell.condition().quiesced)
         }),
     ]
 }

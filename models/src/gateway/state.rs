@@ -1,42 +1,88 @@
 //! The gateway model's state: what there is of a process, a marker and the ghosts, and how it is packed.
 
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
+use tidegate::engine::{Engine, LookCall, LookTurn, Reaction, World};
 use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
-use tidegate::machine::{self, Effect, Event, Machine, Phase};
-use tidegate::reconcile::{Ledger, Listing, Roll, Ticket};
-use tidegate::status::{Condition, condition};
+use tidegate::machine::{Effect, Phase, ShutdownCause};
+use tidegate::reconcile::{Listing, Sighting};
+use tidegate::status::Condition;
 
 use super::marker::{Marker, Seen, is_live, sighting_of};
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool, Pool, Pooled};
-use crate::shell::started;
+use crate::packed::{Bits, InPool, Pool};
+use crate::shell::{DUE, Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
 
-/// The most watchers there can be.
-pub(super) const WATCHERS_MAX: usize = 3;
+/// The most lookers there can be: watchers, and the caller after them.
+pub(super) const LOOKERS_MAX: usize = 3;
 
-/// Where a watcher is in its round.
+/// The world of this model: one marker, whose directory is listed whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Small;
+
+impl World for Small {
+    type Slot = ();
+    type Request = Marker;
+    type Reason = ();
+    type Stamp = NoStamp;
+    type Labels = ();
+    type Instant = Instant;
+
+    fn is_named((): &()) -> bool {
+        false
+    }
+}
+
+/// What the engine is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Input {
+    Asks,
+    TakesTurn(LookCall),
+    Observed(Design, Seen),
+    ShutdownAsked,
+    TimePasses(Instant),
+    LoopEnds,
+}
+
+impl SmallWorld for Small {
+    type Input = Input;
+
+    fn memory() -> &'static std::thread::LocalKey<Memory<Small>> {
+        thread_local!(static MEMORY: Memory<Small> = Memory::new());
+        &MEMORY
+    }
+}
+
+impl InPool for Engine<Small> {
+    fn pool() -> &'static Pool<Engine<Small>> {
+        static POOL: Pool<Engine<Small>> = Pool::new();
+        &POOL
+    }
+}
+
+/// Where one who looks is: a watcher in its round, or a caller in its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watcher {
+pub enum Looker {
     /// Between rounds.
     Resting,
+    /// It has asked for a look while another one was under way, or has not begun its own.
+    Waits(LookCall),
     /// It has looked, and not applied it yet.
     Looked {
-        /// Taken when it looked.
-        ticket: Ticket,
+        /// Its call.
+        call: LookCall,
         /// What it saw.
         seen: Seen,
-        /// Ghost: whether that is still what lies there.
+        /// Ghost: whether that is still what is there.
         current: bool,
-        /// Ghost: whether another look was applied since it began.
-        overtaken: bool,
+        /// Ghost: whether the look began after the caller had asked.
+        since_call: bool,
     },
     /// Without the transition lock: the machine has stepped, the gate has not.
     Stepped {
         /// What the gate is yet to do.
         effect: Effect,
-        /// Ghost: whether it is for the request that lies there now.
+        /// Ghost: whether it is for the request that is there now.
         current: bool,
     },
 }
@@ -44,11 +90,10 @@ pub enum Watcher {
 /// A living process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    pub(super) machine: Machine,
-    pub(super) word: Word,
-    pub(super) roll: Pooled<Roll<(), Marker>>,
-    pub(super) ledger: Ledger,
-    pub(super) watchers: [Watcher; WATCHERS_MAX],
+    pub(super) shell: Shell<Small>,
+    pub(super) lookers: [Looker; LOOKERS_MAX],
+    /// Ghost: a look that began after the caller had asked has been applied.
+    pub(super) answered: bool,
     /// User turns that have checked the gate and not claimed yet: only without atomic admission.
     pub(super) checked: u8,
     /// Live user turns.
@@ -70,7 +115,7 @@ pub struct State {
     pub(super) process: Option<Process>,
     pub(super) begins_left: u8,
     pub(super) restarts_left: u8,
-    /// Ghost: the request that lies there has been seen and closed for, and still lies there.
+    /// Ghost: the request that is there has been seen and closed for, and is still there.
     pub(super) confirmed: bool,
     /// Ghost: a user turn has started while `confirmed`.
     pub(super) started_while_draining: bool,
@@ -78,28 +123,24 @@ pub struct State {
     pub(super) passed_unduly: bool,
     /// Ghost: bytes that say nothing, or a look that saw nothing, opened the gate.
     pub(super) opened_unduly: bool,
-    /// Ghost: a look was applied that another had overtaken.
-    pub(super) applied_overtaken: bool,
+    /// Ghost: a caller was answered before a look that began after the call was applied.
+    pub(super) answered_early: bool,
+    /// Ghost: a receipt said "draining", and the gate was open.
+    pub(super) receipt_lied: bool,
 }
 
 impl Process {
     /// From the first look to an open or closed gate.
     pub(super) fn start(design: Design, seen: Seen) -> Process {
-        let seen = if design.has(Guard::ReconcileBeforeAdmit) {
-            seen
-        } else {
-            Seen::Marker(Marker::Absent)
-        };
         let first = [((), sighting_of(design, seen))];
-        let roll = Roll::first(first, &Listing::Whole, Duration::ZERO, is_live(design));
-        let (machine, word) = started(roll.wanted());
-        let (ledger, []) = Ledger::default().renumbered([]);
+        let (engine, effect) =
+            Engine::start(RULES, first, &Listing::Whole, None, None, NOW, is_live(design));
+        let word = Word::starting();
+        let word = word.perform(effect).unwrap_or(word);
         Process {
-            machine,
-            word,
-            roll: roll.pooled(),
-            ledger,
-            watchers: [Watcher::Resting; WATCHERS_MAX],
+            shell: Shell::new(engine, word),
+            lookers: [Looker::Resting; LOOKERS_MAX],
+            answered: false,
             checked: 0,
             users: 0,
             children: 0,
@@ -109,30 +150,51 @@ impl Process {
         }
     }
 
-    pub(super) fn perform(&mut self, design: Design, effect: Effect) {
-        let effect = match effect {
-            // Without the sticky bit a shutdown is one more drain that holds everything.
-            Effect::ShutGate if !design.has(Guard::StickyShutdown) => {
-                Effect::CloseGate { hold_internal: true }
-            }
-            effect => effect,
-        };
-        self.word = self.word.perform(effect).unwrap_or(self.word);
+    pub(super) fn phase(&self) -> Phase {
+        self.shell.phase()
     }
 
-    /// Steps and performs at once: what the transition lock makes one step.
-    pub(super) fn happened(&mut self, design: Design, event: Event) -> bool {
-        let Ok(step) = machine::step(self.machine, event) else { return false };
-        self.machine = step.next;
-        self.perform(design, step.effect);
-        if self.machine.phase().is_shut() && !self.shut {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        self.shell.word = self.shell.word.perform(effect).unwrap_or(self.shell.word);
+    }
+
+    /// What the engine is told, under the transition lock; `None` where that changes nothing.
+    pub(super) fn told(&mut self, input: Input) -> Option<u8> {
+        let before = self.shell;
+        let answer = self.shell.step(input, |engine, word| run(engine, word, input));
+        if self.phase().is_shut() && !self.shut {
             self.shut = true;
             self.published = None;
         }
-        true
+        (self.shell != before || answer != 0).then_some(answer)
     }
 
-    /// The keeper of the count: what is live, as against what is counted.
+    /// Without the transition lock: the engine steps, and the gate is yet to do what it orders.
+    pub(super) fn step_only(&mut self, input: Input) -> Option<Effect> {
+        let mut engine = (*self.shell.engine).clone();
+        let (reaction, _) = run(&mut engine, self.shell.word, input);
+        self.shell.engine = engine.pooled();
+        reaction.ordered.map(|ordered| ordered.effect)
+    }
+
+    /// Asks for a look, and gives the call.
+    pub(super) fn ask(&mut self) -> LookCall {
+        // The engine's own answer: it is made again, for a call is no small number to the outside.
+        let call = (*self.shell.engine).clone().ask_look();
+        self.told(Input::Asks);
+        call
+    }
+
+    /// What the looker does next: `true` to look, `false` for nothing more; `None` to wait.
+    pub(super) fn take_turn(&mut self, call: LookCall) -> Option<bool> {
+        match self.told(Input::TakesTurn(call)) {
+            Some(TURN_LOOK) => Some(true),
+            Some(TURN_DONE) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// What is live, as against what is counted.
     pub(super) fn live(&self) -> InFlight {
         InFlight {
             user: u32::from(self.users) + u32::from(self.children),
@@ -141,24 +203,53 @@ impl Process {
     }
 }
 
+const TURN_LOOK: u8 = 1;
+const TURN_DONE: u8 = 2;
+
+fn run(engine: &mut Engine<Small>, word: Word, input: Input) -> (Reaction, u8) {
+    let nothing = Reaction::default();
+    match input {
+        Input::Asks => {
+            let _ = engine.ask_look();
+            (nothing, 0)
+        }
+        Input::TakesTurn(call) => match engine.look_turn(call) {
+            LookTurn::Look(_) => (nothing, TURN_LOOK),
+            LookTurn::Done => (nothing, TURN_DONE),
+            LookTurn::Wait => (nothing, 0),
+        },
+        Input::Observed(design, seen) => {
+            let sighting = match sighting_of(design, seen) {
+                Sighting::Unreadable(()) if !design.has(Guard::ReadErrorPolicy) => Sighting::Absent,
+                sighting => sighting,
+            };
+            let sightings = [((), sighting)];
+            (engine.observed(sightings, &Listing::Whole, None, NOW, is_live(design)), 0)
+        }
+        Input::ShutdownAsked => (engine.shutdown_asked(ShutdownCause::Sigterm, DUE), 0),
+        Input::TimePasses(now) => (engine.time_passed(word, now), 0),
+        Input::LoopEnds => (engine.loop_ended(), 0),
+    }
+}
+
 impl State {
     /// What the living process amounts to; for a component of an author's own.
     #[must_use]
     pub fn condition(&self) -> Option<Condition> {
-        self.process.as_ref().map(|process| condition(process.machine, process.word))
+        self.process.as_ref().map(|process| process.shell.condition())
     }
 
     /// Whether there is a process that has not come to its end.
     pub(super) fn lives(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.machine.phase() != Phase::Stopped)
+        self.process.as_ref().is_some_and(|process| process.phase() != Phase::Stopped)
     }
 
     /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
     pub(super) fn marker_becomes(&mut self, marker: Marker) {
         self.marker = marker;
         self.confirmed = false;
-        for watcher in self.process.iter_mut().flat_map(|process| &mut process.watchers) {
-            if let Watcher::Looked { current, .. } | Watcher::Stepped { current, .. } = watcher {
+        for looker in self.process.iter_mut().flat_map(|process| &mut process.lookers) {
+            if let Looker::Looked { current, .. } | Looker::Stepped { current, .. } = looker {
                 *current = false;
             }
         }
@@ -167,45 +258,54 @@ impl State {
     /// User turns that are counted and not live.
     pub(super) fn leaked(&self) -> Option<u8> {
         let process = self.process.as_ref()?;
-        u8::try_from(process.word.in_flight().user.saturating_sub(process.live().user)).ok()
+        let counted = process.shell.word.in_flight().user;
+        u8::try_from(counted.saturating_sub(process.live().user)).ok()
     }
 
     /// A turn at the gate.
     pub(super) fn admit(&mut self, arrival: Arrival) -> Option<()> {
         let process = self.process.as_mut()?;
-        let before = process.word;
-        process.word = before.admit(arrival).ok()?;
+        let before = process.shell.word;
+        process.shell.admit(arrival)?;
         let is_new_user = arrival == Arrival::New(Origin::User);
         self.started_while_draining |= is_new_user && self.confirmed;
         self.passed_unduly |= before.is_sealed()
             || (before.is_closed() && is_new_user)
-            || process.machine.phase() == Phase::Stopped;
+            || process.phase() == Phase::Stopped;
         Some(())
     }
 }
 
-impl Watcher {
-    /// Eight bits that tell it from every other of the same process.
-    pub(super) fn packed(self, ledger: Ledger) -> u8 {
+impl Looker {
+    /// Nine bits that tell it from every other of the same process.
+    pub(super) fn packed(self) -> u16 {
+        let numbered = |call: LookCall| {
+            let number = u16::try_from(call.number()).expect("few look at once");
+            assert!(number < 4, "{number} in two bits");
+            number
+        };
         match self {
-            Watcher::Resting => 0,
-            Watcher::Looked { ticket, seen, current, overtaken } => {
+            Looker::Resting => 0,
+            Looker::Waits(call) => 1 | numbered(call) << 2,
+            Looker::Looked { call, seen, current, since_call } => {
                 let seen = match seen {
-                    Seen::Marker(marker) => marker as u8,
+                    Seen::Marker(marker) => marker as u16,
                     Seen::Error => 7,
                 };
-                let ticket = u8::from(ledger.accept(ticket).is_ok());
-                0b100_0000 | seen << 3 | ticket << 2 | u8::from(current) << 1 | u8::from(overtaken)
+                2 | numbered(call) << 2
+                    | seen << 4
+                    | u16::from(current) << 7
+                    | u16::from(since_call) << 8
             }
-            Watcher::Stepped { effect, current } => {
+            Looker::Stepped { effect, current } => {
                 let effect = match effect {
-                    Effect::CloseGate { hold_internal } => u8::from(hold_internal),
-                    Effect::AmendDrain { hold_internal } => 2 | u8::from(hold_internal),
+                    Effect::CloseGate { hold_internal } => u16::from(hold_internal),
+                    Effect::AmendDrain { hold_internal } => 2 | u16::from(hold_internal),
                     Effect::ReopenGate => 4,
                     Effect::ShutGate => 5,
                     Effect::SealGate => 6,
                 };
-                0b1000_0000 | effect << 1 | u8::from(current)
+                3 | effect << 2 | u16::from(current) << 5
             }
         }
     }
@@ -218,32 +318,16 @@ impl Process {
             .published
             .map_or(0, |(phase, ready)| 0b1000 | (phase as u8) << 1 | u8::from(ready));
         let bits = bits
-            .put_machine(self.machine)
-            .put_word(self.word)
-            .put(self.roll.number(), 8)
+            .put(self.shell.engine.number(), 20)
+            .put_word(self.shell.word)
+            .put(self.answered, 1)
             .put(self.checked, 3)
             .put(self.users, 3)
             .put(self.children, 2)
             .put(self.internals, 2)
             .put(self.shut, 1)
             .put(published, 4);
-        let [one, two, three] = self.watchers.map(|watcher| watcher.packed(self.ledger));
-        bits.put(one, 8).put(two, 8).put(three, 8)
-    }
-
-    /// After whatever happened to tickets: the ledger and they, as they answer.
-    pub(super) fn renumber(&mut self) {
-        let tickets = self.watchers.map(|watcher| match watcher {
-            Watcher::Looked { ticket, .. } => Some(ticket),
-            Watcher::Resting | Watcher::Stepped { .. } => None,
-        });
-        let (ledger, tickets) = self.ledger.renumbered(tickets);
-        self.ledger = ledger;
-        for (watcher, renumbered) in self.watchers.iter_mut().zip(tickets) {
-            if let (Watcher::Looked { ticket, .. }, Some(renumbered)) = (watcher, renumbered) {
-                *ticket = renumbered;
-            }
-        }
+        self.lookers.iter().fold(bits, |bits, looker| bits.put(looker.packed(), 9))
     }
 }
 
@@ -257,15 +341,9 @@ impl Hash for State {
             .put(self.started_while_draining, 1)
             .put(self.passed_unduly, 1)
             .put(self.opened_unduly, 1)
-            .put(self.applied_overtaken, 1)
+            .put(self.answered_early, 1)
+            .put(self.receipt_lied, 1)
             .put(self.process.is_some(), 1);
         self.process.as_ref().map_or(bits, |process| process.pack(bits)).finish(hasher);
-    }
-}
-
-impl InPool for Roll<(), Marker> {
-    fn pool() -> &'static Pool<Roll<(), Marker>> {
-        static POOL: Pool<Roll<(), Marker>> = Pool::new();
-        &POOL
     }
 }

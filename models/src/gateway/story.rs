@@ -7,7 +7,7 @@ use super::{Action, State};
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let watcher_name =
-            |watcher: usize| if watcher == 0 { "the watcher" } else { "another watcher" };
+            |watcher: usize| if watcher == 0 { "the watcher" } else { "another observer" };
         match *self {
             Action::ControllerBegins { hold: false } => f.write_str("a controller begins a drain"),
             Action::ControllerBegins { hold: true } => {
@@ -15,6 +15,13 @@ impl fmt::Display for Action {
             }
             Action::ControllerCancels => f.write_str("a controller cancels the drain"),
             Action::MarkerIsCorrupted => f.write_str("the marker's bytes are corrupted"),
+            Action::CallerBegins => f.write_str("a caller in the process begins a drain"),
+            Action::WatcherWaits { watcher } => {
+                write!(f, "{} waits for an observation under way", watcher_name(watcher))
+            }
+            Action::WatcherReturns { watcher } => {
+                write!(f, "{} is served by another's observation", watcher_name(watcher))
+            }
             Action::WatcherLooks { watcher, fails: false } => {
                 write!(f, "{} observes the marker", watcher_name(watcher))
             }
@@ -40,9 +47,9 @@ impl fmt::Display for Action {
             Action::ChildArrives => f.write_str("a user turn starts a child"),
             Action::ChildEnds => f.write_str("the child ends"),
             Action::SignalArrives => f.write_str("SIGTERM arrives"),
-            Action::DeadlinePasses => f.write_str("the shutdown's deadline passes"),
-            Action::KeeperSeesEmptyGate => {
-                f.write_str("the keeper thread finds the gate shut, sealed and empty")
+            Action::TimerRounds { late: false } => f.write_str("the timer makes a round"),
+            Action::TimerRounds { late: true } => {
+                f.write_str("every deadline passes, and the timer makes a round")
             }
             Action::LoopEnds => f.write_str("the embedder's loop ends"),
             Action::StatusIsPublished => f.write_str("the status is published"),
@@ -61,7 +68,7 @@ impl fmt::Display for State {
         write!(f, "marker {:?}, ", self.marker)?;
         match &self.process {
             None => f.write_str("no process"),
-            Some(process) => write!(f, "{}, gate {:?}", process.machine.phase(), process.word),
+            Some(process) => write!(f, "{}, gate {:?}", process.phase(), process.shell.word),
         }?;
         match self.process.as_ref().and_then(|process| process.published) {
             Some((phase, ready)) => {

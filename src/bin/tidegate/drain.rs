@@ -8,9 +8,10 @@ use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::control::Removed;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
+use tidegate::judge::{Judge, Validity};
 use tidegate::order::CancelTold;
 use tidegate::reconcile::Sighting;
-use tidegate::request::{Holder, Request, Standing};
+use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
 use crate::Failure;
@@ -70,7 +71,7 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         return Ok(());
     };
     if matches!(ended, Ended::Missed(Missed::Gone | Missed::TimedOut(_))) {
-        if request.standing(&Epoch::current(), Now::by_system()) != Standing::Expired {
+        if Judge::new(&Epoch::current(), Now::by_system()).validity(&request) != Validity::Expired {
             let text = "requested; no running gateway has confirmed it yet";
             output.receipt(&Drained::new(&request, false), text);
             return Ok(());

@@ -14,6 +14,7 @@ use tidegate::ControlError;
 use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
+use tidegate::judge::Judge;
 use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
@@ -82,7 +83,7 @@ pub fn wait_until(
         let reading = home.status().map_err(Missed::Control)?;
         let sighting = home.look_at(holder, id);
         let (epoch, now) = (Epoch::current(), Now::by_system());
-        if let Some(reached) = asked.look(goal, &reading, &sighting, &epoch, now)? {
+        if let Some(reached) = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))? {
             return Ok(reached);
         }
         let waiting_for = asked.waits_for(&reading);

@@ -33,13 +33,13 @@ fn started(watchdog: Option<Duration>, now: Instant) -> Reporter {
 fn a_gateway_that_runs_wakes_the_thread_for_pings_only() {
     let began = Instant::now();
     let running = glance(Phase::Running, 7, 7);
-    assert_eq!(started(None, began).next(&running, true, began), Next::AtTheBell);
+    assert_eq!(started(None, began).next(&running, true, began), NextRound::AtTheBell);
     let mut reporter = started(Some(PERIOD), began);
-    assert_eq!(reporter.next(&running, true, began), Next::Within(PERIOD / 2));
+    assert_eq!(reporter.next(&running, true, began), NextRound::Within(PERIOD / 2));
     for round in 1..100 {
         let now = began + round * PERIOD / 2;
         assert_eq!(say(&mut reporter, &running, &[2, 4], now), ["WATCHDOG=1"]);
-        assert_eq!(reporter.next(&running, true, now), Next::Within(PERIOD / 2));
+        assert_eq!(reporter.next(&running, true, now), NextRound::Within(PERIOD / 2));
     }
     for none in [Some(Duration::ZERO), None] {
         assert_eq!(Reporter::new(none).ping_every, None);
@@ -64,7 +64,7 @@ fn a_round_that_does_not_end_ends_the_pings() {
     assert_eq!(say(&mut reporter, &running, &[7, 0], began + 2 * half), pinged, "another round");
     assert_eq!(say(&mut reporter, &running, &[7, 0], began + 3 * half), [""; 0]);
     let next = reporter.next(&running, true, began + 3 * half);
-    assert_eq!(next, Next::Within(TICK), "looks soon whether it has ended");
+    assert_eq!(next, NextRound::Within(TICK), "looks soon whether it has ended");
     assert_eq!(say(&mut reporter, &running, &[7, 1], began + 4 * half), [""; 0]);
     assert_eq!(say(&mut reporter, &running, &[8, 1], began + 4 * half + TICK), pinged);
 }
@@ -81,7 +81,7 @@ fn a_gateway_that_stops_sends_no_pings() {
     assert_eq!(said[..2], ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000"]);
     for round in 1..100 {
         let now = began + PERIOD / 2 * round;
-        assert_eq!(reporter.next(&shutting, true, now), Next::Within(TICK));
+        assert_eq!(reporter.next(&shutting, true, now), NextRound::Within(TICK));
         assert!(!say(&mut reporter, &shutting, &[0, 0], now).contains(&"WATCHDOG=1".to_owned()));
     }
 }
@@ -107,7 +107,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
                     killed_at = killed_at.max(now + extension);
                 }
             }
-            let Next::Within(patience) = reporter.next(&shutting, true, now) else {
+            let NextRound::Within(patience) = reporter.next(&shutting, true, now) else {
                 panic!("{grace:?}: sleeps through the grace");
             };
             now += patience;
@@ -125,7 +125,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
         };
         let last = say(&mut reporter, &stopped, &[0, 0], now);
         assert_eq!(last, ["STATUS=stopped with 1 turn still in flight"]);
-        assert_eq!(reporter.next(&stopped, true, now), Next::Done);
+        assert_eq!(reporter.next(&stopped, true, now), NextRound::Never);
     }
 }
 
@@ -137,10 +137,14 @@ fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
     let stopped = Glance { ended: Some(Ended::Clean), ..glance(Phase::Stopped, 0, 0) };
     let lines = say(&mut reporter, &stopped, &[], now);
     assert_eq!(lines, ["READY=1", "STATUS=stopped with nothing in flight"]);
-    assert_eq!(reporter.next(&stopped, true, now), Next::Within(Duration::ZERO));
+    assert_eq!(reporter.next(&stopped, true, now), NextRound::Within(Duration::ZERO));
     assert_eq!(say(&mut reporter, &stopped, &[], now), ["STOPPING=1"]);
-    assert_eq!(reporter.next(&stopped, true, now), Next::Done);
-    assert_eq!(reporter.next(&stopped, false, now), Next::Done, "a last message is not waited for");
+    assert_eq!(reporter.next(&stopped, true, now), NextRound::Never);
+    assert_eq!(
+        reporter.next(&stopped, false, now),
+        NextRound::Never,
+        "a last message is not waited for"
+    );
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn what_is_not_sent_is_said_again() {
     let running = glance(Phase::Running, 0, 0);
     let lost = reporter.report(&running, &[0, 0], now).message().to_owned();
     assert_eq!(lost, "READY=1\nWATCHDOG=1\nSTATUS=running\n");
-    assert_eq!(reporter.next(&running, false, now), Next::Within(TICK));
+    assert_eq!(reporter.next(&running, false, now), NextRound::Within(TICK));
     assert_eq!(reporter.report(&running, &[0, 0], now + TICK).message(), lost);
 }
 
@@ -168,7 +172,7 @@ fn counts_are_said_once_a_tick_and_phases_at_once() {
     assert_eq!(said, 1);
     let now = began + TICK;
     let draining = glance(Phase::ExternallyDraining, 0, 1);
-    assert_eq!(reporter.next(&draining, true, now), Next::Within(TICK));
+    assert_eq!(reporter.next(&draining, true, now), NextRound::Within(TICK));
     let lines = say(&mut reporter, &draining, &[], now);
     assert_eq!(lines, ["STATUS=draining; in flight: 0 user, 1 internal"]);
     let mut quiesced = glance(Phase::ExternallyDraining, 0, 0);

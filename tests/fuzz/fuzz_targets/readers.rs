@@ -8,19 +8,21 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
+use tidegate::judge::{Judge, LeaseLeft, Validity};
 use tidegate::order::Order;
-use tidegate::request::{Holder, LeaseLeft, Request, Standing};
+use tidegate::request::{Holder, Request};
 use tidegate::status::Reading;
 
 fuzz_target!(|bytes: &[u8]| {
     let request = Request::parse(bytes);
     let now = Now::by_system();
     let epoch = Epoch::from_texts(Some("boot"), None);
-    let standing = request.standing(&epoch, now);
+    let judge = Judge::new(&epoch, now);
+    let validity = judge.validity(&request);
     // TG-S10: what says nothing stands. TG-S13: what has run out does not.
-    assert!(!request.is_contentless() || standing == Standing::Live);
-    let left = request.lease_left(&epoch, now);
-    assert!(left != LeaseLeft::For(Duration::ZERO) || standing != Standing::Live);
+    assert!(!request.is_contentless() || validity == Validity::Live);
+    let left = judge.lease_left(&request);
+    assert!(left != LeaseLeft::For(Duration::ZERO) || validity != Validity::Live);
     // What is written back reads the same.
     let again = Request::parse(request.to_json().as_bytes());
     assert_eq!(again.body(), request.body());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::Ended;
 use crate::gate::Wait;
 use crate::machine::Phase;
 use crate::request::Request;
@@ -53,36 +54,6 @@ impl Quiesced {
     pub fn until(&self) -> Option<Duration> {
         self.until
     }
-}
-
-/// Why [`quiesced`](crate::Gateway::quiesced) failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotQuiesced {
-    /// No live request asks for a drain, or the last one was released during the wait.
-    #[error("the gateway is not draining; begin a drain first")]
-    NotDraining,
-    /// The current drain admits internal work, so the gateway can become idle but not quiesced.
-    #[error("the current drain does not hold internal work; begin a drain with hold_internal")]
-    NotHeld,
-    /// A shutdown has begun.
-    #[error("the gateway is shutting down")]
-    ShuttingDown,
-}
-
-/// How a shutdown ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the shutdown may have cut off work"]
-pub enum Ended {
-    /// The gate was sealed and empty: nothing was cut off.
-    ///
-    /// [F14](crate::guide::requirements#f14)
-    Clean,
-    /// The deadline passed, or the last handle was dropped, with work in flight.
-    TimedOut {
-        /// How many turns were left behind.
-        in_flight: u64,
-    },
 }
 
 /// A shutdown on its way. See [`Gateway::shut_down`](crate::Gateway::shut_down).

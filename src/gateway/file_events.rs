@@ -12,7 +12,7 @@ use crate::disk::FileId;
 use crate::home::Home;
 use crate::sync::{Arc, AtomicBool, Bell, Ordering};
 
-pub(super) struct Alarm {
+pub(super) struct FileEvents {
     watcher: RecommendedWatcher,
     requests: PathBuf,
     /// The directory of named requests that is watched, whatever stands at its name now.
@@ -22,26 +22,27 @@ pub(super) struct Alarm {
     replaced: Arc<AtomicBool>,
 }
 
-impl Alarm {
-    pub(super) fn set(home: &Home, bell: Arc<Bell>) -> notify::Result<Alarm> {
+impl FileEvents {
+    pub(super) fn watch(home: &Home, bell: Arc<Bell>) -> notify::Result<FileEvents> {
         let requests = home.requests_path();
         let (marker, within) = (home.marker_path(), requests.clone());
         let replaced = Arc::new(AtomicBool::new(false));
         let to_tell = Arc::clone(&replaced);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let news = event.map_or(News::Unclear, |event| News::of(&event, &marker, &within));
+            let news =
+                event.map_or(Relevance::Unclear, |event| Relevance::of(&event, &marker, &within));
             match news {
-                News::Nothing => return,
-                News::Request => {}
+                Relevance::Nothing => return,
+                Relevance::Request => {}
                 // Relaxed: published by the bell.
-                News::Directory | News::Unclear => to_tell.store(true, Ordering::Relaxed),
+                Relevance::Directory | Relevance::Unclear => to_tell.store(true, Ordering::Relaxed),
             }
             bell.ring();
         })?;
         watcher.watch(home.path(), RecursiveMode::NonRecursive)?;
-        let mut alarm = Alarm { watcher, requests, watched: None, replaced };
-        alarm.follow(None);
-        Ok(alarm)
+        let mut events = FileEvents { watcher, requests, watched: None, replaced };
+        events.follow(None);
+        Ok(events)
     }
 
     /// Watches the directory of named requests, where it has come to be another than the one that
@@ -69,7 +70,7 @@ impl Alarm {
 
 /// What an event may mean for the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum Relevance {
     Nothing,
     /// A request came or went.
     Request,
@@ -79,12 +80,12 @@ enum News {
     Unclear,
 }
 
-impl News {
-    fn of(event: &Event, marker: &Path, requests: &Path) -> News {
+impl Relevance {
+    fn of(event: &Event, marker: &Path, requests: &Path) -> Relevance {
         match event.kind {
             // The watcher's own looks: answering them would never end.
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-            EventKind::Access(_) => return News::Nothing,
+            EventKind::Access(_) => return Relevance::Nothing,
             _ => {}
         }
         let about = |path: &Path| {
@@ -92,20 +93,20 @@ impl News {
                 // Its times and mode change without its being another.
                 match event.kind {
                     EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) => {
-                        News::Nothing
+                        Relevance::Nothing
                     }
-                    _ => News::Directory,
+                    _ => Relevance::Directory,
                 }
             } else if path == marker || path.parent() == Some(requests) {
-                News::Request
+                Relevance::Request
             } else {
-                News::Nothing
+                Relevance::Nothing
             }
         };
         if event.need_rescan() || event.paths.is_empty() {
-            return News::Unclear;
+            return Relevance::Unclear;
         }
         let all = event.paths.iter().map(|path| about(path));
-        all.max_by_key(|news| *news as u8).unwrap_or(News::Unclear)
+        all.max_by_key(|news| *news as u8).unwrap_or(Relevance::Unclear)
     }
 }

@@ -28,7 +28,7 @@ mod imp {
     use crate::machine::Phase;
 
     /// One gateway's handles on the recorder, which is asked for them once.
-    pub(crate) struct Meters {
+    pub(crate) struct Metrics {
         admitted: [Counter; 2],
         in_flight: [Gauge; 2],
         refused: [(Denied, Counter); 4],
@@ -39,8 +39,8 @@ mod imp {
         lease_left: Gauge,
     }
 
-    impl Meters {
-        pub(crate) fn of(kind: &str) -> Meters {
+    impl Metrics {
+        pub(crate) fn of(kind: &str) -> Metrics {
             describe();
             let kind = || kind.to_owned();
             let admitted = |origin| ::metrics::counter!("tidegate_admitted_total", "gateway" => kind(), "origin" => origin);
@@ -54,7 +54,7 @@ mod imp {
                 let word = phase.word();
                 (phase, ::metrics::gauge!("tidegate_phase", "gateway" => kind(), "phase" => word))
             };
-            Meters {
+            Metrics {
                 admitted: ["user", "internal"].map(admitted),
                 in_flight: ["user", "internal"].map(in_flight),
                 refused: Denied::ALL.map(refused),
@@ -151,12 +151,12 @@ mod imp {
     use crate::gate::word::{Denied, Origin};
 
     /// Nothing.
-    pub(crate) struct Meters;
+    pub(crate) struct Metrics;
 
     #[expect(clippy::unused_self, reason = "its twin measures")]
-    impl Meters {
-        pub(crate) const fn of(_: &str) -> Meters {
-            Meters
+    impl Metrics {
+        pub(crate) const fn of(_: &str) -> Metrics {
+            Metrics
         }
         pub(crate) const fn admitted(&self, _: Origin) {}
         pub(crate) const fn refused(&self, _: Denied) {}
@@ -166,10 +166,10 @@ mod imp {
     }
 }
 
-pub(crate) use imp::Meters;
+pub(crate) use imp::Metrics;
 
-impl std::fmt::Debug for Meters {
+impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Meters").finish_non_exhaustive()
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }

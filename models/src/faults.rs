@@ -1,0 +1,80 @@
+//! Which faults in the shipped code are switched on, for the thread that explores. Only the checking build has any:
+//! elsewhere a guard that is inside the shipped code cannot be switched off.
+
+#[cfg(tidegate_checking)]
+mod imp {
+    use tidegate::faults::{self, Fault};
+
+    use crate::design::Guard;
+
+    /// The fault that a guard inside the shipped code is switched off by.
+    const fn of(guard: Guard) -> Option<Fault> {
+        match guard {
+            Guard::LooksAlone => Some(Fault::LooksOverlap),
+            Guard::ReconcileBeforeAdmit => Some(Fault::AdmitsBeforeFirstLook),
+            Guard::StickyShutdown => Some(Fault::ShutIsNotSticky),
+            Guard::PublisherLock => Some(Fault::WritesOverlap),
+            Guard::WriteRepeated => Some(Fault::FailedWriteCounts),
+            _ => None,
+        }
+    }
+
+    pub(crate) const HAS_SWITCHES: bool = true;
+
+    pub(crate) fn without<T>(guards: &[Guard], run: impl FnOnce() -> T) -> T {
+        let faults: Vec<Fault> = guards.iter().copied().filter_map(of).collect();
+        faults::with(&faults, run)
+    }
+
+    pub(crate) fn current() -> u128 {
+        faults::on()
+    }
+}
+
+#[cfg(not(tidegate_checking))]
+mod imp {
+    use crate::design::Guard;
+
+    pub(crate) const HAS_SWITCHES: bool = false;
+
+    pub(crate) fn without<T>(_: &[Guard], run: impl FnOnce() -> T) -> T {
+        run()
+    }
+
+    pub(crate) const fn current() -> u128 {
+        0
+    }
+}
+
+use std::sync::{Mutex, OnceLock};
+
+pub(crate) use imp::{HAS_SWITCHES, current, without};
+
+/// What shipped functions answer, asked once for each set of faults.
+pub(crate) struct Answers<T: 'static> {
+    ask: fn() -> T,
+    /// Without faults.
+    sound: OnceLock<T>,
+    /// With these faults. Guards what was asked so far.
+    faulty: Mutex<Vec<(u128, &'static T)>>,
+}
+
+impl<T> Answers<T> {
+    pub(crate) const fn new(ask: fn() -> T) -> Answers<T> {
+        Answers { ask, sound: OnceLock::new(), faulty: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) fn get(&'static self) -> &'static T {
+        let faults = current();
+        if faults == 0 {
+            return self.sound.get_or_init(self.ask);
+        }
+        let mut faulty = self.faulty.lock().expect("nobody panics while asking");
+        if let Some((_, answers)) = faulty.iter().find(|(of, _)| *of == faults) {
+            return answers;
+        }
+        let answers: &'static T = Box::leak(Box::new((self.ask)()));
+        faulty.push((faults, answers));
+        answers
+    }
+}

@@ -1,0 +1,227 @@
+//! A disk in the process's own memory, for a gateway without files: one directory of requests in one home, and no
+//! locks. What is written is there at once, and gone with the process.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use super::{Access, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use crate::sync::Mutex;
+
+/// One of its two directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum VolatileDir {
+    Home,
+    Requests,
+}
+
+/// A file, whatever it is called by now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VolatileFile(u64);
+
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    names: BTreeMap<(VolatileDir, OsString), u64>,
+    bytes: BTreeMap<u64, Vec<u8>>,
+    /// Rises with each change, and numbers the files and stamps the directories.
+    changes: u64,
+}
+
+/// The disk.
+#[derive(Debug, Default)]
+pub(crate) struct VolatileDisk {
+    /// Guards the files; held for one call.
+    files: Mutex<Files>,
+}
+
+#[cfg(all(test, feature = "tokio"))]
+impl VolatileDisk {
+    /// Keeps everybody else from it, as a disk that is stuck.
+    pub(crate) fn lock_all(&self) -> crate::sync::MutexGuard<'_, Files> {
+        self.files.lock()
+    }
+}
+
+const OPEN_TO_ITS_OWNER: u32 = 0o700;
+
+impl Files {
+    fn changed(&mut self) -> u64 {
+        self.changes += 1;
+        self.changes
+    }
+
+    fn stat(&self, number: u64) -> Stat {
+        let size = self.bytes.get(&number).map_or(0, |bytes| bytes.len() as u64);
+        known(Kind::File, number, size, number)
+    }
+
+    fn stat_dir(&self, dir: VolatileDir) -> Stat {
+        // Numbers of files begin at 1, and both directories are told by their devices.
+        let stat = known(Kind::Directory, 0, 0, self.changes);
+        Stat { id: FileId { device: dir as u64 + 1, inode: 0 }, ..stat }
+    }
+
+    fn number(&self, at: VolatileDir, name: &OsStr) -> io::Result<u64> {
+        let found = self.names.get(&(at, name.to_owned())).copied();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn known(kind: Kind, inode: u64, size: u64, changed: u64) -> Stat {
+    let id = FileId { device: 0, inode };
+    let at = (0, i64::try_from(changed).unwrap_or(i64::MAX));
+    let (mode, links, uid, gid) = (OPEN_TO_ITS_OWNER, 1, 0, 0);
+    Stat { id, kind, mode, links, uid, gid, size, modified: at, changed: at }
+}
+
+fn has_none<T>(what: &str) -> io::Result<T> {
+    Err(io::Error::other(format!("a home in memory has no {what}")))
+}
+
+impl Disk for VolatileDisk {
+    type Dir = VolatileDir;
+    type File = VolatileFile;
+    type Listing = Vec<OsString>;
+
+    fn open_home(&self, _: &Path) -> io::Result<VolatileDir> {
+        Ok(VolatileDir::Home)
+    }
+
+    fn stat_path(&self, _: &Path) -> io::Result<Stat> {
+        Ok(self.files.lock().stat_dir(VolatileDir::Home))
+    }
+
+    fn open_dir(&self, _: &VolatileDir, _: &OsStr) -> io::Result<VolatileDir> {
+        Ok(VolatileDir::Requests)
+    }
+
+    fn stat_dir(&self, dir: &VolatileDir) -> io::Result<Stat> {
+        Ok(self.files.lock().stat_dir(*dir))
+    }
+
+    fn stat(&self, at: &VolatileDir, name: &OsStr) -> io::Result<Stat> {
+        let files = self.files.lock();
+        if (*at, name) == (VolatileDir::Home, OsStr::new(".drain_requests")) {
+            return Ok(files.stat_dir(VolatileDir::Requests));
+        }
+        files.number(*at, name).map(|number| files.stat(number))
+    }
+
+    fn open(&self, at: &VolatileDir, name: &OsStr, _: Access) -> io::Result<VolatileFile> {
+        self.files.lock().number(*at, name).map(VolatileFile)
+    }
+
+    fn create(&self, at: &VolatileDir, name: &OsStr) -> io::Result<VolatileFile> {
+        let mut files = self.files.lock();
+        if files.number(*at, name).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let number = files.changed();
+        files.names.insert((*at, name.to_owned()), number);
+        files.bytes.insert(number, Vec::new());
+        Ok(VolatileFile(number))
+    }
+
+    fn stat_file(&self, file: &VolatileFile) -> io::Result<Stat> {
+        Ok(self.files.lock().stat(file.0))
+    }
+
+    fn read(&self, file: &VolatileFile, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let max = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(1);
+        let files = self.files.lock();
+        let bytes = files.bytes.get(&file.0).ok_or(io::ErrorKind::NotFound)?;
+        Ok(bytes.iter().copied().take(max).collect())
+    }
+
+    fn write(&self, file: &VolatileFile, bytes: &[u8]) -> io::Result<()> {
+        self.files.lock().bytes.insert(file.0, bytes.to_vec());
+        Ok(())
+    }
+
+    fn truncate(&self, file: &VolatileFile) -> io::Result<()> {
+        self.write(file, &[])
+    }
+
+    fn sync(&self, _: &VolatileFile) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &VolatileDir) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, at: &VolatileDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let mut files = self.files.lock();
+        let number = files.number(*at, from)?;
+        files.names.remove(&(*at, from.to_owned()));
+        if let Some(replaced) = files.names.insert((*at, to.to_owned()), number) {
+            files.bytes.remove(&replaced);
+        }
+        files.changed();
+        Ok(())
+    }
+
+    fn unlink(&self, at: &VolatileDir, name: &OsStr) -> io::Result<()> {
+        let mut files = self.files.lock();
+        let number = files.number(*at, name)?;
+        files.names.remove(&(*at, name.to_owned()));
+        files.bytes.remove(&number);
+        files.changed();
+        Ok(())
+    }
+
+    fn make_dir(&self, _: &VolatileDir, _: &OsStr, _: Owner, _: u32) -> io::Result<io::Result<()>> {
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn remove_dir(&self, _: &VolatileDir, _: &OsStr) -> io::Result<()> {
+        Err(io::ErrorKind::DirectoryNotEmpty.into())
+    }
+
+    fn list(&self, dir: &VolatileDir) -> io::Result<Vec<OsString>> {
+        let files = self.files.lock();
+        Ok(files.names.keys().filter(|(at, _)| at == dir).map(|(_, name)| name.clone()).collect())
+    }
+
+    fn next_names(&self, listing: &mut Vec<OsString>) -> io::Result<Vec<OsString>> {
+        Ok(std::mem::take(listing))
+    }
+
+    fn chmod(&self, _: &VolatileFile, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn chown(&self, _: &VolatileFile, _: Owner) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &VolatileFile) -> io::Result<bool> {
+        has_none("lock")
+    }
+
+    fn is_locked(&self, _: &VolatileFile) -> io::Result<bool> {
+        has_none("lock")
+    }
+
+    fn lock_dir(&self, _: &VolatileDir) -> io::Result<bool> {
+        has_none("lock")
+    }
+
+    fn dir_locked_by(&self, _: &VolatileDir) -> Option<LockHolder> {
+        None
+    }
+
+    fn times_tell(&self, _: &VolatileDir) -> bool {
+        true
+    }
+
+    /// Later than every stamp: each change has a number of its own, so equal ones prove that nothing changed.
+    fn second(&self) -> i64 {
+        i64::MAX
+    }
+
+    fn user(&self) -> User {
+        User { uid: 0, unmapped: None }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether the status on disk is what is meant, and whose turn it is to write it. One write at a time; it is
+//! repeated until it succeeds; after the last one the home is given back.
+
+use crate::faults::fault;
+use crate::machine::Phase;
+use crate::status::Condition;
+
+/// What a status says that decides whether another one is needed: the rest is `dirty`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Meant<L> {
+    /// What machine and gate amount to.
+    pub condition: Condition,
+    /// Which labels work in flight has.
+    pub labels: L,
+}
+
+/// What one who publishes does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PublishTurn<L> {
+    /// Nothing: what is on disk is what is meant.
+    Clean,
+    /// Another writes: ask again when that has ended.
+    Wait,
+    /// Write a status that says this, and report with `status_written`.
+    Write(Meant<L>),
+    /// The home is given back, and its last status counts turns that have ended since: write it anew, where no
+    /// other gateway has come to the home, and report with `status_corrected`.
+    Correct(Meant<L>),
+}
+
+/// What became of a correction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Corrected {
+    /// It is on disk.
+    Written,
+    /// Another gateway has been at the home: there is nothing left to correct.
+    Overtaken,
+    /// It is not known, or the write failed.
+    NotYet,
+}
+
+/// Whether the gateway holds its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum HomeHold {
+    Held,
+    /// The last status is written: the lock is about to be given back.
+    Ending,
+    GivenBack,
+}
+
+/// What is on disk, and what is on its way there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Publishing<L> {
+    /// Something that a status says, besides what is meant, has changed since the last one was begun.
+    dirty: bool,
+    being_written: Option<Meant<L>>,
+    on_disk: Option<Meant<L>>,
+    home: HomeHold,
+}
+
+impl<L: Clone + PartialEq> Publishing<L> {
+    pub(super) const fn nothing_yet() -> Publishing<L> {
+        let (being_written, on_disk) = (None, None);
+        Publishing { dirty: true, being_written, on_disk, home: HomeHold::Held }
+    }
+
+    /// A status says something else from now on.
+    pub(super) fn changed(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Whether what is on disk is what is meant.
+    pub(super) fn is_clean(&self, meant: &Meant<L>) -> bool {
+        !self.dirty && self.being_written.is_none() && self.on_disk.as_ref() == Some(meant)
+    }
+
+    // Property: TG-S8 status_is_faithful.
+    pub(super) fn turn(&mut self, meant: Meant<L>) -> PublishTurn<L> {
+        if self.being_written.is_some() && !fault!(WritesOverlap) {
+            return PublishTurn::Wait;
+        }
+        match self.home {
+            HomeHold::Held
+                if (!self.dirty || fault!(DirtyForgotten))
+                    && self.on_disk.as_ref() == Some(&meant) =>
+            {
+                PublishTurn::Clean
+            }
+            HomeHold::Held => {
+                (self.dirty, self.being_written) = (false, Some(meant.clone()));
+                PublishTurn::Write(meant)
+            }
+            HomeHold::GivenBack
+                if self.on_disk.as_ref().is_some_and(|it| it.condition != meant.condition) =>
+            {
+                self.being_written = Some(meant.clone());
+                PublishTurn::Correct(meant)
+            }
+            HomeHold::Ending | HomeHold::GivenBack => PublishTurn::Clean,
+        }
+    }
+
+    /// The write has ended. Says whether the home's lock is to be given back now, which is answered by
+    /// [`given_back`](Publishing::given_back).
+    pub(super) fn written(&mut self, meant: Meant<L>, succeeded: bool) -> bool {
+        self.being_written = None;
+        let phase = meant.condition.phase;
+        let is_last =
+            if fault!(HomeGivenBackEarly) { phase.is_shut() } else { phase == Phase::Stopped };
+        self.on_disk = Some(meant).filter(|_| succeeded || fault!(FailedWriteCounts));
+        if fault!(HomeNeverGivenBack) {
+            return false;
+        }
+        let gives_back = succeeded && is_last && self.home == HomeHold::Held;
+        if gives_back {
+            self.home = HomeHold::Ending;
+        }
+        gives_back
+    }
+
+    pub(super) fn given_back(&mut self) {
+        self.home = HomeHold::GivenBack;
+    }
+
+    pub(super) fn corrected(&mut self, meant: Meant<L>, outcome: Corrected) {
+        self.being_written = None;
+        match outcome {
+            Corrected::Written => self.on_disk = Some(meant),
+            Corrected::Overtaken => self.on_disk = None,
+            Corrected::NotYet => {}
+        }
+    }
+
+    /// Whether the last status is written and counts no turns that may end later.
+    pub(super) fn is_over(&self) -> bool {
+        let counts_turns = |it: &Meant<L>| it.condition.in_flight.total() > 0;
+        self.home == HomeHold::GivenBack && !self.on_disk.as_ref().is_some_and(counts_turns)
+    }
+}

@@ -1,0 +1,236 @@
+//! How a shutdown ends: when it no longer waits for turns, how it ended, and when that may be told. It knows no
+//! clock.
+
+use crate::faults::fault;
+use crate::gate::word::Word;
+use crate::machine::Event;
+
+/// How a shutdown ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "the shutdown may have cut off work"]
+pub enum Ended {
+    /// The gate was sealed and empty: nothing was cut off.
+    ///
+    /// [F14](crate::guide::requirements#f14)
+    Clean,
+    /// The deadline passed, or the last handle was dropped, with work in flight.
+    TimedOut {
+        /// How many turns were left behind.
+        in_flight: u64,
+    },
+}
+
+impl Ended {
+    /// What the gate was like when it was sealed for good says how the shutdown ended.
+    // Property: TG-S14 receipt_is_true. Clean means sealed and empty (F14).
+    pub(super) fn with(word: Word) -> Ended {
+        if word.is_at_rest() || fault!(CleanWhateverIsLeft) {
+            Ended::Clean
+        } else {
+            Ended::TimedOut { in_flight: word.in_flight().total() }
+        }
+    }
+}
+
+/// How far a shutdown is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShutdownProgress<I> {
+    /// None was asked for.
+    NotAsked,
+    /// It waits for the turns in flight.
+    Waiting {
+        /// Until then; `None` where the loop has ended, which gives no grace.
+        until: Option<I>,
+    },
+    /// It has ended.
+    Stopped {
+        /// How.
+        ended: Ended,
+        /// When the grace is over: what goes on in the process beside the gateway may take so long.
+        until: Option<I>,
+        /// Whether those who wait may be told.
+        report: Report<I>,
+    },
+}
+
+/// Whether the end may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Report<I> {
+    /// Once the last status is written, and at this time whether it is or not.
+    Due(I),
+    /// Now.
+    Done,
+}
+
+impl<I: Copy + Ord> ShutdownProgress<I> {
+    /// A shutdown was asked for, with this deadline: the earlier of two counts.
+    pub(super) fn asked(&mut self, deadline: I) {
+        let earlier = |until: &mut Option<I>| {
+            *until = Some(until.map_or(deadline, |it| {
+                if fault!(LaterDeadlineCounts) { deadline } else { it.min(deadline) }
+            }));
+        };
+        match self {
+            ShutdownProgress::NotAsked => {
+                *self = ShutdownProgress::Waiting { until: Some(deadline) };
+            }
+            ShutdownProgress::Waiting { until } | ShutdownProgress::Stopped { until, .. } => {
+                earlier(until);
+            }
+        }
+    }
+
+    /// The loop has ended: nobody is left to finish a turn.
+    pub(super) fn loop_ended(&mut self) {
+        if matches!(self, ShutdownProgress::NotAsked) {
+            *self = ShutdownProgress::Waiting { until: None };
+        }
+    }
+
+    /// The machine has stopped.
+    pub(super) fn stopped(&mut self, ended: Ended, report: Report<I>) {
+        let until = self.grace_until();
+        *self = ShutdownProgress::Stopped { ended, until, report };
+    }
+
+    /// What the machine is to be told of a gate that is so, now.
+    // Property: TG-L4 stops.
+    pub(super) fn due(&self, word: Word, now: I) -> Option<Event> {
+        match self {
+            ShutdownProgress::Waiting { .. } if word.is_at_rest() && !fault!(EmptyGateIgnored) => {
+                Some(Event::Emptied)
+            }
+            ShutdownProgress::Waiting { until: Some(until) }
+                if *until <= now && !fault!(DeadlineIgnored) =>
+            {
+                Some(Event::DeadlinePassed)
+            }
+            ShutdownProgress::NotAsked
+            | ShutdownProgress::Waiting { .. }
+            | ShutdownProgress::Stopped { .. } => None,
+        }
+    }
+
+    /// The last status is written.
+    pub(super) fn reported(&mut self) {
+        if let ShutdownProgress::Stopped { report, .. } = self {
+            *report = Report::Done;
+        }
+    }
+
+    /// Time has passed: the last status is not waited for any longer than was said.
+    pub(super) fn time_passed(&mut self, now: I) {
+        if let ShutdownProgress::Stopped { report: Report::Due(until), .. } = self
+            && *until <= now
+        {
+            self.reported();
+        }
+    }
+
+    /// The next time at which something is due by itself.
+    pub(super) const fn next_due(&self) -> Option<I> {
+        match self {
+            ShutdownProgress::NotAsked | ShutdownProgress::Stopped { report: Report::Done, .. } => {
+                None
+            }
+            ShutdownProgress::Waiting { until } => *until,
+            ShutdownProgress::Stopped { report: Report::Due(until), .. } => Some(*until),
+        }
+    }
+
+    pub(super) const fn uncounted(self) -> ShutdownProgress<I> {
+        match self {
+            ShutdownProgress::Stopped { ended: Ended::TimedOut { .. }, until, report } => {
+                let ended = Ended::TimedOut { in_flight: 1 };
+                ShutdownProgress::Stopped { ended, until, report }
+            }
+            ShutdownProgress::NotAsked
+            | ShutdownProgress::Waiting { .. }
+            | ShutdownProgress::Stopped { ended: Ended::Clean, .. } => self,
+        }
+    }
+
+    /// When the grace is over, once a shutdown was asked for.
+    pub(super) const fn grace_until(&self) -> Option<I> {
+        match self {
+            ShutdownProgress::NotAsked => None,
+            ShutdownProgress::Waiting { until } | ShutdownProgress::Stopped { until, .. } => *until,
+        }
+    }
+
+    /// How it ended, once that may be told.
+    pub(super) const fn outcome(&self) -> Option<Ended> {
+        match self {
+            ShutdownProgress::Stopped { ended, report: Report::Done, .. } => Some(*ended),
+            ShutdownProgress::NotAsked
+            | ShutdownProgress::Waiting { .. }
+            | ShutdownProgress::Stopped { report: Report::Due(_), .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Effect;
+
+    const WAITING: ShutdownProgress<u8> = ShutdownProgress::Waiting { until: Some(5) };
+
+    fn stopped(report: Report<u8>) -> ShutdownProgress<u8> {
+        ShutdownProgress::Stopped { ended: Ended::Clean, until: Some(5), report }
+    }
+
+    fn after(
+        mut progress: ShutdownProgress<u8>,
+        step: fn(&mut ShutdownProgress<u8>),
+    ) -> ShutdownProgress<u8> {
+        step(&mut progress);
+        progress
+    }
+
+    /// Every state and every input.
+    #[test]
+    fn the_whole_table() {
+        let [none, loop_only] =
+            [ShutdownProgress::NotAsked, ShutdownProgress::Waiting { until: None }];
+        let (due, done) = (stopped(Report::Due(7)), stopped(Report::Done));
+        let asked_late = |it| after(it, |it| it.asked(9));
+        assert_eq!(asked_late(none), ShutdownProgress::Waiting { until: Some(9) });
+        assert_eq!(asked_late(loop_only), ShutdownProgress::Waiting { until: Some(9) });
+        assert_eq!(
+            [WAITING, due, done].map(asked_late),
+            [WAITING, due, done],
+            "the earlier one counts"
+        );
+        assert_eq!(after(WAITING, |it| it.asked(3)), ShutdownProgress::Waiting { until: Some(3) });
+        let ends = |it| after(it, ShutdownProgress::loop_ended);
+        assert_eq!(ends(none), loop_only);
+        assert_eq!([WAITING, due, done].map(ends), [WAITING, due, done]);
+        let reported = |it| after(it, ShutdownProgress::reported);
+        assert_eq!([none, WAITING, due, done].map(reported), [none, WAITING, done, done]);
+        let at_7 = |it| after(it, |it| it.time_passed(7));
+        assert_eq!([none, WAITING, due, done].map(at_7), [none, WAITING, done, done]);
+        assert_eq!(after(due, |it| it.time_passed(6)), due);
+        assert_eq!(after(WAITING, |it| it.stopped(Ended::Clean, Report::Due(7))), due);
+        assert_eq!(
+            [none, WAITING, loop_only, due, done].map(|it| it.next_due()),
+            [None, Some(5), None, Some(7), None]
+        );
+        assert_eq!(
+            [none, WAITING, due, done].map(|it| it.outcome()),
+            [None, None, None, Some(Ended::Clean)]
+        );
+    }
+
+    #[test]
+    fn an_empty_gate_is_not_waited_for_and_a_wedged_turn_not_beyond_the_deadline() {
+        let empty = Word::starting().perform(Effect::ShutGate).expect("shuts");
+        let busy = Word::from_bits(empty.bits() & !4 | 16);
+        assert_eq!(WAITING.due(empty, 0), Some(Event::Emptied));
+        assert_eq!(WAITING.due(busy, 4), None);
+        assert_eq!(WAITING.due(busy, 5), Some(Event::DeadlinePassed));
+        for over in [ShutdownProgress::NotAsked, stopped(Report::Done)] {
+            assert_eq!(over.due(empty, 9), None);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Faults that can be switched on in a checking build, to see which property finds each. An ordinary build has no
+//! switch: here it knows one constant, and each fault's place in the code compiles to nothing. Only an unpublished
+//! package of the repository (`models/checking`) sets the `cfg`, so no feature can.
+
+#[cfg(tidegate_checking)]
+mod switches {
+    use std::cell::Cell;
+    use std::fmt;
+
+    /// One row a fault: its name in code and in print, and what the code does then.
+    macro_rules! faults {
+        ($($fault:ident = $name:literal in $place:literal: $rule:literal,)*) => {
+            /// A fault in the code that ships: what it does then.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+            pub enum Fault {
+                $(#[doc = $rule] $fault,)*
+            }
+
+            impl Fault {
+                /// All of them.
+                pub const ALL: [Fault; [$($name),*].len()] = [$(Fault::$fault),*];
+
+                /// Its name.
+                #[must_use]
+                pub const fn as_str(self) -> &'static str {
+                    match self {
+                        $(Fault::$fault => $name,)*
+                    }
+                }
+
+                /// The function that it is in.
+                #[must_use]
+                pub const fn place(self) -> &'static str {
+                    match self {
+                        $(Fault::$fault => $place,)*
+                    }
+                }
+
+                /// What the code does then.
+                #[must_use]
+                pub const fn rule(self) -> &'static str {
+                    match self {
+                        $(Fault::$fault => $rule,)*
+                    }
+                }
+            }
+        };
+    }
+
+    faults! {
+        LooksOverlap = "looks_overlap" in "Looking::turn": "a look begins while another one is under way",
+        NeverListsAnew = "never_lists_anew" in "Looking::turn": "the directory's times are believed for ever",
+        LookServesLateCallers = "look_serves_late_callers" in "Looking::ended": "a look also answers callers that asked after it had begun",
+        AbandonedLookServes = "abandoned_look_serves" in "Looking::abandoned": "a look that came to nothing answers those who waited for it",
+        LookNeverEnds = "look_never_ends" in "Looking::ended": "a look that has ended still counts as under way",
+        TimesAlwaysBelieved = "times_always_believed" in "Stamp::of": "a directory's times are believed as soon as they are read",
+        AdmitsBeforeFirstLook = "admits_before_first_look" in "Engine::start": "the gate opens before the first look is applied",
+        BlindStartHoldsNothing = "blind_start_holds_nothing" in "Engine::start": "a start that sees nothing lets internal work in",
+        ReopeningWakesNobody = "reopening_wakes_nobody" in "Engine::happened": "a reopened gate wakes none of those who wait",
+        ShutdownWakesNobody = "shutdown_wakes_nobody" in "Engine::shutdown_asked": "a shutdown does not wake the timer",
+        EndToldBeforeLastStatus = "end_told_before_last_status" in "Engine::gate_done": "the end of a shutdown is told before the last status is written",
+        ReceiptForAnyRequest = "receipt_for_any_request" in "Engine::receipt": "a receipt does not ask whose request closed the gate",
+        ReceiptIgnoresPhase = "receipt_ignores_phase" in "Engine::receipt": "a receipt says draining in any phase",
+        CancelAlwaysReleases = "cancel_always_releases" in "Engine::stays_on": "a cancel is answered without looking whether the drain is gone",
+        DeadlineIgnored = "deadline_ignored" in "ShutdownProgress::due": "a shutdown waits for the last turn, however long",
+        LaterDeadlineCounts = "later_deadline_counts" in "ShutdownProgress::asked": "a second shutdown moves the deadline",
+        EmptyGateIgnored = "empty_gate_ignored" in "ShutdownProgress::due": "an empty gate is waited for until the deadline",
+        CleanWhateverIsLeft = "clean_whatever_is_left" in "Ended::with": "a shutdown that left turns behind is called clean",
+        WritesOverlap = "writes_overlap" in "Publishing::turn": "a status is written while another one is being written",
+        FailedWriteCounts = "failed_write_counts" in "Publishing::written": "a status whose write failed counts as written",
+        DirtyForgotten = "dirty_forgotten" in "Publishing::turn": "what a status says beyond its condition is never written again",
+        HomeNeverGivenBack = "home_never_given_back" in "Publishing::written": "the home is kept after the last status",
+        HomeGivenBackEarly = "home_given_back_early" in "Publishing::written": "the home is given back before the last status",
+        ShutIsNotSticky = "shut_is_not_sticky" in "Word::perform": "a shutdown closes the gate as a drain does",
+        CloseAdmitsUsers = "close_admits_users" in "Word::admit": "a closed gate admits user turns",
+        SealAdmitsInternal = "seal_admits_internal" in "Word::admit": "a sealed gate admits internal work",
+        ChildrenRefused = "children_refused" in "Word::admit": "a closed gate refuses children",
+        NeverSeals = "never_seals" in "Word::release": "the last turn out does not seal a held gate",
+        SealsWithWork = "seals_with_work" in "Word::closed": "a gate is sealed while turns are in flight",
+        ReopenKeepsSeal = "reopen_keeps_seal" in "Word::perform": "a reopened gate stays sealed",
+        DrainTakesTurns = "drain_takes_turns" in "Word::perform": "closing the gate clears the count of user turns",
+        ShutdownIsUndone = "shutdown_is_undone" in "machine::step": "the end of a drain ends a shutdown",
+        NewTermsIgnored = "new_terms_ignored" in "machine::step": "other terms do not amend a drain",
+        RequestsNeverAdd = "requests_never_add" in "RequestTable::wanted": "only the last holder counts",
+        UnreadableIsGone = "unreadable_is_gone" in "RequestTable::see": "a request that cannot be read is gone",
+        PartialIsWhole = "partial_is_whole" in "RequestTable::first": "requests that could not be listed are none",
+        RuinedIsGone = "ruined_is_gone" in "RequestTable::see": "a request that says nothing is gone",
+        DeadRise = "dead_rise" in "RequestTable::judge": "a dead request is judged anew",
+        PromiseOfTheLongest = "promise_of_the_longest" in "RequestTable::held_until": "the longest lease is promised to all",
+        OneListingCounts = "one_listing_counts" in "Scan::listed": "the first listing counts",
+        TimesIgnored = "times_ignored" in "Scan::listed": "two equal listings count whatever the directory's times say",
+        KnownNotLooked = "known_not_looked" in "Scan::listed": "a known request that is not listed is not looked at",
+        EpochIgnored = "epoch_ignored" in "Judge::validity": "a request of another boot counts",
+        LeaseIgnored = "lease_ignored" in "Judge::validity": "a request whose lease has run out counts",
+        LeaseByTheWall = "lease_by_the_wall" in "Judge::lease_ends_at_uptime": "leases are measured on the wall clock",
+        QuiescedIsIdle = "quiesced_is_idle" in "status::condition": "an idle gate is reported as quiesced",
+        ReadyWhileShutting = "ready_while_shutting" in "status::condition": "a status says ready whatever the phase",
+        WantsWhatIs = "wants_what_is" in "status::desired_state": "what the gateway is at counts as what is wanted",
+        DeadIsAlive = "dead_is_alive" in "Reading::new": "a status counts as a living gateway's whoever holds the lock",
+        AckByAnyone = "ack_by_anyone" in "Reading::is_draining_for": "a drain is confirmed without asking for whom",
+        CutOrderIsRead = "cut_order_is_read" in "Order::parse": "an order that cannot be read is an empty one",
+        FailedCancelIsOk = "failed_cancel_is_ok" in "CancelTold::of": "a cancel that failed is answered as done",
+        ReadyWhileClosed = "ready_while_closed" in "status::is_ready": "a closed gate is ready",
+        SlotsShared = "slots_shared" in "Slot::is_held_by": "every named request is everybody's",
+        WrittenInPlace = "written_in_place" in "marker::replace": "a request is written where it is read",
+        FileNotSynced = "file_not_synced" in "marker::replace": "a request's bytes are not synced before its name is",
+        DirectoryNotSynced = "directory_not_synced" in "marker::sync": "a name that came or went is not synced",
+        RenewalRemovesFirst = "renewal_removes_first" in "marker::renew": "a renewal removes the old request before the new one is there",
+        RenewalStays = "renewal_stays" in "marker::renew": "a renewal whose old request is gone stays",
+    }
+
+    thread_local! {
+        /// One bit a fault.
+        static ON: Cell<u128> = const { Cell::new(0) };
+    }
+
+    const _: () = assert!(Fault::ALL.len() <= 128, "a bit each");
+
+    impl fmt::Display for Fault {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.pad(self.as_str())
+        }
+    }
+
+    /// Whether the fault is on, for this thread.
+    pub(crate) fn is_on(fault: Fault) -> bool {
+        ON.get() & 1 << fault as u32 != 0
+    }
+
+    /// The faults that are on, for this thread: a bit each.
+    #[must_use]
+    pub fn on() -> u128 {
+        ON.get()
+    }
+
+    /// Runs this with these faults on, and no others, for this thread.
+    pub fn with<T>(faults: &[Fault], run: impl FnOnce() -> T) -> T {
+        struct Restore(u128);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                ON.set(self.0);
+            }
+        }
+        let restore = Restore(ON.get());
+        ON.set(faults.iter().fold(0, |all, fault| all | 1 << *fault as u32));
+        let done = run();
+        drop(restore);
+        done
+    }
+}
+
+#[cfg(tidegate_checking)]
+pub(crate) use switches::is_on;
+#[cfg(tidegate_checking)]
+pub use switches::{Fault, on, with};
+
+/// Whether this fault is on.
+#[cfg(tidegate_checking)]
+macro_rules! fault {
+    ($fault:ident) => {
+        $crate::faults::is_on($crate::faults::Fault::$fault)
+    };
+}
+
+/// Whether this fault is on.
+#[cfg(not(tidegate_checking))]
+macro_rules! fault {
+    ($fault:ident) => {
+        $crate::faults::NONE
+    };
+}
+
+/// No fault is on.
+#[cfg(not(tidegate_checking))]
+pub(crate) const NONE: bool = false;
+
+pub(crate) use fault;

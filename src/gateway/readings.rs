@@ -1,0 +1,147 @@
+//! What a gateway says of itself, read under the transition lock. It changes nothing.
+
+#[cfg(any(feature = "http", feature = "systemd"))]
+use std::time::Duration;
+
+use crate::engine::{Ended, NotQuiesced};
+use crate::gate::word::Word;
+#[cfg(feature = "http")]
+use crate::holder::Holder;
+#[cfg(feature = "systemd")]
+use crate::machine::ShutdownCause;
+#[cfg(any(feature = "http", feature = "systemd"))]
+use crate::status::Condition;
+use crate::status::{self, Complaint, Inputs, Status};
+
+use super::labels::Listed;
+use super::outcome::{Idle, Quiesced};
+use super::shared::{Shared, State};
+
+/// What one look under the transition lock shows.
+#[cfg(feature = "systemd")]
+#[derive(Clone, Debug)]
+pub(crate) struct Glance {
+    pub(crate) condition: Condition,
+    /// Why the shutdown began, once one has.
+    pub(crate) cause: Option<ShutdownCause>,
+    /// The name in each live request; `None` is the shared marker.
+    pub(crate) holders: Vec<Option<String>>,
+    /// The time until the shutdown's deadline, while one waits for its turns.
+    pub(crate) grace_left: Option<Duration>,
+    /// How the shutdown ended, once it has.
+    pub(crate) ended: Option<Ended>,
+}
+
+impl Shared {
+    pub(super) fn status(&self) -> Status {
+        let state = self.state.lock();
+        // Listed before it is counted: whatever is in the list is in the count.
+        let listed = self.registry.lock().listed();
+        let complaints = self.complaints(&state);
+        let word = self.gate.word();
+        let mut status = self.snapshot(&state, word, &listed, &complaints, state.sequence);
+        status.degraded.extend(state.unwritten.clone());
+        drop(state);
+        drop(listed);
+        status
+    }
+
+    /// What is wrong with the requests.
+    pub(super) fn complaints(&self, state: &State) -> Vec<Complaint> {
+        let unseen = state.engine.unseen();
+        let judge = self.settings.judge(self.settings.clock.now());
+        let unlisted = unseen.listing.as_deref();
+        status::complaints(&unseen.requests, unlisted, state.engine.table(), &judge)
+    }
+
+    pub(super) fn snapshot(
+        &self,
+        state: &State,
+        word: Word,
+        listed: &Listed,
+        complaints: &[Complaint],
+        sequence: u64,
+    ) -> Status {
+        let now = self.settings.clock.now();
+        let (judge, engine) = (self.settings.judge(now), &state.engine);
+        let inputs = Inputs {
+            machine: engine.machine(),
+            word,
+            drain_wanted: engine.table().wanted().is_some(),
+            holders: status::holders(engine.table(), &judge),
+            held_until: status::held_until(engine.table(), &judge),
+            unseen_held_until: engine.table().unseen_held_until(),
+            active_work: listed.active_work(now.uptime),
+            degraded: status::degraded(complaints, now),
+            now,
+            sequence,
+        };
+        Status::snapshot(&self.identity, inputs)
+    }
+
+    /// What a status would say, as a mark to compare with later.
+    #[cfg(feature = "http")]
+    pub(super) fn seen(&self) -> (Condition, u64) {
+        let state = self.state.lock();
+        (state.engine.condition(self.gate.word()), state.revision)
+    }
+
+    /// What one look under the transition lock shows.
+    #[cfg(feature = "systemd")]
+    pub(super) fn glance(&self) -> Glance {
+        let state = self.state.lock();
+        let (engine, now) = (&state.engine, self.settings.clock.now());
+        let holders = status::holders(engine.table(), &self.settings.judge(now));
+        Glance {
+            condition: engine.condition(self.gate.word()),
+            cause: engine.machine().cause(),
+            holders: holders.into_iter().map(|it| it.holder).collect(),
+            grace_left: engine.deadline().map(|deadline| deadline.saturating_sub(now.uptime)),
+            ended: engine.ended(),
+        }
+    }
+
+    pub(super) fn check_idle(&self) -> Option<Idle> {
+        // Under the lock, so that word and generation are of one close.
+        let state = self.state.lock();
+        let generation = state.engine.machine().generation();
+        self.gate.word().is_idle().then_some(Idle { generation })
+    }
+
+    pub(super) fn check_quiesced(&self) -> Option<Result<Quiesced, NotQuiesced>> {
+        let state = self.state.lock();
+        let quiesced = state.engine.quiesced(self.gate.word())?;
+        Some(quiesced.map(|()| {
+            let (table, now) = (state.engine.table(), self.settings.clock.now());
+            Quiesced {
+                generation: state.engine.machine().generation(),
+                request_ids: status::held_for(table),
+                until: status::held_until(table, &self.settings.judge(now)),
+            }
+        }))
+    }
+
+    pub(super) fn check_ended(&self) -> Option<Ended> {
+        self.state.lock().engine.outcome()
+    }
+
+    /// What is left of a shutdown's grace; `None` where no shutdown was asked for.
+    #[cfg(feature = "http")]
+    pub(super) fn grace_left(&self) -> Option<Duration> {
+        let until = self.state.lock().engine.grace_until()?;
+        Some(until.saturating_sub(self.settings.clock.now().uptime))
+    }
+
+    /// Looks at what this holder asks, and believes nothing.
+    #[cfg(feature = "http")]
+    pub(super) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
+        let (epoch, now) = (self.settings.epoch.clone(), self.settings.clock.now());
+        self.store.observe_holder(holder, epoch, now)
+    }
+
+    /// How many live named requests this principal has signed, besides those of `holder`.
+    #[cfg(feature = "http")]
+    pub(super) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
+        status::signed_by(self.state.lock().engine.table(), principal, holder)
+    }
+}

@@ -1,0 +1,113 @@
+//! Where a gateway's requests are: in its home, or in its memory. The same code does what is asked on either disk;
+//! this carries it there, and decides nothing.
+
+use std::fmt::Debug;
+
+use crate::control::Observation;
+use crate::disk::{Disk, RealDisk, VolatileDisk};
+use crate::engine::LookOrder;
+use crate::epoch::{Epoch, Now};
+use crate::error::ControlError;
+use crate::holder::{Holder, Slot};
+use crate::home::{Home, HomeLock, OpenHome};
+use crate::marker::{self, Observer, RawObservation, Stamp};
+use crate::reconcile::Sighting;
+use crate::request::Request;
+
+/// A home on one kind of disk, and the one who looks at it.
+#[derive(Debug)]
+pub(super) struct Kept<D: Disk<Dir: Debug>> {
+    home: OpenHome<D>,
+    observer: Observer,
+}
+
+#[derive(Debug)]
+pub(super) enum Store {
+    Files(Kept<RealDisk>),
+    Memory(Kept<VolatileDisk>),
+}
+
+/// Does the same on either.
+macro_rules! on_either {
+    ($store:expr, $kept:ident => $done:expr) => {
+        match $store {
+            Store::Files($kept) => $done,
+            Store::Memory($kept) => $done,
+        }
+    };
+}
+
+impl Store {
+    /// A home of which this gateway holds the lock.
+    pub(super) fn files(home: OpenHome<RealDisk>, lock: &HomeLock) -> Store {
+        let observer = Observer::of_gateway(lock.home(), lock.id());
+        Store::Files(Kept { home, observer })
+    }
+
+    pub(super) fn memory() -> Result<Store, ControlError> {
+        let home = OpenHome::open(VolatileDisk::default(), &Home::at("memory"))?;
+        Ok(Store::Memory(Kept { home, observer: Observer::of_visitor() }))
+    }
+
+    /// The home, where there is one with files.
+    pub(super) fn home(&self) -> Option<&OpenHome<RealDisk>> {
+        match self {
+            Store::Files(kept) => Some(&kept.home),
+            Store::Memory(_) => None,
+        }
+    }
+
+    /// Lets nobody at it, as a disk that is stuck.
+    #[cfg(all(test, feature = "tokio"))]
+    pub(super) fn keep_busy(&self) -> crate::sync::MutexGuard<'_, crate::disk::VolatileFiles> {
+        match self {
+            Store::Memory(kept) => kept.home.disk().lock_all(),
+            Store::Files(_) => unreachable!("only a disk in memory can be kept busy"),
+        }
+    }
+
+    /// Looks at every request; `counts` says whether one counts among those that a home may have at most.
+    pub(super) fn look(
+        &self,
+        order: &LookOrder<Stamp>,
+        known: &[Slot],
+        counts: &dyn Fn(&Request) -> bool,
+    ) -> RawObservation {
+        on_either!(self, kept => kept.observer.look(&kept.home, order, known, counts))
+    }
+
+    /// Puts the request where it belongs.
+    pub(super) fn begin(&self, holder: &Holder, request: &Request) -> Result<(), ControlError> {
+        on_either!(self, kept => kept.home.begin(holder, request))
+    }
+
+    pub(super) fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
+        on_either!(self, kept => marker::cancel_all_of(&kept.home, holder))
+    }
+
+    /// Removes this one request, and says whether it was still there.
+    pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
+        on_either!(self, kept => kept.home.cancel_request(holder, id))
+    }
+
+    /// Looks at this one request: see [`Home::look_at`].
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(super) fn find_request(&self, holder: &Holder, id: &str) -> Sighting {
+        on_either!(self, kept => kept.home.look_at(holder, id))
+    }
+
+    /// Looks at what this holder asks, and at nothing else.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(super) fn observe_holder(&self, holder: &Holder, epoch: Epoch, now: Now) -> Observation {
+        let raw = on_either!(self, kept => marker::look_at_own(&kept.home, holder));
+        Observation::of(raw, epoch, now)
+    }
+}
+
+/// Where a holder's request is.
+pub(super) fn slot_of(holder: &Holder, request: &Request) -> Slot {
+    match holder {
+        Holder::Shared => Slot::Shared,
+        Holder::Named(name) => Slot::of(name, request.request_id().unwrap_or_default()),
+    }
+}

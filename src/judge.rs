@@ -1,0 +1,306 @@
+//! Whether a request counts: for one reader, at one time. It reads no clock and no file; what the request says is
+//! [`request`](crate::request)'s.
+//!
+//! # Invariants
+//!
+//! * **TG-S10 fail_safe**: a request without content counts.
+//! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out, is not
+//!   [live](Validity::Live).
+
+use std::time::Duration;
+
+use crate::epoch::{Epoch, Now};
+use crate::faults::fault;
+use crate::request::Request;
+
+/// Whether a request counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Validity {
+    /// It asks for a drain now.
+    Live,
+    /// It was made in another boot or container.
+    ///
+    /// [F1](crate::guide::requirements#f1)
+    StaleEpoch,
+    /// Its lease has run out.
+    ///
+    /// [F2](crate::guide::requirements#f2)
+    Expired,
+}
+
+/// What is left of a request's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseLeft {
+    /// It has none that can be judged: it lives until it is removed.
+    Unleased,
+    /// This much; zero once it has run out.
+    For(Duration),
+}
+
+/// When a request's lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseEnd<I = Duration> {
+    /// It has none, and nobody bounds it: it lives until it is removed.
+    Never,
+    /// At this time since boot.
+    At(I),
+    /// When the wall clock says so, of which nothing can be promised.
+    ByTheWall,
+}
+
+/// Who judges requests, and when: a reader's epoch, what its clocks say, and the bound that it sets.
+///
+/// ```
+/// use tidegate::epoch::{Epoch, Now};
+/// use tidegate::judge::{Judge, Validity};
+/// use tidegate::request::Request;
+/// let epoch = Epoch::from_texts(Some("this-boot"), None);
+/// let judge = Judge::new(&epoch, Now::by_system());
+/// let stale = Request::parse(br#"{"action":"drain","epoch":"another-boot:"}"#);
+/// assert_eq!(judge.validity(&stale), Validity::StaleEpoch);
+/// assert_eq!(judge.validity(&Request::parse(b"")), Validity::Live);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    epoch: &'a Epoch,
+    now: Now,
+    unleased_max_age: Option<Duration>,
+}
+
+impl<'a> Judge<'a> {
+    /// A reader of this epoch at this time, who sets no bound.
+    #[must_use]
+    pub const fn new(epoch: &'a Epoch, now: Now) -> Judge<'a> {
+        Judge { epoch, now, unleased_max_age: None }
+    }
+
+    /// The same, who bounds what has no lease: such a request lives for `age` after the time since boot at which
+    /// it was first seen.
+    #[must_use]
+    pub const fn bounded(self, age: Option<Duration>) -> Judge<'a> {
+        Judge { unleased_max_age: age, ..self }
+    }
+
+    /// The reader's epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> &'a Epoch {
+        self.epoch
+    }
+
+    /// What the reader's clocks say.
+    #[must_use]
+    pub const fn now(&self) -> Now {
+        self.now
+    }
+
+    /// How long a request without a lease lives, where that is bounded.
+    #[must_use]
+    pub const fn unleased_max_age(&self) -> Option<Duration> {
+        self.unleased_max_age
+    }
+
+    /// Whether the request still asks for anything.
+    #[must_use]
+    // Property: TG-S13 stale_never_closes.
+    pub fn validity(&self, request: &Request) -> Validity {
+        if !fault!(EpochIgnored)
+            && request.stated_epoch().is_some_and(|stated| self.epoch.is_other_than(stated))
+        {
+            Validity::StaleEpoch
+        } else if self.lease_left(request) == LeaseLeft::For(Duration::ZERO)
+            && !fault!(LeaseIgnored)
+        {
+            Validity::Expired
+        } else {
+            Validity::Live
+        }
+    }
+
+    /// Whether the request asks for a drain now, where it was first seen at this time since boot: it is
+    /// [live](Validity::Live), and within the bound.
+    #[must_use]
+    pub fn is_live(&self, request: &Request, first_seen: Duration) -> bool {
+        let outlived = || {
+            self.lease_left(request) == LeaseLeft::Unleased
+                && self
+                    .unleased_max_age
+                    .is_some_and(|age| self.now.uptime.saturating_sub(first_seen) >= age)
+        };
+        self.validity(request) == Validity::Live && !outlived()
+    }
+
+    /// What is left of the request's lease: on the boot clock where it was made in this epoch, on the wall clock
+    /// where that cannot be told.
+    #[must_use]
+    pub fn lease_left(&self, request: &Request) -> LeaseLeft {
+        let Some(lease) = request.lease() else {
+            return LeaseLeft::Unleased;
+        };
+        if let Some(end) = self.lease_ends_at_uptime(request) {
+            return LeaseLeft::For(end.saturating_sub(self.now.uptime));
+        }
+        let Some(made) = request.requested_at() else {
+            return LeaseLeft::Unleased;
+        };
+        let age = self.now.wall.signed_duration_since(made);
+        // A stamp in the future by this wall clock makes the lease longer by as much, never endless.
+        let left = match age.to_std() {
+            Ok(age) => lease.saturating_sub(age),
+            Err(_) => lease.saturating_add((-age).to_std().unwrap_or(Duration::ZERO)),
+        };
+        LeaseLeft::For(left)
+    }
+
+    /// The time since boot at which the request's lease ends, where it can be told by the boot clock.
+    #[must_use]
+    pub fn lease_ends_at_uptime(&self, request: &Request) -> Option<Duration> {
+        let same_boot =
+            request.stated_epoch().is_some_and(|stated| self.epoch.is_same_boot_as(stated));
+        let made = request.requested_uptime().filter(|_| same_boot && !fault!(LeaseByTheWall))?;
+        Some(made.saturating_add(request.lease()?))
+    }
+
+    /// When the request's lease ends, for a promise about it. One without a lease, first seen at this time since
+    /// boot, ends at the bound, if there is one.
+    #[must_use]
+    pub fn lease_end(&self, request: &Request, first_seen: Duration) -> LeaseEnd {
+        match self.lease_left(request) {
+            LeaseLeft::Unleased => self
+                .unleased_max_age
+                .map_or(LeaseEnd::Never, |age| LeaseEnd::At(first_seen.saturating_add(age))),
+            // Also of one that has run out: until a look finds it dead, a promise made to it is one for
+            // the past, and another holder's later end must not stand in for it.
+            LeaseLeft::For(_) => match self.lease_ends_at_uptime(request) {
+                Some(end) => LeaseEnd::At(end),
+                None => LeaseEnd::ByTheWall,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::request::DrainRequest;
+
+    fn now_at(seconds: u64) -> Now {
+        let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
+        let uptime = Duration::from_secs(seconds);
+        Now { uptime, wall: wall + uptime }
+    }
+
+    fn epoch() -> Epoch {
+        Epoch::from_texts(Some("boot"), None)
+    }
+
+    #[test]
+    fn a_lease_runs_out_on_the_boot_clock_whatever_the_wall_says() {
+        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+            "r",
+            &epoch(),
+            now_at(100),
+        );
+        for (uptime, validity) in [(159, Validity::Live), (160, Validity::Expired)] {
+            for wall in [0, 100, 1_000_000] {
+                let now = Now { wall: now_at(wall).wall, ..now_at(uptime) };
+                assert_eq!(
+                    Judge::new(&epoch(), now).validity(&request),
+                    validity,
+                    "uptime {uptime} wall {wall}"
+                );
+            }
+        }
+        assert_eq!(
+            Judge::new(&epoch(), now_at(150)).lease_left(&request),
+            LeaseLeft::For(Duration::from_secs(10))
+        );
+        let end = Duration::from_secs(160);
+        assert_eq!(Judge::new(&epoch(), now_at(150)).lease_ends_at_uptime(&request), Some(end));
+        // Found by three controllers in the model: one whose lease had run out was lent another's end.
+        for now in [100, 160, 1000].map(now_at) {
+            assert_eq!(
+                Judge::new(&epoch(), now).lease_end(&request, now.uptime),
+                LeaseEnd::At(end)
+            );
+        }
+        let unleased = Request::parse(br#"{"action":"drain"}"#);
+        let (now, age) = (now_at(160), Duration::from_secs(60));
+        assert_eq!(Judge::new(&epoch(), now).lease_end(&unleased, now.uptime), LeaseEnd::Never);
+        assert_eq!(
+            Judge::new(&epoch(), now)
+                .bounded(Some(age))
+                .lease_end(&unleased, Duration::from_secs(130)),
+            LeaseEnd::At(Duration::from_secs(190))
+        );
+    }
+
+    #[test]
+    fn where_the_epoch_is_unknown_the_wall_clock_judges() {
+        let unknown = Epoch::default();
+        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+            "r",
+            &unknown,
+            now_at(100),
+        );
+        let rebooted = Now { uptime: Duration::from_secs(1), ..now_at(159) };
+        assert_eq!(Judge::new(&unknown, rebooted).validity(&request), Validity::Live);
+        assert_eq!(
+            Judge::new(&unknown, Now { wall: now_at(160).wall, ..rebooted }).validity(&request),
+            Validity::Expired
+        );
+    }
+
+    /// The wall clock judges where the boot is not known; a stamp without an offset is UTC.
+    #[test]
+    fn a_stamp_without_an_offset_is_utc() {
+        let lease_left = |stamp: &str| {
+            let text = format!(r#"{{"lease_s": 60, "requested_at": "{stamp}"}}"#);
+            Judge::new(&epoch(), now_at(50)).lease_left(&Request::parse(text.as_bytes()))
+        };
+        // The clock of `now_at(0)`.
+        for stamp in [
+            "2023-11-14T22:13:20+00:00",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T22:13:20.000000",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20",
+            "2023-11-14T23:13:20+0100",
+            "2023-11-14T23:13:20.0+01",
+            " 2023-11-14T22:13:20 ",
+        ] {
+            assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
+        }
+        // A stamp in the future makes the lease longer by as much, never endless.
+        assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
+        for none in
+            ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
+        {
+            assert_eq!(lease_left(none), LeaseLeft::Unleased, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_no_number_is_none() {
+        for lease in ["\"60\"", "-1", "null", "[]", "NaN", "{}"] {
+            let text = format!(
+                "{{\"lease_s\": {lease}, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}}"
+            );
+            let request = Request::parse(text.as_bytes());
+            assert_eq!(
+                Judge::new(&epoch(), now_at(0)).lease_left(&request),
+                LeaseLeft::Unleased,
+                "{lease}"
+            );
+            assert!(!request.is_contentless());
+        }
+        let endless = Request::parse(
+            b"{\"lease_s\": 1e300, \"requested_at\": \"2001-01-01T00:00:00+00:00\"}",
+        );
+        assert_eq!(Judge::new(&epoch(), now_at(0)).validity(&endless), Validity::Live);
+        let undated = Request::parse(b"{\"lease_s\": 1}");
+        assert_eq!(Judge::new(&epoch(), now_at(0)).lease_left(&undated), LeaseLeft::Unleased);
+    }
+}
