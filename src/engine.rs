@@ -232,7 +232,12 @@ impl<W: World> Engine<W> {
             self.publishing.changed();
         }
         // Also where no phase changes: somebody may wait for what is known of a request.
-        Reaction { wakes_timer: stepped.wakes_timer || is_news, ..stepped }
+        let reopens = stepped.ordered.is_some_and(|it| it.effect == Effect::ReopenGate);
+        let wakes_timer = stepped.wakes_timer || is_news;
+        Reaction {
+            wakes_timer: wakes_timer && !(reopens && fault!(ReopeningWakesNobody)),
+            ..stepped
+        }
     }
 
     /// The caller's look came to nothing: it panicked.
@@ -251,8 +256,7 @@ impl<W: World> Engine<W> {
         let Ok(effect) = lifecycle.apply(event) else { return Reaction::NONE };
         self.machine = lifecycle.machine();
         self.publishing.changed();
-        let wakes_timer = !(fault!(ReopeningWakesNobody) && effect == Effect::ReopenGate);
-        Reaction { ordered: Some(Ordered { effect, from, to: self.machine }), wakes_timer }
+        Reaction { ordered: Some(Ordered { effect, from, to: self.machine }), wakes_timer: true }
     }
 
     /// The gate has done what was ordered: its word before that. `report_by` is how long the end of a shutdown is

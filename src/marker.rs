@@ -34,8 +34,8 @@ use crate::id::fresh_id;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 
-pub(crate) use scan::{Observer, RawObservation, Stamp, look_at_own};
-pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX};
+pub(crate) use scan::{Observer, RawObservation, look_at_own};
+pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX, Stamp};
 pub(crate) use sweep::sweep_drafts;
 
 /// A marker longer than this is a request without content, which drains.

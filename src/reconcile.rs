@@ -57,6 +57,13 @@ pub struct Entry<R, I = Duration> {
     since: I,
 }
 
+impl<R: Demand, I> Entry<R, I> {
+    /// Whether nothing is known of what it asks for: it could not be seen since the start, or says nothing.
+    fn says_nothing(&self) -> bool {
+        self.request.as_ref().is_none_or(|request| request.terms().is_none())
+    }
+}
+
 impl<R, I: Copy> Entry<R, I> {
     /// The request; `None` where the place could not be seen since the start.
     pub const fn request(&self) -> Option<&R> {
@@ -111,8 +118,8 @@ pub struct RequestTable<S, R, I = Duration> {
 }
 
 impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
-    /// What the first look of an incarnation gives. What it could not see counts as a request, and holds internal
-    /// work until `held_until`.
+    /// What the first look of an incarnation gives. What it could not see counts as a request. That, and a
+    /// request that says nothing, holds internal work until `held_until`.
     ///
     /// [F22](crate::guide::requirements#f22)
     // Property: TG-S10 fail_safe, TG-S4 quiesced_means_idle.
@@ -125,14 +132,15 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
     ) -> RequestTable<S, R, I> {
         let mut table = RequestTable {
             entries: BTreeMap::new(),
-            unlisted: matches!(listing, Listing::Partial(_)) && !fault!(PartialIsWhole),
+            unlisted: matches!(listing, Listing::Partial(_)),
             unseen_held_until: held_until.filter(|until| *until > at),
         };
         for (slot, sighting) in sightings {
             if matches!(sighting, Sighting::Unreadable(_)) {
                 let terms = Terms::default();
                 let (request, whole) = (None, None);
-                let unseen = Entry { request, whole, terms, live: true, seen: false, since: at };
+                let live = !fault!(UnseenIsAbsent);
+                let unseen = Entry { request, whole, terms, live, seen: false, since: at };
                 table.entries.insert(slot, unseen);
             } else {
                 table.see(slot, sighting, at);
@@ -171,12 +179,13 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
 
     /// What was unseen at the start holds nothing once all of it is seen, or the time is over.
     fn forget_what_is_over(&mut self, at: I) -> bool {
-        let is_unseen = self.unlisted || self.entries.values().any(|entry| entry.request.is_none());
+        let is_unseen = self.unlisted || self.entries.values().any(Entry::says_nothing);
         let is_over = self.unseen_held_until.is_some_and(|until| until <= at || !is_unseen);
         is_over && self.unseen_held_until.take().is_some() && is_unseen
     }
 
-    /// What something asks for that has not been seen since the start.
+    /// What something asks for that has not been seen since the start, or says nothing: a predecessor may have known
+    /// more of it.
     fn unseen_terms(&self) -> Terms {
         Terms { hold_internal: self.unseen_held_until.is_some(), ..Terms::default() }
     }
@@ -231,9 +240,6 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         for entry in self.entries.values_mut() {
             // For this look only. The next one says itself what it could not see.
             let seen = std::mem::replace(&mut entry.seen, true);
-            if fault!(DeadRise) && entry.request.is_some() {
-                entry.live = true;
-            }
             let Some(request) = entry.request.as_ref().filter(|_| seen && entry.live) else {
                 continue;
             };
@@ -256,7 +262,11 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
     pub fn wanted(&self) -> Option<Terms> {
         let unseen = self.unseen_terms();
         let live = self.entries.values().filter(|entry| entry.live);
-        let live = live.map(|entry| if entry.request.is_some() { entry.terms } else { unseen });
+        let live = live.map(|entry| Terms {
+            hold_internal: entry.terms.hold_internal
+                || (entry.says_nothing() && unseen.hold_internal),
+            ..entry.terms
+        });
         let unlisted = self.unlisted.then_some(unseen);
         if fault!(RequestsNeverAdd) {
             return self.entries.values().next_back().filter(|it| it.live).map(|it| it.terms);
@@ -530,5 +540,18 @@ mod tests {
         assert_eq!(table.wanted(), Some(HOLD), "the named requests are still unseen");
         assert!(table.apply([(0, Sighting::Absent)], &WHOLE, at(3), lives()));
         assert_eq!((table.wanted(), table.unseen_held_until()), (None, None));
+    }
+
+    /// Found by the gateway model: a ruined request, respawned on, was no longer held for.
+    #[test]
+    fn what_says_nothing_at_the_start_holds_as_long_as_may_have_been_promised() {
+        let at = Duration::from_secs;
+        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
+        let mut table = RequestTable::first(ruined(), &WHOLE, Some(at(9)), at(1), lives());
+        assert_eq!(table.wanted(), Some(HOLD));
+        table.apply(ruined(), &WHOLE, at(8), lives());
+        assert_eq!(table.wanted(), Some(HOLD));
+        assert!(table.apply(ruined(), &WHOLE, at(9), lives()));
+        assert_eq!(table.wanted(), Some(PLAIN));
     }
 }

@@ -71,6 +71,8 @@ pub enum ModelName {
     Status,
     /// Orders over HTTP.
     Endpoint,
+    /// The directory's times, and when it is listed.
+    Directory,
     /// Turns, children, delivery, and a controller that acts.
     Work,
     /// The gate and its waiters.
@@ -79,7 +81,7 @@ pub enum ModelName {
 
 impl ModelName {
     /// All of them.
-    pub const ALL: [ModelName; 9] = [
+    pub const ALL: [ModelName; 10] = [
         ModelName::Gateway,
         ModelName::Crowd,
         ModelName::Channel,
@@ -87,6 +89,7 @@ impl ModelName {
         ModelName::Controllers,
         ModelName::Status,
         ModelName::Endpoint,
+        ModelName::Directory,
         ModelName::Work,
         ModelName::Gate,
     ];
@@ -102,6 +105,7 @@ impl ModelName {
             ModelName::Controllers => "controllers",
             ModelName::Status => "status",
             ModelName::Endpoint => "endpoint",
+            ModelName::Directory => "directory",
             ModelName::Work => "work",
             ModelName::Gate => "gate",
         }
@@ -121,7 +125,7 @@ impl fmt::Display for ModelName {
 }
 
 /// Every property that is checked.
-pub const CATALOGUE: [Entry; 19] = [
+pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-S1",
         name: "shutdown_wins",
@@ -182,6 +186,8 @@ pub const CATALOGUE: [Entry; 19] = [
             Check { model: ModelName::Channel, property: "quiesced_means_idle_reach" },
             Check { model: ModelName::Controllers, property: "promise_is_kept_inv" },
             Check { model: ModelName::Controllers, property: "promise_is_kept_reach" },
+            Check { model: ModelName::Gateway, property: "promise_outlives_inv" },
+            Check { model: ModelName::Gateway, property: "promise_outlives_reach" },
             Check { model: ModelName::Gate, property: "idle_is_left_gap" },
         ],
     },
@@ -321,8 +327,24 @@ pub const CATALOGUE: [Entry; 19] = [
             Check { model: ModelName::Endpoint, property: "order_is_understood_reach" },
             Check { model: ModelName::Endpoint, property: "cancel_is_told_inv" },
             Check { model: ModelName::Endpoint, property: "cancel_is_told_reach" },
+            Check { model: ModelName::Gateway, property: "clean_means_empty_inv" },
+            Check { model: ModelName::Gateway, property: "clean_means_empty_reach" },
+            Check { model: ModelName::Status, property: "end_is_told_last_inv" },
+            Check { model: ModelName::Status, property: "end_is_told_last_reach" },
             Check { model: ModelName::Endpoint, property: "ready_is_told_inv" },
             Check { model: ModelName::Endpoint, property: "ready_is_told_reach" },
+        ],
+    },
+    Entry {
+        id: "TG-S15",
+        name: "held_by_each",
+        statement: "The gate is closed while any live request that was seen exists. The end of one holder's request changes nothing for the others.",
+        kept_by: "`RequestTable::wanted`, `RequestTable::apply`",
+        not_shown: "that a request is seen (TG-L1); more than three holders",
+        assumes: "",
+        checked_as: &[
+            Check { model: ModelName::Controllers, property: "held_by_each_inv" },
+            Check { model: ModelName::Controllers, property: "held_by_each_reach" },
         ],
     },
     Entry {
@@ -331,8 +353,15 @@ pub const CATALOGUE: [Entry; 19] = [
         statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so.",
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Ledger::accept`, `Request::parse` (total)",
         not_shown: "how soon (the benchmarks measure it); that the status is written",
-        assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails",
-        checked_as: &[Check { model: ModelName::Gateway, property: "closes_progress" }],
+        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; for the status: a publisher takes its turn, a write succeeds (strong)",
+        checked_as: &[
+            Check { model: ModelName::Gateway, property: "closes_progress" },
+            Check { model: ModelName::Status, property: "status_says_so_progress" },
+            Check { model: ModelName::Directory, property: "names_are_seen_at_once_inv" },
+            Check { model: ModelName::Directory, property: "names_are_seen_at_once_reach" },
+            Check { model: ModelName::Directory, property: "changes_are_seen_in_time_inv" },
+            Check { model: ModelName::Directory, property: "changes_are_seen_in_time_reach" },
+        ],
     },
     Entry {
         id: "TG-L2",
@@ -352,7 +381,7 @@ pub const CATALOGUE: [Entry; 19] = [
         statement: "If from some point on there is no live request (all are cancelled, expired or of another epoch) and no shutdown, the gate admits again.",
         kept_by: "`Shared::watch_round`, `Roll::apply`, `Judge::validity`",
         not_shown: "how soon",
-        assumes: "a watcher observes the requests; a watcher applies its observation; from some point on no read fails; where the controllers have died: a clock ticks, the gateway observes the requests",
+        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; where the controllers have died: a clock ticks, the gateway observes the requests",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "reopens_progress" },
             Check { model: ModelName::Controllers, property: "orphans_run_out_progress" },
@@ -364,7 +393,7 @@ pub const CATALOGUE: [Entry; 19] = [
         statement: "A shutdown that was asked for ends, even if a turn never ends.",
         kept_by: "`Shared::settle`, on a thread that uses no file",
         not_shown: "that the process exits",
-        assumes: "time passes",
+        assumes: "time passes; for the end that is told: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "stops_progress" },
             Check { model: ModelName::Gate, property: "end_is_told_progress" },

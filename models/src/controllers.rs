@@ -120,6 +120,8 @@ pub struct State {
     acted: bool,
     /// Ghost: work was live then.
     cut_off: bool,
+    /// Ghost: a user turn has started while a live request that was seen was there.
+    slipped_in: bool,
 }
 
 impl Hash for State {
@@ -130,7 +132,8 @@ impl Hash for State {
             .put(self.user, 1)
             .put(self.internal, 1)
             .put(self.acted, 1)
-            .put(self.cut_off, 1);
+            .put(self.cut_off, 1)
+            .put(self.slipped_in, 1);
         let [one, two, three] = std::array::from_fn(|by| self.pack(by));
         bits.put(one, 16).put(two, 16).put(three, 16).finish(hasher);
     }
@@ -309,6 +312,17 @@ impl State {
         until.map_or(Promise::Timeless, Promise::For)
     }
 
+    /// How many hold the gate: their request is there, was seen there, and has not run out for any clock.
+    fn holders(&self) -> usize {
+        let files = self.files.iter().enumerate();
+        let holds = files.filter(|(by, file)| {
+            let Some((number, Age { by_boot, by_wall })) = file else { return false };
+            let seen = self.shell.engine.table().entry(by).and_then(|it| it.request());
+            *by_boot < LEASE && *by_wall < LEASE && seen.is_some_and(|it| it.number == *number)
+        });
+        holds.count()
+    }
+
     /// What this controller may take for leave to act.
     fn leave(&self, design: Design, by: usize) -> Option<Promise> {
         let condition = self.shell.condition();
@@ -373,6 +387,7 @@ impl ControllersModel {
             Action::UserArrives => {
                 state.user = true;
                 state.shell.admit(Arrival::New(Origin::User))?;
+                state.slipped_in |= state.holders() > 0;
             }
             Action::UserEnds => {
                 state.user = false;
@@ -433,6 +448,7 @@ impl Model for ControllersModel {
             internal: false,
             acted: false,
             cut_off: false,
+            slipped_in: false,
         }]
     }
 
@@ -467,6 +483,15 @@ impl Model for ControllersModel {
 
     fn properties(&self) -> Vec<Property<ControllersModel>> {
         vec![
+            // Property: TG-S15 held_by_each
+            Property::always("held_by_each_inv", |_, state: &State| {
+                (state.holders() == 0 || state.shell.word.is_closed()) && !state.slipped_in
+            }),
+            Property::sometimes("held_by_each_reach", |_, state: &State| {
+                // Two held it, one has let go, and a user turn is still in flight.
+                let gone = |it: &Controller| it.made > 0 && !it.asks;
+                state.holders() > 0 && state.user && state.controllers.iter().any(gone)
+            }),
             // Property: TG-S4 quiesced_means_idle
             Property::always("promise_is_kept_inv", |_, state: &State| !state.cut_off),
             Property::sometimes("promise_is_kept_reach", |_, state: &State| {

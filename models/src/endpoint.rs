@@ -9,8 +9,8 @@
 //! | `OrderIsRead` | `Order::parse`, in `http::control` |
 //! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
 //! | `DrainIsAnswered` | `Asked::look` of one reading of the gateway |
-//! | `RequestIsRemoved` | `Gateway::cancel_drain`; the removal may fail |
-//! | `CancelIsAnswered` | `CancelTold::of` |
+//! | `RequestIsRemoved`, `GatewayReconciles` | `Shared::cancel`: `Engine::cancel_begins`, the removal, which may fail, and the look after it |
+//! | `CancelIsAnswered` | `Engine::stays_on`, and `CancelTold::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
 //!
 //! What it leaves out: tokens and holders, waiting, turns, and bodies that a wire cuts to nothing (its framing
@@ -98,7 +98,14 @@ pub enum Stage {
     /// And the gateway has looked.
     Reconciled,
     /// The removal came to this.
-    Removed(Result<bool, ()>),
+    Removed {
+        /// Whether something was removed.
+        outcome: Result<bool, ()>,
+        /// The gateway believed in a live request before.
+        live_before: bool,
+        /// The gateway has looked since; it may have seen nothing.
+        looked: bool,
+    },
 }
 
 /// The whole state.
@@ -107,6 +114,8 @@ pub struct State {
     shell: Shell<OneRequest>,
     /// The request exists in the home.
     request: bool,
+    /// Another's request is in its place.
+    others: bool,
     /// What the published status says: that a user's turn would be admitted.
     published_ready: bool,
     stage: Stage,
@@ -119,6 +128,8 @@ pub struct State {
     failure_told: bool,
     /// A drain was acknowledged.
     acknowledged: bool,
+    /// A cancel was told as failed, and the request was gone: the gateway could not see that.
+    stayed_on: bool,
     /// The balancer was told to go elsewhere.
     turned_away: bool,
     /// Ghost: an order was taken for another.
@@ -145,7 +156,10 @@ pub enum Action {
     /// The request is written.
     RequestIsWritten,
     /// The gateway looks, by itself or because it was asked to.
-    GatewayReconciles,
+    GatewayReconciles {
+        /// Whether it cannot see what is there.
+        fails: bool,
+    },
     /// The endpoint answers what became of the drain.
     DrainIsAnswered,
     /// The request is removed, or that fails.
@@ -157,6 +171,8 @@ pub enum Action {
     CancelIsAnswered,
     /// A person removes the request by hand.
     HandRemoves,
+    /// Another holder writes its request into the same place.
+    AnotherBegins,
     /// The status is published.
     StatusIsPublished,
     /// SIGTERM.
@@ -188,10 +204,24 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     })
 });
 
+/// The one request that there is.
+const ASK: Ask = Ask { hold: false, number: 0 };
+
 impl State {
+    fn is_going_down(&self) -> bool {
+        self.shell.phase().is_shut()
+    }
+
     /// The gateway believes that the request exists.
     fn believed(&self) -> bool {
-        self.shell.engine.table().wanted().is_some()
+        let request = self.shell.engine.table().entry(&()).and_then(|it| it.request());
+        request == Some(&ASK)
+    }
+
+    /// What is in the place.
+    fn there(&self) -> Option<Ask> {
+        let others = self.others.then_some(Ask { number: 1, ..ASK });
+        if self.request { Some(ASK) } else { others }
     }
 
     fn refuses_turns(&self) -> bool {
@@ -237,20 +267,27 @@ impl EndpointModel {
             state.request
         };
         state.acknowledged |= acknowledged;
-        state.premature |= acknowledged && !(state.refuses_turns() && state.request);
+        let is_in_force = state.refuses_turns() && state.request && state.believed();
+        state.premature |= acknowledged && !is_in_force;
         state.stage = Stage::None;
         Some(())
     }
 
     fn answer_cancel(self, state: &mut State) -> Option<()> {
-        let Stage::Removed(outcome) = state.stage else { return None };
+        let Stage::Removed { outcome, live_before, looked: true } = state.stage else {
+            return None;
+        };
+        // What the caller has on its stack, and what it does with it.
+        let before = Shell::start(live_before.then_some(ASK)).engine.cancel_begins(|(), _| true);
+        let outcome = if state.shell.engine.stays_on(&before) { Err(()) } else { outcome };
         let told = if self.design.has(Guard::RemovalTold) {
             CancelTold::of(&outcome)
         } else {
             CancelTold { ok: true, was_draining: outcome.unwrap_or(false) }
         };
         state.failure_told |= !told.ok;
-        state.lied |= told.ok && state.request;
+        state.stayed_on |= !told.ok && !state.request;
+        state.lied |= told.ok && (state.request || state.believed()) && !state.is_going_down();
         state.stage = Stage::None;
         Some(())
     }
@@ -270,11 +307,20 @@ impl EndpointModel {
                 // What is going down takes no orders.
                 let goes_down = state.shell.engine.may_begin().is_err();
                 state.request |= !goes_down;
+                state.others &= goes_down;
                 state.stage = if goes_down { Stage::None } else { Stage::Written };
             }
-            Action::GatewayReconciles => {
-                let there = state.request.then_some(Ask { hold: false });
-                let _ = state.shell.told(Told::Sees(there));
+            Action::GatewayReconciles { fails } => {
+                let there = if fails {
+                    state.failures_left = state.failures_left.checked_sub(1)?;
+                    Told::SeesNothing
+                } else {
+                    Told::Sees(state.there())
+                };
+                let _ = state.shell.told(there);
+                if let Stage::Removed { looked, .. } = &mut state.stage {
+                    *looked = true;
+                }
                 if state.stage == Stage::Written {
                     state.stage = Stage::Reconciled;
                 }
@@ -289,10 +335,15 @@ impl EndpointModel {
                 } else {
                     Ok(std::mem::take(&mut state.request))
                 };
-                state.stage = Stage::Removed(outcome);
+                let live_before = state.believed();
+                state.stage = Stage::Removed { outcome, live_before, looked: false };
             }
             Action::CancelIsAnswered => self.answer_cancel(state)?,
             Action::HandRemoves => std::mem::take(&mut state.request).then_some(())?,
+            Action::AnotherBegins => {
+                (!state.others && state.orders_left > 0).then_some(())?;
+                (state.request, state.others) = (false, true);
+            }
             Action::StatusIsPublished => {
                 state.published_ready = state.shell.condition().ready;
             }
@@ -321,6 +372,7 @@ impl Model for EndpointModel {
         vec![State {
             shell: Shell::start(None),
             request: false,
+            others: false,
             published_ready: true,
             stage: Stage::None,
             orders_left: self.orders,
@@ -329,6 +381,7 @@ impl Model for EndpointModel {
             refused: false,
             failure_told: false,
             acknowledged: false,
+            stayed_on: false,
             turned_away: false,
             mistaken: false,
             lied: false,
@@ -345,12 +398,14 @@ impl Model for EndpointModel {
             A::WireCutsShort,
             A::OrderIsRead,
             A::RequestIsWritten,
-            A::GatewayReconciles,
+            A::GatewayReconciles { fails: false },
+            A::GatewayReconciles { fails: true },
             A::DrainIsAnswered,
             A::RequestIsRemoved { fails: false },
             A::RequestIsRemoved { fails: true },
             A::CancelIsAnswered,
             A::HandRemoves,
+            A::AnotherBegins,
             A::StatusIsPublished,
             A::SignalArrives,
             A::BalancerAsks,
@@ -369,7 +424,9 @@ impl Model for EndpointModel {
             Property::always("order_is_understood_inv", |_, state: &State| !state.mistaken),
             Property::sometimes("order_is_understood_reach", |_, state: &State| state.refused),
             Property::always("cancel_is_told_inv", |_, state: &State| !state.lied),
-            Property::sometimes("cancel_is_told_reach", |_, state: &State| state.failure_told),
+            Property::sometimes("cancel_is_told_reach", |_, state: &State| {
+                state.failure_told && state.stayed_on
+            }),
             Property::always("ready_is_told_inv", |_, state: &State| !state.misled),
             Property::sometimes("ready_is_told_reach", |_, state: &State| {
                 state.turned_away && state.published_ready
@@ -389,12 +446,14 @@ impl fmt::Display for Action {
             Action::WireCutsShort => "the wire cuts the order short",
             Action::OrderIsRead => "the endpoint reads the order",
             Action::RequestIsWritten => "the request is written",
-            Action::GatewayReconciles => "the gateway observes the requests",
+            Action::GatewayReconciles { fails: false } => "the gateway observes the requests",
+            Action::GatewayReconciles { fails: true } => "the gateway cannot see the requests",
             Action::DrainIsAnswered => "the endpoint answers the order to drain",
             Action::RequestIsRemoved { fails: false } => "the request is removed",
             Action::RequestIsRemoved { fails: true } => "the removal of the request fails",
             Action::CancelIsAnswered => "the endpoint answers the order to cancel",
             Action::HandRemoves => "a person removes the request by hand",
+            Action::AnotherBegins => "another holder replaces the request by its own",
             Action::StatusIsPublished => "the status is published",
             Action::SignalArrives => "SIGTERM arrives",
             Action::BalancerAsks => "the load balancer asks whether the gateway is ready",

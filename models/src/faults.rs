@@ -26,9 +26,30 @@ mod imp {
         faults::with(&faults, run)
     }
 
+    /// Runs this with the fault of this name.
+    pub(crate) fn with_fault<T>(name: &str, run: impl FnOnce() -> T) -> T {
+        faults::with(&[named(name)], run)
+    }
+
+    /// Where the fault of this name is, and what the code does then.
+    pub(crate) fn description(name: &str) -> (String, String) {
+        let fault = named(name);
+        (fault.place().to_owned(), fault.rule().to_owned())
+    }
+
+    fn named(name: &str) -> Fault {
+        let found = Fault::ALL.into_iter().find(|fault| fault.as_str() == name);
+        found.unwrap_or_else(|| panic!("there is no fault {name} in the shipped code"))
+    }
+
     pub(crate) fn current() -> u128 {
         faults::on()
     }
+
+    const _: () = assert!(
+        Fault::ALL.len() == crate::seeded::SEEDED.len(),
+        "each fault of the shipped code has its line in `seeded`"
+    );
 }
 
 #[cfg(not(tidegate_checking))]
@@ -41,6 +62,14 @@ mod imp {
         run()
     }
 
+    pub(crate) fn with_fault<T>(_: &str, run: impl FnOnce() -> T) -> T {
+        run()
+    }
+
+    pub(crate) fn description(_: &str) -> (String, String) {
+        (String::new(), String::new())
+    }
+
     pub(crate) const fn current() -> u128 {
         0
     }
@@ -48,7 +77,7 @@ mod imp {
 
 use std::sync::{Mutex, OnceLock};
 
-pub(crate) use imp::{HAS_SWITCHES, current, without};
+pub(crate) use imp::{HAS_SWITCHES, current, description, with_fault, without};
 
 /// What shipped functions answer, asked once for each set of faults.
 pub(crate) struct Answers<T: 'static> {

@@ -172,7 +172,7 @@ impl GateModel {
             Action::DrainBegins { hold } => {
                 (state.shell.machine().generation() < DRAINS).then_some(())?;
                 (state.shell.phase() == Phase::Running).then_some(())?;
-                state.told(Told::Sees(Some(Ask { hold })))?;
+                state.told(Told::Sees(Some(Ask { hold, number: 0 })))?;
             }
             Action::DrainIsCancelled => {
                 (state.shell.phase() == Phase::ExternallyDraining).then_some(())?;
@@ -296,7 +296,8 @@ impl Model for GateModel {
     fn init_states(&self) -> Vec<State> {
         let change = Wanted::Change(Phase::Running);
         let all = [Wanted::Idle, Wanted::Quiesced, Wanted::Open, change, Wanted::End];
-        let there = [None, Some(Ask { hold: false }), Some(Ask { hold: true })];
+        let there =
+            [None, Some(Ask { hold: false, number: 0 }), Some(Ask { hold: true, number: 0 })];
         let each = all.into_iter().flat_map(|wanted| there.map(|there| (wanted, there)));
         each.map(|(wanted, there)| State {
             shell: Shell::start(there),

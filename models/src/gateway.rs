@@ -8,6 +8,8 @@
 //! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::ask_look` after it |
 //! | `WatcherWaits`, `WatcherLooks` | `Engine::ask_look` and `Engine::look_turn`, in `Shared::observe`; and the reading of the disk |
 //! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
+//! | `WatcherFails` | `Engine::look_abandoned`, where a round panics |
+//! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
 //! | `WatcherReturns` | `Engine::look_turn` of one who waited; for the caller, `Engine::receipt` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
@@ -141,6 +143,11 @@ pub enum Action {
         /// Which.
         watcher: usize,
     },
+    /// Its round panics while it looks.
+    WatcherFails {
+        /// Which.
+        watcher: usize,
+    },
     /// It has waited, and a look that began since is applied.
     WatcherReturns {
         /// Which.
@@ -176,6 +183,8 @@ pub enum Action {
     },
     /// The author's loop ends.
     LoopEnds,
+    /// A controller reads in the status that the gateway is quiesced.
+    QuiescedIsRead,
     /// The status is derived and written.
     StatusIsPublished,
     /// kill -9.
@@ -274,7 +283,12 @@ impl GatewayModel {
             process.answered = false;
             let is_own = |marker: &Marker| *marker == Marker::Called;
             let receipt = process.shell.engine.receipt(&(), is_own);
-            state.receipt_lied |= receipt.draining && !process.shell.word.is_closed();
+            let is_named = process.shell.engine.table().entry(&()).and_then(|it| it.request())
+                == Some(&Marker::Called);
+            let is_true = process.shell.word.is_closed()
+                && process.phase() == Phase::ExternallyDraining
+                && is_named;
+            state.receipt_lied |= receipt.draining && !is_true;
             state.confirmed |= receipt.draining && state.marker == Marker::Called;
         }
         is_done.then_some(())
@@ -299,7 +313,7 @@ impl Model for GatewayModel {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             marker: Marker::Absent,
-            process: Some(Process::start(self.design, Seen::Marker(Marker::Absent))),
+            process: Some(Process::start(self.design, Seen::Marker(Marker::Absent), false)),
             begins_left: self.begins,
             restarts_left: self.restarts,
             confirmed: false,
@@ -308,6 +322,8 @@ impl Model for GatewayModel {
             opened_unduly: false,
             answered_early: false,
             receipt_lied: false,
+            promised: false,
+            promise_broken: false,
         }]
     }
 
@@ -339,6 +355,7 @@ impl Model for GatewayModel {
         if process.internals > 0 {
             actions.push(A::InternalTurnEnds);
         }
+        actions.push(A::QuiescedIsRead);
         if process.phase().is_shut() {
             actions.push(A::StatusIsPublished);
             // Once it has stopped, only the last status is waited for: the `gate` model has that.
@@ -368,7 +385,12 @@ impl Model for GatewayModel {
                     actions.extend(looks);
                     actions.push(A::WatcherReturns { watcher });
                 }
-                Looker::Looked { .. } => actions.push(A::WatcherApplies { watcher }),
+                Looker::Looked { .. } => {
+                    actions.push(A::WatcherApplies { watcher });
+                    if !is_caller {
+                        actions.push(A::WatcherFails { watcher });
+                    }
+                }
                 Looker::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
             }
         }
@@ -385,7 +407,7 @@ impl Model for GatewayModel {
                 state.marker_becomes(Marker::Absent);
             }
             Action::MarkerIsCorrupted => match state.marker {
-                // Presence means drain: what was confirmed for it stays confirmed.
+                // Presence means drain: what was confirmed for it stays confirmed, and what was promised, promised.
                 Marker::Live | Marker::LiveHold | Marker::Called => {
                     state.marker = Marker::Corrupt;
                 }
@@ -403,7 +425,7 @@ impl Model for GatewayModel {
             Action::ProcessStarts { fails } => {
                 lower(&mut state.restarts_left)?;
                 let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
-                let process = Process::start(self.design, seen);
+                let process = Process::start(self.design, seen, state.promised);
                 state.confirmed |= !fails
                     && process.shell.engine.table().wanted().is_some()
                     && process.phase() == Phase::ExternallyDraining;
@@ -427,6 +449,20 @@ impl Model for GatewayModel {
             }
             Action::WatcherLooks { watcher, fails } => self.look(&mut state, watcher, fails)?,
             Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
+            Action::WatcherFails { watcher } => {
+                let process = state.process.as_mut()?;
+                let Looker::Looked { call, .. } = process.lookers[watcher] else { return None };
+                process.told(Input::Abandons(call));
+                process.lookers[watcher] = Looker::Resting;
+            }
+            Action::QuiescedIsRead => {
+                // It must name the very request, which must have been seen, and not one that was as this one.
+                (!state.promised && state.confirmed).then_some(())?;
+                state.process.as_ref()?.shell.condition().quiesced.then_some(())?;
+                let entry = state.process.as_ref()?.shell.engine.table().entry(&())?;
+                (entry.request() == Some(&state.marker)).then_some(())?;
+                state.promised = true;
+            }
             Action::WatcherReturns { watcher } => {
                 let Looker::Waits(call) = state.process.as_ref()?.lookers[watcher] else {
                     return None;
@@ -548,6 +584,8 @@ impl GatewayModel {
             | Action::WatcherLooks { .. }
             | Action::WatcherApplies { .. }
             | Action::WatcherReturns { .. }
+            | Action::WatcherFails { .. }
+            | Action::QuiescedIsRead
             | Action::UserArrives
             | Action::UserClaims
             | Action::InternalArrives

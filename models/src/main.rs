@@ -15,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{MultiProgress, ProgressBar};
 use tidegate_models::catalogue::{CATALOGUE, ModelName};
 use tidegate_models::design::Guard;
-use tidegate_models::{Options, Progress, Report, Size, bench, list, serve, side_by_side, verify};
+use tidegate_models::{
+    Options, Progress, Report, Size, bench, list, serve, side_by_side, switch_on, verify,
+};
 
 // Exploring allocates little and hashes a lot; a faster allocator is still a third of the time.
 #[global_allocator]
@@ -44,6 +46,12 @@ enum Command {
     Quick(Run),
     /// Check the models in their published sizes, in some ten minutes. CI runs this.
     Full(Run),
+    /// Switch on each fault that is seeded in the shipped code, and check that its property breaks. Only in a clone
+    /// (`cargo verify faults`): a published build has no switches.
+    Faults {
+        /// Only these faults, by name. The default is all of them.
+        faults: Vec<String>,
+    },
     /// Serve a model to a browser, to go through it step by step.
     Explore {
         /// The model to serve.
@@ -93,6 +101,7 @@ fn main() -> ExitCode {
         None => arguments.run.run(Size::Small),
         Some(Command::Full(run)) => run.run(Size::Full),
         Some(Command::Quick(run)) => run.run(Size::Small),
+        Some(Command::Faults { faults }) => run_faults(faults),
         Some(Command::Explore { model, listen }) => {
             note(&format!("the {model} model is at http://{listen}"));
             match serve(*model, *listen) {
@@ -109,6 +118,21 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Switches on faults, and prints what became of each.
+fn run_faults(only: &[String]) -> ExitCode {
+    let Some(report) = switch_on(&Options { only, ..Options::default() }) else {
+        note(
+            "tidegate-verify: this build has no faults to switch on; run `cargo verify faults` in a clone",
+        );
+        return ExitCode::from(2);
+    };
+    if let Err(error) = write!(io::stdout(), "{report}") {
+        note(&format!("tidegate-verify: cannot print the report: {error}"));
+        return ExitCode::FAILURE;
+    }
+    if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 impl Run {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::ablations::{Ablation, Expected};
 use crate::catalogue::{CATALOGUE, Check, Entry, ModelName, entry_of};
 use crate::design::Guard;
+use crate::faults;
 use crate::matrix::{self, Without};
 use crate::registry::Size;
+use crate::seeded::is_killer;
 
 const HOLDS: &str = "holds";
 const NOT_RUN: &str = "not run";
@@ -270,12 +272,13 @@ impl Report {
         let breaking = || self.ablations.iter().filter(|run| run.broken.is_some());
         let idle_guards = Guard::ALL
             .into_iter()
+            .filter(|guard| faults::HAS_SWITCHES || !guard.is_in_shipped_code())
             .filter(move |guard| !breaking().any(|run| run.ablation.off.contains(guard)))
             .map(|guard| {
                 format!("nothing breaks without {guard}: seed a fault that needs it, or remove it")
             });
         let unbroken = checks()
-            .filter(|(_, check)| !check.is_reach())
+            .filter(|(_, check)| !check.is_reach() && !is_killer(check.property))
             .filter(move |(_, check)| !breaking().any(|run| run.broken == Some(check.property)))
             .map(|(entry, check)| {
                 format!(
@@ -513,7 +516,7 @@ fn section<const N: usize>(
     if rows.len() > 1 { writeln!(f, "{title}\n\n{}", aligned(rows)) } else { Ok(()) }
 }
 
-fn seconds(took: Duration) -> String {
+pub(crate) fn seconds(took: Duration) -> String {
     format!("{:.2} s", took.as_secs_f64())
 }
 

@@ -198,6 +198,8 @@ where
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ask {
     pub(crate) hold: bool,
+    /// Which request it is, where there may be another with the same terms.
+    pub(crate) number: u8,
 }
 
 impl Demand for Ask {
@@ -228,6 +230,8 @@ impl World for OneRequest {
 pub(crate) enum Told {
     /// It looked, and this is there.
     Sees(Option<Ask>),
+    /// It looked, and could not see what is there.
+    SeesNothing,
     /// A shutdown is asked for.
     ShutdownAsked(ShutdownCause),
     /// Time has passed; what was to happen by itself is due, or is not yet.
@@ -281,13 +285,17 @@ impl Shell<OneRequest> {
     pub(crate) fn told(&mut self, input: Told) -> Option<u8> {
         let before = *self;
         let answer = self.step(input, |engine, word| match input {
-            Told::Sees(there) => {
+            Told::Sees(_) | Told::SeesNothing => {
                 // The look and its report in one step: this model is not about looking.
                 let call = engine.ask_look();
                 if !matches!(engine.look_turn(call), LookTurn::Look(_)) {
                     return (Reaction::default(), 0);
                 }
-                let seen = [((), there.map_or(Sighting::Absent, Sighting::Present))];
+                let seen = match input {
+                    Told::Sees(there) => there.map_or(Sighting::Absent, Sighting::Present),
+                    _ => Sighting::Unreadable(()),
+                };
+                let seen = [((), seen)];
                 let reaction = engine.observed(seen, &Listing::Whole, None, NOW, |_, _| true);
                 let _ = engine.look_turn(call);
                 (reaction, u8::from(reaction.wakes_timer))

@@ -4,7 +4,7 @@
 //!
 //! | step here | shipped code it stands for |
 //! |---|---|
-//! | `DrainIsWanted`, `DrainIsUnwanted` | a look, as in `Shared::observe`: `Engine::observed` |
+//! | `DrainIsWanted`, `DrainIsRenewed`, `DrainIsUnwanted` | a look, as in `Shared::observe`: `Engine::observed` |
 //! | `SignalArrives`, `OperatorStops` | `Engine::shutdown_asked`, in `Shared::shut_down` |
 //! | `GateIsEmpty` | `Engine::time_passed`, in the timer's round |
 //! | `PublisherReads` | `Engine::publish_turn` and the snapshot, in `Shared::publish_status` |
@@ -27,6 +27,7 @@ use tidegate::status::{Condition, Reading};
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
+use crate::liveness::{Fair, Progress};
 use crate::packed::{Bits, InPool, Pooled};
 use crate::shell::{Ask, NOW, OneRequest, Shell, Told, YES};
 
@@ -71,6 +72,8 @@ struct Written {
     sequence: u8,
     /// `None` while it is starting.
     condition: Option<Pooled<Condition>>,
+    /// The request that it names.
+    holder: Option<u8>,
     /// What is wanted: that it is not to be started again.
     stays_down: bool,
     /// Some of it is a predecessor's.
@@ -103,6 +106,8 @@ pub struct State {
     operator_stopped: bool,
     /// Ghost: a status of a process was followed by an earlier one of the same.
     went_back: bool,
+    /// Ghost: the home was given back before the last status.
+    let_go_early: bool,
     /// Ghost: it was left down, and no operator had asked for that.
     left_down: bool,
     /// Ghost: it was to be started again after its last status, and an operator had stopped it for good.
@@ -118,6 +123,8 @@ pub enum Action {
     DrainIsWanted(usize),
     /// Or that none is.
     DrainIsUnwanted(usize),
+    /// The request is renewed, and the process sees that.
+    DrainIsRenewed(usize),
     /// SIGTERM.
     SignalArrives(usize),
     /// An operator stops it for good.
@@ -146,6 +153,11 @@ pub enum Action {
 impl Process {
     fn condition(&self) -> Pooled<Condition> {
         self.shell.condition().pooled()
+    }
+
+    /// The request that is believed to be there.
+    fn holder(&self) -> Option<u8> {
+        self.shell.engine.table().entry(&()).and_then(|it| it.request()).map(|it| it.number)
     }
 
     /// Whether nothing is being written, and nothing is to be.
@@ -199,6 +211,7 @@ static BELIEVED: Answers<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = Answers::n
 impl Written {
     fn pack(self, bits: Bits) -> Bits {
         bits.put(self.by, 3)
+            .put(self.holder.map_or(0, |number| number + 1), 3)
             .put(self.sequence, 6)
             .put(self.condition.map_or(0, |it| it.number() + 1), 8)
             .put(self.stays_down, 1)
@@ -229,6 +242,7 @@ impl Hash for State {
             .put(self.failures_left, 3)
             .put(self.operator_stopped, 1)
             .put(self.went_back, 1)
+            .put(self.let_go_early, 1)
             .put(self.left_down, 1)
             .put(self.brought_back, 1)
             .put(self.said_its_last, 1)
@@ -254,7 +268,8 @@ impl StatusModel {
         state.operator_stopped = false;
         state.said_its_last = false;
         let (by, sequence) = (number, 0);
-        let starting = Written { by, sequence, condition: None, stays_down: false, mixed: false };
+        let (condition, holder) = (None, None);
+        let starting = Written { by, sequence, condition, holder, stays_down: false, mixed: false };
         let merged = state.file.map(|old| Written { by, sequence, mixed: true, ..old });
         let replaces = design.has(Guard::StartReplaces);
         state.write(if replaces { starting } else { merged.unwrap_or(starting) });
@@ -263,13 +278,52 @@ impl StatusModel {
         Some(())
     }
 
+    /// TG-L1, the half of it that is about the status.
+    #[must_use]
+    pub fn promises() -> Vec<Progress<StatusModel>> {
+        const READS: Fair<Action> = Fair::weak("a publisher takes its turn", |action| {
+            matches!(action, Action::PublisherReads(..))
+        });
+        // A write may fail, and is tried again.
+        const WRITES: Fair<Action> = Fair::strong("a write succeeds (strong)", |action| {
+            matches!(action, Action::PublisherWrites { fails: false, .. })
+        });
+        vec![
+            // Property: TG-L1 closes
+            Progress {
+                name: "status_says_so_progress",
+                premise: |_, state| {
+                    let drains = |it: &Process| it.shell.phase() == Phase::ExternallyDraining;
+                    state.processes.iter().flatten().count() == 1
+                        && state.processes.iter().flatten().all(drains)
+                },
+                goal: |_, state| {
+                    let says = |it: &Process| {
+                        state.file.is_some_and(|file| {
+                            file.condition == Some(it.condition()) && file.holder == it.holder()
+                        })
+                    };
+                    state.processes.iter().flatten().all(says)
+                },
+                ended: |_| false,
+                fair: vec![READS, WRITES],
+            },
+        ]
+    }
+
     fn step(self, state: &mut State, action: Action) -> Option<()> {
         let design = self.design;
         match action {
             Action::DrainIsWanted(process) => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
-                let wanted = Told::Sees(Some(Ask { hold: false }));
+                let wanted = Told::Sees(Some(Ask { hold: false, number: 0 }));
                 state.processes[process].as_mut()?.shell.told(wanted)?;
+            }
+            Action::DrainIsRenewed(process) => {
+                let process = state.processes[process].as_mut()?;
+                // Another one with the same terms: nothing else tells that a status is out of date.
+                (process.holder()? == 0).then_some(())?;
+                process.shell.told(Told::Sees(Some(Ask { hold: false, number: 1 })))?;
             }
             Action::DrainIsUnwanted(process) => {
                 state.processes[process].as_mut()?.shell.told(Told::Sees(None))?;
@@ -302,9 +356,9 @@ impl StatusModel {
                 };
                 // The driver numbers what it writes, under the transition lock.
                 let (by, sequence) = (process.number, process.sequence + 1);
-                let condition = Some(condition);
+                let (condition, holder) = (Some(condition), process.holder());
                 process.publishers[publisher] =
-                    Some(Written { by, sequence, condition, stays_down, mixed: false });
+                    Some(Written { by, sequence, condition, holder, stays_down, mixed: false });
             }
             Action::PublisherWrites { process, publisher, fails } => {
                 let process = state.processes[process].as_mut()?;
@@ -317,6 +371,8 @@ impl StatusModel {
                 }
                 process.sequence += 1;
                 if gives_back {
+                    let says_stopped = |it: Pooled<Condition>| it.phase == Phase::Stopped;
+                    state.let_go_early |= !written.condition.is_some_and(says_stopped);
                     if state.lock == Some(process.number) {
                         state.lock = None;
                     }
@@ -357,6 +413,7 @@ impl Model for StatusModel {
             failures_left: self.failures,
             operator_stopped: false,
             went_back: false,
+            let_go_early: false,
             left_down: false,
             brought_back: false,
             said_its_last: false,
@@ -371,7 +428,9 @@ impl Model for StatusModel {
             actions.push(A::ProcessDies(process));
             match it.shell.phase() {
                 Phase::Running if state.drains_left > 0 => actions.push(A::DrainIsWanted(process)),
-                Phase::ExternallyDraining => actions.push(A::DrainIsUnwanted(process)),
+                Phase::ExternallyDraining => {
+                    actions.extend([A::DrainIsUnwanted(process), A::DrainIsRenewed(process)]);
+                }
                 Phase::ShuttingDown => actions.push(A::GateIsEmpty(process)),
                 Phase::Running | Phase::Stopped => {}
             }
@@ -405,7 +464,9 @@ impl Model for StatusModel {
             Property::always("status_is_faithful_inv", |_, state: &State| {
                 let says = |process: &Process| {
                     state.file.is_some_and(|it| {
-                        it.by == process.number && it.condition == Some(process.condition())
+                        it.by == process.number
+                            && it.condition == Some(process.condition())
+                            && it.holder == process.holder()
                     })
                 };
                 let mut alive = state.processes.iter().flatten();
@@ -413,6 +474,7 @@ impl Model for StatusModel {
                 let is_mixed = state.file.is_some_and(|it| it.mixed);
                 let has_ended = |it: &Process| it.shell.engine.has_published_all();
                 !state.went_back
+                    && !state.let_go_early
                     && !is_mixed
                     && alive.all(|it| !it.is_quiet() || has_ended(it) || says(it))
             }),
@@ -434,6 +496,23 @@ impl Model for StatusModel {
                     state.file.and_then(|it| it.condition).is_some_and(|it| it.ready);
                 said_running && state.processes == [None; PROCESSES]
             }),
+            // Property: TG-S14 receipt_is_true. With no patience lost, the end is told after the last status.
+            Property::always("end_is_told_last_inv", |_, state: &State| {
+                let mut alive = state.processes.iter().flatten();
+                let has_said = |it: &Process| {
+                    let last = state.file.filter(|file| file.by == it.number);
+                    let phase = last.and_then(|file| file.condition).map(|it| it.phase);
+                    // A successor may have come to the home since.
+                    let is_others = state.file.is_some_and(|file| file.by != it.number);
+                    it.shell.engine.outcome().is_none()
+                        || phase == Some(Phase::Stopped)
+                        || is_others
+                };
+                alive.all(has_said)
+            }),
+            Property::sometimes("end_is_told_last_reach", |_, state: &State| {
+                state.processes.iter().flatten().any(|it| it.shell.engine.outcome().is_some())
+            }),
             // Property: TG-S9 intent_is_separate
             Property::always("intent_is_separate_inv", |_, state: &State| {
                 !state.left_down && !state.brought_back
@@ -452,6 +531,7 @@ impl fmt::Display for Action {
         match *self {
             Action::DrainIsWanted(it) => write!(f, "{} sees that a drain is wanted", name(it)),
             Action::DrainIsUnwanted(it) => write!(f, "{} sees that no drain is wanted", name(it)),
+            Action::DrainIsRenewed(it) => write!(f, "{} sees that the drain is renewed", name(it)),
             Action::SignalArrives(it) => write!(f, "{} receives SIGTERM", name(it)),
             Action::OperatorStops(it) => write!(f, "an operator stops {} for good", name(it)),
             Action::GateIsEmpty(it) => write!(f, "{} has no work left, and stops", name(it)),

@@ -150,7 +150,7 @@ impl WorkModel {
             Action::DrainBegins => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
                 let hold = design.has(Guard::Seal);
-                state.shell.told(Told::Sees(Some(Ask { hold })))?;
+                state.shell.told(Told::Sees(Some(Ask { hold, number: 0 })))?;
             }
             Action::DrainIsCancelled => {
                 state.shell.told(Told::Sees(None))?;

@@ -66,9 +66,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// A shutdown was asked for, with this deadline: the earlier of two counts.
     pub(super) fn asked(&mut self, deadline: I) {
         let earlier = |until: &mut Option<I>| {
-            *until = Some(until.map_or(deadline, |it| {
-                if fault!(LaterDeadlineCounts) { deadline } else { it.min(deadline) }
-            }));
+            *until = Some(until.map_or(deadline, |it| it.min(deadline)));
         };
         match self {
             ShutdownProgress::NotAsked => {

@@ -71,8 +71,8 @@ impl RawObservation {
 }
 
 /// Which directory was listed, and as of when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
     id: FileId,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -84,7 +84,8 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     /// As it is to be remembered at this second of the wall clock that stamps files.
-    fn of(found: &Stat, second: i64, is_always_conclusive: bool) -> Stamp {
+    #[must_use]
+    pub fn of(found: &Stat, second: i64, is_always_conclusive: bool) -> Stamp {
         Stamp {
             id: found.id,
             modified: found.modified,

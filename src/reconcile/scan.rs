@@ -58,7 +58,7 @@ impl<S: Ord + Clone> Scan<S> {
             return ScanStep::Partial;
         }
         let mut slots = names.clone();
-        slots.extend(self.known.iter().filter(|_| !fault!(KnownNotLooked)).cloned());
+        slots.extend(self.known.iter().cloned());
         slots.sort_unstable();
         slots.dedup();
         self.listed = Some(names);

@@ -191,6 +191,8 @@ impl State {
     #[must_use]
     pub fn of(mut gateway: super::State) -> State {
         let mut fresh = 0;
+        // What is promised is one controller's business, and the gateway model's.
+        (gateway.promised, gateway.promise_broken) = (false, false);
         // As often as they like.
         (gateway.begins_left, gateway.restarts_left) = (1, 1);
         if let Some(process) = &mut gateway.process {
@@ -265,7 +267,10 @@ impl Model for CrowdModel {
         steps.retain(|step| {
             !matches!(
                 step,
-                Step::WatcherLooks { .. } | Step::WatcherWaits { .. } | Step::StatusIsPublished
+                Step::WatcherLooks { .. }
+                    | Step::WatcherWaits { .. }
+                    | Step::QuiescedIsRead
+                    | Step::StatusIsPublished
             )
         });
         for turns in state.turns().each() {

@@ -2,13 +2,15 @@
 //!
 //! [`Graph::check`]: crate::liveness::Graph::check
 
+use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
 
 use super::{Action, GatewayModel, Marker, Process, State};
 use crate::liveness::{Fair, Progress};
 
 /// What is taken fairly, for each class of steps.
-const LOOKS: Fair<Action> = Fair::weak("a watcher observes the requests", |action| {
+// A read may fail, and is tried again.
+const LOOKS: Fair<Action> = Fair::strong("a watcher's read succeeds (strong)", |action| {
     matches!(action, Action::WatcherLooks { fails: false, .. })
 });
 
@@ -32,8 +34,8 @@ fn lives(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
 }
 
-fn reads_fail(action: &Action) -> bool {
-    matches!(action, Action::WatcherLooks { fails: true, .. })
+fn rounds_panic(action: &Action) -> bool {
+    matches!(action, Action::WatcherFails { .. })
 }
 
 /// TG-L1 to TG-L4.
@@ -52,7 +54,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
                     it.phase() == Phase::ExternallyDraining && it.shell.word.is_closed()
                 })
             },
-            ended: reads_fail,
+            ended: rounds_panic,
             fair: vec![LOOKS, APPLIES],
         },
         // Property: TG-L2 drains
@@ -62,8 +64,9 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
             goal: |_, state| {
                 lives(state, |it| {
                     let condition = it.shell.condition();
-                    condition.quiesced
-                        || (condition.idle && !it.shell.machine().terms().hold_internal)
+                    let wanted = it.shell.engine.table().wanted();
+                    let holds = wanted.is_some_and(|terms| terms.hold_internal);
+                    condition.quiesced || (condition.idle && !holds)
                 })
             },
             ended: |action| matches!(action, Action::InternalArrives),
@@ -77,9 +80,12 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
                 asks_nothing && lives(state, |it| !it.shut)
             },
             goal: |_, state| {
-                lives(state, |it| it.phase() == Phase::Running && !it.shell.word.is_closed())
+                lives(state, |it| {
+                    let admits = it.shell.word.admit(Arrival::New(Origin::User)).is_ok();
+                    it.phase() == Phase::Running && admits
+                })
             },
-            ended: reads_fail,
+            ended: rounds_panic,
             fair: vec![LOOKS, APPLIES],
         },
         // Property: TG-L4 stops. Turns need not end: a wedged one does not.

@@ -1,6 +1,7 @@
 //! What must hold of the gateway in every state, and what must be reachable lest that be in vain.
 
 use stateright::Property;
+use tidegate::engine::Ended;
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
 
@@ -94,6 +95,23 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
                 it.lookers.iter().any(outdated)
             };
             state.marker == Marker::Called && process(state, |it| late(it) && looks(it))
+        }),
+        // Property: TG-S4 quiesced_means_idle
+        Property::always("promise_outlives_inv", |_, state: &State| !state.promise_broken),
+        Property::sometimes("promise_outlives_reach", |model, state: &State| {
+            // The process that promised is gone, and its successor has not seen the request.
+            state.promised
+                && state.restarts_left < model.restarts
+                && process(state, |it| !it.shell.engine.unseen().requests.is_empty())
+        }),
+        // Property: TG-S14 receipt_is_true
+        Property::always("clean_means_empty_inv", |_, state: &State| {
+            !process(state, |it| {
+                it.shell.engine.ended() == Some(Ended::Clean) && it.live().total() > 0
+            })
+        }),
+        Property::sometimes("clean_means_empty_reach", |_, state: &State| {
+            process(state, |it| matches!(it.shell.engine.ended(), Some(Ended::TimedOut { .. })))
         }),
         // Property: TG-S5 ack_means_closed
         Property::always("receipt_means_closed_inv", |_, state: &State| !state.receipt_lied),

@@ -39,6 +39,7 @@ pub(super) enum Input {
     Asks,
     TakesTurn(LookCall),
     Observed(Design, Seen),
+    Abandons(LookCall),
     ShutdownAsked,
     TimePasses(Instant),
     LoopEnds,
@@ -125,16 +126,23 @@ pub struct State {
     pub(super) opened_unduly: bool,
     /// Ghost: a caller was answered before a look that began after the call was applied.
     pub(super) answered_early: bool,
-    /// Ghost: a receipt said "draining", and the gate was open.
+    /// Ghost: a receipt said "draining", and the gate was open, or not closed for that request.
     pub(super) receipt_lied: bool,
+    /// A status that said quiesced was read, and its request is still there.
+    pub(super) promised: bool,
+    /// Ghost: something was admitted while that was so.
+    pub(super) promise_broken: bool,
 }
 
 impl Process {
     /// From the first look to an open or closed gate.
-    pub(super) fn start(design: Design, seen: Seen) -> Process {
+    ///
+    /// `promised`: the predecessor's status promises that nothing starts.
+    pub(super) fn start(design: Design, seen: Seen, promised: bool) -> Process {
         let first = [((), sighting_of(design, seen))];
+        let held_until = promised.then_some(DUE);
         let (engine, effect) =
-            Engine::start(RULES, first, &Listing::Whole, None, None, NOW, is_live(design));
+            Engine::start(RULES, first, &Listing::Whole, None, held_until, NOW, is_live(design));
         let word = Word::starting();
         let word = word.perform(effect).unwrap_or(word);
         Process {
@@ -226,6 +234,10 @@ fn run(engine: &mut Engine<Small>, word: Word, input: Input) -> (Reaction, u8) {
             let sightings = [((), sighting)];
             (engine.observed(sightings, &Listing::Whole, None, NOW, is_live(design)), 0)
         }
+        Input::Abandons(call) => {
+            engine.look_abandoned(call);
+            (nothing, 0)
+        }
         Input::ShutdownAsked => (engine.shutdown_asked(ShutdownCause::Sigterm, DUE), 0),
         Input::TimePasses(now) => (engine.time_passed(word, now), 0),
         Input::LoopEnds => (engine.loop_ended(), 0),
@@ -247,7 +259,8 @@ impl State {
     /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
     pub(super) fn marker_becomes(&mut self, marker: Marker) {
         self.marker = marker;
-        self.confirmed = false;
+        // Whoever removes or replaces a request releases it.
+        (self.confirmed, self.promised) = (false, false);
         for looker in self.process.iter_mut().flat_map(|process| &mut process.lookers) {
             if let Looker::Looked { current, .. } | Looker::Stepped { current, .. } = looker {
                 *current = false;
@@ -268,6 +281,7 @@ impl State {
         let before = process.shell.word;
         process.shell.admit(arrival)?;
         let is_new_user = arrival == Arrival::New(Origin::User);
+        self.promise_broken |= self.promised;
         self.started_while_draining |= is_new_user && self.confirmed;
         self.passed_unduly |= before.is_sealed()
             || (before.is_closed() && is_new_user)
@@ -343,6 +357,8 @@ impl Hash for State {
             .put(self.opened_unduly, 1)
             .put(self.answered_early, 1)
             .put(self.receipt_lied, 1)
+            .put(self.promised, 1)
+            .put(self.promise_broken, 1)
             .put(self.process.is_some(), 1);
         self.process.as_ref().map_or(bits, |process| process.pack(bits)).finish(hasher);
     }

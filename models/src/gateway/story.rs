@@ -19,6 +19,12 @@ impl fmt::Display for Action {
             Action::WatcherWaits { watcher } => {
                 write!(f, "{} waits for an observation under way", watcher_name(watcher))
             }
+            Action::WatcherFails { watcher } => {
+                write!(f, "{} panics while it observes", watcher_name(watcher))
+            }
+            Action::QuiescedIsRead => {
+                f.write_str("a controller reads that the gateway is quiesced")
+            }
             Action::WatcherReturns { watcher } => {
                 write!(f, "{} is served by another's observation", watcher_name(watcher))
             }

@@ -17,6 +17,7 @@ use tidegate::home::{Home, OpenHome};
 use tidegate::marker;
 use tidegate::request::{DrainRequest, Holder, HolderName, Request, Slot};
 
+use crate::faults;
 use crate::packed::{InPool, Pool};
 
 /// A request, by the order in which they were made.
@@ -137,12 +138,14 @@ pub(super) enum Answer {
 pub(super) struct Run {
     pub(super) task: Task,
     answers: Vec<Answer>,
+    /// The faults that the shipped code has in this run.
+    faults: u128,
     next: OnceLock<Call>,
 }
 
 impl PartialEq for Run {
     fn eq(&self, other: &Run) -> bool {
-        (self.task, &self.answers) == (other.task, &other.answers)
+        (self.task, &self.answers, self.faults) == (other.task, &other.answers, other.faults)
     }
 }
 
@@ -150,7 +153,7 @@ impl Eq for Run {}
 
 impl std::hash::Hash for Run {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
-        (self.task, &self.answers).hash(hasher);
+        (self.task, &self.answers, self.faults).hash(hasher);
     }
 }
 
@@ -197,12 +200,12 @@ fn request(id: Id) -> &'static Request {
 
 impl Run {
     pub(super) fn of(task: Task) -> Run {
-        Run { task, answers: Vec::new(), next: OnceLock::new() }
+        Run { task, answers: Vec::new(), faults: faults::current(), next: OnceLock::new() }
     }
 
     pub(super) fn answered(&self, answer: Answer) -> Run {
         let answers = self.answers.iter().copied().chain([answer]).collect();
-        Run { task: self.task, answers, next: OnceLock::new() }
+        Run { task: self.task, answers, faults: self.faults, next: OnceLock::new() }
     }
 
     /// What comes next.

@@ -1,0 +1,293 @@
+//! The directory of requests and its times as a model: a request that comes, goes or is rewritten where it lies, a
+//! clock that stamps in whole seconds, a file system that is local or is not, and a gateway that lists only where it
+//! must. It owns the interleaving; every *decision* is the shipped engine's or the shipped stamp's.
+//!
+//! | step here | shipped code it stands for |
+//! |---|---|
+//! | `RequestComes`, `RequestGoes` | the rename and the unlink in `marker` |
+//! | `RequestIsRewritten` | a person who writes to the file: no name comes or goes |
+//! | `GatewayLooks` | `Shared::observe`, with the disk's answers in one step: `Engine::look_turn`, `LookOrder::may_skip_listing`, `Stamp::of`, `Engine::observed` |
+//! | `SecondPasses` | the clock by which files are stamped |
+//!
+//! What it leaves out: how a directory is listed (the `channel` model has it), and more than one request.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use stateright::{Model, Property};
+use tidegate::disk::{FileId, Kind, Stat};
+use tidegate::engine::{Engine, LookOrder, LookTurn, Reaction, Rules, World};
+use tidegate::gate::word::Word;
+use tidegate::marker::Stamp;
+use tidegate::reconcile::{Listing, Sighting};
+
+use crate::design::Design;
+use crate::packed::{InPool, Pool};
+use crate::shell::{Ask, Instant, Memory, NOW, RULES, Shell, SmallWorld};
+
+/// How many looks in a row may skip the listing.
+const SKIPS: u8 = 2;
+
+/// The last second there is.
+const SECONDS: u8 = 9;
+
+/// How often what is there changes.
+const CHANGES: u8 = 4;
+
+/// The model: which guards, none of which is its own.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectoryModel {
+    /// Which guards are on.
+    pub design: Design,
+}
+
+impl DirectoryModel {
+    /// All of it.
+    #[must_use]
+    pub const fn small(design: Design) -> DirectoryModel {
+        DirectoryModel { design }
+    }
+}
+
+/// The world of this model: one named request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stamped;
+
+impl World for Stamped {
+    type Slot = ();
+    type Request = Ask;
+    type Reason = ();
+    type Stamp = Stamp;
+    type Labels = ();
+    type Instant = Instant;
+
+    fn is_named((): &()) -> bool {
+        true
+    }
+}
+
+/// What a look finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Found {
+    request: Option<Ask>,
+    /// When the directory was changed, by its own times.
+    changed: u8,
+    now: u8,
+    is_local: bool,
+}
+
+impl SmallWorld for Stamped {
+    type Input = Found;
+
+    fn memory() -> &'static std::thread::LocalKey<Memory<Stamped>> {
+        thread_local!(static MEMORY: Memory<Stamped> = Memory::new());
+        &MEMORY
+    }
+}
+
+impl InPool for Engine<Stamped> {
+    fn pool() -> &'static Pool<Engine<Stamped>> {
+        static POOL: Pool<Engine<Stamped>> = Pool::new();
+        &POOL
+    }
+}
+
+impl Found {
+    fn stamp(self) -> Stamp {
+        let at = (i64::from(self.changed), 0);
+        let id = FileId { device: 1, inode: 1 };
+        let (mode, links, uid, gid, size) = (0o700, 2, 1, 1, 0);
+        let (kind, modified, changed) = (Kind::Directory, at, at);
+        let stat = Stat { id, kind, mode, links, uid, gid, size, modified, changed };
+        Stamp::of(&stat, i64::from(self.now), self.is_local)
+    }
+
+    /// What the shipped driver does with this disk.
+    fn look(self, engine: &mut Engine<Stamped>) -> (Reaction, u8) {
+        let call = engine.ask_look();
+        let LookTurn::Look(order) = engine.look_turn(call) else {
+            return (Reaction::default(), 0);
+        };
+        let lives = |_: &Ask, _| true;
+        let skips = order.may_skip_listing(&self.stamp());
+        let reaction = if skips {
+            let nothing: [((), Sighting<Ask, ()>); 0] = [];
+            let since = order.since().copied();
+            engine.observed(nothing, &Listing::Unchanged, since, NOW, lives)
+        } else {
+            let seen = [((), self.request.map_or(Sighting::Absent, Sighting::Present))];
+            engine.observed(seen, &Listing::Whole, Some(self.stamp()), NOW, lives)
+        };
+        let _ = engine.look_turn(call);
+        (reaction, u8::from(skips))
+    }
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    found: Found,
+    shell: Shell<Stamped>,
+    /// Ghost: a name has come or gone since the last look.
+    names_changed: bool,
+    /// Ghost: how many looks have passed since what is there last changed, in whatever way.
+    looks_since: u8,
+    /// Ghost: a look has missed a name that had come or gone.
+    missed: bool,
+    /// A look has skipped the listing.
+    skipped: bool,
+    changes_left: u8,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.found.hash(hasher);
+        self.shell.hash(hasher);
+        let flags = [self.names_changed, self.missed, self.skipped];
+        (self.looks_since, self.changes_left, flags).hash(hasher);
+    }
+}
+
+/// What can happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A request is written.
+    RequestComes,
+    /// It is removed.
+    RequestGoes,
+    /// A person writes other terms into its file.
+    RequestIsRewritten,
+    /// The gateway looks.
+    GatewayLooks,
+    /// A second passes.
+    SecondPasses,
+}
+
+impl State {
+    /// What the gateway believes.
+    fn believed(&self) -> Option<Ask> {
+        self.shell.engine.table().entry(&()).and_then(|it| it.request().copied())
+    }
+
+    fn name_changes(&mut self, request: Option<Ask>) {
+        self.found.request = request;
+        // A file system of another machine may show its times late, or not at all.
+        if self.found.is_local {
+            self.found.changed = self.found.now;
+        }
+        (self.names_changed, self.looks_since) = (true, 0);
+    }
+}
+
+impl Model for DirectoryModel {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let start = |is_local| {
+            let found = Found { request: None, changed: 0, now: 0, is_local };
+            let order: LookOrder<Stamp> = LookOrder::first();
+            let stamp = (!order.may_skip_listing(&found.stamp())).then(|| found.stamp());
+            let rules = Rules { skips: SKIPS, ..RULES };
+            let first = [((), Sighting::<Ask, ()>::Absent)];
+            let lives = |_: &Ask, _| true;
+            let (engine, effect) =
+                Engine::start(rules, first, &Listing::Whole, stamp, None, NOW, lives);
+            let word = Word::starting();
+            let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
+            State {
+                found,
+                shell,
+                names_changed: false,
+                looks_since: 0,
+                missed: false,
+                skipped: false,
+                changes_left: CHANGES,
+            }
+        };
+        vec![start(true), start(false)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        match state.found.request {
+            _ if state.changes_left == 0 => {}
+            None => actions.push(Action::RequestComes),
+            Some(_) => actions.extend([Action::RequestGoes, Action::RequestIsRewritten]),
+        }
+        actions.push(Action::GatewayLooks);
+        if state.found.now < SECONDS {
+            actions.push(Action::SecondPasses);
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        if matches!(action, Action::RequestComes | Action::RequestGoes | Action::RequestIsRewritten)
+        {
+            state.changes_left -= 1;
+        }
+        match action {
+            Action::RequestComes => state.name_changes(Some(Ask { hold: false, number: 0 })),
+            Action::RequestGoes => state.name_changes(None),
+            Action::RequestIsRewritten => {
+                let Ask { hold, .. } = state.found.request?;
+                state.found.request = Some(Ask { hold: !hold, number: 0 });
+                state.looks_since = 0;
+            }
+            Action::GatewayLooks => {
+                let found = state.found;
+                let skipped = state.shell.step(found, |engine, _| found.look(engine));
+                state.skipped |= skipped == 1;
+                state.looks_since = (state.looks_since + 1).min(SKIPS + 1);
+                let is_there = |request: Option<Ask>| request.is_some();
+                let agrees = is_there(state.believed()) == is_there(found.request);
+                state.missed |= found.is_local && state.names_changed && !agrees;
+                state.names_changed = false;
+            }
+            Action::SecondPasses => state.found.now += 1,
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<DirectoryModel>> {
+        vec![
+            // Property: TG-L1 closes, as safety: the next look finds what came; and TG-L3 reopens, what went.
+            Property::always("names_are_seen_at_once_inv", |_, state: &State| !state.missed),
+            Property::sometimes("names_are_seen_at_once_reach", |_, state: &State| {
+                // It came and was seen, after a look that had skipped the listing.
+                state.skipped && state.found.is_local && state.shell.word.is_closed()
+            }),
+            // Property: TG-L1 closes. Where the times do not tell, so many looks find it.
+            Property::always("changes_are_seen_in_time_inv", |_, state: &State| {
+                state.looks_since <= SKIPS || state.believed() == state.found.request
+            }),
+            Property::sometimes("changes_are_seen_in_time_reach", |_, state: &State| {
+                state.looks_since > SKIPS && !state.found.is_local && state.shell.word.is_closed()
+            }),
+        ]
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::RequestComes => "a request is written",
+            Action::RequestGoes => "the request is removed",
+            Action::RequestIsRewritten => "a person writes to the request's file",
+            Action::GatewayLooks => "the gateway observes the requests",
+            Action::SecondPasses => "a second passes",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Found { request, changed, now, is_local } = self.found;
+        let disk = if is_local { "local" } else { "remote" };
+        let believed = self.believed();
+        write!(
+            f,
+            "{disk}, second {now}, directory changed at {changed}, there {request:?}, believed {believed:?}"
+        )
+    }
+}

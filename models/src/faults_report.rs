@@ -1,0 +1,186 @@
+//! `cargo verify faults`: switches on each fault of the shipped code, alone, and searches for the property that must
+//! break. Only the checking build can.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::catalogue::{Check, ModelName, entry_of};
+use crate::design::Design;
+use crate::explorer::{Until, explore};
+use crate::faults;
+use crate::liveness::Graph;
+use crate::registry::{Checked, Configuration, Size, Visit, visit};
+use crate::report::{aligned, seconds};
+use crate::seeded::{Fate, SEEDED, Seeded, WAIT_FOR_SCHEDULES};
+use crate::suite::Options;
+
+/// What became of one fault.
+#[derive(Clone, Debug)]
+struct FaultRun {
+    seeded: Seeded,
+    /// What broke, in which model, after how many steps.
+    broken: Option<(&'static str, ModelName, u64)>,
+    took: Duration,
+}
+
+/// What became of all of them.
+#[derive(Clone, Debug)]
+pub struct FaultReport {
+    runs: Vec<FaultRun>,
+}
+
+impl FaultRun {
+    fn is_as_expected(&self) -> bool {
+        match self.seeded.fate {
+            Fate::Killed(property) => self.broken.is_some_and(|it| it.0 == property),
+            Fate::Covered(_) => self.broken.is_none(),
+        }
+    }
+
+    fn row(&self) -> [String; 7] {
+        let Seeded { fault, fate } = self.seeded;
+        let (result, model, steps) = match (self.is_as_expected(), self.broken, fate) {
+            (true, Some((property, model, steps)), _) => {
+                let id = entry_of(property).map_or("", |(entry, _)| entry.id);
+                (format!("killed by {id} {property}"), model.to_string(), steps.to_string())
+            }
+            (true, None, Fate::Covered(by)) => {
+                (format!("covered by {by}"), String::new(), String::new())
+            }
+            (_, Some((property, model, steps)), _) => {
+                (format!("SURVIVED, but {property} breaks"), model.to_string(), steps.to_string())
+            }
+            (_, None, _) => ("SURVIVED".to_owned(), String::new(), String::new()),
+        };
+        let (place, rule) = faults::description(fault);
+        [fault.to_owned(), place, rule, result, model, steps, seconds(self.took)]
+    }
+}
+
+impl FaultReport {
+    /// Whether each fault is killed, or covered, as it must be.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        !self.runs.is_empty() && self.runs.iter().all(FaultRun::is_as_expected)
+    }
+}
+
+impl std::fmt::Display for FaultReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = ["fault", "in", "what the code does then", "result", "model", "steps", "time"];
+        let rows =
+            std::iter::once(head.map(str::to_owned)).chain(self.runs.iter().map(FaultRun::row));
+        f.write_str(&aligned(&rows.collect::<Vec<_>>()))?;
+        let mut waiting =
+            String::from("\nFaults that only a schedule of threads shows: no model has threads.\n");
+        for (fault, rule) in WAIT_FOR_SCHEDULES {
+            let _ = writeln!(waiting, "  {fault:<20} {rule}");
+        }
+        f.write_str(&waiting)?;
+        let killed =
+            self.runs.iter().filter(|it| it.broken.is_some() && it.is_as_expected()).count();
+        let covered =
+            self.runs.iter().filter(|it| it.broken.is_none() && it.is_as_expected()).count();
+        let all = self.runs.len();
+        let survived = all - killed - covered;
+        writeln!(f, "\n{all} faults: {killed} killed, {covered} covered, {survived} survived")
+    }
+}
+
+/// Searches one model for what breaks: this check, or anything.
+struct Kill(Option<Check>);
+
+impl Visit for Kill {
+    type Out = Option<(&'static str, u64)>;
+
+    fn visit<M: Checked>(self, model: M) -> Self::Out {
+        let wanted = self.0;
+        if wanted.is_none_or(|check| !check.is_progress()) {
+            let until = wanted.map_or(Until::Exhausted, |check| Until::Found(check.property));
+            let found = explore(&model, until, |states| states < STATES_MAX).findings;
+            let mut broken = found.iter().filter(|it| it.is_failure);
+            let broken = match wanted {
+                Some(check) => broken.find(|it| it.property == check.property),
+                None => broken.min_by_key(|it| it.depth),
+            };
+            if broken.is_some() || wanted.is_some() {
+                return broken.map(|it| (it.property, it.depth));
+            }
+        }
+        let graph = Graph::of(&model, GRAPH_MAX)?;
+        let is_wanted = |name: &str| wanted.is_none_or(|check| check.property == name);
+        model.promises().into_iter().filter(|promise| is_wanted(promise.name)).find_map(|promise| {
+            let lasso = graph.check(&model, &promise).broken?;
+            Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
+        })
+    }
+}
+
+/// A fault that is not found among this many states has survived.
+const STATES_MAX: u64 = 20_000_000;
+/// A graph that is larger is not searched.
+const GRAPH_MAX: usize = 5_000_000;
+
+fn run(seeded: Seeded) -> FaultRun {
+    let began = Instant::now();
+    let search = |model, check: Option<Check>| {
+        if check.is_some_and(Check::is_progress) {
+            return visit(model, Configuration::Endless, Design::tidegate(), Kill(check));
+        }
+        // What the small configuration is too small for, the full one must find.
+        let sizes: &[Size] =
+            if check.is_some() { &[Size::Small, Size::Full] } else { &[Size::Small] };
+        let of =
+            |size: &Size| visit(model, Configuration::Of(*size), Design::tidegate(), Kill(check));
+        sizes.iter().find_map(of)
+    };
+    let broken = faults::with_fault(seeded.fault, || {
+        let expected = match seeded.fate {
+            Fate::Killed(property) => entry_of(property).map(|(_, check)| check),
+            Fate::Covered(_) => None,
+        };
+        let found = expected.and_then(|it| Some((it.model, search(it.model, Some(it))?)));
+        // Else it is worth knowing what breaks, if anything does.
+        let found = found.or_else(|| {
+            ModelName::ALL.into_iter().rev().find_map(|model| Some((model, search(model, None)?)))
+        });
+        found.map(|(model, (property, steps))| (property, model, steps))
+    });
+    FaultRun { seeded, broken, took: began.elapsed() }
+}
+
+/// Switches on each fault; `None` in a build that has no switches.
+///
+/// # Panics
+///
+/// When a search panics. That is a bug of the suite.
+#[must_use]
+pub fn switch_on(options: &Options<'_>) -> Option<FaultReport> {
+    faults::HAS_SWITCHES.then_some(())?;
+    let named =
+        |it: &&Seeded| options.only.is_empty() || options.only.iter().any(|name| name == it.fault);
+    let all: Vec<Seeded> = SEEDED.iter().filter(named).copied().collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(|| {
+                // Relaxed: the number alone says which fault is whose.
+                while let Some((number, seeded)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    all.get(number).map(|it| (number, *it))
+                } {
+                    if (options.interrupted)() {
+                        break;
+                    }
+                    let result = run(seeded);
+                    done.lock().expect("no search panics while it reports").push((number, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no search panics while it reports");
+    done.sort_by_key(|(number, _)| *number);
+    Some(FaultReport { runs: done.into_iter().map(|(_, run)| run).collect() })
+}

@@ -1,0 +1,104 @@
+//! The faults that are seeded in the code that ships, and which property kills each. `cargo verify faults` switches
+//! them on, one at a time; a build without switches only knows the list.
+
+/// What becomes of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// This property breaks.
+    Killed(&'static str),
+    /// Nothing breaks, because this covers for it.
+    Covered(&'static str),
+}
+
+/// A fault, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeded {
+    /// Its name.
+    pub fault: &'static str,
+    /// What must become of it.
+    pub fate: Fate,
+}
+
+const fn killed(fault: &'static str, by: &'static str) -> Seeded {
+    Seeded { fault, fate: Fate::Killed(by) }
+}
+
+const fn covered(fault: &'static str, by: &'static str) -> Seeded {
+    Seeded { fault, fate: Fate::Covered(by) }
+}
+
+/// Every fault.
+pub const SEEDED: &[Seeded] = &[
+    killed("looks_overlap", "observations_never_overlap_inv"),
+    killed("never_lists_anew", "changes_are_seen_in_time_inv"),
+    killed("look_serves_late_callers", "observations_never_overlap_inv"),
+    killed("abandoned_look_serves", "observations_never_overlap_inv"),
+    killed("look_never_ends", "closes_progress"),
+    killed("times_always_believed", "names_are_seen_at_once_inv"),
+    killed("admits_before_first_look", "no_new_turn_while_draining_step"),
+    killed("blind_start_holds_nothing", "promise_outlives_inv"),
+    killed("reopening_wakes_nobody", "waiter_is_woken_progress"),
+    killed("shutdown_wakes_nobody", "end_is_told_progress"),
+    killed("end_told_before_last_status", "end_is_told_last_inv"),
+    killed("receipt_for_any_request", "receipt_means_closed_inv"),
+    killed("receipt_ignores_phase", "receipt_means_closed_inv"),
+    killed("cancel_always_releases", "cancel_is_told_inv"),
+    killed("deadline_ignored", "stops_progress"),
+    killed("empty_gate_ignored", "end_is_told_progress"),
+    killed("clean_whatever_is_left", "clean_means_empty_inv"),
+    killed("writes_overlap", "status_is_faithful_inv"),
+    killed("failed_write_counts", "status_is_faithful_inv"),
+    killed("dirty_forgotten", "status_says_so_progress"),
+    killed("home_never_given_back", "end_is_told_progress"),
+    killed("home_given_back_early", "status_is_faithful_inv"),
+    covered("shut_is_not_sticky", "transition_lock: orders come in the order of the steps"),
+    killed("close_admits_users", "no_new_turn_while_draining_step"),
+    killed("seal_admits_internal", "sealed_admits_nothing_inv"),
+    killed("children_refused", "bypass_progress"),
+    killed("never_seals", "drains_progress"),
+    killed("seals_with_work", "bypass_progress"),
+    killed("reopen_keeps_seal", "reopens_progress"),
+    killed("drain_takes_turns", "only_its_end_ends_a_turn_step"),
+    covered("shutdown_is_undone", "the typestates: `AnyLifecycle::apply` has no such move"),
+    killed("new_terms_ignored", "drains_progress"),
+    killed("requests_never_add", "held_by_each_inv"),
+    killed("unseen_is_absent", "fail_safe_inv"),
+    killed("unreadable_is_gone", "fail_safe_inv"),
+    killed("ruined_is_gone", "fail_safe_inv"),
+    killed("promise_of_the_longest", "promise_is_kept_inv"),
+    killed("one_listing_counts", "quiesced_means_idle_inv"),
+    killed("times_ignored", "quiesced_means_idle_inv"),
+    killed("epoch_ignored", "reopens_progress"),
+    killed("lease_ignored", "orphans_run_out_progress"),
+    killed("lease_by_the_wall", "orphans_run_out_progress"),
+    killed("quiesced_is_idle", "promise_outlives_inv"),
+    killed("ready_while_shutting", "shutdown_wins_inv"),
+    killed("wants_what_is", "intent_is_separate_inv"),
+    killed("dead_is_alive", "dead_is_not_believed_inv"),
+    killed("ack_by_anyone", "drain_is_told_inv"),
+    killed("cut_order_is_read", "order_is_understood_inv"),
+    killed("failed_cancel_is_ok", "cancel_is_told_inv"),
+    killed("ready_while_closed", "ready_is_told_inv"),
+    killed("slots_shared", "owner_release_inv"),
+    killed("written_in_place", "no_torn_request_inv"),
+    killed("file_not_synced", "no_torn_request_inv"),
+    killed("directory_not_synced", "acknowledged_survives_inv"),
+    killed("renewal_removes_first", "acknowledged_survives_inv"),
+    killed("renewal_stays", "acknowledged_survives_inv"),
+];
+
+/// The faults of the shell that only a schedule of threads can show: no model has threads. They wait for the
+/// simulation of the shell as it ships.
+pub const WAIT_FOR_SCHEDULES: &[(&str, &str)] = &[
+    ("transition_lock", "`Shared::carry_out` performs an effect after it has unlocked"),
+    ("late_bell", "`Bell::ring` unparks before it sets the flag"),
+    ("no_second_look", "`Wait::poll` does not check again after it has registered"),
+    ("ring_before_release", "`Gate::release` rings before it counts out"),
+    ("stale_word", "`Shared::publish_status` reads the word before it takes the lock"),
+    ("lost_turn", "`Shared::look` does not wake those who wait for their turn"),
+];
+
+/// Whether a property is killed by one of the faults.
+pub(crate) fn is_killer(property: &str) -> bool {
+    SEEDED.iter().any(|it| matches!(it.fate, Fate::Killed(by) if by == property))
+}
