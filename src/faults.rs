@@ -99,7 +99,6 @@ mod switches {
         FailedCancelIsOk = "failed_cancel_is_ok" in "CancelTold::of": "a cancel that failed is answered as done",
         ReadyWhileClosed = "ready_while_closed" in "status::is_ready": "a closed gate is ready",
         SlotsShared = "slots_shared" in "Slot::is_held_by": "every named request is everybody's",
-        WrittenInPlace = "written_in_place" in "marker::replace": "a request is written where it is read",
         FileNotSynced = "file_not_synced" in "marker::replace": "a request's bytes are not synced before its name is",
         DirectoryNotSynced = "directory_not_synced" in "marker::sync": "a name that came or went is not synced",
         RenewalRemovesFirst = "renewal_removes_first" in "marker::renew": "a renewal removes the old request before the new one is there",

@@ -348,17 +348,6 @@ pub(crate) fn replace<D: Disk>(
     durability: Durability,
 ) -> io::Result<()> {
     let (disk, draft) = (home.disk(), draft_of(name));
-    if fault!(WrittenInPlace) && durability == Durability::Synced {
-        let file = match disk.create(dir, name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                disk.open(dir, name, Access::Write)?
-            }
-            file => file?,
-        };
-        disk.truncate(&file)?;
-        disk.write(&file, bytes)?;
-        return disk.sync(&file);
-    }
     let created = disk.create(dir, &draft);
     let file = created.map_err(|error| home.denied_in(dir, error, "writing in"))?;
     let put = || {

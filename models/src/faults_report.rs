@@ -89,15 +89,15 @@ impl std::fmt::Display for FaultReport {
     }
 }
 
-/// Searches one model for what breaks: this check, or anything.
-struct Kill(Option<Check>);
+/// Searches one model for what breaks: this check, or anything; and where it is anything, for what never happens.
+struct Kill(Option<Check>, bool);
 
 impl Visit for Kill {
     type Out = Option<(&'static str, u64)>;
 
     fn visit<M: Checked>(self, model: M) -> Self::Out {
         let wanted = self.0;
-        if wanted.is_none_or(|check| !check.is_progress()) {
+        if wanted.map_or(!self.1, |check| !check.is_progress()) {
             let until = wanted.map_or(Until::Exhausted, |check| Until::Found(check.property));
             let found = explore(&model, until, |states| states < STATES_MAX).findings;
             let mut broken = found.iter().filter(|it| it.is_failure);
@@ -108,6 +108,9 @@ impl Visit for Kill {
             if broken.is_some() || wanted.is_some() {
                 return broken.map(|it| (it.property, it.depth));
             }
+        }
+        if wanted.is_none() && !self.1 {
+            return None;
         }
         let graph = Graph::of(&model, GRAPH_MAX)?;
         let is_wanted = |name: &str| wanted.is_none_or(|check| check.property == name);
@@ -127,13 +130,14 @@ fn run(seeded: Seeded) -> FaultRun {
     let began = Instant::now();
     let search = |model, check: Option<Check>| {
         if check.is_some_and(Check::is_progress) {
-            return visit(model, Configuration::Endless, Design::tidegate(), Kill(check));
+            return visit(model, Configuration::Endless, Design::tidegate(), Kill(check, false));
         }
         // What the small configuration is too small for, the full one must find.
         let sizes: &[Size] =
             if check.is_some() { &[Size::Small, Size::Full] } else { &[Size::Small] };
-        let of =
-            |size: &Size| visit(model, Configuration::Of(*size), Design::tidegate(), Kill(check));
+        let of = |size: &Size| {
+            visit(model, Configuration::Of(*size), Design::tidegate(), Kill(check, false))
+        };
         sizes.iter().find_map(of)
     };
     let broken = faults::with_fault(seeded.fault, || {
@@ -144,7 +148,10 @@ fn run(seeded: Seeded) -> FaultRun {
         let found = expected.and_then(|it| Some((it.model, search(it.model, Some(it))?)));
         // Else it is worth knowing what breaks, if anything does.
         let found = found.or_else(|| {
-            ModelName::ALL.into_iter().rev().find_map(|model| Some((model, search(model, None)?)))
+            let liveness =
+                |model| visit(model, Configuration::Endless, Design::tidegate(), Kill(None, true));
+            let anything = |model| search(model, None).or_else(|| liveness(model));
+            ModelName::ALL.into_iter().rev().find_map(|model| Some((model, anything(model)?)))
         });
         found.map(|(model, (property, steps))| (property, model, steps))
     });

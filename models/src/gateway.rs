@@ -10,7 +10,7 @@
 //! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
 //! | `WatcherFails` | `Engine::look_abandoned`, where a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
-//! | `WatcherReturns` | `Engine::look_turn` of one who waited; for the caller, `Engine::receipt` |
+//! | `CallerReturns` | `Engine::look_turn` of one who waited, and `Engine::receipt` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
@@ -148,11 +148,8 @@ pub enum Action {
         /// Which.
         watcher: usize,
     },
-    /// It has waited, and a look that began since is applied.
-    WatcherReturns {
-        /// Which.
-        watcher: usize,
-    },
+    /// The caller has waited, and a look that began since is applied: it is given its receipt.
+    CallerReturns,
     /// Without the transition lock: it performs the effect of the step it made earlier.
     WatcherPerforms {
         /// Which.
@@ -262,6 +259,16 @@ impl GatewayModel {
         state.confirmed |= current
             && process.shell.engine.table().wanted().is_some()
             && process.phase() == Phase::ExternallyDraining;
+        // Watchers that rode on this look return at once: what they do then depends on nobody.
+        let others = (0..self.watchers).filter(|other| *other != looker);
+        for other in others.collect::<Vec<_>>() {
+            let process = state.process.as_mut()?;
+            if let Looker::Waits(call) = process.lookers[other]
+                && process.is_served(call)
+            {
+                self.returns(state, other, call);
+            }
+        }
         // Its own call is served by this look.
         self.returns(state, looker, call);
         Some(())
@@ -383,7 +390,9 @@ impl Model for GatewayModel {
                 }
                 Looker::Waits(_) => {
                     actions.extend(looks);
-                    actions.push(A::WatcherReturns { watcher });
+                    if is_caller {
+                        actions.push(A::CallerReturns);
+                    }
                 }
                 Looker::Looked { .. } => {
                     actions.push(A::WatcherApplies { watcher });
@@ -433,42 +442,13 @@ impl Model for GatewayModel {
                 state.opened_unduly |= open && (fails || state.marker == Marker::Corrupt);
                 state.process = Some(process);
             }
-            Action::CallerBegins => {
-                lower(&mut state.begins_left)?;
-                state.process.as_ref()?.shell.engine.may_begin().ok()?;
-                state.marker_becomes(Marker::Called);
-                let process = state.process.as_mut()?;
-                process.answered = false;
-                process.lookers[self.caller_number()?] = Looker::Waits(process.ask());
-            }
-            Action::WatcherWaits { watcher } => {
-                let process = state.process.as_mut()?;
-                let call = process.ask();
-                process.take_turn(call).is_none().then_some(())?;
-                process.lookers[watcher] = Looker::Waits(call);
-            }
-            Action::WatcherLooks { watcher, fails } => self.look(&mut state, watcher, fails)?,
-            Action::WatcherApplies { watcher } => self.apply(&mut state, watcher)?,
-            Action::WatcherFails { watcher } => {
-                let process = state.process.as_mut()?;
-                let Looker::Looked { call, .. } = process.lookers[watcher] else { return None };
-                process.told(Input::Abandons(call));
-                process.lookers[watcher] = Looker::Resting;
-            }
-            Action::QuiescedIsRead => {
-                // It must name the very request, which must have been seen, and not one that was as this one.
-                (!state.promised && state.confirmed).then_some(())?;
-                state.process.as_ref()?.shell.condition().quiesced.then_some(())?;
-                let entry = state.process.as_ref()?.shell.engine.table().entry(&())?;
-                (entry.request() == Some(&state.marker)).then_some(())?;
-                state.promised = true;
-            }
-            Action::WatcherReturns { watcher } => {
-                let Looker::Waits(call) = state.process.as_ref()?.lookers[watcher] else {
-                    return None;
-                };
-                self.returns(&mut state, watcher, call)?;
-            }
+            Action::CallerBegins
+            | Action::WatcherWaits { .. }
+            | Action::WatcherLooks { .. }
+            | Action::WatcherApplies { .. }
+            | Action::WatcherFails { .. }
+            | Action::QuiescedIsRead
+            | Action::CallerReturns => self.observes(&mut state, action)?,
             Action::UserArrives => {
                 // What leaked is not live, and takes its room all the same, or there would be no end.
                 let leaked = state.leaked()?;
@@ -518,6 +498,52 @@ impl Model for GatewayModel {
 }
 
 impl GatewayModel {
+    /// What is about looks, and what is read of them.
+    fn observes(self, state: &mut State, action: Action) -> Option<()> {
+        match action {
+            Action::CallerBegins => {
+                lower(&mut state.begins_left)?;
+                state.process.as_ref()?.shell.engine.may_begin().ok()?;
+                state.marker_becomes(Marker::Called);
+                let process = state.process.as_mut()?;
+                process.answered = false;
+                process.lookers[self.caller_number()?] = Looker::Waits(process.ask());
+            }
+            Action::WatcherWaits { watcher } => {
+                let process = state.process.as_mut()?;
+                let call = process.ask();
+                process.take_turn(call).is_none().then_some(())?;
+                process.lookers[watcher] = Looker::Waits(call);
+            }
+            Action::WatcherLooks { watcher, fails } => self.look(state, watcher, fails)?,
+            Action::WatcherApplies { watcher } => self.apply(state, watcher)?,
+            Action::WatcherFails { watcher } => {
+                let process = state.process.as_mut()?;
+                let Looker::Looked { call, .. } = process.lookers[watcher] else { return None };
+                process.told(Input::Abandons(call));
+                process.lookers[watcher] = Looker::Resting;
+            }
+            Action::QuiescedIsRead => {
+                // It must name the very request, which must have been seen, and not one that was as this one.
+                (!state.promised && state.confirmed).then_some(())?;
+                state.process.as_ref()?.shell.condition().quiesced.then_some(())?;
+                let entry = state.process.as_ref()?.shell.engine.table().entry(&())?;
+                (entry.request() == Some(&state.marker)).then_some(())?;
+                state.promised = true;
+            }
+            Action::CallerReturns => {
+                let caller = self.caller_number()?;
+                let Looker::Waits(call) = state.process.as_ref()?.lookers[caller] else {
+                    return None;
+                };
+                self.returns(state, caller, call)?;
+            }
+            // Handled by `next_state`.
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// What concerns the process alone.
     fn within_process(
         self,
@@ -583,7 +609,7 @@ impl GatewayModel {
             | Action::WatcherWaits { .. }
             | Action::WatcherLooks { .. }
             | Action::WatcherApplies { .. }
-            | Action::WatcherReturns { .. }
+            | Action::CallerReturns
             | Action::WatcherFails { .. }
             | Action::QuiescedIsRead
             | Action::UserArrives

@@ -158,7 +158,7 @@ impl Size {
     /// or removes behaviour shows as a changed number in a review.
     pub(crate) const fn pinned_states(self, model: ModelName) -> u64 {
         match (self, model) {
-            (Size::Small, ModelName::Gateway) => 2_821_639,
+            (Size::Small, ModelName::Gateway) => 2_799_821,
             (Size::Full, ModelName::Gateway) => 34_534_507,
             (_, ModelName::Crowd) => 77_603,
             (Size::Small, ModelName::Channel) => 4_222_142,

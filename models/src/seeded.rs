@@ -80,7 +80,6 @@ pub const SEEDED: &[Seeded] = &[
     killed("failed_cancel_is_ok", "cancel_is_told_inv"),
     killed("ready_while_closed", "ready_is_told_inv"),
     killed("slots_shared", "owner_release_inv"),
-    killed("written_in_place", "no_torn_request_inv"),
     killed("file_not_synced", "no_torn_request_inv"),
     killed("directory_not_synced", "acknowledged_survives_inv"),
     killed("renewal_removes_first", "acknowledged_survives_inv"),

@@ -9,10 +9,16 @@ use super::GatewayModel;
 use super::marker::{Marker, Seen};
 use super::state::{Looker, Process, State};
 
+fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
+    state.process.as_ref().is_some_and(holds)
+}
+
 pub(super) fn properties() -> Vec<Property<GatewayModel>> {
-    fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
-        state.process.as_ref().is_some_and(holds)
-    }
+    let of_the_gate = of_the_gate();
+    of_the_gate.into_iter().chain(of_observations()).chain(of_what_is_told()).collect()
+}
+
+fn of_the_gate() -> Vec<Property<GatewayModel>> {
     vec![
         // Property: TG-S1 shutdown_wins
         Property::always("shutdown_wins_inv", |_, state: &State| {
@@ -70,6 +76,11 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
         Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
             state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)
         }),
+    ]
+}
+
+fn of_observations() -> Vec<Property<GatewayModel>> {
+    vec![
         // Property: TG-S10 fail_safe
         Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
         Property::sometimes("fail_safe_reach", |_, state: &State| {
@@ -96,6 +107,11 @@ pub(super) fn properties() -> Vec<Property<GatewayModel>> {
             };
             state.marker == Marker::Called && process(state, |it| late(it) && looks(it))
         }),
+    ]
+}
+
+fn of_what_is_told() -> Vec<Property<GatewayModel>> {
+    vec![
         // Property: TG-S4 quiesced_means_idle
         Property::always("promise_outlives_inv", |_, state: &State| !state.promise_broken),
         Property::sometimes("promise_outlives_reach", |model, state: &State| {

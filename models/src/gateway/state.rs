@@ -202,6 +202,11 @@ impl Process {
         }
     }
 
+    /// Whether a look that began after the call is applied. It takes no turn.
+    pub(super) fn is_served(&self, call: LookCall) -> bool {
+        matches!((*self.shell.engine).clone().look_turn(call), LookTurn::Done)
+    }
+
     /// What is live, as against what is counted.
     pub(super) fn live(&self) -> InFlight {
         InFlight {

@@ -25,9 +25,7 @@ impl fmt::Display for Action {
             Action::QuiescedIsRead => {
                 f.write_str("a controller reads that the gateway is quiesced")
             }
-            Action::WatcherReturns { watcher } => {
-                write!(f, "{} is served by another's observation", watcher_name(watcher))
-            }
+            Action::CallerReturns => f.write_str("the caller is served by another's observation"),
             Action::WatcherLooks { watcher, fails: false } => {
                 write!(f, "{} observes the marker", watcher_name(watcher))
             }
