@@ -267,7 +267,8 @@ impl ActiveWork {
 #[non_exhaustive]
 pub struct Degraded {
     /// Which: `request_unreadable`, `request_corrupt`, `request_unleased`, `request_of_other_epoch`,
-    /// `request_expired`, `request_outlived`, `requests_unlisted`, `status_unwritten` or `more`.
+    /// `request_expired`, `request_outlived`, `requests_unlisted`, `promise_unseen`,
+    /// `status_unwritten` or `more`.
     pub code: &'static str,
     /// What exactly, and what to do.
     pub detail: String,
@@ -322,6 +323,13 @@ pub(crate) fn complaints(
             "the drain requests cannot be listed completely, so none of them is treated as removed or expired: {reason}"
         );
         all.push(Complaint { code: "requests_unlisted", detail, since: None });
+    }
+    if let Some(until) = table.unseen_held_until() {
+        let detail = format!(
+            "internal work is held, because the previous gateway may have promised that nothing starts: until the requests can be read, or until {:.0} s after boot",
+            until.as_secs_f64()
+        );
+        all.push(Complaint { code: "promise_unseen", detail, since: None });
     }
     all.extend(unreadable.iter().map(|(slot, reason)| Complaint {
         code: "request_unreadable",

@@ -130,7 +130,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S1",
         name: "shutdown_wins",
         statement: "Once a shutdown has begun, the gate never reopens in that incarnation. No snapshot that it derives later says running or ready.",
-        kept_by: "`machine::step` (no such edge), `Word::perform` (a shut word does not reopen), `status::condition`",
+        kept_by: "`machine::step` (no such edge), the typestates, `Word::perform` (a shut word does not reopen), `status::condition`",
         not_shown: "that the status file is written, or written in time; anything about a later incarnation",
         assumes: "",
         checked_as: &[
@@ -144,7 +144,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S2",
         name: "no_new_turn_while_draining",
         statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that the gate was closed for is gone.",
-        kept_by: "`Word::admit`, `Ledger::accept`, `Roll::apply`, `Roll::first`, the transition lock in `Shared::apply`",
+        kept_by: "`Word::admit`, `Engine::look_turn`, `Engine::start`, `RequestTable::apply`, the transition lock in `Shared::carry_out`",
         not_shown: "that work is refused which does not ask the gate",
         assumes: "",
         checked_as: &[
@@ -178,7 +178,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S4",
         name: "quiesced_means_idle",
         statement: "If the published status says quiesced, no work of any class is live. None starts before release or `quiesced_until`.",
-        kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `Roll::apply`, `Roll::held_until`",
+        kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `RequestTable::apply`, `RequestTable::held_until`, `RequestTable::first` (over a respawn)",
         not_shown: "that the clock is right; that idle lasts (a gap: internal work may start again); two renewals during one observation of a directory whose times are too coarse to show them; that a controller acts in time",
         assumes: "",
         checked_as: &[
@@ -195,8 +195,8 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S5",
         name: "ack_means_closed",
         statement: "Whatever says \"draining\" to a controller names its request_id and is true: the gate is closed for that request.",
-        kept_by: "the transition lock in `Shared::apply` (an open gate is only ever seen in the phase running), `Asked::look`",
-        not_shown: "that the right request is named (tests show it); that a controller reads the answer in time",
+        kept_by: "the transition lock in `Shared::carry_out` (an open gate is only ever seen in the phase running), `Engine::receipt`, `Asked::look`",
+        not_shown: "that a controller reads the answer in time",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "ack_means_closed_inv" },
@@ -237,7 +237,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S8",
         name: "status_is_faithful",
         statement: "With no write pending, the status is a function of the machine, the gate and the requests of one incarnation. Its sequence number never decreases.",
-        kept_by: "`Shared::publish_status`, `status::condition`, `Home::lock`, `Reading::new`",
+        kept_by: "`Engine::publish_turn`, `Engine::status_written`, `status::condition`, `Home::lock`, `Reading::new`",
         not_shown: "how soon a status is written; that anything reads it",
         assumes: "",
         checked_as: &[
@@ -251,7 +251,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S9",
         name: "intent_is_separate",
         statement: "A transient observed state never overwrites the desired state.",
-        kept_by: "`status::desired_state`",
+        kept_by: "`Engine::desired_state`",
         not_shown: "that a supervisor reads it",
         assumes: "",
         checked_as: &[
@@ -263,7 +263,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S10",
         name: "fail_safe",
         statement: "A corrupt or unreadable request never opens a closed gate. A corrupt one closes an open gate. At start, an unreadable one counts as closed.",
-        kept_by: "`Request::parse`, `Roll::first`, `Roll::apply`",
+        kept_by: "`Request::parse`, `RequestTable::first`, `RequestTable::apply`",
         not_shown: "that an unreadable request is ever repaired",
         assumes: "",
         checked_as: &[
@@ -303,7 +303,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S13",
         name: "stale_never_closes",
         statement: "A request that states another epoch, or whose lease has run out, never closes the gate.",
-        kept_by: "`Judge::validity`, `Roll::apply`",
+        kept_by: "`Judge::validity`, `RequestTable::apply`",
         not_shown: "that a machine has another epoch after each boot; how it is decided whether a request is live (this model has requests that simply are live or dead; the gateway model calls the shipped function)",
         assumes: "",
         checked_as: &[
@@ -315,7 +315,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S14",
         name: "receipt_is_true",
         statement: "What a sender, a caller or a controller is answered matches what happened.",
-        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Order::parse`, `CancelTold::of`, `status::is_ready`",
+        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::stays_on`, `Ended::with`, `Order::parse`, `CancelTold::of`, `status::is_ready`",
         not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
@@ -350,9 +350,9 @@ pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-L1",
         name: "closes",
-        statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so.",
-        kept_by: "`Shared::watch_round`, `Roll::apply`, `Ledger::accept`, `Request::parse` (total)",
-        not_shown: "how soon (the benchmarks measure it); that the status is written",
+        statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so. The next observation finds a request that has come or gone.",
+        kept_by: "`Engine::observed`, `Engine::look_turn`, `LookOrder::may_skip_listing`, `Request::parse` (total), `Engine::publish_turn`",
+        not_shown: "how soon, in time (the benchmarks measure it); that the driver makes its rounds",
         assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; for the status: a publisher takes its turn, a write succeeds (strong)",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "closes_progress" },
@@ -366,8 +366,8 @@ pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-L2",
         name: "drains",
-        statement: "If the gate is closed, user turns end and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced.",
-        kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop",
+        statement: "If the gate is closed, user turns and their children end, from some point on no child begets a child, and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced. Every waiter is woken.",
+        kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop, `Engine::observed` (a reopening wakes)",
         not_shown: "that a turn ends; the memory model (loom shows it)",
         assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the timer thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
         checked_as: &[
@@ -379,7 +379,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-L3",
         name: "reopens",
         statement: "If from some point on there is no live request (all are cancelled, expired or of another epoch) and no shutdown, the gate admits again.",
-        kept_by: "`Shared::watch_round`, `Roll::apply`, `Judge::validity`",
+        kept_by: "`Engine::observed`, `RequestTable::apply`, `Judge::validity`",
         not_shown: "how soon",
         assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; where the controllers have died: a clock ticks, the gateway observes the requests",
         checked_as: &[
@@ -391,7 +391,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-L4",
         name: "stops",
         statement: "A shutdown that was asked for ends, even if a turn never ends.",
-        kept_by: "`Shared::settle`, on a thread that uses no file",
+        kept_by: "`ShutdownProgress`, `Engine::time_passed`, on a thread that uses no file",
         not_shown: "that the process exits",
         assumes: "time passes; for the end that is told: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
         checked_as: &[

@@ -86,7 +86,7 @@ impl GatewayModel {
     pub const fn full(design: Design) -> GatewayModel {
         GatewayModel {
             design,
-            begins: 3,
+            begins: 2,
             restarts: 2,
             users: 2,
             others: 1,

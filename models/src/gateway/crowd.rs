@@ -86,6 +86,11 @@ pub struct Turns {
 pub enum Action {
     /// A step that is no watcher's, with so many turns.
     Gateway(Step, Turns),
+    /// A process starts, and its predecessor may have promised that nothing starts.
+    StartsAfterPromise {
+        /// Whether its first look fails.
+        fails: bool,
+    },
     /// A watcher applies what it saw.
     WatcherApplies {
         /// That.
@@ -235,7 +240,10 @@ impl CrowdModel {
         let process = state.gateway.process.as_mut()?;
         let current = fresh && seen == Seen::Marker(state.gateway.marker);
         let call = process.ask();
-        (process.take_turn(call)?).then_some(())?;
+        // After the end nobody begins to look, and one may have begun before it.
+        if process.phase() != Phase::Stopped {
+            (process.take_turn(call)?).then_some(())?;
+        }
         process.lookers[0] = Looker::Looked { call, seen, current, since_call: false };
         self.gateway.apply(&mut state.gateway, 0)?;
         let process = state.gateway.process.as_mut()?;
@@ -276,6 +284,9 @@ impl Model for CrowdModel {
         for turns in state.turns().each() {
             actions.extend(steps.iter().map(|step| Action::Gateway(*step, turns)));
         }
+        if !state.gateway.lives() {
+            actions.extend([false, true].map(|fails| Action::StartsAfterPromise { fails }));
+        }
         if state.gateway.process.is_none() {
             return;
         }
@@ -306,6 +317,12 @@ impl Model for CrowdModel {
                 ) {
                     (state.fresh, state.stale, state.orders) = (0, 0, 0);
                 }
+            }
+            Action::StartsAfterPromise { fails } => {
+                state.gateway.promised = true;
+                let starts = Step::ProcessStarts { fails };
+                state.gateway = self.gateway.next_state(&state.gateway, starts)?;
+                (state.fresh, state.stale, state.orders) = (0, 0, 0);
             }
             Action::WatcherApplies { seen, fresh } => state = self.apply(before, seen, fresh)?,
             Action::GateIsTold(order) => {
@@ -372,6 +389,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Gateway(step, _) => step.fmt(f),
+            Action::StartsAfterPromise { fails } => {
+                write!(f, "{}, after a promise", Step::ProcessStarts { fails: *fails })
+            }
             Action::WatcherApplies { seen, fresh } => {
                 let when = if *fresh { "" } else { ", made before another was accepted" };
                 write!(f, "a watcher applies its observation {seen:?}{when}")
