@@ -304,7 +304,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "stale_never_closes",
         statement: "A request that states another epoch, or whose lease has run out, never closes the gate.",
         kept_by: "`Judge::validity`, `RequestTable::apply`",
-        not_shown: "that a machine has another epoch after each boot; how it is decided whether a request is live (this model has requests that simply are live or dead; the gateway model calls the shipped function)",
+        not_shown: "that a machine has another epoch after each boot",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Channel, property: "stale_never_closes_inv" },

@@ -24,13 +24,16 @@ mod story;
 
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use stateright::{Model, Property};
 use tidegate::engine::{Engine, LookCall, LookTurn, Reaction, World};
+use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::judge::{Judge, Validity};
 use tidegate::machine::{Phase, Terms};
 use tidegate::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
-use tidegate::request::{Holder, HolderName, Slot};
+use tidegate::request::{DrainRequest, Holder, HolderName, Request as DrainRequested, Slot};
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
@@ -210,7 +213,10 @@ pub struct State {
 impl Request {
     fn pack(self) -> u8 {
         match self.by {
-            Asker::First => 2 + self.number,
+            Asker::First => {
+                assert!(self.number < 3, "the second holder's is next");
+                2 + self.number
+            }
             Asker::Second => 5,
             Asker::Foreign => 6,
         }
@@ -231,6 +237,7 @@ impl Look {
                 Seen::As(None) => 1,
                 Seen::As(Some(request)) => request.pack(),
             };
+            assert!(one < 8, "{one} in three bits");
             all << 3 | u32::from(one)
         });
         let bits = bits.put(self.moved[0], 1).put(self.moved[1], 1).put(self.renewed, 1);
@@ -300,6 +307,26 @@ struct Live {
     /// The foreign one, too.
     foreign: bool,
 }
+
+/// What the shipped judge says of a request whose lease has run out, and of one of another boot.
+struct Judged {
+    run_out: bool,
+    foreign: bool,
+}
+
+static JUDGED: Answers<Judged> = Answers::new(|| {
+    let [here, elsewhere] =
+        ["this-boot", "another-boot"].map(|it| Epoch::from_texts(Some(it), None));
+    let made = Now { uptime: Duration::from_secs(1000), wall: std::time::UNIX_EPOCH.into() };
+    let lease = Duration::from_secs(60);
+    let now = Now { uptime: made.uptime + lease, wall: made.wall + lease };
+    let ask = DrainRequest::default().lease(lease);
+    let is_live =
+        |request: &DrainRequested, at| Judge::new(&here, at).validity(request) == Validity::Live;
+    let (own, foreign) = (ask.stamp("r", &here, made), ask.stamp("r", &elsewhere, made));
+    assert!(is_live(&own, made), "what is live is live");
+    Judged { run_out: is_live(&own, now), foreign: is_live(&foreign, made) }
+});
 
 impl Live {
     fn has(self, request: Request) -> bool {
@@ -415,10 +442,16 @@ pub enum Action {
 }
 
 impl State {
-    /// Which requests ask for anything: what is on disk never changes, time does.
+    /// Which requests ask for anything, by the shipped judge: what is on disk never changes, time does.
     fn live(&self, design: Design) -> Live {
-        let from = if design.has(Guard::Lease) { self.run_out } else { 0 };
-        Live { from, foreign: !design.has(Guard::Epoch) }
+        let Judged { run_out, foreign } = *JUDGED.get();
+        let from = if design.has(Guard::Lease) && !run_out { self.run_out } else { 0 };
+        Live { from, foreign: foreign || !design.has(Guard::Epoch) }
+    }
+
+    /// Which of them are live in truth.
+    const fn truly_live(&self) -> Live {
+        Live { from: self.run_out, foreign: false }
     }
 
     /// Puts a request where its holder's requests stand.
@@ -501,7 +534,7 @@ impl State {
     }
 
     fn apply(&mut self, design: Design) -> Option<()> {
-        let (live, really) = (self.live(design), self.live(Design::tidegate()));
+        let (live, really) = (self.live(design), self.truly_live());
         let process = self.process.as_mut()?;
         let Look { call, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
             return None;

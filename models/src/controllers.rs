@@ -134,8 +134,8 @@ impl Hash for State {
             .put(self.acted, 1)
             .put(self.cut_off, 1)
             .put(self.slipped_in, 1);
-        let [one, two, three] = std::array::from_fn(|by| self.pack(by));
-        bits.put(one, 16).put(two, 16).put(three, 16).finish(hasher);
+        let bits = (0..CONTROLLERS).fold(bits, |bits, by| self.pack(by, bits));
+        bits.finish(hasher);
     }
 }
 
@@ -255,17 +255,22 @@ const fn made_at() -> Duration {
 
 impl State {
     /// Fifteen bits of one controller.
-    fn pack(&self, by: usize) -> u16 {
+    fn pack(&self, by: usize, bits: Bits) -> Bits {
         let Controller { made, asks, dead, promise } = self.controllers[by];
         let promise = match promise {
             None => 0,
             Some(Promise::Timeless) => 1,
-            Some(Promise::For(ticks)) => 2 + u16::from(ticks),
+            Some(Promise::For(ticks)) => 2 + ticks,
         };
-        let file = self.files[by].map_or(0, |(number, age)| {
-            1 | u16::from(number) << 1 | u16::from(age.by_boot) << 3 | u16::from(age.by_wall) << 5
-        });
-        file | u16::from(made) << 7 | u16::from(asks) << 10 | u16::from(dead) << 11 | promise << 12
+        let (number, age) = self.files[by].unwrap_or_default();
+        bits.put(self.files[by].is_some(), 1)
+            .put(number, 2)
+            .put(age.by_boot, 2)
+            .put(age.by_wall, 2)
+            .put(made, 3)
+            .put(asks, 1)
+            .put(dead, 1)
+            .put(promise, 3)
     }
 
     fn look(&mut self, design: Design) {

@@ -68,7 +68,7 @@ pub const SEEDED: &[Seeded] = &[
     killed("promise_of_the_longest", "promise_is_kept_inv"),
     killed("one_listing_counts", "quiesced_means_idle_inv"),
     killed("times_ignored", "quiesced_means_idle_inv"),
-    killed("epoch_ignored", "reopens_progress"),
+    killed("epoch_ignored", "stale_never_closes_inv"),
     killed("lease_ignored", "orphans_run_out_progress"),
     killed("lease_by_the_wall", "orphans_run_out_progress"),
     killed("quiesced_is_idle", "promise_outlives_inv"),

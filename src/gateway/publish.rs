@@ -42,7 +42,10 @@ impl Shared {
                     drop(state);
                     return Announcements::default();
                 }
-                PublishTurn::Wait => state = self.turns.wait(state),
+                PublishTurn::Wait => {
+                    drop(listed);
+                    state = self.turns.wait(state);
+                }
                 PublishTurn::Write(meant) => return self.write(state, word, listed, meant),
                 PublishTurn::Correct(meant) => {
                     self.correct(state, word, meant);

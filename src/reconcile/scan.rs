@@ -28,7 +28,7 @@ pub struct Scan<S> {
 pub enum ScanStep<S> {
     /// To look at each of these, in place of what was seen of them before, and then to list again.
     Sight(Vec<S>),
-    /// The look is over: what was sighted last is a [whole](Listing::Whole) listing's.
+    /// The look is over: what was sighted last is a [whole](super::Listing::Whole) listing's.
     Whole,
     /// The look is over: requests come and go faster than they can be listed.
     Partial,

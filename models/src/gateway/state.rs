@@ -311,6 +311,7 @@ impl Looker {
                     Seen::Marker(marker) => marker as u16,
                     Seen::Error => 7,
                 };
+                assert!(seen < 8, "{seen} in three bits");
                 2 | numbered(call) << 2
                     | seen << 4
                     | u16::from(current) << 7
