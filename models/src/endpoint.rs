@@ -57,7 +57,7 @@ impl EndpointModel {
     /// The configuration whose count is published.
     #[must_use]
     pub const fn full(design: Design) -> EndpointModel {
-        EndpointModel { design, orders: 6, cuts: 3, failures: 3 }
+        EndpointModel { design, orders: 4, cuts: 2, failures: 2 }
     }
 }
 

@@ -44,7 +44,7 @@ struct Arguments {
 enum Command {
     /// Check smaller models, in about a minute. This is the default.
     Quick(Run),
-    /// Check the models in their published sizes, in some ten minutes. CI runs this.
+    /// Check the models in their published sizes, in about a quarter of an hour. CI runs this.
     Full(Run),
     /// Switch on each fault that is seeded in the shipped code, and check that its property breaks. Only in a clone
     /// (`cargo verify faults`): a published build has no switches.
@@ -195,7 +195,7 @@ impl Run {
         }
         let takes = match size {
             Size::Small => "about a minute",
-            Size::Full => "some ten minutes and 5 GB",
+            Size::Full => "about a quarter of an hour and 8 GB",
         };
         let (properties, models, guards) =
             (CATALOGUE.len(), ModelName::ALL.len(), Guard::ALL.len());
@@ -234,8 +234,8 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 const WHAT_FULL_ADDS: &str = "\
-This was the quick suite, with smaller models. `cargo verify full` explores the published sizes: some 140 million
-states by each of two engines, in some ten minutes and 5 GB on two cores.";
+This was the quick suite, with smaller models. `cargo verify full` explores the published sizes: some 200 million
+states by each of two engines, in about a quarter of an hour and 8 GB on two cores.";
 
 const WHERE_TO_READ: &str = "\
 To read about a property, such as TG-S4: models/README.md, or `cargo verify --only TG-S4`.
