@@ -34,6 +34,7 @@ mod readings;
 mod rounds;
 mod shared;
 mod store;
+mod sweep_schedule;
 mod sweeps;
 #[cfg(feature = "systemd")]
 mod view;

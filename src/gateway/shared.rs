@@ -22,7 +22,7 @@ use super::announcements::Announced;
 use super::change_log::{Change, ChangeLog};
 use super::labels::Registry;
 use super::store::Store;
-use super::sweeps::Sweeps;
+use super::sweep_schedule::Sweeps;
 
 /// How long somebody who waits for the end of a shutdown also waits for its last status.
 const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);

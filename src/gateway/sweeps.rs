@@ -1,4 +1,4 @@
-//! When what was left behind is removed: requests that have been dead for long enough to have been reported, and
+//! Removes what was left behind: requests that have been dead for long enough to have been reported, and
 //! drafts of writers that were killed.
 
 use std::time::Duration;
@@ -23,23 +23,6 @@ const EXPIRED_KEPT: Duration = Duration::from_secs(60);
 
 /// This many dead requests are removed in one round at most: a round must not take long.
 const SWEPT_AT_ONCE: usize = 512;
-
-/// When the next sweeps are due.
-#[derive(Debug)]
-pub(super) struct Sweeps {
-    /// The time since boot of the next sweep of drafts.
-    drafts_at: Duration,
-    /// The time since boot of the next sweep of dead requests, and the last one that was swept.
-    dead_at: Duration,
-    swept_to: Option<Slot>,
-}
-
-impl Sweeps {
-    /// Both are due from this time on.
-    pub(super) const fn from(at: Duration) -> Sweeps {
-        Sweeps { drafts_at: at, dead_at: at, swept_to: None }
-    }
-}
 
 impl Shared {
     /// Removes what was left behind (U36).
