@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::engine::{Engine, LookCall, LookTurn, Reaction, World};
+use tidegate::engine::{Engine, LookCall, LookTurn, Reaction};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::judge::{Judge, Validity};
@@ -38,7 +38,7 @@ use tidegate::request::{DrainRequest, Holder, HolderName, Request as DrainReques
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
 use crate::packed::{Bits, InPool, Pool, Pooled};
-use crate::shell::{Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
+use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, small_world};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -286,18 +286,7 @@ impl Hash for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Directory;
 
-impl World for Directory {
-    type Slot = Place;
-    type Request = Request;
-    type Reason = ();
-    type Stamp = NoStamp;
-    type Labels = ();
-    type Instant = Instant;
-
-    fn is_named(_: &Place) -> bool {
-        true
-    }
-}
+small_world!(Directory, slot: Place, request: Request, stamp: NoStamp, input: Input, named: true);
 
 /// Which requests are live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -352,22 +341,6 @@ enum Input {
         /// What was not looked at to the end is gone.
         forgets: bool,
     },
-}
-
-impl SmallWorld for Directory {
-    type Input = Input;
-
-    fn memory() -> &'static std::thread::LocalKey<Memory<Directory>> {
-        thread_local!(static MEMORY: Memory<Directory> = Memory::new());
-        &MEMORY
-    }
-}
-
-impl InPool for Engine<Directory> {
-    fn pool() -> &'static Pool<Engine<Directory>> {
-        static POOL: Pool<Engine<Directory>> = Pool::new();
-        &POOL
-    }
 }
 
 /// There is one who looks, so its call is always the same one.

@@ -22,7 +22,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::engine::{Engine, LookTurn, Reaction, World};
+use tidegate::engine::Engine;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::judge::{Judge, LeaseEnd, Validity};
@@ -33,8 +33,8 @@ use tidegate::request::DrainRequest;
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
 use crate::liveness::{Fair, Progress};
-use crate::packed::{Bits, InPool, Pool};
-use crate::shell::{Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
+use crate::packed::Bits;
+use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, look_at_once, small_world};
 
 /// How many ticks a lease lasts.
 const LEASE: u8 = 2;
@@ -143,18 +143,7 @@ impl Hash for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Held;
 
-impl World for Held {
-    type Slot = usize;
-    type Request = Request;
-    type Reason = ();
-    type Stamp = NoStamp;
-    type Labels = ();
-    type Instant = Instant;
-
-    fn is_named(_: &usize) -> bool {
-        true
-    }
-}
+small_world!(Held, slot: usize, request: Request, stamp: NoStamp, input: Sees, named: true);
 
 /// Each controller's request, by its number, and how old it is.
 type Files = [Option<(u8, Age)>; CONTROLLERS];
@@ -165,22 +154,6 @@ struct Sees {
     files: Files,
     has_leases: bool,
     on_boot_clock: bool,
-}
-
-impl SmallWorld for Held {
-    type Input = Sees;
-
-    fn memory() -> &'static std::thread::LocalKey<Memory<Held>> {
-        thread_local!(static MEMORY: Memory<Held> = Memory::new());
-        &MEMORY
-    }
-}
-
-impl InPool for Engine<Held> {
-    fn pool() -> &'static Pool<Engine<Held>> {
-        static POOL: Pool<Engine<Held>> = Pool::new();
-        &POOL
-    }
 }
 
 fn age(files: &Files, request: Request) -> Age {
@@ -280,11 +253,6 @@ impl State {
             on_boot_clock: design.has(Guard::BootClock),
         };
         self.shell.step(sees, |engine, _| {
-            // The look and its report in one step: this model is not about looking.
-            let call = engine.ask_look();
-            if !matches!(engine.look_turn(call), LookTurn::Look(_)) {
-                return (Reaction::default(), 0);
-            }
             let sightings = sees.files.iter().enumerate().map(|(by, file)| {
                 let request = |(number, _): &(u8, Age)| Request { by, number: *number };
                 (by, file.as_ref().map(request).map_or(Sighting::Absent, Sighting::Present))
@@ -292,8 +260,9 @@ impl State {
             let is_live = |request: &Request, _: Instant| {
                 !sees.has_leases || judged(age(&sees.files, *request), sees.on_boot_clock).0
             };
-            let reaction = engine.observed(sightings, &Listing::Whole, None, NOW, is_live);
-            let _ = engine.look_turn(call);
+            let reaction = look_at_once(engine, |engine, _| {
+                engine.observed(sightings, &Listing::Whole, None, NOW, is_live)
+            });
             (reaction, 0)
         });
     }

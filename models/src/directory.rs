@@ -16,14 +16,14 @@ use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
 use tidegate::disk::{FileId, Kind, Stat};
-use tidegate::engine::{Engine, LookOrder, LookTurn, Reaction, Rules, World};
+use tidegate::engine::{Engine, LookOrder, Reaction, Rules};
 use tidegate::gate::word::Word;
 use tidegate::marker::Stamp;
 use tidegate::reconcile::{Listing, Sighting};
 
 use crate::design::Design;
-use crate::packed::{InPool, Pool};
-use crate::shell::{Ask, Instant, Memory, NOW, RULES, Shell, SmallWorld};
+
+use crate::shell::{Ask, NOW, RULES, Shell, look_at_once, small_world};
 
 /// How many looks in a row may skip the listing.
 const SKIPS: u8 = 2;
@@ -53,18 +53,7 @@ impl DirectoryModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Stamped;
 
-impl World for Stamped {
-    type Slot = ();
-    type Request = Ask;
-    type Reason = ();
-    type Stamp = Stamp;
-    type Labels = ();
-    type Instant = Instant;
-
-    fn is_named((): &()) -> bool {
-        true
-    }
-}
+small_world!(Stamped, slot: (), request: Ask, stamp: Stamp, input: Found, named: true);
 
 /// What a look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,22 +63,6 @@ struct Found {
     changed: u8,
     now: u8,
     is_local: bool,
-}
-
-impl SmallWorld for Stamped {
-    type Input = Found;
-
-    fn memory() -> &'static std::thread::LocalKey<Memory<Stamped>> {
-        thread_local!(static MEMORY: Memory<Stamped> = Memory::new());
-        &MEMORY
-    }
-}
-
-impl InPool for Engine<Stamped> {
-    fn pool() -> &'static Pool<Engine<Stamped>> {
-        static POOL: Pool<Engine<Stamped>> = Pool::new();
-        &POOL
-    }
 }
 
 impl Found {
@@ -104,21 +77,19 @@ impl Found {
 
     /// What the shipped driver does with this disk.
     fn look(self, engine: &mut Engine<Stamped>) -> (Reaction, u8) {
-        let call = engine.ask_look();
-        let LookTurn::Look(order) = engine.look_turn(call) else {
-            return (Reaction::default(), 0);
-        };
         let lives = |_: &Ask, _| true;
-        let skips = order.may_skip_listing(&self.stamp());
-        let reaction = if skips {
-            let nothing: [((), Sighting<Ask, ()>); 0] = [];
-            let since = order.since().copied();
-            engine.observed(nothing, &Listing::Unchanged, since, NOW, lives)
-        } else {
-            let seen = [((), self.request.map_or(Sighting::Absent, Sighting::Present))];
-            engine.observed(seen, &Listing::Whole, Some(self.stamp()), NOW, lives)
-        };
-        let _ = engine.look_turn(call);
+        let mut skips = false;
+        let reaction = look_at_once(engine, |engine, order| {
+            skips = order.may_skip_listing(&self.stamp());
+            if skips {
+                let nothing: [((), Sighting<Ask, ()>); 0] = [];
+                let since = order.since().copied();
+                engine.observed(nothing, &Listing::Unchanged, since, NOW, lives)
+            } else {
+                let seen = [((), self.request.map_or(Sighting::Absent, Sighting::Present))];
+                engine.observed(seen, &Listing::Whole, Some(self.stamp()), NOW, lives)
+            }
+        });
         (reaction, u8::from(skips))
     }
 }

@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHashMap;
 use tidegate::engine::{
-    DirectoryStamp, Engine, LookTurn, Meant, PublishTurn, Reaction, Rules, World,
+    DirectoryStamp, Engine, LookOrder, LookTurn, Meant, PublishTurn, Reaction, Rules, World,
 };
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Machine, Phase, ShutdownCause, Terms};
@@ -42,6 +42,43 @@ impl DirectoryStamp for NoStamp {
         false
     }
 }
+
+/// The world of a model: what its requests, their places and its stamps are, whether its places are listed, and what
+/// its engines are told. Nothing is a reason, and no work has a label.
+macro_rules! small_world {
+    ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
+        impl tidegate::engine::World for $world {
+            type Slot = $slot;
+            type Request = $request;
+            type Reason = ();
+            type Stamp = $stamp;
+            type Labels = ();
+            type Instant = $crate::shell::Instant;
+
+            fn is_named(_: &$slot) -> bool {
+                $named
+            }
+        }
+
+        impl $crate::shell::SmallWorld for $world {
+            type Input = $input;
+
+            fn memory() -> &'static std::thread::LocalKey<$crate::shell::Memory<$world>> {
+                thread_local!(static MEMORY: $crate::shell::Memory<$world> = $crate::shell::Memory::new());
+                &MEMORY
+            }
+        }
+
+        impl $crate::packed::InPool for tidegate::engine::Engine<$world> {
+            fn pool() -> &'static $crate::packed::Pool<tidegate::engine::Engine<$world>> {
+                static POOL: $crate::packed::Pool<tidegate::engine::Engine<$world>> =
+                    $crate::packed::Pool::new();
+                &POOL
+            }
+        }
+    };
+}
+pub(crate) use small_world;
 
 /// A world whose engines can be numbered and remembered.
 pub(crate) trait SmallWorld:
@@ -194,6 +231,18 @@ where
     }
 }
 
+/// A look and its report in one step, for a model that is not about who looks.
+pub(crate) fn look_at_once<W: World>(
+    engine: &mut Engine<W>,
+    observe: impl FnOnce(&mut Engine<W>, &LookOrder<W::Stamp>) -> Reaction,
+) -> Reaction {
+    let call = engine.ask_look();
+    let LookTurn::Look(order) = engine.look_turn(call) else { return Reaction::default() };
+    let reaction = observe(engine, &order);
+    let _ = engine.look_turn(call);
+    reaction
+}
+
 /// A request, as the smaller models have it: whether it holds internal work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ask {
@@ -212,18 +261,7 @@ impl Demand for Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OneRequest;
 
-impl World for OneRequest {
-    type Slot = ();
-    type Request = Ask;
-    type Reason = ();
-    type Stamp = NoStamp;
-    type Labels = ();
-    type Instant = Instant;
-
-    fn is_named((): &()) -> bool {
-        false
-    }
-}
+small_world!(OneRequest, slot: (), request: Ask, stamp: NoStamp, input: Told, named: false);
 
 /// What an engine of that world is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -248,22 +286,6 @@ pub(crate) enum Told {
 /// the home back; and to the others where the timer is to be woken.
 pub(crate) const YES: u8 = 1;
 
-impl SmallWorld for OneRequest {
-    type Input = Told;
-
-    fn memory() -> &'static std::thread::LocalKey<Memory<OneRequest>> {
-        thread_local!(static MEMORY: Memory<OneRequest> = Memory::new());
-        &MEMORY
-    }
-}
-
-impl InPool for Engine<OneRequest> {
-    fn pool() -> &'static Pool<Engine<OneRequest>> {
-        static POOL: Pool<Engine<OneRequest>> = Pool::new();
-        &POOL
-    }
-}
-
 impl InPool for Condition {
     fn pool() -> &'static Pool<Condition> {
         static POOL: Pool<Condition> = Pool::new();
@@ -286,18 +308,13 @@ impl Shell<OneRequest> {
         let before = *self;
         let answer = self.step(input, |engine, word| match input {
             Told::Sees(_) | Told::SeesNothing => {
-                // The look and its report in one step: this model is not about looking.
-                let call = engine.ask_look();
-                if !matches!(engine.look_turn(call), LookTurn::Look(_)) {
-                    return (Reaction::default(), 0);
-                }
                 let seen = match input {
                     Told::Sees(there) => there.map_or(Sighting::Absent, Sighting::Present),
                     _ => Sighting::Unreadable(()),
                 };
-                let seen = [((), seen)];
-                let reaction = engine.observed(seen, &Listing::Whole, None, NOW, |_, _| true);
-                let _ = engine.look_turn(call);
+                let reaction = look_at_once(engine, |engine, _| {
+                    engine.observed([((), seen)], &Listing::Whole, None, NOW, |_, _| true)
+                });
                 (reaction, u8::from(reaction.wakes_timer))
             }
             Told::ShutdownAsked(cause) => {

@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use tidegate::engine::{Engine, LookCall, LookTurn, Reaction, World};
+use tidegate::engine::{Engine, LookCall, LookTurn, Reaction};
 use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
 use tidegate::machine::{Effect, Phase, ShutdownCause};
 use tidegate::reconcile::{Listing, Sighting};
@@ -10,8 +10,8 @@ use tidegate::status::Condition;
 
 use super::marker::{Marker, Seen, is_live, sighting_of};
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool, Pool};
-use crate::shell::{DUE, Instant, Memory, NOW, NoStamp, RULES, Shell, SmallWorld};
+use crate::packed::{Bits, InPool};
+use crate::shell::{DUE, Instant, NOW, NoStamp, RULES, Shell, small_world};
 
 /// The most lookers there can be: watchers, and the caller after them.
 pub(super) const LOOKERS_MAX: usize = 3;
@@ -20,18 +20,7 @@ pub(super) const LOOKERS_MAX: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Small;
 
-impl World for Small {
-    type Slot = ();
-    type Request = Marker;
-    type Reason = ();
-    type Stamp = NoStamp;
-    type Labels = ();
-    type Instant = Instant;
-
-    fn is_named((): &()) -> bool {
-        false
-    }
-}
+small_world!(Small, slot: (), request: Marker, stamp: NoStamp, input: Input, named: false);
 
 /// What the engine is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,22 +32,6 @@ pub(super) enum Input {
     ShutdownAsked,
     TimePasses(Instant),
     LoopEnds,
-}
-
-impl SmallWorld for Small {
-    type Input = Input;
-
-    fn memory() -> &'static std::thread::LocalKey<Memory<Small>> {
-        thread_local!(static MEMORY: Memory<Small> = Memory::new());
-        &MEMORY
-    }
-}
-
-impl InPool for Engine<Small> {
-    fn pool() -> &'static Pool<Engine<Small>> {
-        static POOL: Pool<Engine<Small>> = Pool::new();
-        &POOL
-    }
 }
 
 /// Where one who looks is: a watcher in its round, or a caller in its call.
