@@ -92,6 +92,7 @@ mod switches {
         LeaseByTheWall = "lease_by_the_wall" in "Judge::lease_ends_at_uptime": "leases are measured on the wall clock",
         QuiescedIsIdle = "quiesced_is_idle" in "status::condition": "an idle gate is reported as quiesced",
         ReadyWhileShutting = "ready_while_shutting" in "status::condition": "a status says ready whatever the phase",
+        ShutdownSaysRunning = "shutdown_says_running" in "status::gateway_state": "a status of a shutdown says running",
         WantsWhatIs = "wants_what_is" in "status::desired_state": "what the gateway is at counts as what is wanted",
         DeadIsAlive = "dead_is_alive" in "Reading::new": "a status counts as a living gateway's whoever holds the lock",
         AckByAnyone = "ack_by_anyone" in "Reading::is_draining_for": "a drain is confirmed without asking for whom",

@@ -93,6 +93,18 @@ pub fn is_ready(word: Word) -> bool {
     !word.is_closed() || fault!(ReadyWhileClosed)
 }
 
+/// The original's word for a phase.
+#[must_use]
+// Property: TG-S1 shutdown_wins.
+pub fn gateway_state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::ShuttingDown if fault!(ShutdownSaysRunning) => "running",
+        Phase::ExternallyDraining | Phase::ShuttingDown => "draining",
+        Phase::Stopped => "stopped",
+    }
+}
+
 /// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
 /// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again.
 ///
@@ -507,11 +519,7 @@ impl Status {
         let held_until = inputs.held_until.filter(|_| condition.quiesced);
         let quiesced_until = held_until.or(inputs.unseen_held_until).map(millis);
         Status {
-            gateway_state: match condition.phase {
-                Phase::Running => "running",
-                Phase::ExternallyDraining | Phase::ShuttingDown => "draining",
-                Phase::Stopped => "stopped",
-            },
+            gateway_state: gateway_state(condition.phase),
             exit_reason: machine.cause().map(|cause| cause.to_string()),
             active_agents: condition.in_flight.total(),
             lifecycle: condition.phase.word(),

@@ -369,7 +369,7 @@ pub const CATALOGUE: [Entry; 20] = [
         statement: "If the gate is closed, user turns and their children end, from some point on no child begets a child, and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced. Every waiter is woken.",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop, `Engine::observed` (a reopening wakes)",
         not_shown: "that a turn ends; the memory model (loom shows it)",
-        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives; for those who wait: the timer thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
+        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives and no child begets a child; for those who wait: the timer thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "drains_progress" },
             Check { model: ModelName::Gate, property: "waiter_is_woken_progress" },

@@ -11,7 +11,7 @@
 //! | `WatcherFails` | `Engine::look_abandoned`, where a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
 //! | `CallerReturns` | `Engine::look_turn` of one who waited, and `Engine::receipt` |
-//! | `UserArrives`, `InternalArrives`, `ChildArrives` | the compare-and-swap in `Gate::claim`: `Word::admit` |
+//! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildBegets` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
 //! | `TimerRounds` | `Engine::time_passed`, in the timer's round, before every deadline or after it |
@@ -55,7 +55,9 @@ pub struct GatewayModel {
     pub restarts: u8,
     /// User turns at once.
     pub users: u8,
-    /// Children of theirs at once, and internal turns at once.
+    /// Children of theirs at once.
+    pub children: u8,
+    /// Internal turns at once.
     pub others: u8,
     /// Watchers, and the caller if there is one: three at most.
     pub watchers: usize,
@@ -74,6 +76,7 @@ impl GatewayModel {
             begins: 2,
             restarts: 1,
             users: 1,
+            children: 1,
             others: 1,
             watchers: 1,
             caller: true,
@@ -89,6 +92,7 @@ impl GatewayModel {
             begins: 2,
             restarts: 2,
             users: 2,
+            children: 1,
             others: 1,
             watchers: 2,
             caller: true,
@@ -104,6 +108,7 @@ impl GatewayModel {
             begins: 1,
             restarts: 1,
             users: 1,
+            children: 2,
             others: 1,
             watchers: 2,
             caller: false,
@@ -169,6 +174,8 @@ pub enum Action {
     InternalTurnEnds,
     /// A live user turn starts work it needs.
     ChildArrives,
+    /// A live child starts work it needs.
+    ChildBegets,
     /// That work ends.
     ChildEnds,
     /// SIGTERM.
@@ -356,8 +363,11 @@ impl Model for GatewayModel {
         if process.users > 0 {
             actions.push(A::UserTurnEnds);
         }
-        if process.users + process.children > 0 {
-            actions.extend([A::ChildArrives, A::ChildEnds]);
+        if process.users > 0 {
+            actions.push(A::ChildArrives);
+        }
+        if process.children > 0 {
+            actions.extend([A::ChildBegets, A::ChildEnds]);
         }
         if process.internals > 0 {
             actions.push(A::InternalTurnEnds);
@@ -455,10 +465,9 @@ impl Model for GatewayModel {
                 raise(&mut state.process.as_mut()?.users, self.users.checked_sub(leaked)?)?;
                 state.admit(Arrival::New(Origin::User))?;
             }
-            Action::ChildArrives => {
+            Action::ChildArrives | Action::ChildBegets => {
                 let process = state.process.as_mut()?;
-                (process.users + process.children > 0).then_some(())?;
-                raise(&mut process.children, self.others)?;
+                raise(&mut process.children, self.children)?;
                 state.admit(Arrival::ChildOf(Origin::User))?;
             }
             Action::InternalArrives => {
@@ -616,6 +625,7 @@ impl GatewayModel {
             | Action::UserClaims
             | Action::InternalArrives
             | Action::ChildArrives
+            | Action::ChildBegets
             | Action::ProcessDies
             | Action::MachineReboots
             | Action::ProcessStarts { .. } => return None,

@@ -73,6 +73,7 @@ pub const SEEDED: &[Seeded] = &[
     killed("lease_by_the_wall", "orphans_run_out_progress"),
     killed("quiesced_is_idle", "promise_outlives_inv"),
     killed("ready_while_shutting", "shutdown_wins_inv"),
+    killed("shutdown_says_running", "shutdown_wins_inv"),
     killed("wants_what_is", "intent_is_separate_inv"),
     killed("dead_is_alive", "dead_is_not_believed_inv"),
     killed("ack_by_anyone", "drain_is_told_inv"),

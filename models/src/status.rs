@@ -155,6 +155,10 @@ impl Process {
         self.shell.condition().pooled()
     }
 
+    fn stays_down(&self) -> bool {
+        self.shell.engine.desired_state() == "stopped"
+    }
+
     /// The request that is believed to be there.
     fn holder(&self) -> Option<u8> {
         self.shell.engine.table().entry(&()).and_then(|it| it.request()).map(|it| it.number)
@@ -349,7 +353,7 @@ impl StatusModel {
                 (process.shell.told(Told::WantsToPublish)? == YES).then_some(())?;
                 let condition = process.condition();
                 let stays_down = if design.has(Guard::DesiredState) {
-                    process.shell.engine.desired_state() == "stopped"
+                    process.stays_down()
                 } else {
                     // What it is at is taken for what is wanted.
                     condition.phase != Phase::Running
@@ -467,6 +471,7 @@ impl Model for StatusModel {
                         it.by == process.number
                             && it.condition == Some(process.condition())
                             && it.holder == process.holder()
+                            && it.stays_down == process.stays_down()
                     })
                 };
                 let mut alive = state.processes.iter().flatten();

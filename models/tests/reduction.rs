@@ -65,7 +65,7 @@ fn a_crowd_covers_every_small_number() {
         of_gateway.entry(*state.gateway()).or_default().push(state);
     }
     let few = GatewayModel::endless(Design::tidegate());
-    let more_turns = GatewayModel { users: 3, others: 2, watchers: 1, ..few };
+    let more_turns = GatewayModel { users: 3, children: 2, others: 2, watchers: 1, ..few };
     let more_watchers = GatewayModel { watchers: 3, reduced: true, ..few };
     for model in [GatewayModel { begins: 2, restarts: 0, ..few }, more_turns, more_watchers] {
         for state in reachable(&model) {

@@ -55,7 +55,7 @@ impl Real {
             Action::InternalArrives => {
                 return keep(&mut self.internals, self.gateway.admit(Origin::Internal));
             }
-            Action::ChildArrives => {
+            Action::ChildArrives | Action::ChildBegets => {
                 // A child may be any live turn's, also one whose own parent is gone.
                 let parent = self.users.first().or(self.children.first());
                 let child = parent.expect("the model has one").child();
@@ -116,7 +116,8 @@ fn is_up_to_the_gate(model: &GatewayModel, action: Action, real: &Real) -> bool 
     let others = usize::from(model.others);
     match action {
         Action::UserArrives => users < model.users,
-        Action::ChildArrives => children < others && usize::from(users) + children > 0,
+        Action::ChildArrives => children < usize::from(model.children) && users > 0,
+        Action::ChildBegets => children < usize::from(model.children) && children > 0,
         Action::InternalArrives => internals < others,
         _ => false,
     }
@@ -128,6 +129,7 @@ fn a_real_gateway_goes_where_the_model_goes() {
         begins: 7,
         restarts: 0,
         users: 3,
+        children: 2,
         others: 2,
         watchers: 1,
         caller: false,

@@ -50,6 +50,7 @@ impl CrowdModel {
                 begins: 1,
                 restarts: 1,
                 users: one_more,
+                children: one_more,
                 others: one_more,
                 watchers: 1,
                 caller: false,

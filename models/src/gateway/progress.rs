@@ -69,7 +69,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
                     condition.quiesced || (condition.idle && !holds)
                 })
             },
-            ended: |action| matches!(action, Action::InternalArrives),
+            ended: |action| matches!(action, Action::InternalArrives | Action::ChildBegets),
             fair: vec![TURNS_END, CHILDREN_END, INTERNAL_WORK_ENDS],
         },
         // Property: TG-L3 reopens

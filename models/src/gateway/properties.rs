@@ -4,6 +4,7 @@ use stateright::Property;
 use tidegate::engine::Ended;
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
+use tidegate::status::gateway_state;
 
 use super::GatewayModel;
 use super::marker::{Marker, Seen};
@@ -11,6 +12,11 @@ use super::state::{Looker, Process, State};
 
 fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
+}
+
+/// Whether the words of such a snapshot say running or ready.
+fn says_running((phase, ready): (Phase, bool)) -> bool {
+    ready || !phase.is_shut() || gateway_state(phase) == "running"
 }
 
 pub(super) fn properties() -> Vec<Property<GatewayModel>> {
@@ -23,9 +29,7 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
         // Property: TG-S1 shutdown_wins
         Property::always("shutdown_wins_inv", |_, state: &State| {
             !process(state, |it| {
-                it.shut
-                    && (!it.shell.word.is_closed()
-                        || it.published.is_some_and(|(phase, ready)| ready || !phase.is_shut()))
+                it.shut && (!it.shell.word.is_closed() || it.published.is_some_and(says_running))
             })
         }),
         Property::sometimes("shutdown_wins_reach", |_, state: &State| {
