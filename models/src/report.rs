@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::ablations::{Ablation, Expected};
+use crate::ablations::{ABLATIONS, Ablation, Expected};
 use crate::catalogue::{CATALOGUE, Check, Entry, ModelName, entry_of};
 use crate::design::Guard;
 use crate::faults;
@@ -277,8 +277,15 @@ impl Report {
             .map(|guard| {
                 format!("nothing breaks without {guard}: seed a fault that needs it, or remove it")
             });
+        // What only a fault in the shipped code breaks, a build without switches cannot show.
+        let is_for_the_checking_build = |property| {
+            let breaks = |it: &Ablation| it.expected == Expected::Breaks(property);
+            let is_inside = |it: &Ablation| it.off.iter().any(|it| it.is_in_shipped_code());
+            !faults::HAS_SWITCHES && ABLATIONS.iter().any(|it| breaks(it) && is_inside(it))
+        };
         let unbroken = checks()
             .filter(|(_, check)| !check.is_reach() && !is_killer(check.property))
+            .filter(move |(_, check)| !is_for_the_checking_build(check.property))
             .filter(move |(_, check)| !breaking().any(|run| run.broken == Some(check.property)))
             .map(|(entry, check)| {
                 format!(
@@ -549,7 +556,6 @@ pub(crate) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ablations::ABLATIONS;
 
     fn report_with(broken: Option<&'static str>, reached: &[&'static str], states: u64) -> Report {
         let run = |model, states| EngineRun {

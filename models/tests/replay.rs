@@ -100,6 +100,10 @@ fn is_replayed(action: Action) -> bool {
     !matches!(
         action,
         Action::WatcherLooks { fails: true, .. }
+            | Action::CallerBegins
+            | Action::WatcherWaits { .. }
+            | Action::WatcherFails { .. }
+            | Action::QuiescedIsRead
             | Action::LoopEnds
             | Action::TimerRounds { .. }
             | Action::StatusIsPublished

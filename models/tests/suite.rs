@@ -65,6 +65,7 @@ fn every_property_is_traced() {
     use tidegate_models::channel::ChannelModel;
     use tidegate_models::controllers::ControllersModel;
     use tidegate_models::design::Design;
+    use tidegate_models::directory::DirectoryModel;
     use tidegate_models::endpoint::EndpointModel;
     use tidegate_models::gate::GateModel;
     use tidegate_models::gateway::GatewayModel;
@@ -95,6 +96,7 @@ fn every_property_is_traced() {
         named(&CrowdModel::any(design)),
         named(&MarkerModel::small(design)),
         named(&StatusModel::small(design)),
+        named(&DirectoryModel::small(design)),
         named(&EndpointModel::small(design)),
         named(&WorkModel::small(design)),
     ]
