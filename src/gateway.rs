@@ -287,6 +287,9 @@ impl Gateway {
     /// watcher and the timer, on this thread. For gateways that are driven by hand
     /// ([`Builder::manual`]); harmless at any other time.
     pub fn reconcile_now(&self) {
+        // What is due comes first as well, so that the status published says it: the gateway's own
+        // timer thread may be about to do the same, and the file must not depend on who is first.
+        self.handle.shared.timer_round();
         self.handle.shared.watch_round();
         self.handle.shared.timer_round();
     }
