@@ -209,15 +209,12 @@ impl<'a> Asked<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::{Epoch, Now};
+    use crate::epoch::Now;
+    use crate::epoch::examples::epoch;
     use crate::json::RawObject;
     use crate::request::DrainRequest;
 
     const AT: Duration = Duration::from_secs(1000);
-
-    fn epoch() -> Epoch {
-        Epoch::from_texts(Some("boot"), None)
-    }
 
     fn now_at(uptime: Duration) -> Now {
         Now { uptime, ..Now::by_system() }

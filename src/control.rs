@@ -332,8 +332,8 @@ pub struct Observation {
 
 impl Observation {
     pub(crate) fn of(raw: RawObservation, epoch: Epoch, now: Now) -> Observation {
-        let listing = raw.listing.clone();
-        Observation { sightings: raw.into_sightings().collect(), listing, epoch, now }
+        let (sightings, listing, _) = raw.into_parts();
+        Observation { sightings: sightings.collect(), listing, epoch, now }
     }
 
     /// What it all amounts to.

@@ -206,6 +206,23 @@ impl ManualClock {
     }
 }
 
+/// An epoch, and times in it, for tests.
+#[cfg(test)]
+pub(crate) mod examples {
+    use super::{DateTime, Duration, Epoch, Now, Utc};
+
+    pub(crate) fn epoch() -> Epoch {
+        Epoch::from_texts(Some("boot"), None)
+    }
+
+    /// So many seconds after boot, by both clocks.
+    pub(crate) fn now_at(seconds: u64) -> Now {
+        let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
+        let uptime = Duration::from_secs(seconds);
+        Now { uptime, wall: wall + uptime }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

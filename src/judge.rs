@@ -181,20 +181,9 @@ impl<'a> Judge<'a> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
-
     use super::*;
+    use crate::epoch::examples::{epoch, now_at};
     use crate::request::DrainRequest;
-
-    fn now_at(seconds: u64) -> Now {
-        let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
-        let uptime = Duration::from_secs(seconds);
-        Now { uptime, wall: wall + uptime }
-    }
-
-    fn epoch() -> Epoch {
-        Epoch::from_texts(Some("boot"), None)
-    }
 
     #[test]
     fn a_lease_runs_out_on_the_boot_clock_whatever_the_wall_says() {

@@ -351,17 +351,8 @@ fn lease_of(body: &RawObject) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::epoch::examples::{epoch, now_at};
     use crate::judge::{Judge, Validity};
-
-    fn now_at(seconds: u64) -> Now {
-        let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
-        let uptime = Duration::from_secs(seconds);
-        Now { uptime, wall: wall + uptime }
-    }
-
-    fn epoch() -> Epoch {
-        Epoch::from_texts(Some("boot"), None)
-    }
 
     #[test]
     fn a_renewal_keeps_the_fields_that_it_does_not_know() {

@@ -24,20 +24,27 @@ pub(crate) struct VolatileFile(u64);
 pub(crate) struct Files {
     names: BTreeMap<(VolatileDir, OsString), u64>,
     bytes: BTreeMap<u64, Vec<u8>>,
-    /// Rises with each change, and numbers the files and stamps the directories.
+    /// Rises with each name that comes or goes, and numbers the files and stamps the directories.
     changes: u64,
 }
 
 /// The disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct VolatileDisk {
+    /// The name of the directory of requests in the home.
+    requests: &'static OsStr,
     /// Guards the files; held for one call.
     files: Mutex<Files>,
 }
 
-#[cfg(all(test, feature = "tokio"))]
 impl VolatileDisk {
+    /// An empty home, whose directory of requests has this name.
+    pub(crate) fn with_requests(requests: &'static OsStr) -> VolatileDisk {
+        VolatileDisk { requests, files: Mutex::default() }
+    }
+
     /// Keeps everybody else from it, as a disk that is stuck.
+    #[cfg(all(test, feature = "tokio"))]
     pub(crate) fn lock_all(&self) -> crate::sync::MutexGuard<'_, Files> {
         self.files.lock()
     }
@@ -102,7 +109,7 @@ impl Disk for VolatileDisk {
 
     fn stat(&self, at: &VolatileDir, name: &OsStr) -> io::Result<Stat> {
         let files = self.files.lock();
-        if (*at, name) == (VolatileDir::Home, OsStr::new(".drain_requests")) {
+        if (*at, name) == (VolatileDir::Home, self.requests) {
             return Ok(files.stat_dir(VolatileDir::Requests));
         }
         files.number(*at, name).map(|number| files.stat(number))

@@ -1,16 +1,11 @@
 //! What all clones of a gateway share. Its drop is the last drop.
 
-use std::time::Duration;
-
 use crate::sync::Arc;
 use crate::watcher::Worker;
 
-use super::shared::Shared;
+use super::shared::{LAST_STATUS_PATIENCE, Shared};
 #[cfg(feature = "systemd")]
 use super::view::View;
-
-/// How long the last drop waits for the last status to be written.
-const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Handle {

@@ -24,8 +24,8 @@ use super::labels::Registry;
 use super::store::Store;
 use super::sweep_schedule::Sweeps;
 
-/// How long somebody who waits for the end of a shutdown also waits for its last status.
-const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long somebody who waits for the end of a shutdown, or drops the last handle, also waits for the last status.
+pub(super) const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A directory's times do not tell that a file in it was written to, and, where it is not kept by this
 /// machine, may not even tell that one came or went. So where there is a request, or the file system is
@@ -124,10 +124,9 @@ impl Shared {
             store.look(&LookOrder::first(), &[], &counts)
         };
         let now = settings.clock.now();
-        let (listing, stamp) = (look.listing.clone(), look.stamp);
+        let (sightings, listing, stamp) = look.into_parts();
         let (engine, effect) = {
             let is_live = is_live(settings.judge(now));
-            let sightings = look.into_sightings();
             Engine::start(rules, sightings, &listing, stamp, promised, now.uptime, is_live)
         };
         let drains = engine.phase() == Phase::ExternallyDraining;
@@ -225,8 +224,7 @@ impl Shared {
         let look = self.store.look(order, known, &counts);
         let now = self.settings.clock.now();
         let is_live = is_live(self.settings.judge(now));
-        let (listing, stamp) = (look.listing.clone(), look.stamp);
-        let sightings = look.into_sightings();
+        let (sightings, listing, stamp) = look.into_parts();
 
         let mut state = self.state.lock();
         let reaction = state.engine.observed(sightings, &listing, stamp, now.uptime, is_live);

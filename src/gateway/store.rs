@@ -9,7 +9,7 @@ use crate::engine::LookOrder;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, HomeLock, OpenHome};
+use crate::home::{Home, HomeLock, Name, OpenHome};
 use crate::marker::{self, Observer, RawObservation, Stamp};
 use crate::reconcile::Sighting;
 use crate::request::Request;
@@ -45,7 +45,8 @@ impl Store {
     }
 
     pub(super) fn memory() -> Result<Store, ControlError> {
-        let home = OpenHome::open(VolatileDisk::default(), &Home::at("memory"))?;
+        let disk = VolatileDisk::with_requests(Name::Requests.as_os_str());
+        let home = OpenHome::open(disk, &Home::at("memory"))?;
         Ok(Store::Memory(Kept { home, observer: Observer::of_visitor() }))
     }
 

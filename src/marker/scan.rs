@@ -64,9 +64,12 @@ impl RawObservation {
         }
     }
 
-    /// Place by place.
-    pub(crate) fn into_sightings(self) -> impl Iterator<Item = (Slot, Sighting)> {
-        std::iter::once((Slot::Shared, self.shared)).chain(self.named)
+    /// The sightings place by place, what the listing found, and what a later look may compare with.
+    pub(crate) fn into_parts(
+        self,
+    ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>) {
+        let sightings = std::iter::once((Slot::Shared, self.shared)).chain(self.named);
+        (sightings, self.listing, self.stamp)
     }
 }
 
