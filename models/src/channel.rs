@@ -29,7 +29,7 @@ use std::time::Duration;
 use stateright::{Model, Property};
 use tidegate::engine::{Engine, LookCall, LookTurn, Reaction};
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::{Phase, Terms};
 use tidegate::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
@@ -598,10 +598,8 @@ impl ChannelModel {
         let live = state.live(self.design);
         let is_live = |request: &Request, _: Instant| live.has(*request);
         // A start whose listing was whole: what a blind one does is the gateway model's.
-        let (engine, effect) =
-            Engine::start(RULES, sightings, &Listing::Whole, None, None, NOW, is_live);
-        let word = Word::starting();
-        let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
+        let started = Engine::start(RULES, sightings, &Listing::Whole, None, None, NOW, is_live);
+        let shell = Shell::started(started);
         Process { shell, look: None, internal: false }
     }
 

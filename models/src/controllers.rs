@@ -24,7 +24,7 @@ use std::time::Duration;
 use stateright::{Model, Property};
 use tidegate::engine::Engine;
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::{Judge, LeaseEnd, Validity};
 use tidegate::machine::{Phase, Terms};
 use tidegate::reconcile::{Demand, Listing, Sighting};
@@ -410,10 +410,8 @@ impl Model for ControllersModel {
 
     fn init_states(&self) -> Vec<State> {
         let nothing: [(usize, Sighting<Request, ()>); 0] = [];
-        let (engine, effect) =
-            Engine::start(RULES, nothing, &Listing::Whole, None, None, NOW, |_, _| false);
-        let word = Word::starting();
-        let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
+        let started = Engine::start(RULES, nothing, &Listing::Whole, None, None, NOW, |_, _| false);
+        let shell = Shell::started(started);
         vec![State {
             files: [None; CONTROLLERS],
             controllers: [Controller::default(); CONTROLLERS],

@@ -17,7 +17,6 @@ use std::hash::{Hash, Hasher};
 use stateright::{Model, Property};
 use tidegate::disk::{FileId, Kind, Stat};
 use tidegate::engine::{Engine, LookOrder, Reaction, Rules};
-use tidegate::gate::word::Word;
 use tidegate::marker::Stamp;
 use tidegate::reconcile::{Listing, Sighting};
 
@@ -162,10 +161,8 @@ impl Model for DirectoryModel {
             let rules = Rules { skips: SKIPS, ..RULES };
             let first = [((), Sighting::<Ask, ()>::Absent)];
             let lives = |_: &Ask, _| true;
-            let (engine, effect) =
-                Engine::start(rules, first, &Listing::Whole, stamp, None, NOW, lives);
-            let word = Word::starting();
-            let shell = Shell::new(engine, word.perform(effect).unwrap_or(word));
+            let started = Engine::start(rules, first, &Listing::Whole, stamp, None, NOW, lives);
+            let shell = Shell::started(started);
             State {
                 found,
                 shell,

@@ -89,35 +89,42 @@ impl std::fmt::Display for FaultReport {
     }
 }
 
-/// Searches one model for what breaks: this check, or anything; and where it is anything, for what never happens.
-struct Kill(Option<Check>, bool);
+/// Searches one model for what breaks.
+#[derive(Clone, Copy)]
+enum Search {
+    /// This check, and no other.
+    For(Check),
+    /// Whatever must always hold; the fewest steps first.
+    Safety,
+    /// Whatever must come about.
+    Progress,
+}
 
-impl Visit for Kill {
+impl Visit for Search {
     type Out = Option<(&'static str, u64)>;
 
     fn visit<M: Checked>(self, model: M) -> Self::Out {
-        let wanted = self.0;
-        if wanted.map_or(!self.1, |check| !check.is_progress()) {
-            let until = wanted.map_or(Until::Exhausted, |check| Until::Found(check.property));
+        let failures = |until| {
             let found = explore(&model, until, |states| states < STATES_MAX).findings;
-            let mut broken = found.iter().filter(|it| it.is_failure);
-            let broken = match wanted {
-                Some(check) => broken.find(|it| it.property == check.property),
-                None => broken.min_by_key(|it| it.depth),
-            };
-            if broken.is_some() || wanted.is_some() {
-                return broken.map(|it| (it.property, it.depth));
+            let failures = found.into_iter().filter(|it| it.is_failure);
+            failures.map(|it| (it.property, it.depth))
+        };
+        let lasso = |is_wanted: &dyn Fn(&str) -> bool| {
+            let graph = Graph::of(&model, GRAPH_MAX)?;
+            let mut wanted = model.promises().into_iter().filter(|it| is_wanted(it.name));
+            wanted.find_map(|promise| {
+                let lasso = graph.check(&model, &promise).broken?;
+                Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
+            })
+        };
+        match self {
+            Search::For(check) if check.is_progress() => lasso(&|name| name == check.property),
+            Search::For(check) => {
+                failures(Until::Found(check.property)).find(|it| it.0 == check.property)
             }
+            Search::Safety => failures(Until::Exhausted).min_by_key(|it| it.1),
+            Search::Progress => lasso(&|_| true),
         }
-        if wanted.is_none() && !self.1 {
-            return None;
-        }
-        let graph = Graph::of(&model, GRAPH_MAX)?;
-        let is_wanted = |name: &str| wanted.is_none_or(|check| check.property == name);
-        model.promises().into_iter().filter(|promise| is_wanted(promise.name)).find_map(|promise| {
-            let lasso = graph.check(&model, &promise).broken?;
-            Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
-        })
     }
 }
 
@@ -128,29 +135,28 @@ const GRAPH_MAX: usize = 5_000_000;
 
 fn run(seeded: Seeded) -> FaultRun {
     let began = Instant::now();
-    let search = |model, check: Option<Check>| {
-        if check.is_some_and(Check::is_progress) {
-            return visit(model, Configuration::Endless, Design::tidegate(), Kill(check, false));
+    let search = |model, within, search: Search| visit(model, within, Design::tidegate(), search);
+    let expected = |check: Check| {
+        let within = |within| search(check.model, within, Search::For(check));
+        if check.is_progress() {
+            return within(Configuration::Endless);
         }
         // What the small configuration is too small for, the full one must find.
-        let sizes: &[Size] =
-            if check.is_some() { &[Size::Small, Size::Full] } else { &[Size::Small] };
-        let of = |size: &Size| {
-            visit(model, Configuration::Of(*size), Design::tidegate(), Kill(check, false))
-        };
-        sizes.iter().find_map(of)
+        let sizes = [Size::Small, Size::Full].into_iter();
+        sizes.map(Configuration::Of).find_map(within)
+    };
+    let anything = |model| {
+        let safety = || search(model, Configuration::Of(Size::Small), Search::Safety);
+        safety().or_else(|| search(model, Configuration::Endless, Search::Progress))
     };
     let broken = faults::with_fault(seeded.fault, || {
-        let expected = match seeded.fate {
+        let check = match seeded.fate {
             Fate::Killed(property) => entry_of(property).map(|(_, check)| check),
             Fate::Covered(_) => None,
         };
-        let found = expected.and_then(|it| Some((it.model, search(it.model, Some(it))?)));
+        let found = check.and_then(|it| Some((it.model, expected(it)?)));
         // Else it is worth knowing what breaks, if anything does.
         let found = found.or_else(|| {
-            let liveness =
-                |model| visit(model, Configuration::Endless, Design::tidegate(), Kill(None, true));
-            let anything = |model| search(model, None).or_else(|| liveness(model));
             ModelName::ALL.into_iter().rev().find_map(|model| Some((model, anything(model)?)))
         });
         found.map(|(model, (property, steps))| (property, model, steps))

@@ -13,7 +13,7 @@ use tidegate::engine::{
     DirectoryStamp, Engine, LookOrder, LookTurn, Meant, PublishTurn, Reaction, Rules, World,
 };
 use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Machine, Phase, ShutdownCause, Terms};
+use tidegate::machine::{Effect, Machine, Phase, ShutdownCause, Terms};
 use tidegate::reconcile::{Demand, Listing, Sighting};
 use tidegate::status::Condition;
 
@@ -130,6 +130,12 @@ impl<W: SmallWorld> Shell<W>
 where
     Engine<W>: InPool,
 {
+    /// A process whose engine has just started, with the gate as its first order leaves it.
+    pub(crate) fn started((engine, effect): (Engine<W>, Effect)) -> Shell<W> {
+        let word = Word::starting();
+        Shell::new(engine, word.perform(effect).unwrap_or(word))
+    }
+
     pub(crate) fn new(engine: Engine<W>, word: Word) -> Shell<W> {
         Shell { engine: engine.pooled(), word }
     }
@@ -298,9 +304,7 @@ impl Shell<OneRequest> {
     pub(crate) fn start(there: Option<Ask>) -> Shell<OneRequest> {
         let first = [((), there.map_or(Sighting::Absent, Sighting::Present))];
         let lives = |_: &Ask, _| true;
-        let (engine, effect) = Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives);
-        let word = Word::starting();
-        Shell::new(engine, word.perform(effect).unwrap_or(word))
+        Shell::started(Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives))
     }
 
     /// Tells the engine, under the transition lock; `None` where that changes nothing.

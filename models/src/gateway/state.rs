@@ -114,12 +114,10 @@ impl Process {
     pub(super) fn start(design: Design, seen: Seen, promised: bool) -> Process {
         let first = [((), sighting_of(design, seen))];
         let held_until = promised.then_some(DUE);
-        let (engine, effect) =
+        let started =
             Engine::start(RULES, first, &Listing::Whole, None, held_until, NOW, is_live(design));
-        let word = Word::starting();
-        let word = word.perform(effect).unwrap_or(word);
         Process {
-            shell: Shell::new(engine, word),
+            shell: Shell::started(started),
             lookers: [Looker::Resting; LOOKERS_MAX],
             answered: false,
             checked: 0,
