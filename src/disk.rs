@@ -10,6 +10,10 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(not(tidegate_checking))]
+mod real;
+#[cfg(tidegate_checking)]
+#[path = "disk/simulated.rs"]
 mod real;
 #[cfg_attr(tidegate_loom, allow(dead_code))]
 mod volatile;
@@ -17,6 +21,8 @@ mod volatile;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
+
+use crate::host;
 
 pub(crate) use real::RealDisk;
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
@@ -95,6 +101,30 @@ pub struct Stat {
     pub modified: (i64, i64),
     /// When it was last changed in any way: seconds and nanoseconds.
     pub changed: (i64, i64),
+}
+
+/// One reading of two clocks, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Clocks {
+    /// The wall clock, by which files are stamped. It can be set.
+    pub wall: i64,
+    /// The time since boot. It cannot.
+    pub since_boot: i64,
+}
+
+impl Clocks {
+    /// What the machine's clocks show.
+    pub(crate) fn now() -> Clocks {
+        let since_boot = i64::try_from(host::uptime().as_secs()).unwrap_or(i64::MAX);
+        Clocks { wall: host::wall().timestamp(), since_boot }
+    }
+
+    /// What the wall clock is ahead by. It changes by more than the second that rounding makes only where that
+    /// clock is set.
+    #[must_use]
+    pub const fn ahead(self) -> i64 {
+        self.wall.saturating_sub(self.since_boot)
+    }
 }
 
 /// The user that the process acts as.
@@ -219,8 +249,8 @@ pub trait Disk {
     fn dir_locked_by(&self, dir: &Self::Dir) -> Option<LockHolder>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
     fn times_tell(&self, dir: &Self::Dir) -> bool;
-    /// The second that the clock shows by which files are stamped.
-    fn second(&self) -> i64;
+    /// What the clocks show now.
+    fn clocks(&self) -> Clocks;
     /// Whom the process acts as.
     fn user(&self) -> User;
 }

@@ -49,10 +49,12 @@ mod switches {
 
     faults! {
         LooksOverlap = "looks_overlap" in "Looking::turn": "a look begins while another one is under way",
-        NeverListsAnew = "never_lists_anew" in "Looking::turn": "the directory's times are believed for ever",
+        NeverListsAnew = "never_lists_anew" in "Looking::turn": "a directory is never listed only because it was not for long",
+        TimesNeverDoubted = "times_never_doubted" in "Looking::turn": "a directory's times are believed on any file system",
         LookServesLateCallers = "look_serves_late_callers" in "Looking::ended": "a look also answers callers that asked after it had begun",
         AbandonedLookServes = "abandoned_look_serves" in "Looking::abandoned": "a look that came to nothing answers those who waited for it",
         LookNeverEnds = "look_never_ends" in "Looking::ended": "a look that has ended still counts as under way",
+        SetClockBelieved = "set_clock_believed" in "Stamp::proves_unchanged": "a directory's times are believed after the clock was set",
         TimesAlwaysBelieved = "times_always_believed" in "Stamp::of": "a directory's times are believed as soon as they are read",
         AdmitsBeforeFirstLook = "admits_before_first_look" in "Engine::start": "the gate opens before the first look is applied",
         BlindStartHoldsNothing = "blind_start_holds_nothing" in "Engine::start": "a start that sees nothing lets internal work in",
@@ -103,6 +105,15 @@ mod switches {
         FileNotSynced = "file_not_synced" in "marker::replace": "a request's bytes are not synced before its name is",
         DirectoryNotSynced = "directory_not_synced" in "marker::sync": "a name that came or went is not synced",
         RenewalRemovesFirst = "renewal_removes_first" in "marker::renew": "a renewal removes the old request before the new one is there",
+        EffectAfterUnlock = "effect_after_unlock" in "Shared::look": "the gate does what a look ordered after the lock was given back",
+        LostTurn = "lost_turn" in "Shared::look": "a look that has ended does not wake those who wait for their turn",
+        LostWrite = "lost_write" in "Shared::write": "a write that has ended does not wake those who wait to publish",
+        StaleWord = "stale_word" in "Shared::publish_status": "the gate is read before the lock is taken",
+        TimerWakesNobody = "timer_wakes_nobody" in "Shared::timer_round": "a round of the timer wakes none of those who wait",
+        SweepsLive = "sweeps_live" in "Shared::sweep_dead": "a request that counts is swept",
+        UnparksBeforeRinging = "unparks_before_ringing" in "Bell::ring": "the thread is woken before the bell has rung",
+        NoSecondLook = "no_second_look" in "Wait::poll": "a waiter does not look again after it has registered",
+        RingsBeforeLeaving = "rings_before_leaving" in "Gate::release": "the last turn out rings before it is counted out",
         RenewalStays = "renewal_stays" in "marker::renew": "a renewal whose old request is gone stays",
     }
 

@@ -60,6 +60,8 @@ pub use labels::LabelledTurn;
 pub use outcome::{Ending, Idle, Quiesced, Receipt};
 #[cfg(feature = "systemd")]
 pub(crate) use readings::Glance;
+#[cfg(tidegate_checking)]
+pub use shared::GatewayEvent;
 #[cfg(feature = "systemd")]
 pub(crate) use view::View;
 

@@ -1,12 +1,10 @@
 //! Names that nobody else has. It gives them no meaning.
 
-/// A fresh name: 128 bits from the operating system's seed, this process and this instant.
-pub(crate) fn fresh_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
+use crate::host::fresh_number;
 
-    let here_and_now = (std::process::id(), std::time::SystemTime::now());
-    let half = || RandomState::new().hash_one(here_and_now);
-    format!("{:016x}{:016x}", half(), half())
+/// A fresh name: 128 bits that nobody else has.
+pub(crate) fn fresh_id() -> String {
+    format!("{:016x}{:016x}", fresh_number(), fresh_number())
 }
 
 #[cfg(test)]

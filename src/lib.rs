@@ -51,7 +51,9 @@
 //! | ground | [`text`] | texts of others, made safe to print |
 //! | ground | `id` | fresh ids |
 //! | ground | `faults` | faults that only a checking build can switch on |
-//! | ground | `sync` | locks, atomics and wake-ups: std's, or loom's |
+//! | ground | `probe` | where a checking build logs what happens |
+//! | ground | `host` | clocks and numbers of the machine: the real one's, or a simulated one's |
+//! | ground | `sync` | locks, atomics, threads and wake-ups: std's, loom's, or a simulated machine's |
 // Under loom only the gate is built with loom; what is left out leaves its helpers unused.
 #![cfg_attr(tidegate_loom, allow(dead_code, unused_imports))]
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tidegate_loom))))]
@@ -79,6 +81,7 @@ pub mod guide;
 mod holder;
 #[cfg(not(tidegate_loom))]
 pub mod home;
+mod host;
 #[cfg(all(feature = "http", not(tidegate_loom)))]
 pub mod http;
 mod id;
@@ -95,6 +98,7 @@ pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
 pub mod order;
+mod probe;
 pub mod reconcile;
 pub mod request;
 #[cfg(all(feature = "tokio", not(tidegate_loom)))]
@@ -109,6 +113,9 @@ mod watcher;
 
 pub use error::{ControlError, StartError};
 pub use gate::{Origin, Refused, Turn, Wait};
+#[cfg(not(tidegate_loom))]
+#[cfg(tidegate_checking)]
+pub use gateway::GatewayEvent;
 #[cfg(not(tidegate_loom))]
 pub use gateway::{
     Builder, Change, Changes, Ended, Ending, Gateway, Idle, LabelledTurn, NotQuiesced, Quiesced,

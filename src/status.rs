@@ -24,6 +24,7 @@ use crate::epoch::{Now, millis};
 use crate::faults::fault;
 use crate::gate::word::{InFlight, Origin, Word};
 use crate::holder::{Holder, Slot};
+use crate::host;
 use crate::json::RawObject;
 use crate::judge::{Judge, LeaseLeft, Validity};
 use crate::machine::{Machine, Phase, ShutdownCause};
@@ -268,7 +269,7 @@ pub struct ActiveWork {
 
 impl ActiveWork {
     pub(crate) fn new(label: &str, origin: Origin, age: Duration) -> ActiveWork {
-        let (label, age_s, pid) = (bounded(label), age.as_secs_f64(), std::process::id());
+        let (label, age_s, pid) = (bounded(label), age.as_secs_f64(), host::pid());
         let (session, kind, elapsed_s) = (label.clone(), origin, age_s);
         ActiveWork { label, origin, age_s, kind, session, pid, elapsed_s }
     }

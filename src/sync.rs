@@ -1,23 +1,31 @@
-//! The synchronization the rest is built from: std's, or loom's under `--cfg tidegate_loom`. The only
-//! file that names either, so that loom sees every lock, atomic and wake-up of the gate.
+//! The synchronization the rest is built from: std's; loom's under `--cfg tidegate_loom`; and in a checking build
+//! that of a simulated machine, where one thread runs at a time and a seed says which. The only file that names
+//! any of them, so that they see every lock, atomic, wake-up and wait.
+
+#[cfg(not(tidegate_checking))]
+use std as machine;
+#[cfg(tidegate_checking)]
+use tidegate_world as machine;
 
 #[cfg(not(tidegate_loom))]
 mod imp {
+    use super::machine::thread;
+
+    pub(crate) use super::machine::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use super::machine::sync::{Condvar, Mutex as Inner, MutexGuard};
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    pub(crate) use std::sync::{Condvar, Mutex as Inner, MutexGuard};
 
     /// A thread, and the token that its `park` takes.
     #[derive(Debug)]
-    pub(crate) struct Parker(std::thread::Thread);
+    pub(crate) struct Parker(thread::Thread);
 
     impl Parker {
         /// Of the calling thread.
         pub(crate) fn here() -> Parker {
-            Parker::of(std::thread::current())
+            Parker::of(thread::current())
         }
 
-        pub(crate) fn of(thread: std::thread::Thread) -> Parker {
+        pub(crate) fn of(thread: thread::Thread) -> Parker {
             Parker(thread)
         }
 
@@ -31,8 +39,8 @@ mod imp {
         #[expect(clippy::unused_self, reason = "loom's twin has its token in it")]
         pub(crate) fn park(&self, patience: Option<std::time::Duration>) {
             match patience {
-                Some(patience) => std::thread::park_timeout(patience),
-                None => std::thread::park(),
+                Some(patience) => thread::park_timeout(patience),
+                None => thread::park(),
             }
         }
     }
@@ -65,10 +73,24 @@ mod imp {
     }
 }
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::faults::fault;
 
 pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker};
 use imp::{Condvar, Inner};
+pub(crate) use machine::sync::mpsc;
+pub(crate) use machine::thread;
+pub(crate) use machine::time::Instant;
+
+/// Runs this, and keeps a panic from going further. Nothing that it leaves half-done is relied on: see [`Mutex`].
+pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    #[cfg(not(tidegate_checking))]
+    return std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    // The end of a simulated process is no panic, and goes on.
+    #[cfg(tidegate_checking)]
+    return tidegate_world::process::catch(run);
+}
 
 /// A mutex that a panic elsewhere does not take away: everything guarded here is changed by single
 /// assignments at the end of a decision, so what a panic leaves behind is the state before it.
@@ -126,6 +148,11 @@ impl Bell {
 
     /// Wakes the listener, or keeps it from sleeping the next time.
     pub(crate) fn ring(&self) {
+        if fault!(UnparksBeforeRinging) {
+            self.listener.unpark();
+            self.rung.swap(true, Ordering::Release);
+            return;
+        }
         // Release pairs with the Acquire in `wait`: what the ringer did before is seen by the listener
         // once it is awake; without it the listener could wake, find the gate not yet idle, and sleep
         // for ever. Shown by loom: `the_last_turn_out_wakes_the_waiter`.

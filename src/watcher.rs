@@ -11,12 +11,9 @@
 //! [I-12]: crate::guide::incidents#i-12
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU64, Bell, Mutex, Ordering, Parker};
+use crate::sync::{Arc, AtomicU64, Bell, Mutex, Ordering, Parker, contain, mpsc, thread};
 
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +55,7 @@ impl Pulse {
 pub(crate) struct Worker {
     bell: Arc<Bell>,
     pulse: Arc<Pulse>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
     /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
     /// and it makes the handle `Sync`.
     ended: Mutex<mpsc::Receiver<()>>,
@@ -144,15 +141,15 @@ fn make_rounds(mut round: Round) {
     loop {
         round.pulse.beat();
         // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
-        let next = catch_unwind(AssertUnwindSafe(&mut round.make)).unwrap_or_else(|_| {
+        let next = contain(&mut round.make).unwrap_or_else(|_| {
             // Contained too: what panicked may well have been the logger.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _ = contain(|| {
                 tracing::error!(
                     thread = thread::current().name(),
                     "a round panicked; continuing with the next one"
                 );
-            }));
-            let _ = catch_unwind(AssertUnwindSafe(|| (round.tell)()));
+            });
+            let _ = contain(|| (round.tell)());
             NextRound::Within(AFTER_A_PANIC)
         });
         round.pulse.beat();

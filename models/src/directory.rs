@@ -15,7 +15,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
-use tidegate::disk::{FileId, Kind, Stat};
+use tidegate::disk::{Clocks, FileId, Kind, Stat};
 use tidegate::engine::{Engine, LookOrder, Reaction, Rules};
 use tidegate::marker::Stamp;
 use tidegate::reconcile::{Listing, Sighting};
@@ -71,7 +71,8 @@ impl Found {
         let (mode, links, uid, gid, size) = (0o700, 2, 1, 1, 0);
         let (kind, modified, changed) = (Kind::Directory, at, at);
         let stat = Stat { id, kind, mode, links, uid, gid, size, modified, changed };
-        Stamp::of(&stat, i64::from(self.now), self.is_local)
+        let second = i64::from(self.now);
+        Stamp::of(&stat, Clocks { wall: second, since_boot: second }, self.is_local)
     }
 
     /// What the shipped driver does with this disk.

@@ -1,7 +1,6 @@
 //! `cargo verify faults`: switches on each fault of the shipped code, alone, and searches for the property that must
 //! break. Only the checking build can.
 
-use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,15 +12,15 @@ use crate::faults;
 use crate::liveness::Graph;
 use crate::registry::{Checked, Configuration, Size, Visit, visit};
 use crate::report::{aligned, seconds};
-use crate::seeded::{Fate, SEEDED, Seeded, WAIT_FOR_SCHEDULES};
+use crate::seeded::{Fate, SEEDED, Seeded};
 use crate::suite::Options;
 
 /// What became of one fault.
 #[derive(Clone, Debug)]
 struct FaultRun {
     seeded: Seeded,
-    /// What broke, in which model, after how many steps.
-    broken: Option<(&'static str, ModelName, u64)>,
+    /// What broke, where, and after how many steps.
+    broken: Option<(String, String, u64)>,
     took: Duration,
 }
 
@@ -34,28 +33,33 @@ pub struct FaultReport {
 impl FaultRun {
     fn is_as_expected(&self) -> bool {
         match self.seeded.fate {
-            Fate::Killed(property) => self.broken.is_some_and(|it| it.0 == property),
+            Fate::Killed(property) => self.broken.as_ref().is_some_and(|it| it.0 == property),
+            Fate::Simulated(property) => {
+                self.broken.as_ref().is_some_and(|it| it.0.ends_with(property))
+            }
             Fate::Covered(_) => self.broken.is_none(),
         }
     }
 
     fn row(&self) -> [String; 7] {
         let Seeded { fault, fate } = self.seeded;
-        let (result, model, steps) = match (self.is_as_expected(), self.broken, fate) {
-            (true, Some((property, model, steps)), _) => {
-                let id = entry_of(property).map_or("", |(entry, _)| entry.id);
-                (format!("killed by {id} {property}"), model.to_string(), steps.to_string())
+        let broken = self.broken.clone();
+        let (result, place_of_death, steps) = match (self.is_as_expected(), broken, fate) {
+            (true, Some((property, place, steps)), _) => {
+                let id = entry_of(&property).map_or("", |(entry, _)| entry.id);
+                let name = format!("{id} {property}");
+                (format!("killed by {}", name.trim_start()), place, steps.to_string())
             }
             (true, None, Fate::Covered(by)) => {
                 (format!("covered by {by}"), String::new(), String::new())
             }
-            (_, Some((property, model, steps)), _) => {
-                (format!("SURVIVED, but {property} breaks"), model.to_string(), steps.to_string())
+            (_, Some((property, place, steps)), _) => {
+                (format!("SURVIVED, but {property} breaks"), place, steps.to_string())
             }
             (_, None, _) => ("SURVIVED".to_owned(), String::new(), String::new()),
         };
         let (place, rule) = faults::description(fault);
-        [fault.to_owned(), place, rule, result, model, steps, seconds(self.took)]
+        [fault.to_owned(), place, rule, result, place_of_death, steps, seconds(self.took)]
     }
 }
 
@@ -69,16 +73,11 @@ impl FaultReport {
 
 impl std::fmt::Display for FaultReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head = ["fault", "in", "what the code does then", "result", "model", "steps", "time"];
+        let head =
+            ["fault", "in", "what the code does then", "result", "found in", "steps", "time"];
         let rows =
             std::iter::once(head.map(str::to_owned)).chain(self.runs.iter().map(FaultRun::row));
         f.write_str(&aligned(&rows.collect::<Vec<_>>()))?;
-        let mut waiting =
-            String::from("\nFaults that only a schedule of threads shows: no model has threads.\n");
-        for (fault, rule) in WAIT_FOR_SCHEDULES {
-            let _ = writeln!(waiting, "  {fault:<20} {rule}");
-        }
-        f.write_str(&waiting)?;
         let killed =
             self.runs.iter().filter(|it| it.broken.is_some() && it.is_as_expected()).count();
         let covered =
@@ -133,8 +132,13 @@ const STATES_MAX: u64 = 20_000_000;
 /// A graph that is larger is not searched.
 const GRAPH_MAX: usize = 5_000_000;
 
-fn run(seeded: Seeded) -> FaultRun {
+fn run(seeded: Seeded, simulation: &Simulation<'_>) -> FaultRun {
     let began = Instant::now();
+    if let Fate::Simulated(property) = seeded.fate {
+        let broken = simulation(seeded.fault, property);
+        let broken = broken.map(|(property, steps)| (property, "simulation".to_owned(), steps));
+        return FaultRun { seeded, broken, took: began.elapsed() };
+    }
     let search = |model, within, search: Search| visit(model, within, Design::tidegate(), search);
     let expected = |check: Check| {
         let within = |within| search(check.model, within, Search::For(check));
@@ -152,17 +156,20 @@ fn run(seeded: Seeded) -> FaultRun {
     let broken = faults::with_fault(seeded.fault, || {
         let check = match seeded.fate {
             Fate::Killed(property) => entry_of(property).map(|(_, check)| check),
-            Fate::Covered(_) => None,
+            Fate::Simulated(_) | Fate::Covered(_) => None,
         };
         let found = check.and_then(|it| Some((it.model, expected(it)?)));
         // Else it is worth knowing what breaks, if anything does.
         let found = found.or_else(|| {
             ModelName::ALL.into_iter().rev().find_map(|model| Some((model, anything(model)?)))
         });
-        found.map(|(model, (property, steps))| (property, model, steps))
+        found.map(|(model, (property, steps))| (property.to_owned(), model.to_string(), steps))
     });
     FaultRun { seeded, broken, took: began.elapsed() }
 }
+
+/// Runs the simulation with the fault of this name until this property breaks: what broke, and after how many steps.
+pub type Simulation<'a> = dyn Fn(&str, &str) -> Option<(String, u64)> + Sync + 'a;
 
 /// Switches on each fault; `None` in a build that has no switches.
 ///
@@ -170,7 +177,7 @@ fn run(seeded: Seeded) -> FaultRun {
 ///
 /// When a search panics. That is a bug of the suite.
 #[must_use]
-pub fn switch_on(options: &Options<'_>) -> Option<FaultReport> {
+pub fn switch_on(options: &Options<'_>, simulation: &Simulation<'_>) -> Option<FaultReport> {
     faults::HAS_SWITCHES.then_some(())?;
     let named =
         |it: &&Seeded| options.only.is_empty() || options.only.iter().any(|name| name == it.fault);
@@ -187,7 +194,7 @@ pub fn switch_on(options: &Options<'_>) -> Option<FaultReport> {
                     if (options.interrupted)() {
                         break;
                     }
-                    let result = run(seeded);
+                    let result = run(seeded, simulation);
                     done.lock().expect("no search panics while it reports").push((number, result));
                 }
             });

@@ -27,7 +27,7 @@ mod suite;
 pub mod work;
 
 pub use document::list;
-pub use faults_report::{FaultReport, switch_on};
+pub use faults_report::{FaultReport, Simulation, switch_on};
 pub use matrix::Without;
 pub use registry::Size;
 pub use report::{AblationRun, EngineRun, OriginalRun, PromiseRun, Report};

@@ -52,6 +52,10 @@ enum Command {
         /// Only these faults, by name. The default is all of them.
         faults: Vec<String>,
     },
+    /// Run the library as it ships on a simulated machine: every schedule of small scenarios, and worlds of gateways,
+    /// controllers, people and faults. Only in a clone (`cargo verify simulate`).
+    #[cfg(tidegate_checking)]
+    Simulate(Simulate),
     /// Serve a model to a browser, to go through it step by step.
     Explore {
         /// The model to serve.
@@ -67,6 +71,55 @@ enum Command {
         #[arg(hide_default_value = true, default_values = ModelName::ALL.map(ModelName::as_str), value_parser = model_parser())]
         models: Vec<ModelName>,
     },
+}
+
+#[cfg(tidegate_checking)]
+#[derive(Args)]
+struct Simulate {
+    /// Run the world of this seed alone, and tell what happens where a property breaks.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Leave out these steps of that world, by number.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', requires = "seed")]
+    without: Vec<usize>,
+    /// Run worlds for this long.
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    seconds: u64,
+    /// The first seed of the worlds that are run. The default is drawn from the clock, and printed.
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    from: Option<u64>,
+    /// Run so many schedules of each scenario at most.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    schedules: u64,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+    /// How many threads run. The default is the number of cores.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[cfg(tidegate_checking)]
+impl Simulate {
+    fn run(&self) -> ExitCode {
+        let clock = || {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(0, |now| now.as_secs() * 1_000_000)
+        };
+        let report = tidegate_simulation::simulate(&tidegate_simulation::Options {
+            only: self.seed.map(|seed| (seed, self.without.clone())),
+            from: self.from.unwrap_or_else(clock),
+            lasts: Duration::from_secs(self.seconds),
+            schedules_max: self.schedules,
+            threads: self.threads.unwrap_or(Options::default().threads),
+        });
+        let text = if self.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+        if let Err(error) = write!(io::stdout(), "{text}") {
+            note(&format!("tidegate-verify: cannot print the report: {error}"));
+            return ExitCode::FAILURE;
+        }
+        if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 #[derive(Args)]
@@ -102,6 +155,8 @@ fn main() -> ExitCode {
         Some(Command::Full(run)) => run.run(Size::Full),
         Some(Command::Quick(run)) => run.run(Size::Small),
         Some(Command::Faults { faults }) => run_faults(faults),
+        #[cfg(tidegate_checking)]
+        Some(Command::Simulate(simulate)) => simulate.run(),
         Some(Command::Explore { model, listen }) => {
             note(&format!("the {model} model is at http://{listen}"));
             match serve(*model, *listen) {
@@ -122,7 +177,7 @@ fn main() -> ExitCode {
 
 /// Switches on faults, and prints what became of each.
 fn run_faults(only: &[String]) -> ExitCode {
-    let Some(report) = switch_on(&Options { only, ..Options::default() }) else {
+    let Some(report) = switch_on(&Options { only, ..Options::default() }, &simulated) else {
         note(
             "tidegate-verify: this build has no faults to switch on; run `cargo verify faults` in a clone",
         );
@@ -133,6 +188,23 @@ fn run_faults(only: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the simulation with a fault.
+#[cfg(tidegate_checking)]
+fn simulated(fault: &str, property: &str) -> Option<(String, u64)> {
+    let fault = tidegate::faults::Fault::ALL.into_iter().find(|it| it.as_str() == fault)?;
+    tidegate_simulation::kill(fault, property, WORLDS_MAX)
+}
+
+/// A fault that so many worlds do not find has survived.
+#[cfg(tidegate_checking)]
+const WORLDS_MAX: u64 = 20_000;
+
+/// A build without switches has no simulation either.
+#[cfg(not(tidegate_checking))]
+fn simulated(_: &str, _: &str) -> Option<(String, u64)> {
+    None
 }
 
 impl Run {

@@ -171,7 +171,7 @@ impl Size {
             (Size::Full, ModelName::Status) => 12_055_437,
             (Size::Small, ModelName::Endpoint) => 6_995,
             (Size::Full, ModelName::Endpoint) => 123_264,
-            (_, ModelName::Directory) => 53_530,
+            (_, ModelName::Directory) => 51_626,
             (Size::Small, ModelName::Work) => 192,
             (Size::Full, ModelName::Work) => 812,
             (_, ModelName::Gate) => 13_175,

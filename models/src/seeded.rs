@@ -6,6 +6,8 @@
 pub enum Fate {
     /// This property breaks.
     Killed(&'static str),
+    /// This property breaks in the simulation: no model has threads, clocks that are set, or a whole disk.
+    Simulated(&'static str),
     /// Nothing breaks, because this covers for it.
     Covered(&'static str),
 }
@@ -23,6 +25,10 @@ const fn killed(fault: &'static str, by: &'static str) -> Seeded {
     Seeded { fault, fate: Fate::Killed(by) }
 }
 
+const fn simulated(fault: &'static str, by: &'static str) -> Seeded {
+    Seeded { fault, fate: Fate::Simulated(by) }
+}
+
 const fn covered(fault: &'static str, by: &'static str) -> Seeded {
     Seeded { fault, fate: Fate::Covered(by) }
 }
@@ -34,6 +40,8 @@ pub const SEEDED: &[Seeded] = &[
     killed("look_serves_late_callers", "observations_never_overlap_inv"),
     killed("abandoned_look_serves", "observations_never_overlap_inv"),
     killed("look_never_ends", "closes_progress"),
+    simulated("times_never_doubted", "closes"),
+    simulated("set_clock_believed", "closes"),
     killed("times_always_believed", "names_are_seen_at_once_inv"),
     killed("admits_before_first_look", "no_new_turn_while_draining_step"),
     killed("blind_start_holds_nothing", "promise_outlives_inv"),
@@ -84,18 +92,16 @@ pub const SEEDED: &[Seeded] = &[
     killed("file_not_synced", "no_torn_request_inv"),
     killed("directory_not_synced", "acknowledged_survives_inv"),
     killed("renewal_removes_first", "acknowledged_survives_inv"),
+    simulated("effect_after_unlock", "ack_means_closed"),
+    simulated("lost_turn", "drains"),
+    simulated("lost_write", "drains"),
+    simulated("stale_word", "status_is_faithful"),
+    simulated("timer_wakes_nobody", "drains"),
+    simulated("sweeps_live", "owner_release"),
+    simulated("unparks_before_ringing", "drains"),
+    simulated("no_second_look", "drains"),
+    simulated("rings_before_leaving", "drains"),
     killed("renewal_stays", "acknowledged_survives_inv"),
-];
-
-/// The faults of the shell that only a schedule of threads can show: no model has threads. They wait for the
-/// simulation of the shell as it ships.
-pub const WAIT_FOR_SCHEDULES: &[(&str, &str)] = &[
-    ("transition_lock", "`Shared::carry_out` performs an effect after it has unlocked"),
-    ("late_bell", "`Bell::ring` unparks before it sets the flag"),
-    ("no_second_look", "`Wait::poll` does not check again after it has registered"),
-    ("ring_before_release", "`Gate::release` rings before it counts out"),
-    ("stale_word", "`Shared::publish_status` reads the word before it takes the lock"),
-    ("lost_turn", "`Shared::look` does not wake those who wait for their turn"),
 ];
 
 /// Whether a property is killed by one of the faults.

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
 
 /// What is at a name.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct MemoryDisk {
     pub(crate) named: Cell<FileId>,
     /// The clock that stamps files.
     pub(crate) second: Cell<i64>,
+    /// The clock that cannot be set.
+    pub(crate) since_boot: Cell<i64>,
     pub(crate) calls: RefCell<Vec<&'static str>>,
     hook: RefCell<Option<Hook>>,
     inodes: Cell<u64>,
@@ -59,6 +61,7 @@ impl MemoryDisk {
             directory: Cell::new(Some(stat(Kind::Directory, 2, 0, 0))),
             named: Cell::new(HOME),
             second: Cell::new(second),
+            since_boot: Cell::new(second),
             calls: RefCell::default(),
             hook: RefCell::default(),
             inodes: Cell::new(2),
@@ -250,8 +253,8 @@ impl Disk for MemoryDisk {
         true
     }
 
-    fn second(&self) -> i64 {
-        self.second.get()
+    fn clocks(&self) -> Clocks {
+        Clocks { wall: self.second.get(), since_boot: self.since_boot.get() }
     }
 
     fn user(&self) -> User {

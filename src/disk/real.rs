@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
-use super::{Access, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
 use crate::id::fresh_id;
 
 /// This many names are given at once.
@@ -217,8 +217,8 @@ impl Disk for RealDisk {
         times_tell(&dir.fd)
     }
 
-    fn second(&self) -> i64 {
-        chrono::Utc::now().timestamp()
+    fn clocks(&self) -> Clocks {
+        Clocks::now()
     }
 
     fn user(&self) -> User {

@@ -126,7 +126,8 @@ impl<T: DirectoryStamp> Looking<T> {
         }
     }
 
-    /// `knows_none`: no named request is known, so a directory whose times always tell need never be doubted.
+    /// `knows_none`: no named request is known, so that a directory whose times always tell need never be listed
+    /// only because it was not listed for long. One whose times may not tell is listed each time.
     // Property: TG-S11 observations_never_overlap.
     pub(super) fn turn(&mut self, call: LookCall, knows_none: bool) -> LookTurn<T> {
         match self.calls.get(call.0) {
@@ -141,9 +142,10 @@ impl<T: DirectoryStamp> Looking<T> {
             Some(Call::Waits | Call::Rides) => {
                 self.under_way = true;
                 self.pass(Call::Waits, Call::Rides);
-                let is_sure =
-                    knows_none && self.stamp.as_ref().is_some_and(T::is_always_conclusive);
-                let lists = self.skips_left == 0 && !is_sure && !fault!(NeverListsAnew);
+                let is_sure = self.stamp.as_ref().is_some_and(T::is_always_conclusive)
+                    || fault!(TimesNeverDoubted);
+                let is_due = self.skips_left == 0 && !knows_none && !fault!(NeverListsAnew);
+                let lists = !is_sure || is_due;
                 LookTurn::Look(LookOrder { since: self.stamp.clone(), lists })
             }
         }
@@ -251,7 +253,7 @@ mod tests {
         };
         let now_and_then = vec![false, false, true, false, false, true];
         assert_eq!(lists(1, false), now_and_then, "there is a request");
-        assert_eq!(lists(11, true), now_and_then, "the file system's times may not tell");
+        assert_eq!(lists(11, true), vec![true; 6], "the file system's times may not tell");
         assert_eq!(lists(1, true), vec![false; 6]);
     }
 }

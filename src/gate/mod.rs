@@ -14,6 +14,8 @@
 //! [I-54]: crate::guide::incidents#i-54
 //! [U19]: crate::guide::incidents#u19
 
+#[cfg(tidegate_checking)]
+mod events;
 #[cfg(all(test, tidegate_loom))]
 mod loom_tests;
 mod turn;
@@ -22,11 +24,15 @@ pub mod word;
 
 use std::fmt;
 
+use crate::faults::fault;
 use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
+use crate::probe::probe;
 use crate::sync::{Arc, AtomicU64, Bell, Ordering};
 use word::{Arrival, Denied, InFlight, Word};
 
+#[cfg(tidegate_checking)]
+pub use events::GateEvent;
 pub use turn::Turn;
 pub use wait::Wait;
 pub(crate) use wait::WaitList;
@@ -94,8 +100,14 @@ impl Gate {
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
                 Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
             })
-            .map(|_| self.metrics.admitted(arrival.origin()))
-            .map_err(|bits| self.refusal(Word::from_bits(bits), arrival))
+            .map(|_before| {
+                probe!(GateEvent::Admitted(arrival, Word::from_bits(_before)));
+                self.metrics.admitted(arrival.origin());
+            })
+            .map_err(|bits| {
+                probe!(GateEvent::Refused(arrival, Word::from_bits(bits)));
+                self.refusal(Word::from_bits(bits), arrival)
+            })
     }
 
     #[cold]
@@ -115,12 +127,18 @@ impl Gate {
     /// Counts a turn out. Never blocks: at most it rings a bell.
     // Property: TG-L2 drains.
     fn release(&self, origin: Origin) {
+        let rings_early = fault!(RingsBeforeLeaving) && self.word().release(origin).is_idle();
+        if rings_early {
+            self.bell.ring();
+        }
         // Release pairs with the Acquire in `word`: see there. Not Acquire: the turn that leaves reads
         // nothing of the others. The closure always gives a word, so the update always happens.
         let update = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, |bits| {
             Some(Word::from_bits(bits).release(origin).bits())
         });
-        if update.is_ok_and(|before| Word::from_bits(before).release(origin).is_idle()) {
+        probe!(GateEvent::Released(origin, Word::from_bits(update.unwrap_or_default())));
+        let is_idle = update.is_ok_and(|before| Word::from_bits(before).release(origin).is_idle());
+        if is_idle && !rings_early {
             self.bell.ring();
         }
     }
@@ -138,12 +156,9 @@ impl Gate {
         let update = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
             Word::from_bits(bits).perform(effect).map(Word::bits)
         });
-        match update {
-            Ok(before) => {
-                let before = Word::from_bits(before);
-                (before, before.perform(effect).unwrap_or(before))
-            }
-            Err(refused) => (Word::from_bits(refused), Word::from_bits(refused)),
-        }
+        let before = Word::from_bits(update.unwrap_or_else(|refused| refused));
+        let after = before.perform(effect).unwrap_or(before);
+        probe!(GateEvent::Ordered(effect, before, after));
+        (before, after)
     }
 }

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::sync::{Arc, Mutex, ParkedWaiter};
+use crate::faults::fault;
+use crate::sync::{Arc, Instant, Mutex, ParkedWaiter, contain};
 
 /// Everybody who waits for something about one gateway.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl WaitList {
         let wakers = std::mem::take(&mut self.waiting.lock().wakers);
         for waker in wakers.into_values() {
             // One waker that panics must not leave the others asleep.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            let _ = contain(|| waker.wake());
         }
     }
 }
@@ -131,6 +131,9 @@ impl<T> Future for Wait<T> {
             return Poll::Ready(value);
         }
         this.list.register(&mut this.place, cx.waker());
+        if fault!(NoSecondLook) {
+            return Poll::Pending;
+        }
         match (this.look)() {
             Some(value) => Poll::Ready(value),
             None => Poll::Pending,

@@ -7,6 +7,7 @@ use crate::disk::RealDisk;
 use crate::epoch::{Clock, Epoch, start_time};
 use crate::error::StartError;
 use crate::home::{DEFAULT_MODE, Home, OpenHome};
+use crate::host;
 use crate::id::fresh_id;
 use crate::status::Identity;
 use crate::sync::Arc;
@@ -166,9 +167,9 @@ impl Builder {
 }
 
 fn identity(kind: String, epoch: &Epoch) -> Identity {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = host::proc_text("/proc/self/stat").unwrap_or_default();
     Identity {
-        pid: std::process::id(),
+        pid: host::pid(),
         kind,
         argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         start_time: start_time(&stat).and_then(|ticks| ticks.parse().ok()),

@@ -2,9 +2,11 @@
 //! and what it says is a snapshot of machine, gate and requests.
 
 use crate::engine::{Corrected, Meant, PublishTurn};
+use crate::faults::fault;
 use crate::gate::word::Word;
 use crate::home::{Name, OpenHome};
 use crate::marker::{self, Durability};
+use crate::probe::probe;
 use crate::status::{Degraded, Status};
 use crate::sync::MutexGuard;
 
@@ -26,6 +28,7 @@ impl Shared {
     }
 
     fn publish_status(&self) -> Announcements {
+        let stale = fault!(StaleWord).then(|| self.gate.word());
         let mut state = self.state.lock();
         loop {
             let labels = self.registry.lock().revision;
@@ -36,7 +39,7 @@ impl Shared {
             let listed = self.registry.lock().listed();
             // Read once: what is remembered as written must be what is written, or a count that comes
             // back to what it was would go unpublished.
-            let word = self.gate.word();
+            let word = stale.unwrap_or_else(|| self.gate.word());
             match state.engine.publish_turn(word, labels) {
                 PublishTurn::Clean => {
                     drop(state);
@@ -65,6 +68,7 @@ impl Shared {
     ) -> Announcements {
         let complaints = self.complaints(&state);
         let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
+        probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         drop(state);
         drop(listed);
         let writing = Writing { shared: self, meant: Some(meant) };
@@ -79,7 +83,9 @@ impl Shared {
         let was_unwritten = std::mem::replace(&mut state.unwritten, unwritten.clone());
         let State { announced, changes, .. } = &mut *state;
         let announcements = announced.of(changes, complaints, was_unwritten, unwritten);
-        self.turns.pass();
+        if !fault!(LostWrite) {
+            self.turns.pass();
+        }
         drop(state);
         if gives_back {
             // Given back before the ending is told.
@@ -95,6 +101,7 @@ impl Shared {
     // Property: TG-S8 status_is_faithful.
     fn correct(&self, state: MutexGuard<'_, State>, word: Word, meant: Meant<u64>) {
         let status = self.snapshot(&state, word, &Listed::default(), &[], state.sequence + 1);
+        probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         drop(state);
         let corrected = self.store.home().map_or(Corrected::Written, |home| {
             let Some(_kept_out) = home.keep_gateways_out() else { return Corrected::NotYet };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::engine::TimerSleeps;
+use crate::faults::fault;
 use crate::machine::Phase;
 use crate::watcher::NextRound;
 
@@ -42,7 +43,9 @@ impl Shared {
             self.time_passed(&mut state);
             state.engine.timer_sleeps()
         };
-        self.waiters.wake_all();
+        if !fault!(TimerWakesNobody) {
+            self.waiters.wake_all();
+        }
         if let Some(watcher) = &self.threads.watcher {
             watcher.ring();
         }

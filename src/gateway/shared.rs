@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::disk::FileId;
 use crate::engine::{Engine, LookCall, LookOrder, LookTurn, Reaction, World};
 use crate::epoch::{Clock, Epoch, Now};
+use crate::faults::fault;
 use crate::gate::{Gate, WaitList};
 use crate::holder::Slot;
 use crate::home::HomeLock;
@@ -14,6 +15,7 @@ use crate::judge::{Judge, Validity};
 use crate::machine::Phase;
 use crate::marker::Stamp;
 use crate::metrics::Metrics;
+use crate::probe::probe;
 use crate::request::Request;
 use crate::status::{self, Degraded, Identity};
 use crate::sync::{Arc, Bell, Mutex, MutexGuard, Turns};
@@ -27,9 +29,8 @@ use super::sweep_schedule::Sweeps;
 /// How long somebody who waits for the end of a shutdown, or drops the last handle, also waits for the last status.
 pub(super) const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A directory's times do not tell that a file in it was written to, and, where it is not kept by this
-/// machine, may not even tell that one came or went. So where there is a request, or the file system is
-/// such a one, so many looks in a row at most skip the listing.
+/// A directory's times do not tell that a file in it was written to. So where there is a request, so many looks in
+/// a row at most skip the listing. Where the file system may not even tell that a file came or went, none does.
 const SKIPS: u8 = 63;
 
 /// What a gateway is built with.
@@ -45,6 +46,20 @@ impl Settings {
     pub(super) fn judge(&self, now: Now) -> Judge<'_> {
         Judge::new(&self.epoch, now).bounded(self.unleased_max_age)
     }
+}
+
+/// What a checking build logs of a gateway, besides its gate.
+#[cfg(tidegate_checking)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayEvent {
+    /// A look begins. The first one, before the gateway has started, is not told of.
+    LookBegan,
+    /// A look is applied, and what it ordered is done.
+    LookApplied,
+    /// A look has come to nothing.
+    LookAbandoned,
+    /// A status with this sequence number is derived, to be written.
+    StatusDerived(u64),
 }
 
 /// The world of a gateway that ships.
@@ -220,6 +235,7 @@ impl Shared {
         known: &[Slot],
     ) -> MutexGuard<'_, State> {
         let abandoned = Abandoned { shared: self, call, is_over: false };
+        probe!(GatewayEvent::LookBegan);
         let counts = counts(self.settings.judge(self.settings.clock.now()));
         let look = self.store.look(order, known, &counts);
         let now = self.settings.clock.now();
@@ -228,8 +244,15 @@ impl Shared {
 
         let mut state = self.state.lock();
         let reaction = state.engine.observed(sightings, &listing, stamp, now.uptime, is_live);
+        if fault!(EffectAfterUnlock) {
+            drop(state);
+            state = self.state.lock();
+        }
         self.carry_out(&mut state, reaction);
-        self.turns.pass();
+        probe!(GatewayEvent::LookApplied);
+        if !fault!(LostTurn) {
+            self.turns.pass();
+        }
         abandoned.has_ended();
         state
     }
@@ -252,6 +275,7 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.shared.state.lock().engine.look_abandoned(self.call);
+            probe!(GatewayEvent::LookAbandoned);
             self.shared.turns.pass();
         }
     }

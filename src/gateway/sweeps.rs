@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::disk::RealDisk;
 use crate::epoch::Now;
+use crate::faults::fault;
 use crate::holder::Slot;
 use crate::home::{Name, OpenHome};
 use crate::judge::Validity;
@@ -59,7 +60,8 @@ impl Shared {
                     Validity::StaleEpoch => SWEEP_EVERY,
                     Validity::Expired | Validity::Live => EXPIRED_KEPT,
                 };
-                !entry.is_live() && now.uptime.saturating_sub(entry.since()) >= kept
+                (!entry.is_live() || fault!(SweepsLive))
+                    && now.uptime.saturating_sub(entry.since()) >= kept
             };
             let named = state.engine.table().entries().filter(|(slot, _)| **slot != Slot::Shared);
             let dead = named.filter_map(|(slot, entry)| {

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use crate::disk::{Access, Disk, FileId, Kind, LockHolder, RealDisk, Stat};
 use crate::error::{ControlError, StartError};
+use crate::host;
 use crate::json::RawObject;
+use crate::sync::thread;
 
 use super::{Name, OpenHome, ownership, strangers};
 
@@ -150,7 +152,7 @@ impl OpenHome<RealDisk> {
                 Err(NotLocked::Unusable(source)) => {
                     return Err(unusable(&self.names().lock_path(), source));
                 }
-                Err(_) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+                Err(_) if attempt < LOCK_ATTEMPTS => thread::sleep(LOCK_PAUSE),
                 Err(NotLocked::Busy { pid }) => {
                     return Err(StartError::HomeInUse { home: path(), pid });
                 }
@@ -259,7 +261,7 @@ impl OpenHome<RealDisk> {
         made: bool,
     ) -> io::Result<()> {
         self.settle_lock(file, home, made);
-        let owner = serde_json::json!({ "pid": std::process::id(), "incarnation": incarnation });
+        let owner = serde_json::json!({ "pid": host::pid(), "incarnation": incarnation });
         self.disk.truncate(file)?;
         self.disk.write(file, owner.to_string().as_bytes())
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{LockHolder, Owner, User};
+use crate::disk::{Clocks, LockHolder, Owner, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
 use crate::request::DrainRequest;
@@ -213,8 +213,8 @@ impl Disk for Record {
         true
     }
 
-    fn second(&self) -> i64 {
-        0
+    fn clocks(&self) -> Clocks {
+        Clocks { wall: 0, since_boot: 0 }
     }
 
     fn user(&self) -> User {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 
-use crate::disk::{Disk, FileId, Stat};
+use crate::disk::{Clocks, Disk, FileId, Stat};
 use crate::engine::{DirectoryStamp, LookOrder};
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
@@ -81,19 +81,22 @@ pub struct Stamp {
     changed: (i64, i64),
     /// Whether equal times prove that nothing has come or gone.
     is_conclusive: bool,
+    /// What the wall clock was ahead by.
+    ahead: i64,
     /// Whether they always do: on local file systems only.
     is_always_conclusive: bool,
 }
 
 impl Stamp {
-    /// As it is to be remembered at this second of the wall clock that stamps files.
+    /// As it is to be remembered now.
     #[must_use]
-    pub fn of(found: &Stat, second: i64, is_always_conclusive: bool) -> Stamp {
+    pub fn of(found: &Stat, now: Clocks, is_always_conclusive: bool) -> Stamp {
         Stamp {
             id: found.id,
             modified: found.modified,
             changed: found.changed,
-            is_conclusive: is_settled(found, second) || fault!(TimesAlwaysBelieved),
+            is_conclusive: is_settled(found, now) || fault!(TimesAlwaysBelieved),
+            ahead: now.ahead(),
             is_always_conclusive,
         }
     }
@@ -110,20 +113,30 @@ impl DirectoryStamp for Stamp {
     }
 
     fn proves_unchanged(&self, now: &Stamp) -> bool {
+        // A clock that was set back stamps a later change with a time that was there before.
+        let was_set = is_set(self.ahead, now.ahead) && !fault!(SetClockBelieved);
         self.is_conclusive
+            && !was_set
             && (self.id, self.modified, self.changed) == (now.id, now.modified, now.changed)
     }
 }
 
-/// Whether a change after this second leaves a trace in the times.
-fn is_settled(found: &Stat, second: i64) -> bool {
-    found.modified.0.max(found.changed.0) + SETTLED_SECONDS < second
+/// Whether the wall clock was set between two readings of what it is ahead by.
+const fn is_set(before: i64, now: i64) -> bool {
+    before.abs_diff(now) > 1
+}
+
+/// Whether a change after this leaves a trace in the times.
+fn is_settled(found: &Stat, now: Clocks) -> bool {
+    found.modified.0.max(found.changed.0) + SETTLED_SECONDS < now.wall
 }
 
 /// A named request as it was last read.
 #[derive(Debug)]
 struct Known {
     found: Stat,
+    /// What the wall clock was ahead by.
+    ahead: i64,
     request: Request,
 }
 
@@ -178,7 +191,9 @@ impl Observer {
             };
         }
         let (named, listing, stamp) = match found {
-            Ok(found) if order.may_skip_listing(&Stamp::of(&found, i64::MIN, false)) => {
+            Ok(found)
+                if order.may_skip_listing(&Stamp::of(&found, home.disk().clocks(), false)) =>
+            {
                 (Vec::new(), Listing::Unchanged, order.since().copied())
             }
             Ok(_) => self.list(home, known, is_live).unwrap_or_else(|error| blind(&error)),
@@ -219,10 +234,10 @@ impl Observer {
         let directory = home.open_requests()?;
         let before = home.disk().stat_dir(&directory)?;
         let mut cache = self.known.lock();
-        let second = home.disk().second();
+        let now = home.disk().clocks();
         let mut look = |slot: &Slot| {
             let Slot::File(name) = slot else { return (Sighting::Absent, 0) };
-            sight(home, &directory, name, second, &mut cache)
+            sight(home, &directory, name, now, &mut cache)
         };
         let (named, listing) = scan(home, &directory, known, &|_| true, &mut look)?;
         if listing == Listing::Whole {
@@ -245,7 +260,7 @@ impl Observer {
         let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
         let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
             // As of the look's beginning: a slow look does not make its times older.
-            Stamp::of(&before, second, home.disk().times_tell(&directory))
+            Stamp::of(&before, now, home.disk().times_tell(&directory))
         });
         Ok((named, listing, stamp))
     }
@@ -257,7 +272,7 @@ fn sight<D: Disk>(
     home: &OpenHome<D>,
     directory: &D::Dir,
     name: &OsString,
-    second: i64,
+    now: Clocks,
     known: &mut BTreeMap<OsString, Known>,
 ) -> (Sighting, u64) {
     let found = match home.stat_in(directory, name) {
@@ -266,6 +281,7 @@ fn sight<D: Disk>(
     };
     if let Some(known) = known.get(name)
         && known.found == found
+        && !is_set(known.ahead, now.ahead())
     {
         return (Sighting::Present(known.request.clone()), found.size.min(REQUEST_BYTES_MAX));
     }
@@ -275,9 +291,9 @@ fn sight<D: Disk>(
     };
     let sighting = seen(read, REQUEST_BYTES_MAX);
     match &sighting {
-        Sighting::Present(request) if is_settled(&found, second) => {
+        Sighting::Present(request) if is_settled(&found, now) => {
             let request = request.clone();
-            known.insert(name.clone(), Known { found, request });
+            known.insert(name.clone(), Known { found, ahead: now.ahead(), request });
         }
         _ => drop(known.remove(name)),
     }

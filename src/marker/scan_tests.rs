@@ -87,6 +87,31 @@ fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
     }
 }
 
+/// Found by the simulation: a clock that was set back stamps a change with a time that was there before.
+#[test]
+fn times_prove_nothing_after_the_clock_was_set() {
+    for (set_by, is_seen) in [(-5, true), (5, true), (-1, false), (0, false)] {
+        let home = opened(MemoryDisk::at(NOW));
+        let observer = Observer::of_visitor();
+        home.disk().lay("a.json", &signed("ann"), 1);
+        let since = look(&observer, &home).stamp;
+        let before = home.disk().directory.get();
+        home.disk().lay("b.json", &signed("late"), 1);
+        home.disk().directory.set(before);
+        home.disk().second.set(NOW + set_by);
+        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
+        assert_eq!(signers(&raw).contains(&"late".to_owned()), is_seen, "{set_by}");
+
+        // A file that was written to where it lies.
+        home.disk().second.set(NOW);
+        look(&observer, &home);
+        home.disk().alter("a.json", |it| it.bytes = signed("bob").into());
+        home.disk().second.set(NOW + set_by);
+        let is_read = signers(&look(&observer, &home)).contains(&"bob".to_owned());
+        assert_eq!(is_read, is_seen, "{set_by}");
+    }
+}
+
 /// What is remembered is of the file that was read, not of the one that had its name just before.
 #[test]
 fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_what_was_read() {

@@ -28,7 +28,7 @@ pub(crate) fn sweep_drafts<D: Disk>(
 ) -> usize {
     let disk = home.disk();
     let Ok(mut listing) = disk.list(directory) else { return 0 };
-    let now = disk.second();
+    let now = disk.clocks().wall;
     let (mut swept, mut passed) = (0, 0);
     while passed < NAMES_MAX
         && let Ok(names) = disk.next_names(&mut listing)

@@ -11,7 +11,9 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use tidegate::ControlError;
-use tidegate::disk::{Access, Disk, FileId, Kind, LockHolder, Owner as FileOwner, Stat, User};
+use tidegate::disk::{
+    Access, Clocks, Disk, FileId, Kind, LockHolder, Owner as FileOwner, Stat, User,
+};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::{Home, OpenHome};
 use tidegate::marker;
@@ -487,8 +489,8 @@ impl Disk for Replay<'_> {
         true
     }
 
-    fn second(&self) -> i64 {
-        0
+    fn clocks(&self) -> Clocks {
+        Clocks { wall: 0, since_boot: 0 }
     }
 
     fn user(&self) -> User {

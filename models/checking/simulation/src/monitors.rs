@@ -1,0 +1,685 @@
+//! The properties, as monitors over a log: small automata that are told each event, and what the log amounts to just
+//! before it. Each says of which property it is, and what it saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::gate::GateEvent;
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::machine::{Effect, Terms};
+use tidegate::request::Slot;
+use tidegate::{Ended, GatewayEvent};
+use tidegate_world::log::{Entry, What};
+use tidegate_world::process::ProcessId;
+
+use crate::view::{Gate, Gateway, Version, View, origin_of};
+use crate::world::{Answer, Call, Told, Waiting};
+
+/// A property that is broken, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The property, by id and name.
+    pub property: &'static str,
+    /// What was seen.
+    pub saw: String,
+    /// With which event.
+    pub at: usize,
+}
+
+fn terms_of(version: &Version) -> Terms {
+    version.request.terms()
+}
+
+/// What is known of a world besides its log.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// How often a gateway looks.
+    pub interval: Duration,
+    /// No call to the disk fails or takes its time, and nothing is killed, moved or put to sleep.
+    pub is_calm: bool,
+    /// No call to the disk fails.
+    pub reads_all: bool,
+    /// Requests and the status are files.
+    pub has_files: bool,
+}
+
+/// A promise that a controller acts on.
+#[derive(Debug)]
+struct Promise {
+    id: String,
+    until: Duration,
+    boot: u64,
+    container: u64,
+}
+
+/// What must have come about by a time.
+#[derive(Debug)]
+struct Due {
+    boot: u64,
+    at: Duration,
+    process: ProcessId,
+    of: u64,
+    slot: Slot,
+}
+
+/// All monitors.
+#[derive(Debug)]
+pub struct Monitors {
+    setting: Setting,
+    view: View,
+    found: Vec<Finding>,
+    promises: Vec<Promise>,
+    sequences: BTreeMap<String, u64>,
+    /// The requests that a gateway has said it knows of.
+    known: BTreeSet<(ProcessId, Option<String>)>,
+    /// The gateways whose last status was on disk.
+    reported_stopped: BTreeSet<ProcessId>,
+    /// The status on disk is as a gateway wrote it.
+    is_own_status: bool,
+    closes_due: Vec<Due>,
+    /// What was in its place when the power failed, until the world goes on.
+    before_power_loss: Option<Vec<Version>>,
+    /// The waits that could have ended since the world is quiet.
+    shutdowns: BTreeMap<u64, (Duration, u64, Duration)>,
+}
+
+/// The properties.
+pub mod names {
+    /// TG-S1.
+    pub const SHUTDOWN_WINS: &str = "TG-S1 shutdown_wins";
+    /// TG-S2.
+    pub const NO_NEW_TURN: &str = "TG-S2 no_new_turn_while_draining";
+    /// TG-S3.
+    pub const BYPASS_IS_BOUNDED: &str = "TG-S3 bypass_is_bounded";
+    /// TG-S4.
+    pub const QUIESCED_MEANS_IDLE: &str = "TG-S4 quiesced_means_idle";
+    /// TG-S5.
+    pub const ACK_MEANS_CLOSED: &str = "TG-S5 ack_means_closed";
+    /// TG-S6.
+    pub const UNTOUCHED: &str = "TG-S6 in_flight_untouched";
+    /// TG-S7.
+    pub const OWNER_RELEASE: &str = "TG-S7 owner_release";
+    /// TG-S8.
+    pub const FAITHFUL: &str = "TG-S8 status_is_faithful";
+    /// TG-S10.
+    pub const FAIL_SAFE: &str = "TG-S10 fail_safe";
+    /// TG-S11.
+    pub const NEVER_OVERLAP: &str = "TG-S11 observations_never_overlap";
+    /// TG-S12.
+    pub const NO_TORN: &str = "TG-S12 no_torn_request";
+    /// TG-S13.
+    pub const STALE_NEVER_CLOSES: &str = "TG-S13 stale_never_closes";
+    /// TG-S14.
+    pub const RECEIPT_IS_TRUE: &str = "TG-S14 receipt_is_true";
+    /// TG-S15.
+    pub const HELD_BY_EACH: &str = "TG-S15 held_by_each";
+    /// TG-L1.
+    pub const CLOSES: &str = "TG-L1 closes";
+    /// TG-L2.
+    pub const DRAINS: &str = "TG-L2 drains";
+    /// TG-L3.
+    pub const REOPENS: &str = "TG-L3 reopens";
+    /// TG-L4.
+    pub const STOPS: &str = "TG-L4 stops";
+    /// TG-L5.
+    pub const BYPASS_PROGRESS: &str = "TG-L5 bypass_progress";
+    /// TG-L2: nothing panics, and somebody can always go on.
+    pub const GOES_ON: &str = DRAINS;
+}
+
+use names::*;
+
+/// Judges a log.
+#[must_use]
+pub fn judge(log: &[Entry], setting: Setting) -> Vec<Finding> {
+    let mut monitors = Monitors {
+        setting,
+        view: View::default(),
+        found: Vec::new(),
+        promises: Vec::new(),
+        sequences: BTreeMap::new(),
+        known: BTreeSet::new(),
+        reported_stopped: BTreeSet::new(),
+        is_own_status: false,
+        closes_due: Vec::new(),
+        before_power_loss: None,
+        shutdowns: BTreeMap::new(),
+    };
+    for (at, entry) in log.iter().enumerate() {
+        monitors.sees(at, entry, log);
+        monitors.view.takes(at, entry);
+        monitors.has_seen(at, entry);
+    }
+    monitors.found
+}
+
+impl Monitors {
+    fn breaks(&mut self, property: &'static str, at: usize, saw: impl Into<String>) {
+        self.found.push(Finding { property, saw: saw.into(), at });
+    }
+
+    /// Before the event is taken in.
+    fn sees(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
+        self.closes_in_time(at, entry);
+        if !matches!(entry.what, What::Put { .. }) {
+            self.survives(at);
+        }
+        match &entry.what {
+            What::Put { dir, name, bytes, .. } => {
+                if *dir == self.view.home && name == "gateway_state.json" {
+                    self.is_own_status = self.gateway(entry.process).is_some();
+                    self.status(at, entry, bytes);
+                }
+            }
+            What::Gone { dir, name } => {
+                self.is_own_status &= name != "gateway_state.json";
+                if let Some(slot) = self.view.slot(*dir, name) {
+                    self.removal(at, entry, &slot);
+                }
+            }
+            What::Booted { lost } => {
+                self.promises.clear();
+                self.closes_due.clear();
+                if *lost {
+                    self.before_power_loss = Some(self.view.present().cloned().collect());
+                    for version in &mut self.view.versions {
+                        version.to.get_or_insert(at);
+                    }
+                }
+            }
+            What::Began(_) | What::Exited | What::Killed => {}
+            What::Told(_) => {
+                if let Some(event) = entry.what.told::<GateEvent>() {
+                    self.gate(at, entry, *event, log);
+                }
+                if let Some(event) = entry.what.told::<GatewayEvent>() {
+                    self.look(at, entry, *event);
+                }
+                if let Some(told) = entry.what.told::<Told>() {
+                    self.told(at, entry, told, log);
+                }
+            }
+        }
+    }
+
+    fn gateway(&self, process: ProcessId) -> Option<&Gateway> {
+        self.view.gateways.get(&process)
+    }
+
+    /// TG-S1, TG-S2, TG-S3, TG-S4, TG-S6 and TG-L5: what a gate lets in, refuses and counts.
+    fn gate(&mut self, at: usize, entry: &Entry, event: GateEvent, log: &[Entry]) {
+        let Some(gateway) = self.gateway(entry.process) else { return };
+        let (gate, container) = (gateway.gate, gateway.container);
+        match event {
+            GateEvent::Admitted(arrival, before) => {
+                let counted = before.in_flight();
+                if (counted.user, counted.internal) != (gate.user, gate.internal) {
+                    self.breaks(BYPASS_IS_BOUNDED, at, format!("counts {before:?}, has {gate:?}"));
+                }
+                match arrival {
+                    Arrival::New(Origin::User) if gate.is_shut => {
+                        self.breaks(SHUTDOWN_WINS, at, "a user's turn starts after a shutdown");
+                    }
+                    Arrival::New(Origin::User) if gate.is_closed => {
+                        self.breaks(NO_NEW_TURN, at, "a user's turn starts at a closed gate");
+                    }
+                    Arrival::New(Origin::Internal) if gate.is_sealed => {
+                        self.breaks(BYPASS_IS_BOUNDED, at, "internal work starts at a sealed gate");
+                    }
+                    Arrival::ChildOf(_) if gate.is_stopped || gate.in_flight() == 0 => {
+                        self.breaks(BYPASS_IS_BOUNDED, at, "a child without a living turn");
+                    }
+                    Arrival::New(_) | Arrival::ChildOf(_) => {}
+                }
+                let is_broken = |it: &Promise| {
+                    (it.boot, it.container) == (entry.boot, container) && entry.at < it.until
+                };
+                if let Some(promise) = self.promises.iter().find(|it| is_broken(it)) {
+                    let saw = format!(
+                        "{arrival:?} starts at {:?}, and {} was told that nothing does before {:?}",
+                        entry.at, promise.id, promise.until
+                    );
+                    self.breaks(QUIESCED_MEANS_IDLE, at, saw);
+                }
+            }
+            GateEvent::Refused(arrival, _) => {
+                let mut counted = gate;
+                let has_parent = *counted.count(origin_of(arrival)) > 0;
+                if matches!(arrival, Arrival::ChildOf(_)) && has_parent && !gate.is_stopped {
+                    self.breaks(BYPASS_PROGRESS, at, "a living turn's child is refused");
+                }
+            }
+            GateEvent::Released(origin, before) => {
+                let counted = before.in_flight();
+                if (counted.user, counted.internal) != (gate.user, gate.internal) {
+                    let saw = format!("{origin:?} ends: counts {before:?}, has {gate:?}");
+                    self.breaks(BYPASS_IS_BOUNDED, at, saw);
+                }
+            }
+            GateEvent::Ordered(effect, before, after) => {
+                if before.in_flight() != after.in_flight() {
+                    self.breaks(UNTOUCHED, at, format!("{effect:?} changes {before:?}"));
+                }
+                if gate.is_shut && !after.is_closed() {
+                    self.breaks(SHUTDOWN_WINS, at, format!("{effect:?} reopens a shut gate"));
+                }
+                let first = self.gateway(entry.process).is_some_and(|it| it.started.is_none());
+                if first {
+                    self.one_gateway(at, entry);
+                }
+                match effect {
+                    Effect::ReopenGate => self.reopens(at, entry, log),
+                    Effect::CloseGate { .. } if first || !gate.is_closed => {
+                        self.closes(at, entry, log);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// TG-S8: one gateway a home.
+    fn one_gateway(&mut self, at: usize, entry: &Entry) {
+        let lives = |(process, it): (&ProcessId, &Gateway)| {
+            let goes_on = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+            (goes_on && *process != entry.process).then_some(*process)
+        };
+        if let Some(other) = self.view.gateways.iter().find_map(lives) {
+            self.breaks(FAITHFUL, at, format!("a second gateway starts beside {other:?}"));
+        }
+    }
+
+    /// The event with which the look began that has just been judged.
+    fn look_began(&self, entry: &Entry) -> usize {
+        self.gateway(entry.process).map_or(0, |it| match (it.started, it.look) {
+            (None, _) => it.began,
+            (Some(started), look) => look.unwrap_or(started),
+        })
+    }
+
+    /// TG-S10, TG-S15: it reopens only where no live request was there throughout.
+    fn reopens(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
+        let began = self.look_began(entry);
+        let container = self.gateway(entry.process).map_or(1, |it| it.container);
+        let counts = |it: &&Version| {
+            // What could never be read is not known: an error changes nothing.
+            let is_listed = |id| self.known.contains(&(entry.process, Some(id)));
+            let is_known = self.setting.reads_all || it.id().is_some_and(is_listed);
+            it.from <= began
+                && it.is_file
+                && !it.is_rewritten
+                && is_known
+                && View::is_live(&it.request, entry, container)
+                && View::is_live(&it.request, &log[began], container)
+        };
+        let found = self.view.present().find(counts).cloned();
+        if let Some(found) = found {
+            let is_corrupt = found.request.request_id().is_none();
+            let property = if is_corrupt { FAIL_SAFE } else { HELD_BY_EACH };
+            let saw = format!("it reopens, and {:?} is there since {}", found.slot, found.from);
+            self.breaks(property, at, saw);
+        }
+    }
+
+    /// TG-S13: it closes only where a live request was there at some time of the look.
+    fn closes(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
+        if !self.setting.has_files {
+            return;
+        }
+        let began = self.look_began(entry);
+        let is_first = self.gateway(entry.process).is_some_and(|it| it.started.is_none());
+        if is_first && !self.setting.is_calm {
+            // What could not be seen counts as closed.
+            return;
+        }
+        let container = self.gateway(entry.process).map_or(1, |it| it.container);
+        let counts = |it: &&Version| {
+            let first = &log[it.from.max(began)];
+            it.to.is_none_or(|to| to >= began) && View::is_live(&it.request, first, container)
+        };
+        if !self.view.versions.iter().any(|it| counts(&it)) {
+            self.breaks(STALE_NEVER_CLOSES, at, "it closes, and no request counts");
+        }
+    }
+
+    /// TG-S11: one look at a time.
+    fn look(&mut self, at: usize, entry: &Entry, event: GatewayEvent) {
+        let under_way = self.gateway(entry.process).and_then(|it| it.look);
+        if let (GatewayEvent::LookBegan, Some(other)) = (event, under_way) {
+            self.breaks(NEVER_OVERLAP, at, format!("a look begins during that of {other}"));
+        }
+    }
+
+    /// TG-S1, TG-S4, TG-S8: what a status on disk says was so when it was derived.
+    fn status(&mut self, at: usize, entry: &Entry, bytes: &[u8]) {
+        let Some(gateway) = self.gateway(entry.process) else { return };
+        let started = gateway.started;
+        let Ok(said) = serde_json::from_slice::<Value>(bytes) else { return };
+        let lifecycle = said["lifecycle"].as_str().unwrap_or_default().to_owned();
+        if lifecycle == "starting" {
+            if started.is_some() {
+                self.breaks(FAITHFUL, at, "a gateway that has started says that it starts");
+            }
+            return;
+        }
+        if lifecycle == "stopped" {
+            self.reported_stopped.insert(entry.process);
+        }
+        let sequence = said["sequence"].as_u64().unwrap_or_default();
+        let derived = self.gateway(entry.process).and_then(|it| it.derived.get(&sequence));
+        let Some(gate) = derived.copied() else {
+            self.breaks(FAITHFUL, at, format!("sequence {sequence} was never derived"));
+            return;
+        };
+        let incarnation = said["incarnation"].as_str().unwrap_or_default().to_owned();
+        let last = self.sequences.insert(incarnation, sequence);
+        if last.is_some_and(|last| last >= sequence) {
+            self.breaks(FAITHFUL, at, format!("sequence {sequence} comes after {last:?}"));
+        }
+        for holder in said["holders"].as_array().into_iter().flatten() {
+            let id = holder["request_id"].as_str().map(str::to_owned);
+            self.known.insert((entry.process, id));
+        }
+        let is_idle = gate.is_closed && gate.in_flight() == 0;
+        let is_draining = gate.is_closed && !gate.is_shut;
+        let (idle, quiesced) = (said["idle"] == true, said["quiesced"] == true);
+        if quiesced && !(is_draining && gate.is_sealed && is_idle) {
+            self.breaks(QUIESCED_MEANS_IDLE, at, format!("it says quiesced of {gate:?}"));
+        }
+        if gate.is_shut && (said["ready"] == true || lifecycle == "running") {
+            self.breaks(SHUTDOWN_WINS, at, format!("it says {lifecycle} after a shutdown"));
+        }
+        if lifecycle == "externally_draining" && !gate.is_closed {
+            self.breaks(ACK_MEANS_CLOSED, at, "it says draining, and the gate is open");
+        }
+        let counts = |origin: &str| said["in_flight"][origin].as_u64();
+        let (user, internal) = (u64::from(gate.user), u64::from(gate.internal));
+        let is_faithful = lifecycle == gate.lifecycle()
+            && (idle == is_idle)
+            && (said["ready"] == true) == !gate.is_closed
+            && quiesced == (is_draining && gate.is_sealed && is_idle)
+            && (counts("user"), counts("internal")) == (Some(user), Some(internal));
+        if !is_faithful {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.breaks(FAITHFUL, at, format!("of {gate:?} it says {text}"));
+        }
+    }
+
+    /// TG-S7: who removes a request is its holder, a person, or a gateway that sweeps a dead one.
+    fn removal(&mut self, at: usize, entry: &Entry, slot: &Slot) {
+        let call = self.view.call_of(entry.task);
+        let is_allowed = match call {
+            Some(Call::Cancel(who) | Call::Begin(who) | Call::Renew(who)) => {
+                slot.is_held_by(&who.holder())
+            }
+            Some(Call::CancelAll | Call::Shell(_)) => true,
+            _ => {
+                let container = self.gateway(entry.process).map_or(1, |it| it.container);
+                let found = self.view.present().find(|it| it.slot == *slot);
+                found.is_some_and(|it| !View::is_live(&it.request, entry, container))
+                    && *slot != Slot::Shared
+            }
+        };
+        if !is_allowed {
+            self.breaks(OWNER_RELEASE, at, format!("{slot:?} is removed by {call:?}"));
+        }
+    }
+
+    fn told(&mut self, at: usize, entry: &Entry, told: &Told, log: &[Entry]) {
+        match told {
+            Told::Calls(number, Call::ShutDown(grace)) => {
+                self.shutdowns.insert(*number, (*grace, entry.boot, entry.at));
+            }
+            Told::Safe(id, until) => {
+                let present = self.view.present().find(|it| it.id().as_ref() == Some(id));
+                // Gone between its last look and this: its promise is over.
+                if let (Some(_), Some(until)) = (present, until) {
+                    let (id, until, boot) = (id.clone(), *until, entry.boot);
+                    let container = 1;
+                    self.promises.push(Promise { id, until, boot, container });
+                }
+            }
+            Told::Returns(number, answer) => {
+                let Some((call, ..)) = self.view.calls.get(number).cloned() else { return };
+                self.answer(at, entry, *number, &call, answer, log);
+            }
+            Told::Settled => self.settled(at, entry),
+            Told::Broken(property, saw) => self.breaks(property, at, saw.clone()),
+            Told::Home(_) | Told::Deed(..) | Told::Calls(..) | Told::Quiet => {}
+        }
+    }
+
+    /// TG-S5, TG-S11, TG-S14, TG-L4: what a call was answered.
+    fn answer(
+        &mut self,
+        at: usize,
+        entry: &Entry,
+        number: u64,
+        call: &Call,
+        answer: &Answer,
+        log: &[Entry],
+    ) {
+        let is_call = |it: &Entry| matches!(it.what.told::<Told>(), Some(Told::Calls(of, _)) if *of == number);
+        let Some(called) = log[..at].iter().rposition(is_call) else { return };
+        match (call, answer) {
+            (_, Answer::Receipt { id, draining }) => {
+                let written = self.view.versions.iter().find(|it| it.id().as_ref() == Some(id));
+                let written = written.map_or(called, |it| it.from);
+                let Some(gateway) = self.gateway(entry.process) else { return };
+                let is_draining = gateway.gate.is_closed && !gateway.gate.is_shut;
+                let was_draining =
+                    is_draining || gateway.draining_last.is_some_and(|last| last >= written);
+                if *draining && !was_draining {
+                    self.breaks(ACK_MEANS_CLOSED, at, format!("{id} is told draining"));
+                }
+                self.rests_on_a_look(at, entry, written);
+                self.acknowledge(id);
+            }
+            (_, Answer::Begun(id)) => self.acknowledge(id),
+            (Call::Cancel(who), Answer::Cancelled(_)) => {
+                let holder = who.holder();
+                let was_there = |it: &&Version| it.slot.is_held_by(&holder) && it.from < called;
+                let found = self.view.present().find(was_there).cloned();
+                if let Some(found) = found {
+                    let saw = format!("{:?} is told cancelled, and is there", found.slot);
+                    self.breaks(RECEIPT_IS_TRUE, at, saw);
+                }
+                let there: Vec<u64> = self.view.present().map(|it| it.of).collect();
+                for version in &mut self.view.versions {
+                    version.is_removed_for_good |= version.slot.is_held_by(&holder)
+                        && version.to.is_some()
+                        && !there.contains(&version.of);
+                }
+                if self.gateway(entry.process).is_some_and(|it| it.started.is_some()) {
+                    self.rests_on_a_look(at, entry, called);
+                }
+            }
+            (Call::Reconcile, Answer::Done) => self.rests_on_a_look(at, entry, called),
+            (Call::ShutDown(_), Answer::Ended(ended)) => {
+                let Some(gateway) = self.gateway(entry.process) else { return };
+                let (left_at_stop, stopped) = (gateway.left_at_stop, gateway.stopped);
+                let left = match ended {
+                    Ended::Clean => 0,
+                    Ended::TimedOut { in_flight } => *in_flight,
+                };
+                if left_at_stop.map(u64::from) != Some(left) {
+                    let saw = format!("{ended:?}, and {left_at_stop:?} were left");
+                    self.breaks(RECEIPT_IS_TRUE, at, saw);
+                }
+                let is_reported = self.reported_stopped.contains(&entry.process);
+                let waited = stopped.map(|(_, at)| entry.at.saturating_sub(at));
+                if !is_reported
+                    && self.setting.has_files
+                    && self.setting.is_calm
+                    && waited.is_some_and(|it| it < Duration::from_secs(2))
+                {
+                    let saw = "its end is told before the last status is there";
+                    self.breaks(RECEIPT_IS_TRUE, at, saw);
+                }
+                let (grace, boot, since) = self.shutdowns[&number];
+                // The last status is waited for, and a nap is slept before a deadline is seen.
+                let bound = grace + Duration::from_secs(4);
+                if self.setting.is_calm && boot == entry.boot && entry.at - since > bound {
+                    self.breaks(STOPS, at, format!("after {:?}", entry.at - since));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// TG-S11: a look began after this, and is applied.
+    fn rests_on_a_look(&mut self, at: usize, entry: &Entry, after: usize) {
+        let Some(gateway) = self.gateway(entry.process) else { return };
+        let rests = gateway.last_look.is_some_and(|(began, _)| began > after);
+        if !rests && !gateway.gate.is_stopped {
+            let saw = format!("last look {:?}, asked at {after}", gateway.last_look);
+            self.breaks(NEVER_OVERLAP, at, saw);
+        }
+    }
+
+    fn acknowledge(&mut self, id: &str) {
+        // What a person writes into its file is that person's.
+        let is_own = |it: &&mut Version| it.id().as_deref() == Some(id) && !it.is_rewritten;
+        for version in self.view.versions.iter_mut().filter(is_own) {
+            version.is_acknowledged = true;
+        }
+    }
+
+    /// TG-S12: after a power loss.
+    fn survives(&mut self, at: usize) {
+        let Some(before) = self.before_power_loss.take() else { return };
+        for version in before {
+            let found = self.view.present().find(|it| it.slot == version.slot).cloned();
+            if version.is_acknowledged && found.as_ref().is_none_or(|it| it.bytes != version.bytes)
+            {
+                let saw = format!("{:?} was acknowledged, and is {found:?}", version.slot);
+                self.breaks(NO_TORN, at, saw);
+            }
+        }
+        let returned: Vec<Slot> = self
+            .view
+            .present()
+            .filter(|now| {
+                let same = |it: &&Version| it.of == now.of && it.slot == now.slot;
+                self.view.versions.iter().filter(same).any(|it| it.is_removed_for_good)
+            })
+            .map(|it| it.slot.clone())
+            .collect();
+        for slot in returned {
+            self.breaks(NO_TORN, at, format!("{slot:?} was told cancelled, and is back"));
+        }
+    }
+
+    /// TG-L1, as safety: within two ticks.
+    fn closes_in_time(&mut self, at: usize, entry: &Entry) {
+        let due = std::mem::take(&mut self.closes_due);
+        for it in due {
+            let Some(gateway) = self.gateway(it.process) else { continue };
+            let present = self.view.present().find(|version| version.of == it.of);
+            let is_live = present
+                .is_some_and(|found| View::is_live(&found.request, entry, gateway.container));
+            if gateway.gate.is_closed || gateway.is_over || !is_live || it.boot != entry.boot {
+                continue;
+            }
+            if entry.at >= it.at {
+                let saw = format!("{:?} is there for more than two ticks", it.slot);
+                self.breaks(CLOSES, at, saw);
+            } else {
+                self.closes_due.push(it);
+            }
+        }
+    }
+
+    /// After the event is taken in.
+    fn has_seen(&mut self, at: usize, entry: &Entry) {
+        let held: Vec<String> = self.view.present().filter_map(Version::id).collect();
+        self.promises.retain(|it| held.contains(&it.id));
+        if !self.setting.is_calm {
+            return;
+        }
+        // A request that has just come, and gateways that are open.
+        let Some(new) = self.view.versions.last().filter(|it| it.from == at && it.is_file) else {
+            return;
+        };
+        let open = self.view.gateways.iter().filter(|(_, it)| {
+            it.started.is_some() && !it.is_over && !it.gate.is_closed && it.boot == entry.boot
+        });
+        let (at, boot) = (entry.at + self.setting.interval * 2, entry.boot);
+        let at = at + Duration::from_millis(100);
+        let due = open.map(|(process, _)| {
+            let (process, of, slot) = (*process, new.of, new.slot.clone());
+            Due { boot, at, process, of, slot }
+        });
+        self.closes_due.extend(due);
+    }
+
+    /// TG-L1 to TG-L4: what must have come about, where nothing keeps it from that.
+    fn settled(&mut self, at: usize, entry: &Entry) {
+        if self.view.is_home_lost {
+            // A gateway believes nothing that it sees there, and says so.
+            return;
+        }
+        let lives = |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+        let Some(gateway) = self.view.gateways.values().find(lives) else { return };
+        let (gate, container) = (gateway.gate, gateway.container);
+        let is_live = |it: &&Version| {
+            it.is_file && !it.is_rewritten && View::is_live(&it.request, entry, container)
+        };
+        let special = self.view.present().any(|it| !it.is_file || it.is_rewritten);
+        let live = self.view.present().find(is_live).map(|it| it.slot.clone());
+        match live {
+            Some(slot) if !gate.is_closed => {
+                self.breaks(CLOSES, at, format!("{slot:?} is there, and the gate is open"));
+            }
+            None if gate.is_closed && !gate.is_shut && !special => {
+                self.breaks(REOPENS, at, "no request counts, and the gate is closed");
+            }
+            _ => {}
+        }
+        let said = self.view.status.as_ref().and_then(|it| serde_json::from_slice(it).ok());
+        let said: Value = said.unwrap_or_default();
+        // What a person has removed or ruined is written again with the next change.
+        if self.is_own_status && said["lifecycle"] != gate.lifecycle() {
+            self.breaks(FAITHFUL, at, format!("of {gate:?} the status says {}", said["lifecycle"]));
+        }
+        let holds = |it: &&Version| is_live(it) && terms_of(it).hold_internal;
+        if self.view.present().any(|it| holds(&it)) && gate.is_closed && !gate.is_held {
+            self.breaks(DRAINS, at, "a request holds internal work, and the gate does not");
+        }
+        let listed = |it: &Value| it["request_id"].as_str().map(str::to_owned);
+        let mut said: Vec<Option<String>> =
+            said["holders"].as_array().into_iter().flatten().map(listed).collect();
+        let mut there: Vec<Option<String>> =
+            self.view.present().filter(is_live).map(Version::id).collect();
+        said.sort_unstable();
+        there.sort_unstable();
+        if self.is_own_status && !gate.is_shut && !special && said != there {
+            self.breaks(FAITHFUL, at, format!("it lists {said:?}, and there are {there:?}"));
+        }
+        let waits: Vec<Call> = self.view.calls.values().map(|it| it.0.clone()).collect();
+        for call in waits {
+            self.still_waits(at, &call, gate);
+        }
+    }
+
+    /// TG-L2, TG-L3, TG-L4: who waits for what has come about was woken.
+    fn still_waits(&mut self, at: usize, call: &Call, gate: Gate) {
+        match call {
+            Call::Wait(Waiting::Open) if !gate.is_closed => {
+                self.breaks(REOPENS, at, "the gate is open, and somebody waits for it");
+            }
+            Call::Wait(Waiting::Idle) if gate.is_closed && gate.in_flight() == 0 => {
+                self.breaks(DRAINS, at, "the gate is idle, and somebody waits for it");
+            }
+            Call::Wait(Waiting::Quiesced) if gate.is_sealed || !gate.is_closed => {
+                self.breaks(DRAINS, at, "somebody waits for what is, or will not be");
+            }
+            Call::ShutDown(_) => self.breaks(STOPS, at, "a shutdown has not ended"),
+            Call::Begin(_) | Call::Cancel(_) | Call::Reconcile | Call::Drop => {
+                self.breaks(DRAINS, at, format!("{call:?} has not returned"));
+            }
+            _ => {}
+        }
+    }
+}

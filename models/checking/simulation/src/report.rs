@@ -1,0 +1,132 @@
+//! What came of a simulation: for people, and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_world::log::{Entry, What};
+
+use crate::monitors::Finding;
+use crate::runs::{Broken, Explored, Worlds};
+use crate::seeds::FAILED;
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The first new seed.
+    pub from: u64,
+    /// The scenarios.
+    pub scenarios: Vec<Explored>,
+    /// The worlds.
+    pub worlds: Worlds,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Report {
+    /// Whether nothing broke.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.broken().next().is_none()
+    }
+
+    /// What broke.
+    pub fn broken(&self) -> impl Iterator<Item = &Broken> {
+        self.scenarios.iter().filter_map(|it| it.broken.as_ref()).chain(&self.worlds.broken)
+    }
+
+    fn steps(&self) -> u64 {
+        self.scenarios.iter().map(|it| it.steps).sum::<u64>() + self.worlds.steps
+    }
+
+    /// As one JSON document.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let scenario = |it: &Explored| {
+            json!({
+                "scenario": it.scenario.name,
+                "preemptions": it.scenario.preemptions,
+                "schedules": it.schedules,
+                "complete": it.is_all,
+                "steps": it.steps,
+            })
+        };
+        let broken = |it: &Broken| {
+            json!({
+                "property": it.finding.property,
+                "saw": it.finding.saw,
+                "again": it.again,
+                "story": it.story,
+            })
+        };
+        json!({
+            "ok": self.is_ok(),
+            "from_seed": self.from,
+            "scenarios": self.scenarios.iter().map(scenario).collect::<Vec<_>>(),
+            "worlds": self.worlds.worlds,
+            "failed_before": FAILED.len(),
+            "steps": self.steps(),
+            "seconds": self.took.as_secs_f64(),
+            "faults": self.worlds.faults,
+            "broken": self.broken().map(broken).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for it in &self.scenarios {
+            let (name, most) = (it.scenario.name, it.scenario.preemptions);
+            let all = if it.is_all { "all" } else { "the first" };
+            writeln!(
+                f,
+                "{name:<42} {all} {} schedules with at most {most} preemptions",
+                it.schedules
+            )?;
+        }
+        let (seconds, steps) = (self.took.as_secs_f64(), self.steps());
+        #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = steps as f64 / seconds.max(0.001);
+        writeln!(
+            f,
+            "{} worlds, from seed {} on, after the {} that failed once",
+            self.worlds.worlds,
+            self.from,
+            FAILED.len()
+        )?;
+        writeln!(f, "{steps} steps in {seconds:.1} s, {rate:.0} per second")?;
+        let faults: Vec<String> =
+            self.worlds.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        if !faults.is_empty() {
+            writeln!(f, "faults: {}", faults.join(", "))?;
+        }
+        for broken in self.broken() {
+            writeln!(f, "\nBROKEN {}: {}", broken.finding.property, broken.finding.saw)?;
+            writeln!(f, "{}\nto run it again: {}", broken.story, broken.again)?;
+        }
+        if self.is_ok() { writeln!(f, "no property is broken") } else { Ok(()) }
+    }
+}
+
+/// This many events are told before the one that broke a property.
+const EVENTS_MAX: usize = 60;
+
+/// What happened, up to the finding: one line an event, but for what a reader can do without.
+pub fn story(log: &[Entry], finding: &Finding) -> String {
+    let is_told = |entry: &&Entry| match &entry.what {
+        What::Put { name, .. } | What::Gone { name, .. } => !name.ends_with(".tmp"),
+        _ => true,
+    };
+    let line = |entry: &Entry| {
+        let what: String = format!("{:?}", entry.what).chars().take(200).collect();
+        format!("  {:>10.3} s  process {}: {what}", entry.at.as_secs_f64(), entry.process.0)
+    };
+    let until = log.len().min(finding.at.saturating_add(1));
+    let told: Vec<String> = log[..until].iter().filter(is_told).map(line).collect();
+    let skipped = told.len().saturating_sub(EVENTS_MAX);
+    let mut text = String::new();
+    if skipped > 0 {
+        text = format!("  ... {skipped} events before\n");
+    }
+    text + &told[skipped..].join("\n")
+}

@@ -1,0 +1,407 @@
+//! Runs scenarios and worlds, and shortens what broke.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tidegate::faults::Fault;
+use tidegate_world::log::Entry;
+use tidegate_world::{self as machine, Counts, Director, Outcome, Policy, Tree, World};
+
+use crate::monitors::{Finding, Setting, judge, names};
+use crate::report::{Report, story};
+use crate::schedules::{self, Scenario};
+use crate::script::Script;
+use crate::seeds::FAILED;
+use crate::world;
+
+/// How much is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This world alone, without these of its steps.
+    pub only: Option<(u64, Vec<usize>)>,
+    /// The seeds begin here.
+    pub from: u64,
+    /// Worlds are run for so long.
+    pub lasts: Duration,
+    /// So many schedules of a scenario are run at most.
+    pub schedules_max: u64,
+    /// On so many cores.
+    pub threads: usize,
+}
+
+/// What broke.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// What was seen first.
+    pub finding: Finding,
+    /// After how many steps.
+    pub steps: u64,
+    /// How to run it again.
+    pub again: String,
+    /// What happened.
+    pub story: String,
+}
+
+/// What one scenario has come to.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// Which.
+    pub scenario: Scenario,
+    /// How many schedules were run.
+    pub schedules: u64,
+    /// All that there are, within its preemptions.
+    pub is_all: bool,
+    /// How many steps they made.
+    pub steps: u64,
+    /// What broke.
+    pub broken: Option<Broken>,
+}
+
+/// What the worlds have come to.
+#[derive(Clone, Debug, Default)]
+pub struct Worlds {
+    /// How many.
+    pub worlds: u64,
+    /// How many steps they made.
+    pub steps: u64,
+    /// The faults that were put in, by kind.
+    pub faults: Counts,
+    /// What broke.
+    pub broken: Vec<Broken>,
+}
+
+fn judged(outcome: &Outcome, setting: Setting) -> Vec<Finding> {
+    let mut found = judge(&outcome.log, setting);
+    found.extend(outcome.broken.iter().map(|saw| {
+        let at = outcome.log.len();
+        Finding { property: names::GOES_ON, saw: saw.clone(), at }
+    }));
+    found
+}
+
+/// Runs the schedules of one scenario: first so many that are drawn, and then all, those with the fewest preemptions
+/// first.
+struct Schedules {
+    scenario: Scenario,
+    drawn_left: u64,
+    tree: Tree,
+    preemptions: u32,
+    schedules: u64,
+    schedules_max: u64,
+    /// Whether the tree has been begun, and whether all of it has been run.
+    is_begun: bool,
+    is_all: bool,
+    steps: u64,
+    broken: Option<Broken>,
+}
+
+impl Schedules {
+    fn policy(&mut self) -> Option<Policy> {
+        if self.drawn_left > 0 {
+            self.drawn_left -= 1;
+            return Some(policy(self.drawn_left));
+        }
+        if std::mem::replace(&mut self.is_begun, true) && !self.tree.advance() {
+            if self.preemptions == self.scenario.preemptions {
+                self.is_all = true;
+                return None;
+            }
+            self.preemptions += 1;
+            self.tree = Tree::up_to(self.preemptions);
+        }
+        (self.schedules < self.schedules_max).then(|| Policy::Every(self.tree.clone()))
+    }
+}
+
+impl Director for Schedules {
+    fn next(&mut self) -> Option<World> {
+        if self.broken.is_some() {
+            return None;
+        }
+        let (policy, scenario) = (self.policy()?, self.scenario);
+        self.schedules += 1;
+        Some(World { policy, main: Box::new(move || scenario.play()) })
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        self.steps += outcome.steps;
+        if let Some(finding) = judged(&outcome, self.scenario.setting()).into_iter().next() {
+            let again = format!("schedule {} of: {}", self.schedules, self.scenario.name);
+            let story = story(&outcome.log, &finding);
+            self.broken = Some(Broken { finding, steps: self.steps, again, story });
+        }
+    }
+}
+
+/// So many schedules of each scenario are drawn.
+const DRAWN: u64 = 500;
+
+fn explore(scenario: Scenario, schedules_max: u64) -> Explored {
+    let schedules = Rc::new(RefCell::new(Schedules {
+        scenario,
+        drawn_left: DRAWN,
+        tree: Tree::up_to(0),
+        preemptions: 0,
+        schedules: 0,
+        schedules_max,
+        is_begun: false,
+        is_all: false,
+        steps: 0,
+        broken: None,
+    }));
+    machine::run(&schedules);
+    let run = schedules.borrow();
+    Explored {
+        scenario,
+        schedules: run.schedules,
+        is_all: run.is_all,
+        steps: run.steps,
+        broken: run.broken.clone(),
+    }
+}
+
+/// How choices are made in the world of a seed: in some threads switch at almost every step, in others seldom.
+fn policy(seed: u64) -> Policy {
+    match seed % 4 {
+        0 => Policy::Priorities { seed, changes: 3, steps: 4000 },
+        1 => Policy::Random { seed, switch_every: 2 },
+        2 => Policy::Random { seed, switch_every: 8 },
+        _ => Policy::Random { seed, switch_every: 40 },
+    }
+}
+
+/// What is run next, and what came of it.
+struct Seeds<N, E> {
+    next: N,
+    ended: E,
+    now: Option<(u64, Script)>,
+}
+
+impl<N, E> Director for Seeds<N, E>
+where
+    N: FnMut() -> Option<(u64, Script)>,
+    E: FnMut(u64, &Script, &Outcome),
+{
+    fn next(&mut self) -> Option<World> {
+        let (seed, script) = (self.next)()?;
+        self.now = Some((seed, script.clone()));
+        Some(World { policy: policy(seed), main: Box::new(move || world::play(&script)) })
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        if let Some((seed, script)) = self.now.take() {
+            (self.ended)(seed, &script, &outcome);
+        }
+    }
+}
+
+fn each<N, E>(next: N, ended: E)
+where
+    N: FnMut() -> Option<(u64, Script)> + 'static,
+    E: FnMut(u64, &Script, &Outcome) + 'static,
+{
+    machine::run(&Rc::new(RefCell::new(Seeds { next, ended, now: None })));
+}
+
+/// Runs one world.
+fn one(seed: u64, script: &Script) -> (Vec<Finding>, Vec<Entry>, u64, Counts) {
+    let result = Rc::new(RefCell::new(None));
+    let mut left = Some((seed, script.clone()));
+    let found = Rc::clone(&result);
+    let director = Rc::new(RefCell::new(Kept { next: move || left.take(), now: None, found }));
+    machine::run(&director);
+    let outcome: Option<(Script, Outcome)> = result.borrow_mut().take();
+    outcome.map_or_else(Default::default, |(script, outcome)| {
+        let found = judged(&outcome, script.setting());
+        (found, outcome.log, outcome.steps, outcome.faults)
+    })
+}
+
+/// Keeps what came of one world.
+struct Kept<N> {
+    next: N,
+    now: Option<Script>,
+    found: Rc<RefCell<Option<(Script, Outcome)>>>,
+}
+
+impl<N: FnMut() -> Option<(u64, Script)>> Director for Kept<N> {
+    fn next(&mut self) -> Option<World> {
+        let (seed, script) = (self.next)()?;
+        self.now = Some(script.clone());
+        Some(World { policy: policy(seed), main: Box::new(move || world::play(&script)) })
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        *self.found.borrow_mut() = self.now.take().map(|script| (script, outcome));
+    }
+}
+
+/// Leaves out what is not needed for the same property to break.
+fn shorten(seed: u64, without: Vec<usize>) -> (Vec<usize>, Option<Broken>) {
+    let first = |without: &[usize]| {
+        let script = Script::of(seed).without(without);
+        let (found, log, steps, _) = one(seed, &script);
+        found.into_iter().next().map(|finding| (finding, log, steps))
+    };
+    let Some((mut finding, mut log, mut steps)) = first(&without) else { return (without, None) };
+    let mut left_out = without;
+    for step in (0..Script::of(seed).steps.len()).rev() {
+        let mut tried = left_out.clone();
+        tried.push(step);
+        if let Some(shorter) = first(&tried)
+            && shorter.0.property == finding.property
+        {
+            (finding, log, steps) = shorter;
+            left_out = tried;
+        }
+    }
+    left_out.sort_unstable();
+    let listed: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    let without =
+        if listed.is_empty() { String::new() } else { format!(" --without {}", listed.join(",")) };
+    let again = format!("cargo verify simulate --seed {seed}{without}");
+    let story = story(&log, &finding);
+    (left_out, Some(Broken { finding, steps, again, story }))
+}
+
+/// Runs worlds on this thread while there are seeds, and adds them up.
+fn worlds(seeds: impl FnMut() -> Option<u64> + 'static) -> (Worlds, Vec<u64>) {
+    let all = Rc::new(RefCell::new((Worlds::default(), Vec::new())));
+    let (mut seeds, sum) = (seeds, Rc::clone(&all));
+    let next = move || seeds().map(|seed| (seed, Script::of(seed)));
+    each(next, move |seed, script, outcome| {
+        let (worlds, failed) = &mut *sum.borrow_mut();
+        worlds.worlds += 1;
+        worlds.steps += outcome.steps;
+        for (kind, count) in &outcome.faults {
+            *worlds.faults.entry(kind).or_default() += count;
+        }
+        if !judged(outcome, script.setting()).is_empty() {
+            failed.push(seed);
+        }
+    });
+    all.take()
+}
+
+/// So many broken worlds are shortened and told of.
+const TOLD_MAX: usize = 3;
+
+/// Runs what the options say.
+///
+/// # Panics
+///
+/// When a monitor panics. That is a bug of the suite.
+#[must_use]
+pub fn simulate(options: &Options) -> Report {
+    let began = Instant::now();
+    if let Some((seed, without)) = &options.only {
+        let script = Script::of(*seed).without(without);
+        let (found, log, steps, faults) = one(*seed, &script);
+        let broken = found.into_iter().next().map(|finding| {
+            let again = format!("cargo verify simulate --seed {seed}");
+            let story = story(&log, &finding);
+            Broken { finding, steps, again, story }
+        });
+        let worlds = Worlds { worlds: 1, steps, faults, broken: broken.into_iter().collect() };
+        return Report { from: *seed, scenarios: Vec::new(), worlds, took: began.elapsed() };
+    }
+    let next = Arc::new(AtomicU64::new(0));
+    let results = Arc::new(Mutex::new((BTreeMap::new(), Worlds::default(), Vec::new())));
+    let threads = (0..options.threads.max(1)).map(|_| {
+        let (options, next, results) = (options.clone(), Arc::clone(&next), Arc::clone(&results));
+        std::thread::spawn(move || share(&options, began, &next, &results))
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().expect("no monitor panics");
+    }
+    let results = Arc::into_inner(results).expect("all threads have ended");
+    let (scenarios, mut worlds, mut failed) = results.into_inner().expect("no thread panicked");
+    failed.sort_unstable();
+    let told = failed.into_iter().take(TOLD_MAX);
+    worlds.broken.extend(told.filter_map(|seed| shorten(seed, Vec::new()).1));
+    let scenarios = scenarios.into_values().collect();
+    Report { from: options.from, scenarios, worlds, took: began.elapsed() }
+}
+
+type Results = Mutex<(BTreeMap<usize, Explored>, Worlds, Vec<u64>)>;
+
+/// One thread's share: scenarios while there are any, then the worlds that failed once, then new ones.
+fn share(options: &Options, began: Instant, next: &Arc<AtomicU64>, results: &Results) {
+    // Relaxed, here and below: the number alone says what is whose.
+    let take = |next: &AtomicU64| next.fetch_add(1, Ordering::Relaxed);
+    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let scenarios = schedules::ALL.len();
+    let mut number = take(next);
+    while let Some(scenario) = schedules::ALL.get(index(number)) {
+        let run = explore(*scenario, options.schedules_max);
+        results.lock().expect("no thread panics").0.insert(index(number), run);
+        number = take(next);
+    }
+    let (mut taken, next) = (Some(number), Arc::clone(next));
+    let (from, lasts) = (options.from, options.lasts);
+    let (found, failed) = worlds(move || {
+        let number = taken.take().unwrap_or_else(|| take(&next)) - scenarios as u64;
+        match FAILED.get(index(number)) {
+            Some(failed) => Some(failed.seed),
+            None if began.elapsed() >= lasts => None,
+            None => Some(from.wrapping_add(number - FAILED.len() as u64)),
+        }
+    });
+    let mut all = results.lock().expect("no thread panics");
+    all.1.worlds += found.worlds;
+    all.1.steps += found.steps;
+    for (kind, count) in found.faults {
+        *all.1.faults.entry(kind).or_default() += count;
+    }
+    all.2.extend(failed);
+}
+
+/// With a fault of the shipped code switched on: whether this property is seen to break, and after how many steps;
+/// else what is, if anything.
+#[must_use]
+pub fn kill(fault: Fault, property: &str, worlds_max: u64) -> Option<(String, u64)> {
+    tidegate::faults::with(&[fault], || {
+        let mut other = None;
+        let mut steps = 0;
+        // Drawn schedules of each scenario, then worlds, then more schedules.
+        let scenarios = |schedules_max, other: &mut Option<_>, steps: &mut u64| {
+            for scenario in schedules::ALL {
+                let run = explore(scenario, schedules_max);
+                *steps += run.steps;
+                if let Some(broken) = run.broken {
+                    let name = broken.finding.property.to_owned();
+                    if name.ends_with(property) {
+                        return Some((name, *steps));
+                    }
+                    other.get_or_insert((name, *steps));
+                }
+            }
+            None
+        };
+        if let Some(found) = scenarios(DRAWN, &mut other, &mut steps) {
+            return Some(found);
+        }
+        let state = Rc::new(RefCell::new((0, steps, None)));
+        let (asked, seen, wanted) = (Rc::clone(&state), Rc::clone(&state), property.to_owned());
+        let next = move || {
+            let (seed, _, found) = &mut *asked.borrow_mut();
+            *seed += 1;
+            (found.is_none() && *seed <= worlds_max).then(|| (*seed - 1, Script::of(*seed - 1)))
+        };
+        each(next, move |_, script, outcome| {
+            let (_, steps, found) = &mut *seen.borrow_mut();
+            *steps += outcome.steps;
+            let broken = judged(outcome, script.setting());
+            *found = broken
+                .iter()
+                .find(|it| it.property.ends_with(&wanted))
+                .map(|it| (it.property.to_owned(), *steps));
+        });
+        let (_, mut steps, found) = state.take();
+        found.or_else(|| scenarios(50_000, &mut other, &mut steps)).or(other)
+    })
+}

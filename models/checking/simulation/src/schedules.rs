@@ -1,0 +1,301 @@
+//! One process, real threads, every schedule: scenarios small enough that each choice of who goes on is made, up to a
+//! number of preemptions. What must hold, monitors say; what a scenario itself must see, it says.
+
+use std::time::Duration;
+
+use tidegate::home::Home;
+use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Ended, Gateway, Origin};
+use tidegate_world::disk::Nature;
+use tidegate_world::log::tell;
+use tidegate_world::process::{self, Birth};
+use tidegate_world::{disk, host, thread};
+
+use crate::monitors::{Setting, names};
+use crate::script::Who;
+use crate::world::{Answer, Call, HOME, Told, Waiting, call, home_is_made};
+
+/// A scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What it is about.
+    pub name: &'static str,
+    /// So many preemptions are tried.
+    pub preemptions: u32,
+    /// Whether it is about a gateway with files.
+    pub has_files: bool,
+    run: fn(),
+}
+
+/// All of them.
+pub const ALL: [Scenario; 13] = [
+    Scenario {
+        name: "the last turn out, and who waits for it",
+        preemptions: 3,
+        has_files: false,
+        run: last_turn,
+    },
+    Scenario { name: "two callers who look", preemptions: 2, has_files: false, run: two_callers },
+    Scenario {
+        name: "a drain that begins, and who reads",
+        preemptions: 2,
+        has_files: false,
+        run: begin_and_read,
+    },
+    Scenario {
+        name: "a drain that begins, and a shutdown",
+        preemptions: 2,
+        has_files: false,
+        run: begin_and_shut,
+    },
+    Scenario {
+        name: "a reopening, and who waits for it",
+        preemptions: 2,
+        has_files: false,
+        run: reopening,
+    },
+    Scenario {
+        name: "a shutdown, and the last turn out",
+        preemptions: 2,
+        has_files: false,
+        run: shutdown,
+    },
+    Scenario {
+        name: "a deadline, and the last turn out",
+        preemptions: 2,
+        has_files: false,
+        run: deadline,
+    },
+    Scenario {
+        name: "a deadline, and a turn that does not end",
+        preemptions: 2,
+        has_files: false,
+        run: wedged,
+    },
+    Scenario { name: "two who publish", preemptions: 1, has_files: true, run: publishers },
+    Scenario {
+        name: "the last handle, and the watcher",
+        preemptions: 1,
+        has_files: true,
+        run: last_handle,
+    },
+    Scenario { name: "an end, and the next start", preemptions: 1, has_files: true, run: restart },
+    Scenario {
+        name: "a clock that is set back, and a request",
+        preemptions: 0,
+        has_files: true,
+        run: clock_set_back,
+    },
+    Scenario {
+        name: "a directory whose times do not tell",
+        preemptions: 0,
+        has_files: true,
+        run: times_do_not_tell,
+    },
+];
+
+impl Scenario {
+    /// What is known of it besides its log.
+    pub fn setting(self) -> Setting {
+        let (interval, has_files) = (Duration::from_secs(1), self.has_files);
+        Setting { interval, is_calm: true, reads_all: true, has_files }
+    }
+
+    /// Runs it, in the process of a gateway.
+    pub fn play(self) {
+        home_is_made();
+        let process = process::spawn(a_gateway(), self.run);
+        let has_ended = process::wait_for(process, Duration::from_secs(600));
+        must(has_ended, names::GOES_ON, "somebody waits for ever");
+    }
+}
+
+fn a_gateway() -> Birth {
+    Birth { name: "gateway".to_owned(), container: 1, dies_at: None, is_exposed: false }
+}
+
+fn must(holds: bool, property: &'static str, saw: &str) {
+    if !holds {
+        tell(Told::Broken(property, saw.to_owned()));
+    }
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(run)
+}
+
+fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// Without files, and driven by hand: nobody helps out.
+fn by_hand() -> Option<Gateway> {
+    Gateway::in_memory().manual().start().ok()
+}
+
+fn begin(gateway: &Gateway, hold: bool) {
+    let _ = gateway.begin_drain(&DrainRequest::default().hold_internal(hold));
+}
+
+fn last_turn() {
+    let Some(gateway) = by_hand() else { return };
+    let turn = gateway.admit(Origin::User);
+    begin(&gateway, true);
+    let waits = gateway.clone();
+    let waiter = spawn(move || drop(waits.quiesced().wait()));
+    let worker = spawn(move || drop(turn));
+    join([waiter, worker]);
+}
+
+fn two_callers() {
+    let Some(gateway) = by_hand() else { return };
+    let callers = [gateway.clone(), gateway.clone()].map(|gateway| {
+        spawn(move || call(Call::Reconcile, || gateway.reconcile_now(), |()| Answer::Done))
+    });
+    join(callers);
+}
+
+fn begin_and_read() {
+    let Some(gateway) = by_hand() else { return };
+    let (begins, reads) = (gateway.clone(), gateway.clone());
+    let begins = spawn(move || begin(&begins, false));
+    let reads = spawn(move || {
+        let says = reads.phase();
+        let is_let_in = reads.admit(Origin::User).is_ok();
+        let is_true = says != Phase::ExternallyDraining || !is_let_in;
+        must(is_true, names::ACK_MEANS_CLOSED, "it says draining, and lets a user's turn in");
+    });
+    join([begins, reads]);
+}
+
+fn begin_and_shut() {
+    let Some(gateway) = by_hand() else { return };
+    let mut changes = gateway.changes();
+    let (begins, shuts) = (gateway.clone(), gateway.clone());
+    let begins = spawn(move || begin(&begins, false));
+    let shuts = spawn(move || {
+        let ended = shuts.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
+        must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it left something behind");
+    });
+    join([begins, shuts]);
+    must(!gateway.is_ready(), names::SHUTDOWN_WINS, "it is ready after a shutdown");
+    let mut at = Phase::Running;
+    while let Some(change) = changes.recv() {
+        must(change.from == at, names::RECEIPT_IS_TRUE, "a change does not begin where it was");
+        at = change.to;
+    }
+}
+
+fn reopening() {
+    let Some(gateway) = by_hand() else { return };
+    begin(&gateway, false);
+    let (waits, cancels) = (gateway.clone(), gateway.clone());
+    let waits = spawn(move || {
+        let admit = || gateway_admits(&waits);
+        call(Call::Wait(Waiting::Open), admit, |()| Answer::Done);
+    });
+    let cancels = spawn(move || drop(cancels.cancel_drain(&Holder::Shared)));
+    join([waits, cancels]);
+}
+
+fn gateway_admits(gateway: &Gateway) {
+    drop(gateway.admit_when_open(Origin::User).wait());
+}
+
+fn shutdown() {
+    let Some(gateway) = by_hand() else { return };
+    let turn = gateway.admit(Origin::User);
+    let shuts = gateway.clone();
+    let shuts = spawn(move || {
+        let grace = Duration::from_secs(3600);
+        let ended = shuts.shut_down(ShutdownCause::Operator, grace).wait();
+        must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it did not wait for the turn");
+    });
+    let worker = spawn(move || drop(turn));
+    join([shuts, worker]);
+}
+
+fn deadline() {
+    let Some(gateway) = by_hand() else { return };
+    let turn = gateway.admit(Origin::User);
+    let grace = Duration::from_secs(2);
+    let shut = || gateway.shut_down(ShutdownCause::Operator, grace).wait();
+    let worker = spawn(move || {
+        thread::sleep(Duration::from_secs(2));
+        drop(turn);
+    });
+    let _ = call(Call::ShutDown(grace), shut, |ended| Answer::Ended(*ended));
+    join([worker]);
+}
+
+fn wedged() {
+    let Some(gateway) = by_hand() else { return };
+    let turn = gateway.admit(Origin::User);
+    let grace = Duration::from_secs(2);
+    let shut = || gateway.shut_down(ShutdownCause::Operator, grace).wait();
+    let _ = call(Call::ShutDown(grace), shut, |ended| Answer::Ended(*ended));
+    drop(turn);
+}
+
+fn publishers() {
+    let started = Gateway::builder(HOME).manual().start();
+    let Ok(gateway) = started else { return };
+    let turn = gateway.admit(Origin::User);
+    let home = Home::at(HOME);
+    let _ = home.begin_drain(&DrainRequest::default());
+    let callers = [gateway.clone(), gateway.clone()].map(|gateway| {
+        spawn(move || call(Call::Reconcile, || gateway.reconcile_now(), |()| Answer::Done))
+    });
+    let worker = spawn(move || drop(turn));
+    join(callers.into_iter().chain([worker]));
+    gateway.reconcile_now();
+    tell(Told::Settled);
+}
+
+fn last_handle() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let turn = gateway.admit(Origin::User);
+    let worker = spawn(move || drop(turn));
+    call(Call::Drop, || drop(gateway), |()| Answer::Done);
+    join([worker]);
+    let says = disk::bytes_at(std::path::Path::new(HOME), "gateway_state.json");
+    let is_stopped = says.is_some_and(|it| String::from_utf8_lossy(&it).contains("\"stopped\""));
+    must(is_stopped, names::FAITHFUL, "the last handle is gone, and the last status is not there");
+}
+
+fn restart() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let shuts = gateway.clone();
+    let ended = shuts.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
+    must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it left something behind");
+    drop((shuts, gateway));
+    let again = process::spawn(a_gateway(), || {
+        let again = Gateway::builder(HOME).manual().start();
+        must(again.is_ok(), names::STOPS, "the home is not given back");
+    });
+    process::wait_for(again, Duration::from_secs(600));
+}
+
+/// The request is stamped with the very time that the directory had before.
+fn clock_set_back() {
+    disk::is_like(Nature { tick_ns: 2_000_000_000, ..Nature::LOCAL });
+    sees_in_two_ticks(|| host::step_wall(-4500));
+}
+
+fn times_do_not_tell() {
+    disk::is_like(Nature { is_known: false, times_move: false, ..Nature::LOCAL });
+    sees_in_two_ticks(|| {});
+}
+
+fn sees_in_two_ticks(first: impl FnOnce()) {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    thread::sleep(Duration::from_secs(5));
+    first();
+    let holder = Who::Named(0).holder();
+    let _ = Home::at(HOME).begin_drain(&DrainRequest::default().holder(holder));
+    thread::sleep(Duration::from_secs(2));
+    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+}

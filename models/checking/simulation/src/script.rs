@@ -1,0 +1,381 @@
+//! What is done in a world, and when: drawn from a seed, one line a deed, so that a story can be told and shortened.
+
+use std::time::Duration;
+
+use tidegate_world::disk::Nature;
+
+use crate::monitors::Setting;
+
+/// Whose request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The shared one.
+    Shared,
+    /// A holder with this number.
+    Named(u8),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// By whom.
+    pub who: Who,
+    /// Whether internal work is to be held.
+    pub hold: bool,
+    /// For how long.
+    pub lease: Duration,
+}
+
+/// What a controller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The gate is closed.
+    Draining,
+    /// And nothing is in flight.
+    Idle,
+    /// And nothing will be.
+    Quiesced,
+}
+
+/// What somebody with a shell does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// Removes the marker.
+    RemovesMarker,
+    /// Makes a marker with nothing in it.
+    TouchesMarker,
+    /// Writes a marker that cannot be read, where it lies.
+    RuinsMarker,
+    /// Removes one of the named requests.
+    RemovesRequest,
+    /// Writes something else into one of the named requests, where it lies.
+    RewritesRequest,
+    /// Removes the status file.
+    RemovesStatus,
+    /// Writes nonsense into the status file.
+    RuinsStatus,
+    /// Removes the lock file.
+    RemovesLock,
+    /// Has the home's name lead nowhere for so long.
+    MovesHome(Duration),
+    /// Leaves a FIFO where the marker would be.
+    LaysFifo,
+}
+
+/// One thing that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A gateway starts, in the container with this number; killed after so many steps.
+    Starts {
+        /// The container.
+        container: u64,
+        /// After how many steps.
+        dies_at: Option<u64>,
+    },
+    /// A turn comes, and lasts so long; it may need a child.
+    Turn {
+        /// For a user, or the gateway's own.
+        is_user: bool,
+        /// With a child.
+        has_child: bool,
+        /// With a label.
+        has_label: bool,
+        /// How long.
+        lasts: Duration,
+    },
+    /// Work that waits at a closed gate.
+    WaitsToStart,
+    /// Somebody in the process waits until it is quiesced.
+    WaitsForQuiesced,
+    /// Somebody in the process waits until it is idle.
+    WaitsForIdle,
+    /// The process itself asks for a drain.
+    BeginsInside(Ask),
+    /// The process itself cancels.
+    CancelsInside(Who),
+    /// The process looks now.
+    Reconciles,
+    /// The process is asked to end.
+    ShutsDown {
+        /// For how long it waits.
+        grace: Duration,
+    },
+    /// The process drops its gateway, and goes on.
+    DropsGateway,
+    /// A controller asks for a drain, and leaves.
+    Begins(Ask),
+    /// A controller renews.
+    Renews(Who, Option<Duration>),
+    /// A controller cancels.
+    Cancels(Who),
+    /// A controller asks for a drain, waits, acts for as long as it was told that it may, and cancels; killed after
+    /// so many steps.
+    Drains {
+        /// What it asks for.
+        ask: Ask,
+        /// What it waits for.
+        until: Until,
+        /// For how long.
+        within: Duration,
+        /// After how many steps it is killed.
+        dies_at: Option<u64>,
+    },
+    /// A person removes every request.
+    CancelsAll,
+    /// A person has a shell.
+    Person(Shell),
+    /// The gateway is killed.
+    Kill,
+    /// The machine sleeps.
+    Suspend(Duration),
+    /// The wall clock is set.
+    SetsClock(i64),
+    /// The machine boots anew.
+    Reboot {
+        /// After its power was lost.
+        loses_power: bool,
+    },
+}
+
+/// A deed at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Since the world began.
+    pub at: Duration,
+    /// What.
+    pub deed: Deed,
+}
+
+/// A world to be.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// What the disk is like.
+    pub nature: Nature,
+    /// How often a gateway looks.
+    pub interval: Duration,
+    /// How many calls to the disk fail, of a thousand, and how many are slow.
+    pub failing: u64,
+    /// How many are slow.
+    pub slow: u64,
+    /// How many take a little.
+    pub brief: u64,
+    /// What is done.
+    pub steps: Vec<Step>,
+    /// When all is done, and nothing fails any more.
+    pub ends: Duration,
+}
+
+/// Draws from a seed.
+pub(crate) struct Draw(pub(crate) fastrand::Rng);
+
+impl Draw {
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.0.usize(0..of.len())]
+    }
+
+    fn chance(&mut self, one_in: u32) -> bool {
+        self.0.u32(0..one_in) == 0
+    }
+
+    fn millis(&mut self, below: u64) -> Duration {
+        Duration::from_millis(self.0.u64(0..below.max(1)))
+    }
+
+    fn who(&mut self) -> Who {
+        self.one(&[Who::Shared, Who::Named(0), Who::Named(0), Who::Named(1)])
+    }
+
+    fn ask(&mut self) -> Ask {
+        let lease = match self.0.u32(0..4) {
+            0 => Duration::from_millis(500) + self.millis(3000),
+            1 => Duration::from_secs(5) + self.millis(10_000),
+            _ => Duration::from_secs(3600),
+        };
+        Ask { who: self.who(), hold: !self.chance(3), lease }
+    }
+
+    fn dies(&mut self, one_in: u32, below: u64) -> Option<u64> {
+        self.chance(one_in).then(|| self.0.u64(1..below))
+    }
+
+    /// One of the kinds that this world has.
+    fn deed(&mut self, kinds: &[Kind]) -> Deed {
+        match self.one(kinds) {
+            Kind::Turn => Deed::Turn {
+                is_user: !self.chance(3),
+                has_child: self.chance(3),
+                has_label: self.chance(4),
+                lasts: self.millis(4000),
+            },
+            Kind::Waits => {
+                self.one(&[Deed::WaitsToStart, Deed::WaitsForQuiesced, Deed::WaitsForIdle])
+            }
+            Kind::Inside => match self.0.u32(0..3) {
+                0 => Deed::BeginsInside(self.ask()),
+                1 => Deed::CancelsInside(self.who()),
+                _ => Deed::Reconciles,
+            },
+            Kind::Begins => Deed::Begins(self.ask()),
+            Kind::Renews => {
+                let lease = self.chance(2).then(|| Duration::from_secs(1) + self.millis(9000));
+                Deed::Renews(self.who(), lease)
+            }
+            Kind::Cancels if self.chance(6) => Deed::CancelsAll,
+            Kind::Cancels => Deed::Cancels(self.who()),
+            Kind::Drains => Deed::Drains {
+                ask: self.ask(),
+                until: self.one(&[Until::Draining, Until::Idle, Until::Quiesced, Until::Quiesced]),
+                within: Duration::from_secs(2) + self.millis(8000),
+                dies_at: self.dies(6, 400),
+            },
+            Kind::Marker => Deed::Person(self.one(&[Shell::RemovesMarker, Shell::TouchesMarker])),
+            Kind::ShutsDown if self.chance(3) => Deed::DropsGateway,
+            Kind::ShutsDown => Deed::ShutsDown { grace: self.millis(4000) },
+            Kind::Starts => {
+                Deed::Starts { container: self.one(&[1, 1, 1, 2]), dies_at: self.dies(3, 900) }
+            }
+            Kind::Vandal => Deed::Person(self.one(&[
+                Shell::RuinsMarker,
+                Shell::RemovesRequest,
+                Shell::RewritesRequest,
+                Shell::RemovesStatus,
+                Shell::RuinsStatus,
+                Shell::LaysFifo,
+            ])),
+            Kind::HomeLost => {
+                let away = self.millis(5000);
+                Deed::Person(self.one(&[Shell::RemovesLock, Shell::MovesHome(away)]))
+            }
+            Kind::Kill => Deed::Kill,
+            Kind::Suspend => Deed::Suspend(self.millis(120_000)),
+            Kind::SetsClock => {
+                let little = -i64::from(self.0.u32(500..5000));
+                Deed::SetsClock(self.one(&[little, little, little, -7_200_000, 1500, 86_400_000]))
+            }
+            Kind::Reboot => Deed::Reboot { loses_power: !self.chance(3) },
+        }
+    }
+}
+
+/// A kind of deed. Each world has some of them, so that each is now and then among few others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Turn,
+    Waits,
+    Inside,
+    Begins,
+    Renews,
+    Cancels,
+    Drains,
+    Marker,
+    ShutsDown,
+    Starts,
+    Vandal,
+    HomeLost,
+    Kill,
+    Suspend,
+    SetsClock,
+    Reboot,
+}
+
+/// What is done to a gateway in a world where nothing goes wrong.
+const PEACEFUL: [Kind; 10] = [
+    Kind::Turn,
+    Kind::Waits,
+    Kind::Inside,
+    Kind::Begins,
+    Kind::Renews,
+    Kind::Cancels,
+    Kind::Drains,
+    Kind::Marker,
+    Kind::ShutsDown,
+    Kind::Starts,
+];
+
+/// And what else in others.
+const HOSTILE: [Kind; 6] =
+    [Kind::Vandal, Kind::HomeLost, Kind::Kill, Kind::Suspend, Kind::SetsClock, Kind::Reboot];
+
+impl Script {
+    /// The same, without these of its steps.
+    #[must_use]
+    pub fn without(mut self, left_out: &[usize]) -> Script {
+        let mut number = 0;
+        self.steps.retain(|_| {
+            number += 1;
+            !left_out.contains(&(number - 1))
+        });
+        self
+    }
+
+    /// What is known of its world besides the log.
+    #[must_use]
+    pub fn setting(&self) -> Setting {
+        let interferes = |deed: &Deed| {
+            let loses_home = |it: &Shell| matches!(it, Shell::RemovesLock | Shell::MovesHome(_));
+            match deed {
+                Deed::Kill | Deed::Reboot { .. } | Deed::Suspend(_) | Deed::SetsClock(_) => true,
+                Deed::Person(shell) => loses_home(shell),
+                _ => false,
+            }
+        };
+        let takes_time = self.failing + self.slow + self.brief > 0;
+        let is_calm = !takes_time && !self.steps.iter().any(|step| interferes(&step.deed));
+        let (interval, reads_all) = (self.interval, self.failing == 0);
+        Setting { interval, is_calm, reads_all, has_files: true }
+    }
+
+    /// The world of this seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Script {
+        let mut draw = Draw(fastrand::Rng::with_seed(seed));
+        let is_hostile = !draw.chance(3);
+        let mut kinds: Vec<Kind> = PEACEFUL.into_iter().filter(|_| !draw.chance(3)).collect();
+        kinds.push(Kind::Turn);
+        if is_hostile {
+            kinds.extend(HOSTILE.into_iter().filter(|_| draw.chance(3)));
+            // What kills is of use where something starts again.
+            kinds.extend(kinds.contains(&Kind::Kill).then_some(Kind::Starts));
+        }
+        let nature = match draw.0.u32(0..9) {
+            0 | 8 => Nature { tick_ns: 1_000_000_000, ..Nature::LOCAL },
+            1 => Nature { tick_ns: 2_000_000_000, batch: 1, ..Nature::LOCAL },
+            2 => Nature { is_known: false, times_move: false, ..Nature::LOCAL },
+            3 => Nature { is_known: false, tick_ns: 1_000_000_000, ..Nature::LOCAL },
+            4 => Nature { batch: 16, tick_ns: 1, ..Nature::LOCAL },
+            _ => Nature::LOCAL,
+        };
+        // A clock that is set matters most where times are coarse.
+        let is_set = kinds.contains(&Kind::SetsClock) && draw.chance(2);
+        let nature =
+            if is_set { Nature { tick_ns: 2_000_000_000, ..Nature::LOCAL } } else { nature };
+        let interval = draw.one(&[1000, 1000, 1000, 200, 3000]);
+        let (failing, slow, brief) = match draw.0.u32(0..4) {
+            _ if !is_hostile => (0, 0, draw.one(&[0, 30])),
+            0 => (0, 2, 50),
+            1 => (10, 0, 50),
+            2 => (60, 4, 100),
+            _ => (3, 1, 0),
+        };
+        let many = draw.0.usize(6..28);
+        let mut steps: Vec<Step> = (0..many)
+            .map(|_| {
+                let at = draw.millis(12_000);
+                // Close to others, now and then to the very instant.
+                let at = if draw.chance(2) { at } else { Duration::from_secs(at.as_secs()) };
+                Step { at, deed: draw.deed(&kinds) }
+            })
+            .collect();
+        steps.push(Step { at: Duration::ZERO, deed: Deed::Starts { container: 1, dies_at: None } });
+        steps.sort_by_key(|step| step.at);
+        Script {
+            nature,
+            interval: Duration::from_millis(interval),
+            failing,
+            slow,
+            brief,
+            steps,
+            ends: Duration::from_secs(14),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What a log amounts to at one of its events: the files that there are, and what each gateway's gate is like, by
+//! arithmetic as plain as can be. It judges nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate::GatewayEvent;
+use tidegate::epoch::{Epoch, Now};
+use tidegate::gate::GateEvent;
+use tidegate::gate::word::{Arrival, Origin};
+use tidegate::judge::{Judge, Validity};
+use tidegate::machine::Effect;
+use tidegate::request::{Request, Slot};
+use tidegate_world::log::{Entry, What};
+use tidegate_world::process::ProcessId;
+
+use crate::script::Shell;
+use crate::world::{Call, Told};
+
+/// A gate, as its events say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    pub is_closed: bool,
+    pub is_held: bool,
+    pub is_sealed: bool,
+    pub is_shut: bool,
+    pub is_stopped: bool,
+    pub user: u32,
+    pub internal: u32,
+}
+
+impl Gate {
+    pub fn in_flight(&self) -> u32 {
+        self.user + self.internal
+    }
+
+    pub fn lifecycle(&self) -> &'static str {
+        match self {
+            Gate { is_stopped: true, .. } => "stopped",
+            Gate { is_shut: true, .. } => "shutting_down",
+            Gate { is_closed: true, .. } => "externally_draining",
+            Gate { .. } => "running",
+        }
+    }
+
+    fn seals(&mut self) {
+        self.is_sealed |= self.is_closed && self.is_held && self.in_flight() == 0;
+    }
+
+    fn performs(&mut self, effect: Effect) {
+        match effect {
+            Effect::CloseGate { hold_internal } | Effect::AmendDrain { hold_internal } => {
+                (self.is_closed, self.is_held) = (true, hold_internal);
+                self.is_sealed &= hold_internal;
+            }
+            Effect::ReopenGate if self.is_shut => {}
+            Effect::ReopenGate => {
+                (self.is_closed, self.is_held, self.is_sealed) = (false, false, false);
+            }
+            Effect::ShutGate => (self.is_closed, self.is_shut, self.is_held) = (true, true, true),
+            Effect::SealGate => (self.is_sealed, self.is_stopped) = (true, true),
+        }
+        self.seals();
+    }
+
+    /// The count that something of this origin is in.
+    pub fn count(&mut self, origin: Origin) -> &mut u32 {
+        match origin {
+            Origin::User => &mut self.user,
+            Origin::Internal => &mut self.internal,
+        }
+    }
+}
+
+/// The origin that an arrival is counted with.
+pub fn origin_of(arrival: Arrival) -> Origin {
+    match arrival {
+        Arrival::New(origin) | Arrival::ChildOf(origin) => origin,
+    }
+}
+
+/// A gateway's process.
+#[derive(Debug, Default)]
+pub struct Gateway {
+    /// Since this event; `None` until the first look is applied.
+    pub started: Option<usize>,
+    pub began: usize,
+    pub boot: u64,
+    pub container: u64,
+    pub gate: Gate,
+    /// The look under way began with this event.
+    pub look: Option<usize>,
+    /// The last look that was applied began and ended with these.
+    pub last_look: Option<(usize, usize)>,
+    /// What the gate was like when a status with this sequence was derived.
+    pub derived: BTreeMap<u64, Gate>,
+    /// It was draining last at this event, and has stopped at this one.
+    pub draining_last: Option<usize>,
+    pub stopped: Option<(usize, Duration)>,
+    /// It was shut by this event, and how much was in flight when it stopped.
+    pub left_at_stop: Option<u32>,
+    pub is_over: bool,
+}
+
+/// What was in a request's place from one event to another.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub slot: Slot,
+    pub of: u64,
+    pub is_file: bool,
+    pub bytes: Rc<[u8]>,
+    pub request: Request,
+    pub from: usize,
+    pub to: Option<usize>,
+    /// It was written into the file that was there, of which the directory's times do not tell: a gateway may need
+    /// 64 looks to see that.
+    pub is_rewritten: bool,
+    /// Who removed it has been told so.
+    pub is_removed_for_good: bool,
+    /// Who wrote it has been told so.
+    pub is_acknowledged: bool,
+}
+
+impl Version {
+    /// The request's own name.
+    pub fn id(&self) -> Option<String> {
+        match &self.slot {
+            Slot::Shared => self.request.request_id().map(str::to_owned),
+            slot @ Slot::File(_) => slot.request_id(),
+        }
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct View {
+    pub home: u64,
+    pub requests: Option<u64>,
+    pub versions: Vec<Version>,
+    pub gateways: BTreeMap<ProcessId, Gateway>,
+    /// The calls that have not returned, by the one who made them: what, and since which event.
+    pub calls: BTreeMap<u64, (Call, usize, usize)>,
+    pub status: Option<Rc<[u8]>>,
+    pub is_quiet: bool,
+    /// A person has taken the lock file, or the home's name, from under a gateway.
+    pub is_home_lost: bool,
+}
+
+impl View {
+    /// The place of a request that a name in a directory is.
+    pub fn slot(&self, dir: u64, name: &str) -> Option<Slot> {
+        if dir == self.home && name == ".drain_request.json" {
+            return Some(Slot::Shared);
+        }
+        (Some(dir) == self.requests).then(|| Slot::of_file(OsStr::new(name)))?
+    }
+
+    /// What is in requests' places now.
+    pub fn present(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter().filter(|it| it.to.is_none())
+    }
+
+    /// Whether a request counts for a gateway of this boot and container, now.
+    pub fn is_live(request: &Request, entry: &Entry, container: u64) -> bool {
+        let stat = format!("1 (process) S{} {container}", " 0".repeat(18));
+        let epoch = Epoch::from_texts(Some(&format!("boot-{}", entry.boot)), Some(&stat));
+        let wall = chrono::DateTime::from_timestamp_millis(entry.wall_ms).unwrap_or_default();
+        let now = Now { uptime: entry.at, wall };
+        Judge::new(&epoch, now).validity(request) == Validity::Live
+    }
+
+    /// The call that a task is in.
+    pub fn call_of(&self, task: usize) -> Option<&Call> {
+        self.calls.values().filter(|it| it.1 == task).map(|it| &it.0).next_back()
+    }
+
+    fn ends(&mut self, slot: &Slot, at: usize) {
+        for version in self.versions.iter_mut().filter(|it| it.slot == *slot) {
+            version.to.get_or_insert(at);
+        }
+    }
+
+    /// Takes the next event in.
+    pub fn takes(&mut self, at: usize, entry: &Entry) {
+        match &entry.what {
+            What::Put { dir, name, of, is_file, bytes } => {
+                if *dir == self.home && name == ".drain_requests" {
+                    self.requests = Some(*of);
+                }
+                if *dir == self.home && name == "gateway_state.json" {
+                    self.status = Some(Rc::clone(bytes));
+                }
+                let Some(slot) = self.slot(*dir, name) else { return };
+                let is_same = |it: &&mut Version| it.to.is_none() && it.slot == slot;
+                if let Some(found) = self.versions.iter_mut().find(is_same)
+                    && found.bytes == *bytes
+                    && found.of == *of
+                {
+                    return;
+                }
+                let is_rewritten = slot != Slot::Shared
+                    && self.present().any(|it| it.slot == slot && it.of == *of);
+                self.ends(&slot, at);
+                self.versions.push(Version {
+                    is_rewritten,
+                    slot,
+                    of: *of,
+                    is_file: *is_file,
+                    bytes: Rc::clone(bytes),
+                    request: Request::parse(bytes),
+                    from: at,
+                    to: None,
+                    is_removed_for_good: false,
+                    is_acknowledged: false,
+                });
+            }
+            What::Gone { dir, name } => {
+                if *dir == self.home && name == "gateway_state.json" {
+                    self.status = None;
+                }
+                if let Some(slot) = self.slot(*dir, name) {
+                    self.ends(&slot, at);
+                }
+            }
+            What::Began(container) => {
+                let (boot, container) = (entry.boot, *container);
+                let gate = Gate { is_closed: true, ..Gate::default() };
+                let gateway = Gateway { began: at, boot, container, gate, ..Gateway::default() };
+                self.gateways.insert(entry.process, gateway);
+            }
+            What::Exited | What::Killed => {
+                self.calls.retain(|_, it| it.2 != entry.process.0 || entry.process.0 == 0);
+                if let Some(gateway) = self.gateways.get_mut(&entry.process) {
+                    gateway.is_over = true;
+                }
+            }
+            What::Booted { .. } => {}
+            What::Told(_) => self.told(at, entry),
+        }
+    }
+
+    fn told(&mut self, at: usize, entry: &Entry) {
+        if let Some(told) = entry.what.told::<Told>() {
+            match told {
+                Told::Home(number) => self.home = *number,
+                Told::Calls(number, call) => {
+                    self.is_home_lost |=
+                        matches!(call, Call::Shell(Shell::RemovesLock | Shell::MovesHome(_)));
+                    self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));
+                }
+                Told::Returns(number, _) => drop(self.calls.remove(number)),
+                Told::Quiet => self.is_quiet = true,
+                Told::Broken(..) | Told::Deed(..) | Told::Safe(..) | Told::Settled => {}
+            }
+        }
+        let Some(gateway) = self.gateways.get_mut(&entry.process) else { return };
+        if let Some(event) = entry.what.told::<GateEvent>() {
+            let gate = &mut gateway.gate;
+            match *event {
+                GateEvent::Admitted(arrival, _) => *gate.count(origin_of(arrival)) += 1,
+                GateEvent::Refused(..) => {}
+                GateEvent::Released(origin, _) => {
+                    let count = gate.count(origin);
+                    *count = count.saturating_sub(1);
+                    gate.seals();
+                }
+                GateEvent::Ordered(effect, ..) => {
+                    gateway.started.get_or_insert(at);
+                    gate.performs(effect);
+                    if gate.is_stopped {
+                        gateway.left_at_stop.get_or_insert(gate.user + gate.internal);
+                    }
+                }
+            }
+            if gateway.gate.is_closed && !gateway.gate.is_shut {
+                gateway.draining_last = Some(at);
+            }
+            if gateway.gate.is_stopped {
+                gateway.stopped.get_or_insert((at, entry.at));
+            }
+        }
+        if let Some(event) = entry.what.told::<GatewayEvent>() {
+            match event {
+                GatewayEvent::LookBegan => gateway.look = Some(at),
+                GatewayEvent::LookApplied => {
+                    gateway.last_look = gateway.look.take().map(|began| (began, at));
+                }
+                GatewayEvent::LookAbandoned => gateway.look = None,
+                GatewayEvent::StatusDerived(sequence) => {
+                    gateway.derived.insert(*sequence, gateway.gate);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Does what a script says, with the code that ships: each gateway and each controller is a process of its own on
+//! one simulated machine. It judges nothing; what it was told it writes into the log.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
+use tidegate::epoch::{Epoch, Now};
+use tidegate::home::Home;
+use tidegate::judge::Judge;
+use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{ControlError, Ended, Gateway, Origin, StartError};
+use tidegate_world::disk::{self, Faults};
+use tidegate_world::log::tell;
+use tidegate_world::process::{self, Birth, ProcessId};
+use tidegate_world::sync::mpsc::{self, Sender};
+use tidegate_world::{host, thread};
+
+use crate::script::{Ask, Deed, Script, Shell, Step, Until, Who};
+
+/// What somebody does, or was told.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "some of it is only for the story")]
+pub enum Told {
+    /// The number of the home's directory.
+    Home(u64),
+    /// A script's step is taken.
+    Deed(usize, Deed),
+    /// A call begins, of the one with this number.
+    Calls(u64, Call),
+    /// It has returned.
+    Returns(u64, Answer),
+    /// A controller was told that acting is safe for this request, until this time since boot.
+    Safe(String, Option<Duration>),
+    /// A scenario saw that this property is broken, and how.
+    Broken(&'static str, String),
+    /// Nothing is done any more, and nothing fails.
+    Quiet,
+    /// All that must come about has had the time for it.
+    Settled,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// A gateway is started.
+    Start,
+    /// A drain is begun.
+    Begin(Who),
+    /// A request is renewed.
+    Renew(Who),
+    /// A holder's requests are cancelled.
+    Cancel(Who),
+    /// Everybody's are.
+    CancelAll,
+    /// A person does something with files.
+    Shell(Shell),
+    /// The gateway looks now.
+    Reconcile,
+    /// A shutdown, with a grace.
+    ShutDown(Duration),
+    /// The last handle is dropped.
+    Drop,
+    /// A wait for this.
+    Wait(Waiting),
+}
+
+/// What is waited for inside a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// That a user's turn can start.
+    Open,
+    /// That nothing is in flight.
+    Idle,
+    /// That nothing will be.
+    Quiesced,
+}
+
+/// What a call was answered.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "some of it is only for the story")]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// This request was written.
+    Begun(String),
+    /// And this is what has become of it.
+    Receipt {
+        /// The request.
+        id: String,
+        /// Whether the gate is closed for it.
+        draining: bool,
+    },
+    /// Whether there was anything to cancel.
+    Cancelled(bool),
+    /// How a shutdown ended.
+    Ended(Ended),
+    /// Why it was not done.
+    Failed(String),
+}
+
+/// Where all this happens.
+pub(crate) const HOME: &str = "/home";
+const AWAY: &str = "/away";
+
+/// How long what must come about has for it, once nothing fails any more.
+pub const SETTLES: Duration = Duration::from_secs(20);
+
+/// A gateway's process: what it is asked to do.
+type Order = Box<dyn FnOnce(&Gateway) + Send>;
+
+/// What a process is asked.
+enum Message {
+    /// To do this, in a thread of its own.
+    Do(Order),
+    /// To drop its gateway.
+    Drop,
+}
+
+/// The gateway's process that was started last.
+#[derive(Default)]
+struct Running {
+    process: Option<ProcessId>,
+    orders: Option<Sender<Message>>,
+}
+
+/// Numbers the calls.
+pub(crate) fn call<T>(what: Call, run: impl FnOnce() -> T, answer: impl FnOnce(&T) -> Answer) -> T {
+    let number = host::random();
+    tell(Told::Calls(number, what));
+    let done = run();
+    tell(Told::Returns(number, answer(&done)));
+    done
+}
+
+impl Who {
+    /// The holder.
+    #[must_use]
+    pub fn holder(self) -> Holder {
+        match self {
+            Who::Shared => Holder::Shared,
+            Who::Named(number) => {
+                Holder::named(&format!("holder-{number}")).unwrap_or(Holder::Shared)
+            }
+        }
+    }
+}
+
+impl Ask {
+    fn request(self) -> DrainRequest {
+        DrainRequest::by("simulated")
+            .holder(self.who.holder())
+            .hold_internal(self.hold)
+            .lease(self.lease)
+    }
+}
+
+fn failed(error: &impl ToString) -> Answer {
+    Answer::Failed(error.to_string())
+}
+
+fn done<T, E: ToString>(result: &Result<T, E>) -> Answer {
+    result.as_ref().map_or_else(failed, |_| Answer::Done)
+}
+
+fn cancelled(result: &Result<bool, ControlError>) -> Answer {
+    result.as_ref().map_or_else(failed, |was| Answer::Cancelled(*was))
+}
+
+/// The process of a gateway.
+fn gateway(interval: Duration, orders: mpsc::Receiver<Message>) {
+    let start = || Gateway::builder(HOME).interval(interval).start();
+    let started = call(Call::Start, start, done::<Gateway, StartError>);
+    let Ok(gateway) = started else { return };
+    while let Ok(message) = orders.recv() {
+        match message {
+            Message::Do(order) => {
+                let gateway = gateway.clone();
+                let run = thread::Builder::new().name("worker".to_owned());
+                let _ = run.spawn(move || order(&gateway));
+            }
+            Message::Drop => break,
+        }
+        if gateway.phase() == Phase::Stopped {
+            break;
+        }
+    }
+    call(Call::Drop, || drop(gateway), |()| Answer::Done);
+    // Turns that others have are theirs; the process goes on for a while.
+    thread::sleep(Duration::from_secs(1));
+}
+
+/// Waits as the command does: see `wait_until` there.
+fn wait(
+    home: &Home,
+    holder: &Holder,
+    request: &tidegate::request::Request,
+    goal: Goal,
+    within: Duration,
+) -> Result<Reached, Missed> {
+    let began = host::uptime();
+    let mut asked = Asked::of(holder, request);
+    let id = request.request_id().unwrap_or_default();
+    loop {
+        let reading = home.status()?;
+        let sighting = home.look_at(holder, id);
+        let (epoch, now) = (Epoch::current(), Now::by_system());
+        if let Some(reached) = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))? {
+            return Ok(reached);
+        }
+        if host::uptime().saturating_sub(began) >= within {
+            return Err(Missed::TimedOut(asked.waits_for(&reading)));
+        }
+        thread::sleep(PAUSE * 5);
+    }
+}
+
+fn drains(ask: Ask, until: Until, within: Duration) {
+    let (home, holder) = (Home::at(HOME), ask.who.holder());
+    let begun = begins(ask);
+    let Ok(request) = begun else { return };
+    let goal = match until {
+        Until::Draining => Goal::Draining,
+        Until::Idle => Goal::Idle,
+        Until::Quiesced => Goal::Quiesced,
+    };
+    if let Ok(Reached { safe }) = wait(&home, &holder, &request, goal, within)
+        && until == Until::Quiesced
+    {
+        let id = request.request_id().unwrap_or_default().to_owned();
+        let until = safe.map(|safe| safe.until_uptime);
+        tell(Told::Safe(id, until));
+        // It acts, for as long as it may.
+        let left = until.map_or(Duration::from_secs(2), |it| it.saturating_sub(host::uptime()));
+        thread::sleep(left.min(Duration::from_secs(3)));
+    }
+    cancels(ask.who);
+}
+
+fn begins(ask: Ask) -> Result<tidegate::request::Request, ControlError> {
+    let begin = || Home::at(HOME).begin_drain(&ask.request());
+    call(Call::Begin(ask.who), begin, |begun| match begun {
+        Ok(request) => Answer::Begun(request.request_id().unwrap_or_default().to_owned()),
+        Err(error) => failed(error),
+    })
+}
+
+fn cancels(who: Who) {
+    let cancel = || Home::at(HOME).cancel_drain(&who.holder());
+    let _ = call(Call::Cancel(who), cancel, cancelled);
+}
+
+/// A controller: a process of its own.
+fn controller(name: &str, dies_at: Option<u64>, run: impl FnOnce() + Send + 'static) {
+    let name = name.to_owned();
+    process::spawn(Birth { name, container: 1, dies_at, is_exposed: true }, run);
+}
+
+/// What somebody with a shell does.
+fn shell(what: Shell) {
+    let done = || -> Option<()> {
+        let home = disk::open_home(Path::new(HOME)).ok()?;
+        let marker = OsStr::new(".drain_request.json");
+        let status = OsStr::new("gateway_state.json");
+        let write = |at: &disk::Dir, name: &OsStr, text: &[u8]| {
+            let file = at.open(name).or_else(|_| at.create(name)).ok()?;
+            let _ = file.truncate();
+            file.write(text).ok()
+        };
+        let requests = || home.open_dir(OsStr::new(".drain_requests")).ok();
+        let request = |at: &disk::Dir| {
+            let mut names = disk::next_names(&mut at.list().ok()?).ok()?;
+            names.sort_unstable();
+            (!names.is_empty()).then(|| names.swap_remove(host::choose(names.len())))
+        };
+        match what {
+            Shell::RemovesMarker => home.unlink(marker).ok(),
+            Shell::TouchesMarker => home.create(marker).ok().map(drop),
+            Shell::RuinsMarker => write(&home, marker, b"{\"action\": \"dr"),
+            Shell::RemovesRequest => {
+                let requests = requests()?;
+                requests.unlink(&request(&requests)?).ok()
+            }
+            Shell::RewritesRequest => {
+                let requests = requests()?;
+                let name = request(&requests)?;
+                write(&requests, &name, if host::choose(2) == 0 { b"{" } else { b"{}" })
+            }
+            Shell::RemovesStatus => home.unlink(status).ok(),
+            Shell::RuinsStatus => write(&home, status, b"{\"gateway_state\": "),
+            Shell::RemovesLock => home.unlink(OsStr::new(".tidegate.lock")).ok(),
+            Shell::LaysFifo => home.make_special(marker, disk::Kind::Fifo).ok(),
+            Shell::MovesHome(for_how_long) => {
+                disk::move_home(Path::new(HOME), Path::new(AWAY));
+                thread::sleep(for_how_long);
+                disk::move_home(Path::new(AWAY), Path::new(HOME));
+                Some(())
+            }
+        }
+    };
+    call(Call::Shell(what), done, |_| Answer::Done);
+}
+
+/// Something to be done by the gateway's process, where there is one.
+fn inside(running: &Running, order: impl FnOnce(&Gateway) + Send + 'static) {
+    if let Some(orders) = &running.orders {
+        let _ = orders.send(Message::Do(Box::new(order)));
+    }
+}
+
+fn waits(waiting: Waiting) -> impl FnOnce(&Gateway) + Send + 'static {
+    move |gateway| {
+        let wait = || match waiting {
+            Waiting::Open => match gateway.admit_when_open(Origin::User).wait() {
+                Ok(turn) => drop(turn),
+                Err(_refused) => {}
+            },
+            Waiting::Idle => drop(gateway.idle().wait()),
+            Waiting::Quiesced => drop(gateway.quiesced().wait()),
+        };
+        call(Call::Wait(waiting), wait, |()| Answer::Done);
+    }
+}
+
+fn turn(is_user: bool, has_child: bool, has_label: bool, lasts: Duration) -> impl FnOnce(&Gateway) {
+    move |gateway| {
+        let origin = if is_user { Origin::User } else { Origin::Internal };
+        if has_label {
+            let turn = gateway.admit_labelled(origin, "labelled");
+            thread::sleep(lasts);
+            drop(turn);
+            return;
+        }
+        let Ok(turn) = gateway.admit(origin) else { return };
+        thread::sleep(lasts / 2);
+        let child = if has_child { turn.child().ok() } else { None };
+        thread::sleep(lasts / 2);
+        drop(turn);
+        // A child may outlive the one who needed it.
+        if child.is_some() {
+            thread::sleep(lasts / 4);
+        }
+    }
+}
+
+/// Starts a gateway's process, in the place of the one that was started last.
+fn starts(running: &mut Running, container: u64, dies_at: Option<u64>, interval: Duration) {
+    let (orders, taken) = mpsc::channel();
+    let birth = Birth { name: "gateway".to_owned(), container, dies_at, is_exposed: true };
+    let is_alive = running.process.is_some_and(|it| !process::wait_for(it, Duration::ZERO));
+    let process = process::spawn(birth, move || gateway(interval, taken));
+    // A second start is to be told that the home is in use; the first goes on.
+    if !is_alive {
+        *running = Running { process: Some(process), orders: Some(orders) };
+    }
+}
+
+fn does(deed: Deed, now: &mut Running, interval: Duration) {
+    match deed {
+        Deed::Starts { container, dies_at } => starts(now, container, dies_at, interval),
+        Deed::Turn { is_user, has_child, has_label, lasts } => {
+            inside(now, turn(is_user, has_child, has_label, lasts));
+        }
+        Deed::WaitsToStart => inside(now, waits(Waiting::Open)),
+        Deed::WaitsForQuiesced => inside(now, waits(Waiting::Quiesced)),
+        Deed::WaitsForIdle => inside(now, waits(Waiting::Idle)),
+        Deed::BeginsInside(ask) => inside(now, move |gateway| {
+            let begin = || gateway.begin_drain(&ask.request());
+            let _ = call(Call::Begin(ask.who), begin, |begun| match begun {
+                Ok(receipt) => Answer::Receipt {
+                    id: receipt.request.request_id().unwrap_or_default().to_owned(),
+                    draining: receipt.draining,
+                },
+                Err(error) => failed(error),
+            });
+        }),
+        Deed::CancelsInside(who) => inside(now, move |gateway| {
+            let cancel = || gateway.cancel_drain(&who.holder());
+            let _ = call(Call::Cancel(who), cancel, cancelled);
+        }),
+        Deed::Reconciles => inside(now, |gateway| {
+            call(Call::Reconcile, || gateway.reconcile_now(), |()| Answer::Done);
+        }),
+        Deed::ShutsDown { grace } => inside(now, move |gateway| {
+            let shut = || gateway.shut_down(ShutdownCause::Sigterm, grace).wait();
+            let _ = call(Call::ShutDown(grace), shut, |ended| Answer::Ended(*ended));
+        }),
+        Deed::DropsGateway => {
+            if let Some(orders) = &now.orders {
+                let _ = orders.send(Message::Drop);
+            }
+        }
+        Deed::Begins(ask) => controller("begins", None, move || drop(begins(ask))),
+        Deed::Renews(who, lease) => controller("renews", None, move || {
+            let renew = || Home::at(HOME).renew_drain(&who.holder(), lease);
+            let _ = call(Call::Renew(who), renew, |renewed| match renewed {
+                Ok(request) => Answer::Begun(request.request_id().unwrap_or_default().to_owned()),
+                Err(error) => failed(error),
+            });
+        }),
+        Deed::Cancels(who) => controller("cancels", None, move || cancels(who)),
+        Deed::Drains { ask, until, within, dies_at } => {
+            controller("drains", dies_at, move || drains(ask, until, within));
+        }
+        Deed::CancelsAll => controller("cancels all", None, || {
+            let all = || Home::at(HOME).cancel_all("somebody");
+            let _ = call(Call::CancelAll, all, |(_, result)| done(result));
+        }),
+        Deed::Person(what) => process::actor("person", move || shell(what)),
+        Deed::Kill => {
+            if let Some(process) = now.process {
+                process::kill(process);
+            }
+        }
+        Deed::Suspend(how_long) => host::suspend(how_long),
+        Deed::SetsClock(by) => host::step_wall(by),
+        Deed::Reboot { loses_power } => {
+            *now = Running::default();
+            host::reboot(loses_power);
+        }
+    }
+}
+
+/// Makes the home, and tells of it.
+pub(crate) fn home_is_made() {
+    let home = Path::new(HOME);
+    disk::make_home(home, 0o700);
+    tell(Told::Home(disk::number_of(home).unwrap_or_default()));
+}
+
+/// Does all that the script says, and then waits until what must come about has come about.
+pub fn play(script: &Script) {
+    disk::is_like(script.nature);
+    home_is_made();
+    let Script { failing, slow, brief, ends, interval, .. } = *script;
+    disk::has_faults(Faults {
+        failing,
+        slow,
+        brief,
+        slow_for: Duration::from_secs(4),
+        until: ends,
+    });
+    let mut running = Running::default();
+    let mut at = Duration::ZERO;
+    for (number, step) in script.steps.iter().enumerate() {
+        let Step { at: then, deed } = *step;
+        if then > at {
+            thread::sleep(then - at);
+            at = then;
+        }
+        tell(Told::Deed(number, deed));
+        does(deed, &mut running, interval);
+    }
+    thread::sleep(ends.saturating_sub(at));
+    starts(&mut running, 1, None, interval);
+    // What was begun comes to its end: controllers act and wait for so long at most.
+    thread::sleep(Duration::from_secs(16));
+    tell(Told::Quiet);
+    thread::sleep(SETTLES);
+    tell(Told::Settled);
+}

@@ -1,0 +1,847 @@
+//! A disk: directories, files, locks and times, and what of them survives a power loss. Each call is a step, may
+//! take time, and may fail as a disk's does, before it has any effect.
+//!
+//! What is lost with the power: of every name, what it stood for when its directory was last synced, or anything
+//! since; of the bytes of a file that were not synced, all, some or none.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::kernel::{self, Kernel};
+use crate::log::What;
+use crate::process::ProcessId;
+
+/// What has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A FIFO.
+    Fifo,
+}
+
+/// What is known of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which.
+    pub inode: u64,
+    /// What.
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its size.
+    pub size: u64,
+    /// When it was last written.
+    pub modified: (i64, i64),
+    /// When it was last changed.
+    pub changed: (i64, i64),
+}
+
+/// What the disk is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    /// Times are rounded down to so many nanoseconds.
+    pub tick_ns: i64,
+    /// Whether it is known to be a file system whose directories' times tell.
+    pub is_known: bool,
+    /// Whether a directory's times move when a name comes or goes.
+    pub times_move: bool,
+    /// So many names are listed at once.
+    pub batch: usize,
+    /// Whether it can lock a directory.
+    pub locks_directories: bool,
+}
+
+impl Nature {
+    /// As a local disk is.
+    pub const LOCAL: Nature = Nature {
+        tick_ns: 4_000_000,
+        is_known: true,
+        times_move: true,
+        batch: 2,
+        locks_directories: true,
+    };
+}
+
+/// Which faults are put into the calls of exposed processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// So many calls in a thousand fail.
+    pub failing: u64,
+    /// So many calls in a thousand take up to this long.
+    pub slow: u64,
+    /// How long those take at most.
+    pub slow_for: Duration,
+    /// So many calls in a thousand take a little.
+    pub brief: u64,
+    /// Until then.
+    pub until: Duration,
+}
+
+#[derive(Debug)]
+struct Inode {
+    stat: Stat,
+    bytes: Rc<[u8]>,
+    /// What of the bytes survives a power loss.
+    synced: Rc<[u8]>,
+    names: BTreeMap<OsString, u64>,
+    synced_names: BTreeMap<OsString, u64>,
+    /// What names have come to stand for since the directory was synced.
+    since: Vec<(OsString, Option<u64>)>,
+    /// The handle that holds its lock.
+    locked_by: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    inode: u64,
+    process: ProcessId,
+}
+
+/// The disk of one world.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    inodes: BTreeMap<u64, Inode>,
+    handles: BTreeMap<u64, Handle>,
+    /// What a path from outside leads to.
+    paths: BTreeMap<PathBuf, u64>,
+    made: u64,
+    pub(crate) nature: Nature,
+    pub(crate) faults: Faults,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Disk {
+        Disk {
+            inodes: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            made: 0,
+            nature: Nature::LOCAL,
+            faults: Faults::default(),
+        }
+    }
+
+    fn make(&mut self, kind: Kind, mode: u32, at: (i64, i64)) -> u64 {
+        self.made += 1;
+        let inode = self.made;
+        let (links, uid, size) = (1, 1, 0);
+        let stat = Stat { inode, kind, mode, links, uid, size, modified: at, changed: at };
+        let none: Rc<[u8]> = Rc::from([]);
+        self.inodes.insert(
+            inode,
+            Inode {
+                stat,
+                bytes: Rc::clone(&none),
+                synced: none,
+                names: BTreeMap::new(),
+                synced_names: BTreeMap::new(),
+                since: Vec::new(),
+                locked_by: None,
+            },
+        );
+        inode
+    }
+
+    fn open(&mut self, inode: u64, process: ProcessId) -> u64 {
+        self.made += 1;
+        self.handles.insert(self.made, Handle { inode, process });
+        self.made
+    }
+
+    fn close(&mut self, handle: u64) {
+        if let Some(Handle { inode, .. }) = self.handles.remove(&handle)
+            && let Some(inode) = self.inodes.get_mut(&inode)
+            && inode.locked_by == Some(handle)
+        {
+            inode.locked_by = None;
+        }
+    }
+
+    pub(crate) fn close_all(&mut self, process: ProcessId) {
+        let held = self.handles.iter().filter(|(_, it)| it.process == process);
+        let held: Vec<u64> = held.map(|(handle, _)| *handle).collect();
+        for handle in held {
+            self.close(handle);
+        }
+    }
+
+    fn of(&self, handle: u64) -> io::Result<u64> {
+        self.handles.get(&handle).map(|it| it.inode).ok_or_else(bad_handle)
+    }
+
+    fn inode(&self, handle: u64) -> io::Result<&Inode> {
+        self.inodes.get(&self.of(handle)?).ok_or_else(bad_handle)
+    }
+
+    fn inode_mut(&mut self, handle: u64) -> io::Result<&mut Inode> {
+        let inode = self.of(handle)?;
+        self.inodes.get_mut(&inode).ok_or_else(bad_handle)
+    }
+
+    fn named(&self, at: u64, name: &OsStr) -> io::Result<u64> {
+        if name == "." {
+            return self.of(at);
+        }
+        self.inode(at)?.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn set(&mut self, dir: u64, name: &OsStr, to: Option<u64>, at: (i64, i64)) {
+        let times_move = self.nature.times_move;
+        let Some(found) = self.inodes.get_mut(&dir) else { return };
+        let was = match to {
+            Some(inode) => found.names.insert(name.to_owned(), inode),
+            None => found.names.remove(name),
+        };
+        found.since.push((name.to_owned(), to));
+        if times_move {
+            (found.stat.modified, found.stat.changed) = (at, at);
+        }
+        if let Some(was) = was.filter(|was| Some(*was) != to)
+            && let Some(was) = self.inodes.get_mut(&was)
+        {
+            was.stat.links = was.stat.links.saturating_sub(1);
+        }
+    }
+}
+
+fn bad_handle() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+/// The time by which files are stamped: seconds and nanoseconds, as coarse as the disk's.
+fn time(kernel: &Kernel) -> (i64, i64) {
+    let micros = (kernel.now + kernel.slept).subsec_micros();
+    let nanos = crate::host::wall_of(kernel) * 1_000_000 + i64::from(micros % 1000) * 1000;
+    let tick = kernel.disk.nature.tick_ns.max(1);
+    let stamped = nanos.div_euclid(tick) * tick;
+    (stamped.div_euclid(1_000_000_000), stamped.rem_euclid(1_000_000_000))
+}
+
+/// Sets what the disk is like.
+pub fn is_like(nature: Nature) {
+    kernel::with(|it| it.disk.nature = nature);
+}
+
+/// Sets which faults are put in.
+pub fn has_faults(faults: Faults) {
+    kernel::with(|it| it.disk.faults = faults);
+}
+
+/// Makes a directory, and has this path lead to it. What the path led to before stays where it is.
+pub fn make_home(path: &Path, mode: u32) {
+    kernel::with(|it| {
+        let at = time(it);
+        let inode = it.disk.make(Kind::Directory, mode, at);
+        it.disk.paths.insert(path.to_owned(), inode);
+    });
+}
+
+/// Has another path lead where this one leads, and this one nowhere.
+pub fn move_home(from: &Path, to: &Path) {
+    kernel::switch();
+    kernel::with(|it| {
+        if let Some(inode) = it.disk.paths.remove(from) {
+            it.disk.paths.insert(to.to_owned(), inode);
+        }
+    });
+}
+
+/// The number of the directory that a path leads to.
+#[must_use]
+pub fn number_of(path: &Path) -> Option<u64> {
+    kernel::with(|it| it.disk.paths.get(path).copied())?
+}
+
+/// What is in the file with this name, below the directory that a path leads to.
+#[must_use]
+pub fn bytes_at(path: &Path, name: &str) -> Option<Rc<[u8]>> {
+    kernel::with(|it| {
+        let dir = it.disk.inodes.get(it.disk.paths.get(path)?)?;
+        let file = it.disk.inodes.get(dir.names.get(OsStr::new(name))?)?;
+        Some(Rc::clone(&file.bytes))
+    })?
+}
+
+/// The errors of the calls.
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+
+const fn kind_of(error: i32) -> &'static str {
+    match error {
+        EACCES => "EACCES",
+        EMFILE => "EMFILE",
+        ENOSPC => "ENOSPC",
+        _ => "EIO",
+    }
+}
+
+/// A call: a step that may take time, and may fail with one of these.
+fn call<T>(
+    errors: &[i32],
+    run: impl FnOnce(&mut Kernel, (i64, i64)) -> io::Result<T>,
+) -> io::Result<T> {
+    kernel::switch();
+    let takes = kernel::with(|it| {
+        let faults = it.disk.faults;
+        if !it.process().is_exposed || it.now >= faults.until {
+            return None;
+        }
+        let drawn = it.chooser.drawn(1000);
+        if drawn < faults.slow {
+            it.fault("slow call");
+            let nanos = u64::try_from(faults.slow_for.as_nanos()).unwrap_or(u64::MAX);
+            return Some(Duration::from_nanos(it.chooser.drawn(nanos.max(1))));
+        }
+        let is_brief = drawn < faults.slow + faults.brief;
+        is_brief.then(|| Duration::from_micros(it.chooser.drawn(3000)))
+    });
+    if let Some(takes) = takes.flatten() {
+        let until = kernel::with(|it| it.now + takes);
+        kernel::wait(None, until);
+    }
+    let outside = || Err(io::Error::other("no world is running"));
+    kernel::with(|it| {
+        if it.is_dead(it.current()) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        let faults = it.disk.faults;
+        let is_exposed = it.process().is_exposed && it.now < faults.until;
+        if is_exposed && !errors.is_empty() && it.chooser.drawn(1000) < faults.failing {
+            let error = errors[it.chooser.below(errors.len())];
+            it.fault(kind_of(error));
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let at = time(it);
+        run(it, at)
+    })
+    .unwrap_or_else(outside)
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir(u64);
+
+/// An open file.
+#[derive(Debug)]
+pub struct File(u64);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        kernel::with(|it| it.disk.close(self.0));
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        kernel::with(|it| it.disk.close(self.0));
+    }
+}
+
+/// A listing on its way: where it is, in the order of the disk.
+#[derive(Debug)]
+pub struct Listing {
+    dir: u64,
+    after: Option<u64>,
+}
+
+/// The place of a name in a listing: none that a reader could know of.
+fn place(name: &OsStr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Opens the directory that a path leads to.
+///
+/// # Errors
+///
+/// As the system's.
+pub fn open_home(path: &Path) -> io::Result<Dir> {
+    call(&[EMFILE, EACCES, EIO], |it, _| {
+        let inode = *it.disk.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let process = it.process_id();
+        Ok(Dir(it.disk.open(inode, process)))
+    })
+}
+
+/// What a path leads to.
+///
+/// # Errors
+///
+/// As the system's.
+pub fn stat_path(path: &Path) -> io::Result<Stat> {
+    call(&[EACCES, EIO], |it, _| {
+        let inode = it.disk.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(it.disk.inodes.get(inode).ok_or(io::ErrorKind::NotFound)?.stat)
+    })
+}
+
+fn opened(
+    at: &Dir,
+    name: &OsStr,
+    is_wanted: impl Fn(Kind) -> bool,
+) -> impl FnOnce(&mut Kernel, (i64, i64)) -> io::Result<u64> {
+    move |it, _| {
+        let inode = it.disk.named(at.0, name)?;
+        let kind = it.disk.inodes.get(&inode).ok_or(io::ErrorKind::NotFound)?.stat.kind;
+        if !is_wanted(kind) {
+            return Err(io::Error::other("found something else there"));
+        }
+        let process = it.process_id();
+        Ok(it.disk.open(inode, process))
+    }
+}
+
+impl Dir {
+    /// Opens a directory in this one.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn open_dir(&self, name: &OsStr) -> io::Result<Dir> {
+        call(&[EMFILE, EACCES, EIO], opened(self, name, |it| it == Kind::Directory)).map(Dir)
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn open(&self, name: &OsStr) -> io::Result<File> {
+        call(&[EMFILE, EACCES, EIO], opened(self, name, |it| it == Kind::File)).map(File)
+    }
+
+    /// What is known of this directory.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn stat(&self) -> io::Result<Stat> {
+        call(&[EIO], |it, _| Ok(it.disk.inode(self.0)?.stat))
+    }
+
+    /// What has this name.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn stat_named(&self, name: &OsStr) -> io::Result<Stat> {
+        call(&[EACCES, EIO], |it, _| {
+            let inode = it.disk.named(self.0, name)?;
+            Ok(it.disk.inodes.get(&inode).ok_or(io::ErrorKind::NotFound)?.stat)
+        })
+    }
+
+    /// Makes a file.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn create(&self, name: &OsStr) -> io::Result<File> {
+        call(&[ENOSPC, EMFILE, EACCES, EIO], |it, at| {
+            let dir = it.disk.of(self.0)?;
+            if it.disk.named(self.0, name).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let inode = it.disk.make(Kind::File, 0o600, at);
+            it.disk.set(dir, name, Some(inode), at);
+            it.named(dir, name, inode);
+            let process = it.process_id();
+            Ok(File(it.disk.open(inode, process)))
+        })
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn make_dir(&self, name: &OsStr, mode: u32) -> io::Result<()> {
+        call(&[ENOSPC, EACCES, EIO], |it, at| {
+            let dir = it.disk.of(self.0)?;
+            if it.disk.named(self.0, name).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let inode = it.disk.make(Kind::Directory, mode, at);
+            it.disk.set(dir, name, Some(inode), at);
+            it.named(dir, name, inode);
+            Ok(())
+        })
+    }
+
+    /// Removes a directory that is empty.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        call(&[EIO], |it, at| {
+            let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, name)?);
+            match it.disk.inodes.get(&inode) {
+                Some(found) if found.stat.kind != Kind::Directory => {
+                    Err(io::ErrorKind::NotADirectory.into())
+                }
+                Some(found) if !found.names.is_empty() => {
+                    Err(io::ErrorKind::DirectoryNotEmpty.into())
+                }
+                _ => {
+                    it.disk.set(dir, name, None, at);
+                    it.gone(dir, name);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Makes something that is neither a file nor a directory.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn make_special(&self, name: &OsStr, kind: Kind) -> io::Result<()> {
+        call(&[], |it, at| {
+            let dir = it.disk.of(self.0)?;
+            let inode = it.disk.make(kind, 0o600, at);
+            it.disk.set(dir, name, Some(inode), at);
+            it.named(dir, name, inode);
+            Ok(())
+        })
+    }
+
+    /// Gives a file another name, instead of what has that name.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        call(&[EIO, ENOSPC], |it, at| {
+            let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, from)?);
+            if let Ok(replaced) = it.disk.named(self.0, to)
+                && it.disk.inodes.get(&replaced).is_some_and(|it| it.stat.kind == Kind::Directory)
+            {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            // Its own link count stays: one name goes and one comes.
+            it.disk.set(dir, to, Some(inode), at);
+            it.disk.set(dir, from, None, at);
+            if let Some(found) = it.disk.inodes.get_mut(&inode) {
+                (found.stat.links, found.stat.changed) = (1, at);
+            }
+            it.named(dir, to, inode);
+            it.gone(dir, from);
+            Ok(())
+        })
+    }
+
+    /// Removes a name.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        call(&[EACCES, EIO], |it, at| {
+            let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, name)?);
+            if it.disk.inodes.get(&inode).is_some_and(|it| it.stat.kind == Kind::Directory) {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            it.disk.set(dir, name, None, at);
+            it.gone(dir, name);
+            Ok(())
+        })
+    }
+
+    /// Brings the names to the disk.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn sync(&self) -> io::Result<()> {
+        call(&[EIO], |it, _| {
+            let found = it.disk.inode_mut(self.0)?;
+            found.synced_names.clone_from(&found.names);
+            found.since.clear();
+            Ok(())
+        })
+    }
+
+    /// Begins a listing.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn list(&self) -> io::Result<Listing> {
+        call(&[EMFILE, EACCES, EIO], |it, _| Ok(Listing { dir: it.disk.of(self.0)?, after: None }))
+    }
+
+    /// Takes the directory's lock, and says whether it was free.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn lock(&self) -> io::Result<bool> {
+        call(&[], |it, _| {
+            if !it.disk.nature.locks_directories {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            let found = it.disk.inode_mut(self.0)?;
+            let is_free = found.locked_by.is_none_or(|by| by == self.0);
+            if is_free {
+                found.locked_by = Some(self.0);
+            }
+            Ok(is_free)
+        })
+    }
+
+    /// The process that holds the directory's lock.
+    #[must_use]
+    pub fn locked_by(&self) -> Option<ProcessId> {
+        kernel::with(|it| {
+            let by = it.disk.inode(self.0).ok()?.locked_by?;
+            it.disk.handles.get(&by).map(|it| it.process)
+        })?
+    }
+}
+
+impl Kernel {
+    fn named(&mut self, dir: u64, name: &OsStr, of: u64) {
+        let found = self.disk.inodes.get(&of);
+        let bytes = found.map_or_else(|| Rc::from([]), |it| Rc::clone(&it.bytes));
+        let is_file = found.is_some_and(|it| it.stat.kind == Kind::File);
+        let name = name.to_string_lossy().into_owned();
+        self.log(What::Put { dir, name, of, is_file, bytes });
+    }
+
+    fn gone(&mut self, dir: u64, name: &OsStr) {
+        self.log(What::Gone { dir, name: name.to_string_lossy().into_owned() });
+    }
+
+    /// The bytes of a file have changed: under each of its names.
+    fn rewritten(&mut self, inode: u64) {
+        let names: Vec<(u64, OsString)> = self
+            .disk
+            .inodes
+            .iter()
+            .flat_map(|(dir, it)| it.names.iter().map(move |(name, of)| (*dir, name, *of)))
+            .filter(|(.., of)| *of == inode)
+            .map(|(dir, name, _)| (dir, name.clone()))
+            .collect();
+        for (dir, name) in names {
+            self.named(dir, &name, inode);
+        }
+    }
+}
+
+/// The next names of a listing; none once it is over. Whatever is there throughout is listed; of what comes or goes
+/// meanwhile, some.
+///
+/// # Errors
+///
+/// As the system's.
+pub fn next_names(listing: &mut Listing) -> io::Result<Vec<OsString>> {
+    call(&[EIO], |it, _| {
+        let Some(found) = it.disk.inodes.get(&listing.dir) else { return Ok(Vec::new()) };
+        let mut left: Vec<(u64, &OsString)> = found
+            .names
+            .keys()
+            .map(|name| (place(name), name))
+            .filter(|(place, _)| listing.after.is_none_or(|after| *place > after))
+            .collect();
+        left.sort_unstable();
+        left.truncate(it.disk.nature.batch.max(1));
+        if let Some((last, _)) = left.last() {
+            listing.after = Some(*last);
+        }
+        Ok(left.into_iter().map(|(_, name)| name.clone()).collect())
+    })
+}
+
+impl File {
+    /// What is known of it.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn stat(&self) -> io::Result<Stat> {
+        call(&[EIO], |it, _| Ok(it.disk.inode(self.0)?.stat))
+    }
+
+    /// Its bytes, so many at most.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn read(&self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        call(&[EIO], |it, _| {
+            let bytes = &it.disk.inode(self.0)?.bytes;
+            Ok(bytes[..bytes.len().min(bytes_max)].to_vec())
+        })
+    }
+
+    /// Writes these bytes at its beginning.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        call(&[ENOSPC, EIO], |it, at| {
+            let found = it.disk.inode_mut(self.0)?;
+            let mut written = found.bytes.to_vec();
+            written.resize(written.len().max(bytes.len()), 0);
+            written[..bytes.len()].copy_from_slice(bytes);
+            found.stat.size = written.len() as u64;
+            (found.stat.modified, found.stat.changed) = (at, at);
+            found.bytes = written.into();
+            let inode = it.disk.of(self.0)?;
+            it.rewritten(inode);
+            Ok(())
+        })
+    }
+
+    /// Removes its bytes.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn truncate(&self) -> io::Result<()> {
+        call(&[EIO], |it, at| {
+            let found = it.disk.inode_mut(self.0)?;
+            (found.bytes, found.stat.size) = (Rc::from([]), 0);
+            (found.stat.modified, found.stat.changed) = (at, at);
+            let inode = it.disk.of(self.0)?;
+            it.rewritten(inode);
+            Ok(())
+        })
+    }
+
+    /// Brings its bytes to the disk.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn sync(&self) -> io::Result<()> {
+        call(&[EIO, ENOSPC], |it, _| {
+            let found = it.disk.inode_mut(self.0)?;
+            found.synced = Rc::clone(&found.bytes);
+            Ok(())
+        })
+    }
+
+    /// Sets its permission bits.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn chmod(&self, mode: u32) -> io::Result<()> {
+        call(&[EIO], |it, at| {
+            let stat = &mut it.disk.inode_mut(self.0)?.stat;
+            (stat.mode, stat.changed) = (mode, at);
+            Ok(())
+        })
+    }
+
+    /// Takes its lock, and says whether it was free.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn lock(&self) -> io::Result<bool> {
+        call(&[], |it, _| {
+            let found = it.disk.inode_mut(self.0)?;
+            let is_free = found.locked_by.is_none_or(|by| by == self.0);
+            if is_free {
+                found.locked_by = Some(self.0);
+            }
+            Ok(is_free)
+        })
+    }
+
+    /// Whether another handle holds its lock.
+    ///
+    /// # Errors
+    ///
+    /// As the system's.
+    pub fn is_locked(&self) -> io::Result<bool> {
+        call(&[], |it, _| {
+            let found = it.disk.inode(self.0)?;
+            Ok(found.locked_by.is_some_and(|by| by != self.0))
+        })
+    }
+}
+
+/// Whether the disk is known to be one whose directories' times tell.
+#[must_use]
+pub fn times_tell() -> bool {
+    kernel::with(|it| it.disk.nature.is_known).unwrap_or_default()
+}
+
+/// The second by which files are stamped.
+#[must_use]
+pub fn second() -> i64 {
+    kernel::with(|it| crate::host::wall_of(it).div_euclid(1000)).unwrap_or_default()
+}
+
+/// Of what was not synced, any part is lost.
+pub(crate) fn lose_power(kernel: &mut Kernel) {
+    let numbers: Vec<u64> = kernel.disk.inodes.keys().copied().collect();
+    for number in numbers {
+        let Some(found) = kernel.disk.inodes.get(&number) else { continue };
+        let mut names = found.synced_names.clone();
+        let since = found.since.clone();
+        let mut touched: Vec<OsString> = since.iter().map(|(name, _)| name.clone()).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        for name in touched {
+            let mut may_be = vec![names.get(&name).copied()];
+            may_be.extend(since.iter().filter(|(it, _)| *it == name).map(|(_, to)| *to));
+            match may_be[kernel.chooser.below(may_be.len())] {
+                Some(inode) => drop(names.insert(name, inode)),
+                None => drop(names.remove(&name)),
+            }
+        }
+        let (bytes, synced) = (Rc::clone(&found.bytes), Rc::clone(&found.synced));
+        let left: Rc<[u8]> = if bytes == synced {
+            bytes
+        } else {
+            match kernel.chooser.below(3) {
+                0 => synced,
+                1 => bytes,
+                _ => bytes[..bytes.len() / 2].into(),
+            }
+        };
+        if let Some(found) = kernel.disk.inodes.get_mut(&number) {
+            found.stat.size = left.len() as u64;
+            (found.bytes, found.synced) = (Rc::clone(&left), left);
+            (found.names, found.synced_names) = (names.clone(), names);
+            found.since.clear();
+        }
+    }
+    // What each directory is found to hold.
+    let listed: Vec<(u64, OsString, u64)> = kernel
+        .disk
+        .inodes
+        .iter()
+        .flat_map(|(dir, it)| {
+            it.names.iter().map(move |(name, inode)| (*dir, name.clone(), *inode))
+        })
+        .collect();
+    kernel.log(What::Booted { lost: true });
+    for (dir, name, inode) in listed {
+        kernel.named(dir, &name, inode);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a process reads of its machine, and what becomes of the machine.
+
+use std::time::Duration;
+
+use crate::kernel::{self, Kernel};
+use crate::log::What;
+use crate::process::{self, ProcessId};
+
+/// The time since boot, suspend included.
+#[must_use]
+pub fn uptime() -> Duration {
+    kernel::with(|it| it.uptime()).unwrap_or_default()
+}
+
+/// The wall clock, in milliseconds since 1970.
+#[must_use]
+pub fn wall_ms() -> i64 {
+    kernel::with(|it| wall_of(it)).unwrap_or_default()
+}
+
+const BEGAN_MS: i64 = 1_700_000_000_000;
+
+pub(crate) fn wall_of(kernel: &Kernel) -> i64 {
+    let passed = kernel.now + kernel.slept;
+    BEGAN_MS + i64::try_from(passed.as_millis()).unwrap_or(i64::MAX) + kernel.wall_ms
+}
+
+/// A number that nobody else has.
+#[must_use]
+pub fn random() -> u64 {
+    kernel::with(|it| it.chooser.fresh()).unwrap_or_default()
+}
+
+/// A number below this one, chosen by the world's policy.
+#[must_use]
+pub fn choose(below: usize) -> usize {
+    kernel::with(|it| it.chooser.below(below)).unwrap_or_default()
+}
+
+/// The process's number.
+#[must_use]
+pub fn pid() -> u32 {
+    u32::try_from(process::current().0 + 100).unwrap_or(u32::MAX)
+}
+
+/// What a file below `/proc` says.
+#[must_use]
+pub fn proc_text(path: &str) -> Option<String> {
+    let started = |ticks: u64| format!("1 (process) S{} {ticks}", " 0".repeat(18));
+    kernel::with(|it| match path {
+        "/proc/sys/kernel/random/boot_id" => Some(format!("boot-{}\n", it.boots)),
+        "/proc/1/stat" => Some(started(it.process().container)),
+        "/proc/self/stat" => Some(started(it.process_id().0 as u64)),
+        _ => None,
+    })?
+}
+
+/// The machine sleeps for so long: no clock that waits are measured by counts it.
+pub fn suspend(how_long: Duration) {
+    kernel::switch();
+    kernel::with(|it| {
+        it.fault("suspend");
+        it.suspended += how_long;
+        it.slept += how_long;
+    });
+}
+
+/// The wall clock is set.
+pub fn step_wall(by_ms: i64) {
+    kernel::switch();
+    kernel::with(|it| {
+        it.fault("clock step");
+        it.wall_ms += by_ms;
+    });
+}
+
+/// All processes but the world's own are killed, and the machine boots anew. With `loses_power`, of what was not
+/// synced any part is lost.
+pub fn reboot(loses_power: bool) {
+    kernel::switch();
+    kernel::with(|it| {
+        it.fault(if loses_power { "power loss" } else { "reboot" });
+        for process in 1..it.processes.len() {
+            process::kill_in(it, ProcessId(process));
+        }
+        it.boots += 1;
+        it.booted_at = it.now;
+        it.suspended = Duration::ZERO;
+        if loses_power {
+            crate::disk::lose_power(it);
+        } else {
+            it.log(What::Booted { lost: false });
+        }
+    });
+}

@@ -1,0 +1,506 @@
+//! The threads and processes of one world, its time, and who goes on. Everything else here asks it.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use shuttle::scheduler::{Schedule, Scheduler, Task as ShuttleTask, TaskId};
+
+use crate::disk::Disk;
+use crate::log::{Entry, What};
+use crate::policy::{Chooser, Policy};
+use crate::process::{Process, ProcessId};
+
+/// What a thread waits for: a lock, a condition, its token, another thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// One of those that were made.
+    Made(u64),
+    /// The thread's own token.
+    Token(usize),
+    /// The end of this thread.
+    End(usize),
+    /// The end of all threads of a process.
+    ProcessEnd(ProcessId),
+}
+
+/// A thread.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) process: ProcessId,
+    pub(crate) name: String,
+    waits_for: Option<Key>,
+    deadline: Option<Duration>,
+    is_woken: bool,
+    pub(crate) token: bool,
+    /// How many locks it holds. A killed thread first comes to the end of what it does under them.
+    pub(crate) locks: u32,
+    unwinds: bool,
+    /// shuttle has made it.
+    is_made: bool,
+    is_over: bool,
+}
+
+/// How often which fault was put in.
+pub type Counts = std::collections::BTreeMap<&'static str, u64>;
+
+/// What has come of a world.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What happened.
+    pub log: Vec<Entry>,
+    /// How many steps were made.
+    pub steps: u64,
+    /// Threads that panicked, and what they said; and where nobody could go on any more.
+    pub broken: Vec<String>,
+    /// The faults that were put in, by kind.
+    pub faults: Counts,
+}
+
+/// A world to be run.
+pub struct World {
+    /// How its choices are made.
+    pub policy: Policy,
+    /// Its first thread, of the process that cannot be killed.
+    pub main: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// Says which worlds are run.
+pub trait Director {
+    /// The next one.
+    fn next(&mut self) -> Option<World>;
+    /// What came of it.
+    fn ended(&mut self, outcome: Outcome);
+}
+
+/// A world while it runs.
+pub(crate) struct Kernel {
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) processes: Vec<Process>,
+    current: usize,
+    /// The time since the world began, without the times that it slept.
+    pub(crate) now: Duration,
+    /// How long it slept since it was booted, and ever.
+    pub(crate) suspended: Duration,
+    pub(crate) slept: Duration,
+    /// When it was booted last.
+    pub(crate) booted_at: Duration,
+    pub(crate) boots: u64,
+    /// What the wall clock is ahead by.
+    pub(crate) wall_ms: i64,
+    pub(crate) steps: u64,
+    pub(crate) chooser: Chooser,
+    made: u64,
+    pub(crate) log: Vec<Entry>,
+    pub(crate) disk: Disk,
+    pub(crate) faults: Counts,
+    broken: Vec<String>,
+    /// The first thread is done: all others end.
+    is_ending: bool,
+    /// A thread is being made: who makes it goes on.
+    is_spawning: bool,
+    /// How many steps were made since time passed last.
+    steps_at_once: u64,
+}
+
+thread_local! {
+    static KERNEL: RefCell<Option<Kernel>> = const { RefCell::new(None) };
+}
+
+/// So many steps without any time passing are made by nobody but one that goes round in circles.
+const AT_ONCE_MAX: u64 = 100_000;
+
+/// The unwinding of a killed thread. It is no panic: no hook is told.
+struct Killed;
+
+impl Kernel {
+    fn new(policy: Policy) -> Kernel {
+        Kernel {
+            tasks: Vec::new(),
+            processes: vec![Process::new("world")],
+            current: 0,
+            now: Duration::ZERO,
+            suspended: Duration::ZERO,
+            slept: Duration::ZERO,
+            booted_at: Duration::ZERO,
+            boots: 1,
+            wall_ms: 0,
+            steps: 0,
+            chooser: Chooser::new(policy),
+            made: 0,
+            log: Vec::new(),
+            disk: Disk::new(),
+            faults: Counts::new(),
+            broken: Vec::new(),
+            is_ending: false,
+            is_spawning: false,
+            steps_at_once: 0,
+        }
+    }
+
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
+    pub(crate) fn task(&mut self) -> &mut Task {
+        let current = self.current;
+        &mut self.tasks[current]
+    }
+
+    pub(crate) fn process_id(&self) -> ProcessId {
+        self.tasks[self.current].process
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        let id = self.process_id();
+        &mut self.processes[id.0]
+    }
+
+    pub(crate) fn is_dead(&self, task: usize) -> bool {
+        self.processes[self.tasks[task].process.0].is_dead || (self.is_ending && task != 0)
+    }
+
+    /// The time since boot.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.now - self.booted_at + self.suspended
+    }
+
+    pub(crate) fn add(&mut self, process: ProcessId, name: &str) -> usize {
+        self.tasks.push(Task {
+            process,
+            name: name.to_owned(),
+            waits_for: None,
+            deadline: None,
+            is_woken: false,
+            token: false,
+            locks: 0,
+            unwinds: false,
+            is_made: false,
+            is_over: false,
+        });
+        self.tasks.len() - 1
+    }
+
+    pub(crate) fn is_over(&self, task: usize) -> bool {
+        self.tasks[task].is_over
+    }
+
+    pub(crate) fn made(&mut self) -> Key {
+        self.made += 1;
+        Key::Made(self.made)
+    }
+
+    pub(crate) fn wake(&mut self, key: Key) {
+        for task in self.tasks.iter_mut().filter(|it| it.waits_for == Some(key)) {
+            task.is_woken = true;
+        }
+    }
+
+    pub(crate) fn log(&mut self, what: What) {
+        let task = self.current;
+        let process = self.tasks.get(task).map_or(ProcessId(0), |it| it.process);
+        // What a dead process does while it unwinds has no effect, and has not happened.
+        if self.processes[process.0].is_dead {
+            return;
+        }
+        let entry = self.entry(process, what);
+        self.log.push(entry);
+    }
+
+    pub(crate) fn entry(&self, process: ProcessId, what: What) -> Entry {
+        let (at, boot, step) = (self.uptime(), self.boots, self.steps);
+        let (wall_ms, task) = (crate::host::wall_of(self), self.current);
+        Entry { at, boot, wall_ms, step, process, task, what }
+    }
+
+    /// A fault of this kind is put in.
+    pub(crate) fn fault(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn break_off(&mut self, why: String) {
+        self.broken.push(why);
+    }
+
+    /// All threads of a process are over.
+    pub(crate) fn has_ended(&self, process: ProcessId) -> bool {
+        !self.tasks.iter().any(|it| it.process == process && !it.is_over)
+    }
+
+    fn can_go_on(&self, task: usize) -> bool {
+        let it = &self.tasks[task];
+        let waits = it.waits_for.is_some() || it.deadline.is_some();
+        let is_due = it.deadline.is_some_and(|at| at <= self.now);
+        it.is_made && !it.is_over && (!waits || it.is_woken || is_due)
+    }
+
+    /// The world cannot go on: all its processes end.
+    fn stop(&mut self, why: &str) {
+        let waits = self.tasks.iter().filter(|it| !it.is_over);
+        let waits: Vec<_> =
+            waits.map(|it| format!("{} waits for {:?}", it.name, it.waits_for)).collect();
+        self.broken.push(format!("{why}: {}", waits.join(", ")));
+        for process in &mut self.processes {
+            process.is_dead = true;
+        }
+    }
+
+    /// Who goes on.
+    fn next(&mut self) -> usize {
+        self.steps += 1;
+        self.steps_at_once += 1;
+        if self.steps_at_once == AT_ONCE_MAX {
+            self.stop("time does not pass");
+        }
+        let all = 0..self.tasks.len();
+        // One unwinds at a time, and nothing else happens meanwhile but what it waits for.
+        if let Some(unwinding) =
+            all.clone().find(|it| self.tasks[*it].unwinds && !self.tasks[*it].is_over)
+        {
+            if self.can_go_on(unwinding) {
+                return unwinding;
+            }
+            let holds = |it: &usize| self.tasks[*it].locks > 0 && !self.tasks[*it].is_over;
+            if let Some(holder) = all.clone().filter(|it| *it != unwinding).find(holds) {
+                return holder;
+            }
+        }
+        let is_left = |it: &Task| it.is_made && !it.is_over;
+        let dead = |it: &usize| self.is_dead(*it) && is_left(&self.tasks[*it]);
+        if let Some(dead) = all.clone().rev().find(dead) {
+            return dead;
+        }
+        loop {
+            let eligible: Vec<usize> = all.clone().filter(|it| self.can_go_on(*it)).collect();
+            if !eligible.is_empty() {
+                return self.chooser.next(&eligible, Some(self.current));
+            }
+            let waiting = self.tasks.iter().filter(|it| !it.is_over);
+            match waiting.filter_map(|it| it.deadline).min() {
+                Some(at) => {
+                    self.now = self.now.max(at);
+                    self.steps_at_once = 0;
+                }
+                None => {
+                    self.stop("nobody can go on");
+                    return all.clone().find(|it| !self.tasks[*it].is_over).unwrap_or(0);
+                }
+            }
+        }
+    }
+}
+
+/// Runs this with the world that the calling thread is in; `None` where it is in none.
+pub(crate) fn with<T>(run: impl FnOnce(&mut Kernel) -> T) -> Option<T> {
+    KERNEL.with_borrow_mut(|kernel| kernel.as_mut().map(run))
+}
+
+/// A step that another thread could see comes next: who goes on is chosen.
+pub(crate) fn switch() {
+    let is_in_world = with(|it| {
+        let steps = &mut it.process().steps;
+        *steps += 1;
+        let (steps, dies) = (*steps, it.process().dies_at);
+        if dies == Some(steps) {
+            let id = it.process_id();
+            it.fault("kill -9");
+            crate::process::kill_in(it, id);
+        }
+    });
+    if is_in_world.is_some() {
+        give_way();
+    }
+}
+
+fn give_way() {
+    shuttle::thread::yield_now();
+    let unwinds = with(|it| {
+        let task = it.current;
+        let is_alone = !it.tasks.iter().any(|it| it.unwinds && !it.is_over);
+        let unwinds = it.is_dead(task) && it.tasks[task].locks == 0 && is_alone;
+        it.tasks[task].unwinds |= unwinds;
+        unwinds
+    });
+    if unwinds == Some(true) {
+        resume_unwind(Box::new(Killed));
+    }
+}
+
+/// Waits for this, or until that time. Says whether it was woken.
+pub(crate) fn wait(key: Option<Key>, deadline: Option<Duration>) -> bool {
+    let waits = with(|it| {
+        // A dead process waits for no time.
+        if it.is_dead(it.current) && deadline.is_some() {
+            return false;
+        }
+        let task = it.task();
+        (task.waits_for, task.deadline, task.is_woken) = (key, deadline, false);
+        true
+    });
+    if waits != Some(true) {
+        return false;
+    }
+    struct Ended;
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            with(|it| (it.task().waits_for, it.task().deadline) = (None, None));
+        }
+    }
+    let ended = Ended;
+    give_way();
+    drop(ended);
+    with(|it| it.task().is_woken).unwrap_or(false)
+}
+
+/// A thread that was added: runs it, whatever comes of it.
+pub(crate) fn spawn(task: usize, run: impl FnOnce() + Send + 'static) {
+    // Its handle is dropped: who waits for it waits here. Nobody else goes on until shuttle has made it, so that
+    // both number it alike.
+    with(|it| it.is_spawning = true);
+    drop(shuttle::thread::spawn(move || body(task, run)));
+    with(|it| it.is_spawning = false);
+}
+
+fn body(task: usize, run: impl FnOnce()) {
+    let run = || {
+        let run = run;
+        // Killed before it began: what it was given is dropped while it unwinds.
+        while with(|it| it.is_dead(task)) == Some(true) {
+            give_way();
+        }
+        run();
+    };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
+        && !payload.is::<Killed>()
+    {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a value");
+        with(|it| {
+            let name = it.tasks[task].name.clone();
+            it.break_off(format!("{name} panicked: {text}"));
+        });
+    }
+    with(|it| {
+        it.tasks[task].is_over = true;
+        it.wake(Key::End(task));
+        let process = it.tasks[task].process;
+        if it.has_ended(process) {
+            crate::process::ended(it, process);
+            it.wake(Key::ProcessEnd(process));
+        }
+    });
+}
+
+/// Contains a panic as std's does, but not the end of a killed thread.
+///
+/// # Errors
+///
+/// What it panicked with.
+pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        if payload.is::<Killed>() {
+            resume_unwind(payload);
+        }
+        payload
+    })
+}
+
+/// shuttle's side.
+struct Schedules<D>(Rc<RefCell<D>>);
+
+thread_local! {
+    static MAIN: RefCell<Option<Box<dyn FnOnce() + Send>>> = const { RefCell::new(None) };
+}
+
+impl<D: Director> Scheduler for Schedules<D> {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        self.finish();
+        let World { policy, main } = self.0.borrow_mut().next()?;
+        KERNEL.set(Some(Kernel::new(policy)));
+        MAIN.set(Some(main));
+        with(|it| it.add(ProcessId(0), "world"));
+        Some(Schedule::new(0))
+    }
+
+    fn next_task(
+        &mut self,
+        runnable: &[&ShuttleTask],
+        _: Option<TaskId>,
+        _: bool,
+    ) -> Option<TaskId> {
+        if let Some(maker) = with(|it| it.is_spawning.then_some(it.current)).flatten() {
+            return Some(TaskId::from(maker));
+        }
+        let is_there = |task: usize| runnable.iter().any(|it| usize::from(it.id()) == task);
+        with(|it| {
+            for task in runnable {
+                it.tasks[usize::from(task.id())].is_made = true;
+            }
+        });
+        // One that is over has nothing left but to return.
+        let over = with(|it| (0..it.tasks.len()).find(|task| it.is_over(*task) && is_there(*task)));
+        let next = match over.flatten() {
+            Some(over) => over,
+            None => with(|it| it.next())?,
+        };
+        with(|it| it.current = next);
+        is_there(next).then(|| TaskId::from(next))
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        with(|it| it.chooser.fresh()).unwrap_or(0)
+    }
+}
+
+impl<D: Director> Schedules<D> {
+    /// What is left of the last world goes to the director.
+    fn finish(&mut self) {
+        let Some(kernel) = KERNEL.take() else { return };
+        let Kernel { log, steps, broken, faults, .. } = kernel;
+        self.0.borrow_mut().ended(Outcome { log, steps, broken, faults });
+    }
+}
+
+/// The stack of a thread: what ships uses more than shuttle's default.
+const STACK: usize = 512 * 1024;
+
+/// Runs worlds on the calling thread, one after the other.
+pub fn run<D: Director + 'static>(director: &Rc<RefCell<D>>) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = STACK;
+    config.max_steps = shuttle::MaxSteps::None;
+    config.failure_persistence = shuttle::FailurePersistence::None;
+    config.silence_warnings = true;
+    let runner = shuttle::Runner::new(Schedules(Rc::clone(director)), config);
+    runner.run(|| {
+        let main = MAIN.take().unwrap_or_else(|| Box::new(|| {}));
+        body(0, move || {
+            let _ends = Ends;
+            main();
+        });
+    });
+}
+
+/// The first thread is done, or was stopped: the others are killed, and end first.
+struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let others_go_on = || {
+            with(|it| {
+                it.is_ending = true;
+                (1..it.tasks.len()).any(|task| !it.is_over(task))
+            })
+        };
+        while others_go_on() == Some(true) {
+            shuttle::thread::yield_now();
+        }
+    }
+}

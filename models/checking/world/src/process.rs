@@ -1,0 +1,145 @@
+//! Processes: threads that end together, and what they held.
+
+use std::time::Duration;
+
+use crate::kernel::{self, Kernel, Key};
+use crate::log::What;
+
+/// Which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub usize);
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) is_dead: bool,
+    /// How many steps its threads have made, and after how many it is killed.
+    pub(crate) steps: u64,
+    pub(crate) dies_at: Option<u64>,
+    /// When its container was made: what tells one from another.
+    pub(crate) container: u64,
+    /// Whether faults are put into what it does.
+    pub(crate) is_exposed: bool,
+}
+
+impl Process {
+    pub(crate) fn new(name: &str) -> Process {
+        Process {
+            name: name.to_owned(),
+            is_dead: false,
+            steps: 0,
+            dies_at: None,
+            container: 1,
+            is_exposed: false,
+        }
+    }
+}
+
+/// How a process is begun.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// Its name.
+    pub name: String,
+    /// Which container it is in.
+    pub container: u64,
+    /// Killed after this many of its steps.
+    pub dies_at: Option<u64>,
+    /// Whether faults are put into what it does.
+    pub is_exposed: bool,
+}
+
+/// Begins a process. It ends with this, whatever its other threads do.
+pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
+    let (id, task) = kernel::with(|it| {
+        let id = ProcessId(it.processes.len());
+        let Birth { name, container, dies_at, is_exposed } = birth;
+        let process = Process::new(&name);
+        it.processes.push(Process { container, dies_at, is_exposed, ..process });
+        let task = it.add(id, &name);
+        (id, task)
+    })
+    .unwrap_or((ProcessId(0), 0));
+    kernel::spawn(task, move || {
+        kernel::with(|it| {
+            let container = it.process().container;
+            it.log(What::Began(container));
+        });
+        main();
+        kernel::with(|it| {
+            let id = it.process_id();
+            if !it.processes[id.0].is_dead {
+                it.log(What::Exited);
+                it.processes[id.0].is_dead = true;
+                it.disk.close_all(id);
+            }
+        });
+    });
+    id
+}
+
+/// Kills a process: kill -9.
+pub fn kill(id: ProcessId) {
+    kernel::switch();
+    kernel::with(|it| {
+        if !it.processes[id.0].is_dead {
+            it.fault("kill -9");
+        }
+        kill_in(it, id);
+    });
+}
+
+pub(crate) fn kill_in(kernel: &mut Kernel, id: ProcessId) {
+    if kernel.processes[id.0].is_dead {
+        return;
+    }
+    kernel.processes[id.0].is_dead = true;
+    kernel.disk.close_all(id);
+    let entry = kernel.entry(id, What::Killed);
+    kernel.log.push(entry);
+}
+
+pub(crate) fn ended(kernel: &mut Kernel, id: ProcessId) {
+    kernel.processes[id.0].is_dead = true;
+    kernel.disk.close_all(id);
+}
+
+/// Waits for the end of a process, and for so long at most. Says whether it has ended.
+pub fn wait_for(id: ProcessId, within: Duration) -> bool {
+    let until = kernel::with(|it| it.now + within).unwrap_or_default();
+    loop {
+        match kernel::with(|it| (it.has_ended(id), it.now)) {
+            Some((false, now)) if now < until => {
+                kernel::wait(Some(Key::ProcessEnd(id)), Some(until));
+            }
+            Some((has_ended, _)) => return has_ended,
+            None => return true,
+        }
+    }
+}
+
+/// Which process the calling thread is of.
+#[must_use]
+pub fn current() -> ProcessId {
+    kernel::with(|it| it.process_id()).unwrap_or(ProcessId(0))
+}
+
+/// What a process is called.
+#[must_use]
+pub fn name_of(id: ProcessId) -> String {
+    kernel::with(|it| it.processes[id.0].name.clone()).unwrap_or_default()
+}
+
+/// A thread of the world's own, for who plays a person or a service: it cannot be killed.
+pub fn actor(name: &str, run: impl FnOnce() + Send + 'static) {
+    let task = kernel::with(|it| it.add(ProcessId(0), name)).unwrap_or(0);
+    kernel::spawn(task, run);
+}
+
+/// Contains a panic as std's does, but not the end of a killed thread.
+///
+/// # Errors
+///
+/// What it panicked with.
+pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    kernel::catch(run)
+}

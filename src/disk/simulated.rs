@@ -1,0 +1,157 @@
+//! The disk of a checking build's simulated machine, in the place of the real one. It adds nothing to it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use tidegate_world::disk as world;
+
+use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+
+/// The disk of the simulated machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RealDisk;
+
+/// The one user there is.
+const USER: u32 = 1;
+
+impl From<world::Stat> for Stat {
+    fn from(found: world::Stat) -> Stat {
+        let world::Stat { inode, kind, mode, links, uid, size, modified, changed } = found;
+        let kind = match kind {
+            world::Kind::File => Kind::File,
+            world::Kind::Directory => Kind::Directory,
+            world::Kind::Link => Kind::Link,
+            world::Kind::Fifo => Kind::Fifo,
+        };
+        let id = FileId { device: 1, inode };
+        Stat { id, kind, mode, links, uid, gid: uid, size, modified, changed }
+    }
+}
+
+impl Disk for RealDisk {
+    type Dir = world::Dir;
+    type File = world::File;
+    type Listing = world::Listing;
+
+    fn open_home(&self, path: &Path) -> io::Result<world::Dir> {
+        world::open_home(path)
+    }
+
+    fn stat_path(&self, path: &Path) -> io::Result<Stat> {
+        world::stat_path(path).map(Stat::from)
+    }
+
+    fn open_dir(&self, at: &world::Dir, name: &OsStr) -> io::Result<world::Dir> {
+        at.open_dir(name)
+    }
+
+    fn stat_dir(&self, dir: &world::Dir) -> io::Result<Stat> {
+        dir.stat().map(Stat::from)
+    }
+
+    fn stat(&self, at: &world::Dir, name: &OsStr) -> io::Result<Stat> {
+        at.stat_named(name).map(Stat::from)
+    }
+
+    fn open(&self, at: &world::Dir, name: &OsStr, _: Access) -> io::Result<world::File> {
+        at.open(name)
+    }
+
+    fn create(&self, at: &world::Dir, name: &OsStr) -> io::Result<world::File> {
+        at.create(name)
+    }
+
+    fn stat_file(&self, file: &world::File) -> io::Result<Stat> {
+        file.stat().map(Stat::from)
+    }
+
+    fn read(&self, file: &world::File, bytes_max: u64) -> io::Result<Vec<u8>> {
+        file.read(usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(1))
+    }
+
+    fn write(&self, file: &world::File, bytes: &[u8]) -> io::Result<()> {
+        file.write(bytes)
+    }
+
+    fn truncate(&self, file: &world::File) -> io::Result<()> {
+        file.truncate()
+    }
+
+    fn sync(&self, file: &world::File) -> io::Result<()> {
+        file.sync()
+    }
+
+    fn sync_dir(&self, dir: &world::Dir) -> io::Result<()> {
+        dir.sync()
+    }
+
+    fn rename(&self, at: &world::Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        at.rename(from, to)
+    }
+
+    fn unlink(&self, at: &world::Dir, name: &OsStr) -> io::Result<()> {
+        at.unlink(name)
+    }
+
+    fn make_dir(
+        &self,
+        at: &world::Dir,
+        name: &OsStr,
+        _: Owner,
+        mode: u32,
+    ) -> io::Result<io::Result<()>> {
+        at.make_dir(name, mode).map(Ok)
+    }
+
+    fn remove_dir(&self, at: &world::Dir, name: &OsStr) -> io::Result<()> {
+        at.remove_dir(name)
+    }
+
+    fn list(&self, dir: &world::Dir) -> io::Result<world::Listing> {
+        dir.list()
+    }
+
+    fn next_names(&self, listing: &mut world::Listing) -> io::Result<Vec<OsString>> {
+        world::next_names(listing)
+    }
+
+    fn chmod(&self, file: &world::File, mode: u32) -> io::Result<()> {
+        file.chmod(mode)
+    }
+
+    /// There is one user, so that everything is that one's already.
+    fn chown(&self, _: &world::File, _: Owner) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, file: &world::File) -> io::Result<bool> {
+        file.lock()
+    }
+
+    fn is_locked(&self, file: &world::File) -> io::Result<bool> {
+        file.is_locked()
+    }
+
+    fn lock_dir(&self, dir: &world::Dir) -> io::Result<bool> {
+        dir.lock()
+    }
+
+    fn dir_locked_by(&self, dir: &world::Dir) -> Option<LockHolder> {
+        let by = dir.locked_by()?;
+        let pid = u32::try_from(by.0 + 100).ok()?;
+        Some(LockHolder { pid, uid: Some(USER) })
+    }
+
+    fn times_tell(&self, _: &world::Dir) -> bool {
+        world::times_tell()
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks::now()
+    }
+
+    fn user(&self) -> User {
+        User { uid: USER, unmapped: None }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the process reads of its machine besides files: clocks, its number, `/proc`, and numbers that nobody else
+//! has. It decides nothing. A checking build reads a simulated machine instead, where a seed decides.
+
+#[cfg(not(tidegate_checking))]
+mod imp {
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+
+    /// The time since boot, suspend included.
+    pub(crate) fn uptime() -> Duration {
+        // CLOCK_BOOTTIME counts suspend; macOS' CLOCK_MONOTONIC does too.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+        let now = rustix::time::clock_gettime(BOOT_CLOCK);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+    }
+
+    /// The wall clock.
+    pub(crate) fn wall() -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    /// The process's number.
+    pub(crate) fn pid() -> u32 {
+        std::process::id()
+    }
+
+    /// What a file below `/proc` says; `None` where it cannot be read.
+    pub(crate) fn proc_text(path: &str) -> Option<String> {
+        std::fs::read_to_string(path).ok()
+    }
+
+    /// A number that nobody else has: from the operating system's seed, this process and this instant.
+    pub(crate) fn fresh_number() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+
+        let here_and_now = (std::process::id(), std::time::SystemTime::now());
+        RandomState::new().hash_one(here_and_now)
+    }
+}
+
+#[cfg(tidegate_checking)]
+mod imp {
+    use chrono::{DateTime, Utc};
+
+    pub(crate) use tidegate_world::host::{pid, proc_text, random as fresh_number, uptime};
+
+    pub(crate) fn wall() -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(tidegate_world::host::wall_ms()).unwrap_or_default()
+    }
+}
+
+pub(crate) use imp::{fresh_number, pid, proc_text, uptime, wall};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_boot_clock_runs() {
+        let first = uptime();
+        assert!(first > Duration::ZERO && uptime() >= first);
+    }
+}

@@ -1,0 +1,18 @@
+//! Where a checking build writes into the log of its simulated machine, at the very step that is told of. It decides
+//! nothing. An ordinary build has no log: there each probe compiles to nothing.
+
+/// Writes an event.
+#[cfg(tidegate_checking)]
+macro_rules! probe {
+    ($event:expr) => {
+        tidegate_world::log::tell($event)
+    };
+}
+
+/// Writes nothing.
+#[cfg(not(tidegate_checking))]
+macro_rules! probe {
+    ($event:expr) => {};
+}
+
+pub(crate) use probe;
