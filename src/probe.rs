@@ -1,10 +1,10 @@
 //! Where a checking build writes into the log of its simulated machine, at the very step that is told of. It decides
 //! nothing. An ordinary build has no log: there each probe compiles to nothing.
 
-/// Writes an event.
+/// Writes an event. What is named behind it is used for nothing else.
 #[cfg(tidegate_checking)]
 macro_rules! probe {
-    ($event:expr) => {
+    ($event:expr $(; $only:ident)?) => {
         tidegate_world::log::tell($event)
     };
 }
@@ -12,7 +12,9 @@ macro_rules! probe {
 /// Writes nothing.
 #[cfg(not(tidegate_checking))]
 macro_rules! probe {
-    ($event:expr) => {};
+    ($event:expr $(; $only:ident)?) => {
+        $(let _ = $only;)?
+    };
 }
 
 pub(crate) use probe;

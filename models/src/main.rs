@@ -190,6 +190,37 @@ fn run_faults(only: &[String]) -> ExitCode {
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// What a simulation came to.
+struct Simulated {
+    text: String,
+    json: serde_json::Value,
+    is_ok: bool,
+}
+
+/// Runs a little of the simulation beside the models.
+#[cfg(tidegate_checking)]
+fn simulation(size: Size) -> Option<Simulated> {
+    let (lasts, schedules_max) = match size {
+        Size::Small => (Duration::from_secs(4), 1000),
+        Size::Full => (Duration::from_secs(30), 20_000),
+    };
+    let report = tidegate_simulation::simulate(&tidegate_simulation::Options {
+        only: None,
+        from: 0,
+        lasts,
+        schedules_max,
+        threads: Options::default().threads,
+    });
+    let text = format!("simulation\n{report}\n");
+    Some(Simulated { text, json: report.to_json(), is_ok: report.is_ok() })
+}
+
+/// A build without switches has no simulation either.
+#[cfg(not(tidegate_checking))]
+fn simulation(_: Size) -> Option<Simulated> {
+    None
+}
+
 /// Runs the simulation with a fault.
 #[cfg(tidegate_checking)]
 fn simulated(fault: &str, property: &str) -> Option<(String, u64)> {
@@ -241,6 +272,7 @@ impl Run {
             note(&self.what_is_checked(size));
         }
         let report = bars.while_at_work(|| verify(&options));
+        let simulation = if self.only.is_empty() { simulation(size) } else { None };
         if report.is_of_nothing() {
             let names = self.only.join(", ");
             note(&format!(
@@ -249,12 +281,23 @@ impl Run {
             return ExitCode::from(2);
         }
         let text = match (self.json, size == Size::Small && self.only.is_empty()) {
-            (true, _) => report.to_json().to_string(),
+            (true, _) => {
+                let mut document = report.to_json();
+                if let Some(simulation) = &simulation {
+                    document["simulation"] = simulation.json.clone();
+                }
+                document.to_string()
+            }
             (false, true) => format!("{report}\n{WHAT_FULL_ADDS}\n\n{WHERE_TO_READ}"),
             (false, false) => format!("{report}\n{WHERE_TO_READ}"),
         };
-        if let Err(error) = writeln!(io::stdout(), "{text}") {
+        let told = simulation.as_ref().filter(|_| !self.json).map_or("", |it| &it.text);
+        if let Err(error) = writeln!(io::stdout(), "{told}{text}") {
             note(&format!("tidegate-verify: cannot print the report: {error}"));
+            return ExitCode::FAILURE;
+        }
+        if simulation.is_some_and(|it| !it.is_ok) {
+            note("tidegate-verify: the simulation broke a property");
             return ExitCode::FAILURE;
         }
         self.write(&report).unwrap_or_else(|| ExitCode::from(exit_code(&report)))

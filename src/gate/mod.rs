@@ -100,8 +100,8 @@ impl Gate {
             .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
                 Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
             })
-            .map(|_before| {
-                probe!(GateEvent::Admitted(arrival, Word::from_bits(_before)));
+            .map(|before| {
+                probe!(GateEvent::Admitted(arrival, Word::from_bits(before)); before);
                 self.metrics.admitted(arrival.origin());
             })
             .map_err(|bits| {

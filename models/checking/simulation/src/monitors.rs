@@ -128,7 +128,11 @@ pub mod names {
     pub const GOES_ON: &str = DRAINS;
 }
 
-use names::*;
+use names::{
+    ACK_MEANS_CLOSED, BYPASS_IS_BOUNDED, BYPASS_PROGRESS, CLOSES, DRAINS, FAIL_SAFE, FAITHFUL,
+    HELD_BY_EACH, NEVER_OVERLAP, NO_NEW_TURN, NO_TORN, OWNER_RELEASE, QUIESCED_MEANS_IDLE,
+    RECEIPT_IS_TRUE, REOPENS, SHUTDOWN_WINS, STALE_NEVER_CLOSES, STOPS, UNTOUCHED,
+};
 
 /// Judges a log.
 #[must_use]
@@ -397,7 +401,7 @@ impl Monitors {
         let (user, internal) = (u64::from(gate.user), u64::from(gate.internal));
         let is_faithful = lifecycle == gate.lifecycle()
             && (idle == is_idle)
-            && (said["ready"] == true) == !gate.is_closed
+            && (said["ready"] == true) != gate.is_closed
             && quiesced == (is_draining && gate.is_sealed && is_idle)
             && (counts("user"), counts("internal")) == (Some(user), Some(internal));
         if !is_faithful {
@@ -520,8 +524,9 @@ impl Monitors {
                 let (grace, boot, since) = self.shutdowns[&number];
                 // The last status is waited for, and a nap is slept before a deadline is seen.
                 let bound = grace + Duration::from_secs(4);
-                if self.setting.is_calm && boot == entry.boot && entry.at - since > bound {
-                    self.breaks(STOPS, at, format!("after {:?}", entry.at - since));
+                let took = entry.at.saturating_sub(since);
+                if self.setting.is_calm && boot == entry.boot && took > bound {
+                    self.breaks(STOPS, at, format!("after {took:?}"));
                 }
             }
             _ => {}

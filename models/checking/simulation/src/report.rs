@@ -1,6 +1,8 @@
 //! What came of a simulation: for people, and for programs.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -114,7 +116,9 @@ const EVENTS_MAX: usize = 60;
 /// What happened, up to the finding: one line an event, but for what a reader can do without.
 pub fn story(log: &[Entry], finding: &Finding) -> String {
     let is_told = |entry: &&Entry| match &entry.what {
-        What::Put { name, .. } | What::Gone { name, .. } => !name.ends_with(".tmp"),
+        What::Put { name, .. } | What::Gone { name, .. } => {
+            Path::new(name).extension() != Some(OsStr::new("tmp"))
+        }
         _ => true,
     };
     let line = |entry: &Entry| {

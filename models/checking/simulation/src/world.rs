@@ -170,7 +170,7 @@ fn cancelled(result: &Result<bool, ControlError>) -> Answer {
 }
 
 /// The process of a gateway.
-fn gateway(interval: Duration, orders: mpsc::Receiver<Message>) {
+fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
     let start = || Gateway::builder(HOME).interval(interval).start();
     let started = call(Call::Start, start, done::<Gateway, StartError>);
     let Ok(gateway) = started else { return };
@@ -350,7 +350,7 @@ fn starts(running: &mut Running, container: u64, dies_at: Option<u64>, interval:
     let (orders, taken) = mpsc::channel();
     let birth = Birth { name: "gateway".to_owned(), container, dies_at, is_exposed: true };
     let is_alive = running.process.is_some_and(|it| !process::wait_for(it, Duration::ZERO));
-    let process = process::spawn(birth, move || gateway(interval, taken));
+    let process = process::spawn(birth, move || gateway(interval, &taken));
     // A second start is to be told that the home is in use; the first goes on.
     if !is_alive {
         *running = Running { process: Some(process), orders: Some(orders) };
@@ -447,7 +447,7 @@ pub fn play(script: &Script) {
     for (number, step) in script.steps.iter().enumerate() {
         let Step { at: then, deed } = *step;
         if then > at {
-            thread::sleep(then - at);
+            thread::sleep(then.saturating_sub(at));
             at = then;
         }
         tell(Told::Deed(number, deed));

@@ -169,7 +169,7 @@ impl Kernel {
 
     /// The time since boot.
     pub(crate) fn uptime(&self) -> Duration {
-        self.now - self.booted_at + self.suspended
+        self.now.saturating_sub(self.booted_at) + self.suspended
     }
 
     pub(crate) fn add(&mut self, process: ProcessId, name: &str) -> usize {
@@ -333,6 +333,15 @@ fn give_way() {
     }
 }
 
+/// Also where the thread is killed meanwhile: what it does while it unwinds waits for nothing.
+struct WaitEnded;
+
+impl Drop for WaitEnded {
+    fn drop(&mut self) {
+        with(|it| (it.task().waits_for, it.task().deadline) = (None, None));
+    }
+}
+
 /// Waits for this, or until that time. Says whether it was woken.
 pub(crate) fn wait(key: Option<Key>, deadline: Option<Duration>) -> bool {
     let waits = with(|it| {
@@ -347,13 +356,7 @@ pub(crate) fn wait(key: Option<Key>, deadline: Option<Duration>) -> bool {
     if waits != Some(true) {
         return false;
     }
-    struct Ended;
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            with(|it| (it.task().waits_for, it.task().deadline) = (None, None));
-        }
-    }
-    let ended = Ended;
+    let ended = WaitEnded;
     give_way();
     drop(ended);
     with(|it| it.task().is_woken).unwrap_or(false)
@@ -448,7 +451,7 @@ impl<D: Director> Scheduler for Schedules<D> {
         let over = with(|it| (0..it.tasks.len()).find(|task| it.is_over(*task) && is_there(*task)));
         let next = match over.flatten() {
             Some(over) => over,
-            None => with(|it| it.next())?,
+            None => with(Kernel::next)?,
         };
         with(|it| it.current = next);
         is_there(next).then(|| TaskId::from(next))

@@ -2,7 +2,7 @@
 //! of what runs on it, and judges nothing.
 //!
 //! [`sync`], [`thread`] and [`time`] have the paths and the meaning of std's, so that a program is moved here by one
-//! `use`. A thread is a task of [shuttle](shuttle): one runs at a time, and each step that another thread could see
+//! `use`. A thread is a task of [shuttle]: one runs at a time, and each step that another thread could see
 //! (a lock, an atomic, a wake-up, a call to the disk) is preceded by a choice of who goes on. The choices are made
 //! by a [`Policy`], so that they can be drawn from a seed, or gone through one by one.
 //!

@@ -54,7 +54,7 @@ pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
         let id = ProcessId(it.processes.len());
         let Birth { name, container, dies_at, is_exposed } = birth;
         let process = Process::new(&name);
-        it.processes.push(Process { container, dies_at, is_exposed, ..process });
+        it.processes.push(Process { dies_at, container, is_exposed, ..process });
         let task = it.add(id, &name);
         (id, task)
     })
@@ -104,6 +104,7 @@ pub(crate) fn ended(kernel: &mut Kernel, id: ProcessId) {
 }
 
 /// Waits for the end of a process, and for so long at most. Says whether it has ended.
+#[expect(clippy::must_use_candidate, reason = "waiting is a use")]
 pub fn wait_for(id: ProcessId, within: Duration) -> bool {
     let until = kernel::with(|it| it.now + within).unwrap_or_default();
     loop {

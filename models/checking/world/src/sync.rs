@@ -7,7 +7,7 @@ use crate::kernel::{self, Key};
 pub use std::sync::{Arc, PoisonError, Weak};
 
 fn made() -> Key {
-    kernel::with(|it| it.made()).unwrap_or(Key::Made(0))
+    kernel::with(kernel::Kernel::made).unwrap_or(Key::Made(0))
 }
 
 /// See std's.
