@@ -2,6 +2,8 @@
 //! before it. Each says of which property it is, and what it saw.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +15,7 @@ use tidegate::{Ended, GatewayEvent};
 use tidegate_world::log::{Entry, What};
 use tidegate_world::process::ProcessId;
 
+use crate::script::Deed;
 use crate::view::{Gate, Gateway, Version, View, origin_of};
 use crate::world::{Answer, Call, Told, Waiting};
 
@@ -80,8 +83,14 @@ pub struct Monitors {
     closes_due: Vec<Due>,
     /// What was in its place when the power failed, until the world goes on.
     before_power_loss: Option<Vec<Version>>,
-    /// The waits that could have ended since the world is quiet.
-    shutdowns: BTreeMap<u64, (Duration, u64, Duration)>,
+    /// The shutdowns that were asked for: the grace, and when, by the boot clock and by the one that waits go by.
+    shutdowns: BTreeMap<u64, (Duration, (Duration, Duration))>,
+    /// When the machine woke last, by both clocks.
+    woke: Option<(Duration, Duration)>,
+    last: (Duration, Duration),
+    /// Who made a draft that has no other name yet.
+    drafts: BTreeMap<(u64, String), ProcessId>,
+    was_set: bool,
 }
 
 /// The properties.
@@ -149,6 +158,10 @@ pub fn judge(log: &[Entry], setting: Setting) -> Vec<Finding> {
         closes_due: Vec::new(),
         before_power_loss: None,
         shutdowns: BTreeMap::new(),
+        woke: None,
+        last: (Duration::ZERO, Duration::ZERO),
+        drafts: BTreeMap::new(),
+        was_set: false,
     };
     for (at, entry) in log.iter().enumerate() {
         monitors.sees(at, entry, log);
@@ -165,7 +178,14 @@ impl Monitors {
 
     /// Before the event is taken in.
     fn sees(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
+        let (slept, now) = (self.last, (entry.at, entry.waited));
+        if now.0.saturating_sub(slept.0) > now.1.saturating_sub(slept.1) {
+            self.woke = Some(now);
+            self.was_set = true;
+        }
+        self.last = now;
         self.closes_in_time(at, entry);
+        self.draft(at, entry);
         if !matches!(entry.what, What::Put { .. }) {
             self.survives(at);
         }
@@ -410,6 +430,35 @@ impl Monitors {
         }
     }
 
+    /// TG-S7: who is at work on a draft is left alone.
+    fn draft(&mut self, at: usize, entry: &Entry) {
+        let is_draft = |name: &str| Path::new(name).extension() == Some(OsStr::new("tmp"));
+        match &entry.what {
+            What::Put { dir, name, .. } if is_draft(name) => {
+                self.drafts.entry((*dir, name.clone())).or_insert(entry.process);
+            }
+            What::Gone { dir, name } if is_draft(name) => {
+                let made = self.drafts.remove(&(*dir, name.clone()));
+                let is_anothers = made.is_some_and(|made| {
+                    made != entry.process
+                        && self.view.gateways.get(&made).is_some_and(|it| !it.is_over)
+                });
+                let is_person = entry.process == ProcessId(0);
+                // By a clock that was set forward, a draft may be old.
+                if is_anothers && !is_person && !self.was_set {
+                    self.breaks(
+                        OWNER_RELEASE,
+                        at,
+                        format!("{name} is removed from under {made:?}"),
+                    );
+                }
+            }
+            _ => {}
+        }
+        let deed = entry.what.told::<Told>();
+        self.was_set |= matches!(deed, Some(Told::Deed(_, Deed::SetsClock(_))));
+    }
+
     /// TG-S7: who removes a request is its holder, a person, or a gateway that sweeps a dead one.
     fn removal(&mut self, at: usize, entry: &Entry, slot: &Slot) {
         let call = self.view.call_of(entry.task);
@@ -433,12 +482,13 @@ impl Monitors {
     fn told(&mut self, at: usize, entry: &Entry, told: &Told, log: &[Entry]) {
         match told {
             Told::Calls(number, Call::ShutDown(grace)) => {
-                self.shutdowns.insert(*number, (*grace, entry.boot, entry.at));
+                self.shutdowns.insert(*number, (*grace, (entry.at, entry.waited)));
             }
             Told::Safe(id, until) => {
-                let present = self.view.present().find(|it| it.id().as_ref() == Some(id));
+                let is_there = self.view.present().any(|it| it.id().as_ref() == Some(id));
+                self.is_safe(at, entry, is_there);
                 // Gone between its last look and this: its promise is over.
-                if let (Some(_), Some(until)) = (present, until) {
+                if let (true, Some(until)) = (is_there, until) {
                     let (id, until, boot) = (id.clone(), *until, entry.boot);
                     let container = 1;
                     self.promises.push(Promise { id, until, boot, container });
@@ -451,6 +501,18 @@ impl Monitors {
             Told::Settled => self.settled(at, entry),
             Told::Broken(property, saw) => self.breaks(property, at, saw.clone()),
             Told::Home(_) | Told::Deed(..) | Told::Calls(..) | Told::Quiet => {}
+        }
+    }
+
+    /// TG-S4: who is told that acting is safe is told of a gate that is sealed.
+    fn is_safe(&mut self, at: usize, entry: &Entry, is_there: bool) {
+        let is_open = |it: &&Gateway| {
+            let lives = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+            lives && it.boot == entry.boot && it.container == 1 && !it.gate.is_sealed
+        };
+        let open = self.view.gateways.values().find(is_open).map(|it| it.gate);
+        if let Some(gate) = open.filter(|_| is_there) {
+            self.breaks(QUIESCED_MEANS_IDLE, at, format!("told safe, and the gate is {gate:?}"));
         }
     }
 
@@ -521,12 +583,15 @@ impl Monitors {
                     let saw = "its end is told before the last status is there";
                     self.breaks(RECEIPT_IS_TRUE, at, saw);
                 }
-                let (grace, boot, since) = self.shutdowns[&number];
-                // The last status is waited for, and a nap is slept before a deadline is seen.
-                let bound = grace + Duration::from_secs(4);
-                let took = entry.at.saturating_sub(since);
-                if self.setting.is_calm && boot == entry.boot && took > bound {
-                    self.breaks(STOPS, at, format!("after {took:?}"));
+                let Some((grace, since)) = self.shutdowns.get(&number).copied() else { return };
+                // The last status is waited for, a nap is slept before a deadline is seen, and one that passed
+                // while the machine slept is seen soon after.
+                let soon = Duration::from_secs(4);
+                let due = since.1 + grace + soon;
+                let slept = self.woke.filter(|(up, _)| *up >= since.0 + grace);
+                let due = slept.map_or(due, |(_, waited)| due.min(waited.max(since.1) + soon));
+                if entry.waited > due {
+                    self.breaks(STOPS, at, format!("asked at {since:?}, ended {:?}", entry.waited));
                 }
             }
             _ => {}

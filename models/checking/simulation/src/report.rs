@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::GatewayEvent;
 use tidegate_world::log::{Entry, What};
 
 use crate::monitors::Finding;
@@ -119,7 +120,8 @@ pub fn story(log: &[Entry], finding: &Finding) -> String {
         What::Put { name, .. } | What::Gone { name, .. } => {
             Path::new(name).extension() != Some(OsStr::new("tmp"))
         }
-        _ => true,
+        // Most looks see nothing new.
+        what => what.told::<GatewayEvent>().is_none(),
     };
     let line = |entry: &Entry| {
         let what: String = format!("{:?}", entry.what).chars().take(200).collect();

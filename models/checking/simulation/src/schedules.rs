@@ -1,6 +1,8 @@
 //! One process, real threads, every schedule: scenarios small enough that each choice of who goes on is made, up to a
 //! number of preemptions. What must hold, monitors say; what a scenario itself must see, it says.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use tidegate::home::Home;
@@ -13,7 +15,7 @@ use tidegate_world::process::{self, Birth};
 use tidegate_world::{disk, host, thread};
 
 use crate::monitors::{Setting, names};
-use crate::script::Who;
+use crate::script::{Shell, Who};
 use crate::world::{Answer, Call, HOME, Told, Waiting, call, home_is_made};
 
 /// A scenario.
@@ -29,7 +31,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 13] = [
+pub const ALL: [Scenario; 14] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -92,6 +94,12 @@ pub const ALL: [Scenario; 13] = [
         preemptions: 0,
         has_files: true,
         run: times_do_not_tell,
+    },
+    Scenario {
+        name: "a start that cannot see, within a promise",
+        preemptions: 0,
+        has_files: true,
+        run: blind_start,
     },
 ];
 
@@ -261,7 +269,7 @@ fn last_handle() {
     let worker = spawn(move || drop(turn));
     call(Call::Drop, || drop(gateway), |()| Answer::Done);
     join([worker]);
-    let says = disk::bytes_at(std::path::Path::new(HOME), "gateway_state.json");
+    let says = disk::bytes_at(Path::new(HOME), "gateway_state.json");
     let is_stopped = says.is_some_and(|it| String::from_utf8_lossy(&it).contains("\"stopped\""));
     must(is_stopped, names::FAITHFUL, "the last handle is gone, and the last status is not there");
 }
@@ -298,4 +306,27 @@ fn sees_in_two_ticks(first: impl FnOnce()) {
     let _ = Home::at(HOME).begin_drain(&DrainRequest::default().holder(holder));
     thread::sleep(Duration::from_secs(2));
     must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+}
+
+/// What was promised to a controller holds also where the next gateway cannot read the request.
+fn blind_start() {
+    let first = process::spawn(a_gateway(), || {
+        let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+        begin(&gateway, true);
+        thread::sleep(Duration::from_secs(3600));
+    });
+    thread::sleep(Duration::from_secs(3));
+    process::kill(first);
+    process::wait_for(first, Duration::from_secs(1));
+    let lay = || {
+        let (home, marker) = (disk::open_home(Path::new(HOME)), OsStr::new(".drain_request.json"));
+        home.and_then(|home| {
+            home.unlink(marker)?;
+            home.make_special(marker, disk::Kind::Fifo)
+        })
+    };
+    let _ = call(Call::Shell(Shell::LaysFifo), lay, |_| Answer::Done);
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let is_let_in = gateway.admit(Origin::Internal).is_ok();
+    must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work starts within a promise");
 }

@@ -159,6 +159,8 @@ pub struct Script {
     pub slow: u64,
     /// How many take a little.
     pub brief: u64,
+    /// How many panic, of ten thousand.
+    pub panicking: u64,
     /// What is done.
     pub steps: Vec<Step>,
     /// When all is done, and nothing fails any more.
@@ -319,7 +321,7 @@ impl Script {
                 _ => false,
             }
         };
-        let takes_time = self.failing + self.slow + self.brief > 0;
+        let takes_time = self.failing + self.slow + self.brief + self.panicking > 0;
         let is_calm = !takes_time && !self.steps.iter().any(|step| interferes(&step.deed));
         let (interval, reads_all) = (self.interval, self.failing == 0);
         Setting { interval, is_calm, reads_all, has_files: true }
@@ -357,6 +359,7 @@ impl Script {
             2 => (60, 4, 100),
             _ => (3, 1, 0),
         };
+        let panicking = if is_hostile && draw.chance(6) { 40 } else { 0 };
         let many = draw.0.usize(6..28);
         let mut steps: Vec<Step> = (0..many)
             .map(|_| {
@@ -374,6 +377,7 @@ impl Script {
             failing,
             slow,
             brief,
+            panicking,
             steps,
             ends: Duration::from_secs(14),
         }

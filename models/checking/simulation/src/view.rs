@@ -17,7 +17,7 @@ use tidegate_world::log::{Entry, What};
 use tidegate_world::process::ProcessId;
 
 use crate::script::Shell;
-use crate::world::{Call, Told};
+use crate::world::{Answer, Call, Told};
 
 /// A gate, as its events say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -250,7 +250,15 @@ impl View {
                         matches!(call, Call::Shell(Shell::RemovesLock | Shell::MovesHome(_)));
                     self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));
                 }
-                Told::Returns(number, _) => drop(self.calls.remove(number)),
+                Told::Returns(number, answer) => {
+                    let call = self.calls.remove(number);
+                    // A start that panics leaves nobody with a gateway.
+                    if let (Some((Call::Start, ..)), Answer::Panicked) = (call, answer)
+                        && let Some(gateway) = self.gateways.get_mut(&entry.process)
+                    {
+                        gateway.is_over = true;
+                    }
+                }
                 Told::Quiet => self.is_quiet = true,
                 Told::Broken(..) | Told::Deed(..) | Told::Safe(..) | Told::Settled => {}
             }

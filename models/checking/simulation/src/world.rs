@@ -99,6 +99,8 @@ pub enum Answer {
     Ended(Ended),
     /// Why it was not done.
     Failed(String),
+    /// It panicked, as it was made to.
+    Panicked,
 }
 
 /// Where all this happens.
@@ -130,9 +132,28 @@ struct Running {
 pub(crate) fn call<T>(what: Call, run: impl FnOnce() -> T, answer: impl FnOnce(&T) -> Answer) -> T {
     let number = host::random();
     tell(Told::Calls(number, what));
+    let goes_on = Returning(number, true);
     let done = run();
-    tell(Told::Returns(number, answer(&done)));
+    goes_on.has_returned(answer(&done));
     done
+}
+
+/// A call that may panic, where a panic is put in.
+struct Returning(u64, bool);
+
+impl Returning {
+    fn has_returned(mut self, answer: Answer) {
+        self.1 = false;
+        tell(Told::Returns(self.0, answer));
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        if self.1 {
+            tell(Told::Returns(self.0, Answer::Panicked));
+        }
+    }
 }
 
 impl Who {
@@ -434,11 +455,12 @@ pub(crate) fn home_is_made() {
 pub fn play(script: &Script) {
     disk::is_like(script.nature);
     home_is_made();
-    let Script { failing, slow, brief, ends, interval, .. } = *script;
+    let Script { failing, slow, brief, panicking, ends, interval, .. } = *script;
     disk::has_faults(Faults {
         failing,
         slow,
         brief,
+        panicking,
         slow_for: Duration::from_secs(4),
         until: ends,
     });

@@ -87,6 +87,8 @@ pub struct Faults {
     pub slow_for: Duration,
     /// So many calls in a thousand take a little.
     pub brief: u64,
+    /// So many calls in ten thousand panic: as a program does that has a bug there.
+    pub panicking: u64,
     /// Until then.
     pub until: Duration,
 }
@@ -316,6 +318,20 @@ fn call<T>(
         kernel::wait(None, until);
     }
     let outside = || Err(io::Error::other("no world is running"));
+    let panics = kernel::with(|it| {
+        let faults = it.disk.faults;
+        let is_exposed = it.process().is_exposed && it.now < faults.until;
+        let may_panic = is_exposed && faults.panicking > 0 && !it.is_dead(it.current());
+        let panics = may_panic && it.chooser.drawn(10_000) < faults.panicking;
+        if panics {
+            it.fault("panic");
+        }
+        panics
+    });
+    // While another thread unwinds too, none is put in.
+    if panics == Some(true) && !std::thread::panicking() {
+        kernel::panic();
+    }
     kernel::with(|it| {
         if it.is_dead(it.current()) {
             return Err(io::Error::from_raw_os_error(EIO));

@@ -37,6 +37,8 @@ pub(crate) struct Task {
     /// How many locks it holds. A killed thread first comes to the end of what it does under them.
     pub(crate) locks: u32,
     unwinds: bool,
+    /// It unwinds a panic that was put in: until it has caught that, it cannot be killed.
+    panics: bool,
     /// shuttle has made it.
     is_made: bool,
     is_over: bool,
@@ -117,6 +119,15 @@ thread_local! {
 /// So many steps without any time passing are made by nobody but one that goes round in circles.
 const AT_ONCE_MAX: u64 = 100_000;
 
+/// A panic that the world has put in: one that ends a thread is no finding.
+struct PutIn;
+
+/// Panics, as a fault: no hook is told.
+pub(crate) fn panic() -> ! {
+    with(|it| it.task().panics = true);
+    resume_unwind(Box::new(PutIn))
+}
+
 /// The unwinding of a killed thread. It is no panic: no hook is told.
 struct Killed;
 
@@ -182,6 +193,7 @@ impl Kernel {
             token: false,
             locks: 0,
             unwinds: false,
+            panics: false,
             is_made: false,
             is_over: false,
         });
@@ -217,7 +229,7 @@ impl Kernel {
     pub(crate) fn entry(&self, process: ProcessId, what: What) -> Entry {
         let (at, boot, step) = (self.uptime(), self.boots, self.steps);
         let (wall_ms, task) = (crate::host::wall_of(self), self.current);
-        Entry { at, boot, wall_ms, step, process, task, what }
+        Entry { at, boot, waited: self.now, wall_ms, step, process, task, what }
     }
 
     /// A fault of this kind is put in.
@@ -324,7 +336,8 @@ fn give_way() {
     let unwinds = with(|it| {
         let task = it.current;
         let is_alone = !it.tasks.iter().any(|it| it.unwinds && !it.is_over);
-        let unwinds = it.is_dead(task) && it.tasks[task].locks == 0 && is_alone;
+        let unwinds =
+            it.is_dead(task) && it.tasks[task].locks == 0 && is_alone && !it.tasks[task].panics;
         it.tasks[task].unwinds |= unwinds;
         unwinds
     });
@@ -382,6 +395,7 @@ fn body(task: usize, run: impl FnOnce()) {
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
         && !payload.is::<Killed>()
+        && !payload.is::<PutIn>()
     {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a value");
@@ -411,6 +425,7 @@ pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
         if payload.is::<Killed>() {
             resume_unwind(payload);
         }
+        with(|it| it.task().panics = false);
         payload
     })
 }

@@ -15,6 +15,8 @@ pub struct Entry {
     pub at: Duration,
     /// Which boot it was.
     pub boot: u64,
+    /// The time since the world began, without the times that it slept.
+    pub waited: Duration,
     /// What the wall clock said, in milliseconds since 1970.
     pub wall_ms: i64,
     /// After how many steps.
