@@ -293,6 +293,60 @@ mod tests {
     }
 
     #[test]
+    fn until_when_it_is_safe_is_told_in_utc_to_the_millisecond() {
+        let wall = DateTime::<Utc>::from_timestamp_millis(1_700_000_000_250).expect("in range");
+        let safe = Safe { until_uptime: AT, left: AT, until: Some(wall) };
+        assert_eq!(safe.until_text().as_deref(), Some("2023-11-14T22:13:20.250Z"));
+        assert_eq!(Safe { until: None, ..safe }.until_text(), None);
+    }
+
+    /// Once it was heard of, a drain that is no longer is lost; before that it is still to come.
+    #[test]
+    fn a_drain_that_was_acknowledged_and_is_gone_is_lost() {
+        let (request, holder) = (request(Duration::from_secs(60)), ci());
+        let draining = r#"{"incarnation":"g","lifecycle":"externally_draining","active_agents":2,
+            "holders":[{"holder":"ci","request_id":"1"}]}"#;
+        let running = r#"{"incarnation":"g","lifecycle":"running","active_agents":2}"#;
+        let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());
+        let judge = Judge::new(&epoch, now_at(AT));
+        let mut asked = Asked::of(&holder, &request);
+        let mut look = |goal, text: &str| {
+            let looked = asked.look(goal, &reading(text), &sighting, &judge);
+            (looked, asked.waits_for(&reading(text)))
+        };
+        let (looked, waits_for) = look(Goal::Idle, running);
+        assert!(looked.expect("it may come").is_none());
+        assert!(waits_for.starts_with("the gateway has not closed its gate"), "{waits_for}");
+        let (looked, waits_for) = look(Goal::Idle, draining);
+        assert!(looked.expect("it may come").is_none());
+        assert_eq!(waits_for, "2 in flight");
+        // Heard of twice, it is still heard of.
+        assert!(look(Goal::Draining, draining).0.expect("it is there").is_some());
+        assert!(matches!(look(Goal::Idle, running).0, Err(Missed::Lost(_))));
+    }
+
+    #[test]
+    fn who_waits_for_another_s_lease_is_told_so() {
+        let (request, holder) = (request(AT), ci());
+        let mut asked = Asked::of(&holder, &request);
+        let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());
+        let text = r#"{"incarnation":"g","lifecycle":"externally_draining","active_agents":0,
+            "idle":true,"quiesced":QUIESCED,"holders":[{"holder":"ci","request_id":"1"}]}"#;
+        for (quiesced, told) in [("true", "another holder's lease"), ("false", "0 in flight")] {
+            let reading = reading(&text.replace("QUIESCED", quiesced));
+            let judge = Judge::new(&epoch, now_at(AT));
+            let looked = asked.look(Goal::Draining, &reading, &sighting, &judge);
+            assert!(looked.expect("it is there").is_some());
+            let waits_for = asked.waits_for(&reading);
+            assert!(waits_for.starts_with(told), "{waits_for}");
+        }
+        let three = r#"{"detail":"a"},{"detail":"b"},{"detail":"c"}"#;
+        let text = format!(r#"{{"incarnation":"g","lifecycle":"running","degraded":[{three}]}}"#);
+        let waits_for = Asked::of(&holder, &request).waits_for(&reading(&text));
+        assert!(waits_for.ends_with("; a; b; c"), "all of them: {waits_for}");
+    }
+
+    #[test]
     fn what_is_waited_for_is_printable_and_short() {
         let complaint = r#"{"detail":"a\u001bb"}"#;
         let text = format!(

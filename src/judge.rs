@@ -226,6 +226,27 @@ mod tests {
         );
     }
 
+    /// The bound is for what has no lease, and counts from when it was first seen.
+    #[test]
+    fn only_what_has_no_lease_is_bounded() {
+        let bounded = |request: &Request, uptime, first_seen| {
+            let judge_epoch = epoch();
+            let judge =
+                Judge::new(&judge_epoch, now_at(uptime)).bounded(Some(Duration::from_secs(60)));
+            assert_eq!(judge.unleased_max_age(), Some(Duration::from_secs(60)));
+            judge.is_live(request, Duration::from_secs(first_seen))
+        };
+        let unleased = Request::parse(b"{}");
+        assert!(bounded(&unleased, 159, 100) && !bounded(&unleased, 160, 100));
+        assert!(bounded(&unleased, 160, 101));
+        let ask = DrainRequest::default().lease(Duration::from_secs(600));
+        let leased = ask.stamp("r", &epoch(), now_at(100));
+        assert!(bounded(&leased, 699, 100) && !bounded(&leased, 700, 100));
+        let stale = Request::parse(br#"{"epoch":"other:1"}"#);
+        assert!(!bounded(&stale, 100, 100));
+        assert!(Judge::new(&epoch(), now_at(10_000)).is_live(&unleased, Duration::ZERO));
+    }
+
     #[test]
     fn where_the_epoch_is_unknown_the_wall_clock_judges() {
         let unknown = Epoch::default();
@@ -262,8 +283,9 @@ mod tests {
         ] {
             assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
         }
-        // A stamp in the future makes the lease longer by as much, never endless.
         assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
+        // A stamp in the future makes the lease longer by as much, never endless.
+        assert_eq!(lease_left("2023-11-14T22:14:20Z"), LeaseLeft::For(Duration::from_secs(70)));
         for none in
             ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
         {

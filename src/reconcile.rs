@@ -409,6 +409,23 @@ mod tests {
         assert_eq!(table.wanted(), None);
     }
 
+    /// What one look shows is news whether it is one thing or several: of a request, and of a hold that is over.
+    #[test]
+    fn several_things_that_are_new_at_once_are_news() {
+        let live = |terms| Sighting::Present(Ask::Live(terms));
+        let mut table = first(&[], &WHOLE);
+        assert!(table.look(&[(0, live(PLAIN)), (1, live(PLAIN))], &WHOLE), "two join at once");
+        assert!(!table.look(&[(0, live(PLAIN)), (1, live(PLAIN))], &WHOLE));
+        let until = Some(Duration::from_secs(1));
+        let begun = || [(0_u8, unreadable()), (1, live(PLAIN))];
+        let mut table = RequestTable::first(begun(), &WHOLE, until, Duration::ZERO, lives());
+        assert_eq!(table.unseen_held_until(), until);
+        // At this second the hold is over, and the other request has gone.
+        assert!(table.look(&[(0, unreadable()), (1, Sighting::Absent)], &WHOLE));
+        assert_eq!(table.unseen_held_until(), None);
+        assert_eq!(table.entries().count(), 1);
+    }
+
     #[test]
     fn only_its_own_place_takes_a_request_off_the_table() {
         let mut table = first(

@@ -46,6 +46,10 @@ const IN_FLIGHT: u64 = COUNT_MASK << USER_SHIFT | COUNT_MASK << INTERNAL_SHIFT;
 /// The most turns of one origin that can be in flight at once; one more is refused.
 pub const IN_FLIGHT_MAX: u32 = (1 << COUNT_BITS) - 1;
 
+const _: () = assert!(
+    CLOSED + HOLD + SEALED + SHUT == ONE_USER_TURN - 1,
+    "each flag has a bit of its own, and the counts begin behind them"
+);
 const _: () = assert!(INTERNAL_SHIFT + COUNT_BITS <= 64, "the counts must fit beside the flags");
 const _: () =
     assert!(IN_FLIGHT & (CLOSED | HOLD | SEALED | SHUT) == 0, "flags and counts must not overlap");
@@ -386,6 +390,10 @@ mod tests {
             Effect::ShutGate,
             Effect::SealGate,
         ];
+        for word in small_words().filter(|word| !word.is_shut()) {
+            let shut = word.perform(Effect::ShutGate).expect("shuts");
+            assert!(shut.is_shut() && shut.is_closed(), "{word:?}");
+        }
         for word in small_words().filter(|word| word.is_shut() && word.is_closed()) {
             for effect in effects {
                 let after = word.perform(effect).unwrap_or(word);
