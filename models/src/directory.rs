@@ -210,7 +210,7 @@ impl Model for DirectoryModel {
                 state.looks_since = (state.looks_since + 1).min(SKIPS + 1);
                 let is_there = |request: Option<Ask>| request.is_some();
                 let agrees = is_there(state.believed()) == is_there(found.request);
-                state.missed |= found.is_local && state.names_changed && !agrees;
+                state.missed |= state.names_changed && !agrees;
                 state.names_changed = false;
             }
             Action::SecondPasses => state.found.now += 1,

@@ -40,7 +40,7 @@ pub const SEEDED: &[Seeded] = &[
     killed("look_serves_late_callers", "observations_never_overlap_inv"),
     killed("abandoned_look_serves", "observations_never_overlap_inv"),
     killed("look_never_ends", "closes_progress"),
-    simulated("times_never_doubted", "closes"),
+    killed("times_never_doubted", "names_are_seen_at_once_inv"),
     simulated("set_clock_believed", "closes"),
     killed("times_always_believed", "names_are_seen_at_once_inv"),
     killed("admits_before_first_look", "no_new_turn_while_draining_step"),

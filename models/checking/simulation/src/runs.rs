@@ -405,3 +405,68 @@ pub fn kill(fault: Fault, property: &str, worlds_max: u64) -> Option<(String, u6
         found.or_else(|| scenarios(50_000, &mut other, &mut steps)).or(other)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaks(seed: u64) -> Option<Finding> {
+        one(seed, &Script::of(seed)).0.into_iter().next()
+    }
+
+    /// Each is sound as the code ships, and still finds what it found.
+    #[test]
+    fn every_seed_that_failed_finds_its_fault() {
+        for failed in FAILED {
+            assert_eq!(breaks(failed.seed), None, "{failed:?}");
+            let found = tidegate::faults::with(&[failed.found], || breaks(failed.seed));
+            assert!(found.is_some(), "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_steps() {
+        for seed in 0..40 {
+            let run = || {
+                let (_, log, steps, faults) = one(seed, &Script::of(seed));
+                (log.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>(), steps, faults)
+            };
+            assert_eq!(run(), run(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn scenarios_and_worlds_hold() {
+        let report = simulate(&Options {
+            only: None,
+            from: 0,
+            lasts: Duration::from_secs(1),
+            schedules_max: 700,
+            threads: 2,
+        });
+        assert!(report.is_ok(), "{report}");
+        assert!(report.to_json()["steps"].as_u64() > Some(0));
+    }
+
+    /// What broke is told with the fewest of its steps, and replays.
+    #[test]
+    fn what_broke_is_shortened_and_replays() {
+        tidegate::faults::with(&[Fault::CloseAdmitsUsers], || {
+            let seed = (0..).find(|seed| breaks(*seed).is_some()).expect("some seed");
+            let (without, broken) = shorten(seed, Vec::new());
+            let broken = broken.expect("it breaks");
+            assert!(!without.is_empty() && broken.again.contains("--without"), "{broken:?}");
+            let again = one(seed, &Script::of(seed).without(&without)).0;
+            assert_eq!(again.first().map(|it| it.property), Some(broken.finding.property));
+        });
+    }
+
+    /// A schedule of threads that loses a wake-up is found in each scenario that is about one.
+    #[test]
+    fn a_lost_wake_up_is_found() {
+        for fault in [Fault::NoSecondLook, Fault::UnparksBeforeRinging, Fault::RingsBeforeLeaving] {
+            let found = kill(fault, "drains", 0);
+            assert!(found.is_some_and(|(property, _)| property.ends_with("drains")), "{fault}");
+        }
+    }
+}

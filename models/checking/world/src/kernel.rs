@@ -500,25 +500,25 @@ pub fn run<D: Director + 'static>(director: &Rc<RefCell<D>>) {
     runner.run(|| {
         let main = MAIN.take().unwrap_or_else(|| Box::new(|| {}));
         body(0, move || {
-            let _ends = Ends;
-            main();
+            let done = catch_unwind(AssertUnwindSafe(main));
+            end_others();
+            if let Err(payload) = done {
+                resume_unwind(payload);
+            }
         });
     });
 }
 
 /// The first thread is done, or was stopped: the others are killed, and end first.
-struct Ends;
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let others_go_on = || {
-            with(|it| {
-                it.is_ending = true;
-                (1..it.tasks.len()).any(|task| !it.is_over(task))
-            })
-        };
-        while others_go_on() == Some(true) {
-            shuttle::thread::yield_now();
-        }
+fn end_others() {
+    let others_go_on = || {
+        with(|it| {
+            it.tasks[0].unwinds = false;
+            it.is_ending = true;
+            (1..it.tasks.len()).any(|task| !it.is_over(task))
+        })
+    };
+    while others_go_on() == Some(true) {
+        shuttle::thread::yield_now();
     }
 }
