@@ -197,9 +197,12 @@ struct Simulated {
     is_ok: bool,
 }
 
-/// Runs a little of the simulation beside the models.
+/// Runs a little of the simulation beside the models, where all is asked for.
 #[cfg(tidegate_checking)]
-fn simulation(size: Size) -> Option<Simulated> {
+fn simulation(size: Size, only: &[String]) -> Option<Simulated> {
+    if !only.is_empty() {
+        return None;
+    }
     let (lasts, schedules_max) = match size {
         Size::Small => (Duration::from_secs(4), 1000),
         Size::Full => (Duration::from_secs(30), 20_000),
@@ -217,7 +220,7 @@ fn simulation(size: Size) -> Option<Simulated> {
 
 /// A build without switches has no simulation either.
 #[cfg(not(tidegate_checking))]
-fn simulation(_: Size) -> Option<Simulated> {
+fn simulation(_: Size, _: &[String]) -> Option<Simulated> {
     None
 }
 
@@ -272,7 +275,7 @@ impl Run {
             note(&self.what_is_checked(size));
         }
         let report = bars.while_at_work(|| verify(&options));
-        let simulation = if self.only.is_empty() { simulation(size) } else { None };
+        let simulation = simulation(size, &self.only);
         if report.is_of_nothing() {
             let names = self.only.join(", ");
             note(&format!(
