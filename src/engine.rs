@@ -18,6 +18,8 @@
 mod looking;
 mod publishing;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 
 use std::hash::Hash;
 

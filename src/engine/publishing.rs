@@ -137,3 +137,94 @@ impl<L: Clone + PartialEq> Publishing<L> {
         self.home == HomeHold::GivenBack && !self.on_disk.as_ref().is_some_and(counts_turns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::word::{Arrival, Origin, Word};
+    use crate::lifecycle::AnyLifecycle;
+    use crate::machine::Effect;
+    use crate::status::condition;
+
+    /// A status of a running gateway with so many turns, or of one that has stopped and left them behind.
+    fn meant(turns: usize, is_stopped: bool) -> Meant<u8> {
+        let open = Word::starting().perform(Effect::ReopenGate).expect("reopens");
+        let let_in = |word: Word, _| word.admit(Arrival::New(Origin::User)).expect("open");
+        let word = (0..turns).fold(open, let_in);
+        let (lifecycle, _) = AnyLifecycle::start(None);
+        let mut condition = condition(lifecycle.machine(), word);
+        if is_stopped {
+            condition.phase = Phase::Stopped;
+        }
+        Meant { condition, labels: 0 }
+    }
+
+    fn written(publishing: &mut Publishing<u8>, what: &Meant<u8>, succeeds: bool) -> bool {
+        assert_eq!(publishing.turn(what.clone()), PublishTurn::Write(what.clone()));
+        assert_eq!(publishing.turn(what.clone()), PublishTurn::Wait, "one write at a time");
+        assert!(!publishing.is_clean(what), "not before it is written");
+        publishing.written(what.clone(), succeeds)
+    }
+
+    #[test]
+    fn a_status_is_written_until_what_is_meant_is_on_disk() {
+        let mut publishing = Publishing::nothing_yet();
+        let (running, busy) = (meant(0, false), meant(1, false));
+        assert!(!publishing.is_clean(&running));
+        assert!(!written(&mut publishing, &running, false));
+        assert!(!written(&mut publishing, &running, true), "again, where it failed");
+        assert_eq!(publishing.turn(running.clone()), PublishTurn::Clean);
+        assert!(publishing.is_clean(&running) && !publishing.is_clean(&busy));
+        assert!(!written(&mut publishing, &busy, true));
+        // What is not in the condition: a holder, a complaint.
+        publishing.changed();
+        assert!(!publishing.is_clean(&busy));
+        assert!(!written(&mut publishing, &busy, true));
+        assert!(publishing.is_clean(&busy) && !publishing.is_over());
+    }
+
+    #[test]
+    fn the_home_is_given_back_once_and_after_the_last_status() {
+        let mut publishing = Publishing::nothing_yet();
+        let stopped = meant(0, true);
+        assert!(!written(&mut publishing, &stopped, false), "it is not on disk");
+        assert!(written(&mut publishing, &stopped, true));
+        assert!(!publishing.is_over(), "the lock is about to be given back");
+        publishing.changed();
+        assert_eq!(
+            publishing.turn(meant(1, true)),
+            PublishTurn::Clean,
+            "nothing is written meanwhile"
+        );
+        publishing.given_back();
+        assert!(publishing.is_over());
+        assert_eq!(publishing.turn(stopped), PublishTurn::Clean);
+    }
+
+    #[test]
+    fn the_last_status_is_corrected_as_turns_end() {
+        let after_two = || {
+            let mut publishing = Publishing::nothing_yet();
+            assert!(written(&mut publishing, &meant(2, true), true));
+            publishing.given_back();
+            publishing
+        };
+        let (one, none) = (meant(1, true), meant(0, true));
+        let mut publishing = after_two();
+        assert!(!publishing.is_over(), "it counts turns that may end");
+        assert_eq!(publishing.turn(meant(2, true)), PublishTurn::Clean);
+        assert_eq!(publishing.turn(one.clone()), PublishTurn::Correct(one.clone()));
+        assert_eq!(publishing.turn(none.clone()), PublishTurn::Wait);
+        publishing.corrected(one.clone(), Corrected::NotYet);
+        assert_eq!(publishing.turn(none.clone()), PublishTurn::Correct(none.clone()));
+        publishing.corrected(none.clone(), Corrected::Written);
+        assert!(publishing.is_over());
+        assert_eq!(publishing.turn(none), PublishTurn::Clean);
+
+        let mut publishing = after_two();
+        assert!(matches!(publishing.turn(one.clone()), PublishTurn::Correct(_)));
+        publishing.corrected(one.clone(), Corrected::Overtaken);
+        assert!(publishing.is_over(), "another gateway's status is there");
+        assert_eq!(publishing.turn(one), PublishTurn::Clean);
+    }
+}
