@@ -8,21 +8,27 @@
 //! | `world` | does what a script says, with the code that ships |
 //! | `view` | what a log amounts to at one of its events |
 //! | `monitors` | the properties |
+//! | `setting` | what is known of a world besides its log |
 //! | `runs` | runs scenarios and worlds, and shortens what broke |
-//! | `report` | what came of it, for people and programs |
+//! | `results`, `story`, `report` | what came of it, for people and programs |
 //! | `seeds` | every seed that ever failed |
 
 mod monitors;
 mod report;
+mod results;
 mod runs;
 mod schedules;
 mod script;
 mod seeds;
+mod setting;
+mod story;
 mod view;
 mod world;
 
-pub use monitors::{Finding, Setting, judge};
+pub use monitors::{Finding, judge};
 pub use report::Report;
-pub use runs::{Broken, Options, kill, simulate};
+pub use results::Broken;
+pub use runs::{Options, kill, simulate};
 pub use script::Script;
 pub use seeds::FAILED;
+pub use setting::Setting;

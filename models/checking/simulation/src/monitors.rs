@@ -16,6 +16,7 @@ use tidegate_world::log::{Entry, What};
 use tidegate_world::process::ProcessId;
 
 use crate::script::Deed;
+use crate::setting::Setting;
 use crate::view::{Gate, Gateway, Version, View, origin_of};
 use crate::world::{Answer, Call, Told, Waiting};
 
@@ -32,19 +33,6 @@ pub struct Finding {
 
 fn terms_of(version: &Version) -> Terms {
     version.request.terms()
-}
-
-/// What is known of a world besides its log.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    /// How often a gateway looks.
-    pub interval: Duration,
-    /// No call to the disk fails or takes its time, and nothing is killed, moved or put to sleep.
-    pub is_calm: bool,
-    /// No call to the disk fails.
-    pub reads_all: bool,
-    /// Requests and the status are files.
-    pub has_files: bool,
 }
 
 /// A promise that a controller acts on.

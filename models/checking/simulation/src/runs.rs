@@ -11,11 +11,14 @@ use tidegate::faults::Fault;
 use tidegate_world::log::Entry;
 use tidegate_world::{self as machine, Counts, Director, Outcome, Policy, Tree, World};
 
-use crate::monitors::{Finding, Setting, judge, names};
-use crate::report::{Report, story};
+use crate::monitors::{Finding, judge, names};
+use crate::report::Report;
+use crate::results::{Broken, Explored, Worlds};
 use crate::schedules::{self, Scenario};
 use crate::script::Script;
 use crate::seeds::FAILED;
+use crate::setting::Setting;
+use crate::story::story;
 use crate::world;
 
 /// How much is run.
@@ -31,47 +34,6 @@ pub struct Options {
     pub schedules_max: u64,
     /// On so many cores.
     pub threads: usize,
-}
-
-/// What broke.
-#[derive(Clone, Debug)]
-pub struct Broken {
-    /// What was seen first.
-    pub finding: Finding,
-    /// After how many steps.
-    pub steps: u64,
-    /// How to run it again.
-    pub again: String,
-    /// What happened.
-    pub story: String,
-}
-
-/// What one scenario has come to.
-#[derive(Clone, Debug)]
-pub struct Explored {
-    /// Which.
-    pub scenario: Scenario,
-    /// How many schedules were run.
-    pub schedules: u64,
-    /// All that there are, within its preemptions.
-    pub is_all: bool,
-    /// How many steps they made.
-    pub steps: u64,
-    /// What broke.
-    pub broken: Option<Broken>,
-}
-
-/// What the worlds have come to.
-#[derive(Clone, Debug, Default)]
-pub struct Worlds {
-    /// How many.
-    pub worlds: u64,
-    /// How many steps they made.
-    pub steps: u64,
-    /// The faults that were put in, by kind.
-    pub faults: Counts,
-    /// What broke.
-    pub broken: Vec<Broken>,
 }
 
 fn judged(outcome: &Outcome, setting: Setting) -> Vec<Finding> {

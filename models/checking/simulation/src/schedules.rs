@@ -14,8 +14,9 @@ use tidegate_world::log::tell;
 use tidegate_world::process::{self, Birth};
 use tidegate_world::{disk, host, thread};
 
-use crate::monitors::{Setting, names};
+use crate::monitors::names;
 use crate::script::{Shell, Who};
+use crate::setting::Setting;
 use crate::world::{Answer, Call, HOME, Told, Waiting, call, home_is_made};
 
 /// A scenario.

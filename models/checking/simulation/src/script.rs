@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_world::disk::Nature;
 
-use crate::monitors::Setting;
+use crate::setting::Setting;
 
 /// Whose request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

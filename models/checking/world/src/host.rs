@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::kernel::{self, Kernel};
-use crate::log::What;
-use crate::process::{self, ProcessId};
+use crate::disk;
+use crate::entry::{ProcessId, What};
+use crate::kernel;
 
 /// The time since boot, suspend included.
 #[must_use]
@@ -15,14 +15,7 @@ pub fn uptime() -> Duration {
 /// The wall clock, in milliseconds since 1970.
 #[must_use]
 pub fn wall_ms() -> i64 {
-    kernel::with(|it| wall_of(it)).unwrap_or_default()
-}
-
-const BEGAN_MS: i64 = 1_700_000_000_000;
-
-pub(crate) fn wall_of(kernel: &Kernel) -> i64 {
-    let passed = kernel.now + kernel.slept;
-    BEGAN_MS + i64::try_from(passed.as_millis()).unwrap_or(i64::MAX) + kernel.wall_ms
+    kernel::with(|it| it.wall_ms()).unwrap_or_default()
 }
 
 /// A number that nobody else has.
@@ -40,7 +33,8 @@ pub fn choose(below: usize) -> usize {
 /// The process's number.
 #[must_use]
 pub fn pid() -> u32 {
-    u32::try_from(process::current().0 + 100).unwrap_or(u32::MAX)
+    u32::try_from(kernel::with(|it| it.process_id().0).unwrap_or_default() + 100)
+        .unwrap_or(u32::MAX)
 }
 
 /// What a file below `/proc` says.
@@ -70,7 +64,7 @@ pub fn step_wall(by_ms: i64) {
     kernel::switch();
     kernel::with(|it| {
         it.fault("clock step");
-        it.wall_ms += by_ms;
+        it.set_ms += by_ms;
     });
 }
 
@@ -81,13 +75,13 @@ pub fn reboot(loses_power: bool) {
     kernel::with(|it| {
         it.fault(if loses_power { "power loss" } else { "reboot" });
         for process in 1..it.processes.len() {
-            process::kill_in(it, ProcessId(process));
+            it.kill(ProcessId(process));
         }
         it.boots += 1;
         it.booted_at = it.now;
         it.suspended = Duration::ZERO;
         if loses_power {
-            crate::disk::lose_power(it);
+            disk::lose_power(it);
         } else {
             it.log(What::Booted { lost: false });
         }

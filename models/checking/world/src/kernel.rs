@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use shuttle::scheduler::{Schedule, Scheduler, Task as ShuttleTask, TaskId};
 
-use crate::disk::Disk;
-use crate::log::{Entry, What};
+use crate::entry::{Entry, ProcessId, What};
+use crate::files::Disk;
 use crate::policy::{Chooser, Policy};
-use crate::process::{Process, ProcessId};
 
 /// What a thread waits for: a lock, a condition, its token, another thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +41,32 @@ pub(crate) struct Task {
     /// shuttle has made it.
     is_made: bool,
     is_over: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) is_dead: bool,
+    /// How many steps its threads have made, and after how many it is killed.
+    pub(crate) steps: u64,
+    pub(crate) dies_at: Option<u64>,
+    /// When its container was made: what tells one from another.
+    pub(crate) container: u64,
+    /// Whether faults are put into what it does.
+    pub(crate) is_exposed: bool,
+}
+
+impl Process {
+    pub(crate) fn new(name: &str) -> Process {
+        Process {
+            name: name.to_owned(),
+            is_dead: false,
+            steps: 0,
+            dies_at: None,
+            container: 1,
+            is_exposed: false,
+        }
+    }
 }
 
 /// How often which fault was put in.
@@ -96,7 +121,7 @@ pub(crate) struct Kernel {
     pub(crate) booted_at: Duration,
     pub(crate) boots: u64,
     /// What the wall clock is ahead by.
-    pub(crate) wall_ms: i64,
+    pub(crate) set_ms: i64,
     pub(crate) steps: u64,
     pub(crate) chooser: Chooser,
     made: u64,
@@ -115,6 +140,9 @@ pub(crate) struct Kernel {
 thread_local! {
     static KERNEL: RefCell<Option<Kernel>> = const { RefCell::new(None) };
 }
+
+/// What the wall clock says when a world begins.
+const BEGAN_MS: i64 = 1_700_000_000_000;
 
 /// So many steps without any time passing are made by nobody but one that goes round in circles.
 const AT_ONCE_MAX: u64 = 100_000;
@@ -142,7 +170,7 @@ impl Kernel {
             slept: Duration::ZERO,
             booted_at: Duration::ZERO,
             boots: 1,
-            wall_ms: 0,
+            set_ms: 0,
             steps: 0,
             chooser: Chooser::new(policy),
             made: 0,
@@ -226,9 +254,29 @@ impl Kernel {
         self.log.push(entry);
     }
 
+    /// The wall clock, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        let passed = (self.now + self.slept).as_millis();
+        BEGAN_MS + i64::try_from(passed).unwrap_or(i64::MAX) + self.set_ms
+    }
+
+    /// A process is dead from now on, and what it held is given back.
+    pub(crate) fn kill(&mut self, id: ProcessId) {
+        if !self.processes[id.0].is_dead {
+            self.end(id);
+            let entry = self.entry(id, What::Killed);
+            self.log.push(entry);
+        }
+    }
+
+    pub(crate) fn end(&mut self, id: ProcessId) {
+        self.processes[id.0].is_dead = true;
+        self.disk.close_all(id);
+    }
+
     pub(crate) fn entry(&self, process: ProcessId, what: What) -> Entry {
         let (at, boot, step) = (self.uptime(), self.boots, self.steps);
-        let (wall_ms, task) = (crate::host::wall_of(self), self.current);
+        let (wall_ms, task) = (self.wall_ms(), self.current);
         Entry { at, boot, waited: self.now, wall_ms, step, process, task, what }
     }
 
@@ -323,7 +371,7 @@ pub(crate) fn switch() {
         if dies == Some(steps) {
             let id = it.process_id();
             it.fault("kill -9");
-            crate::process::kill_in(it, id);
+            it.kill(id);
         }
     });
     if is_in_world.is_some() {
@@ -409,7 +457,7 @@ fn body(task: usize, run: impl FnOnce()) {
         it.wake(Key::End(task));
         let process = it.tasks[task].process;
         if it.has_ended(process) {
-            crate::process::ended(it, process);
+            it.end(process);
             it.wake(Key::ProcessEnd(process));
         }
     });

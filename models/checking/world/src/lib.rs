@@ -16,6 +16,8 @@
 //! * A killed process has no more effect: its threads unwind, and its disk calls fail before they do anything.
 
 pub mod disk;
+mod entry;
+mod files;
 pub mod host;
 mod kernel;
 pub mod log;

@@ -2,38 +2,10 @@
 
 use std::time::Duration;
 
-use crate::kernel::{self, Kernel, Key};
-use crate::log::What;
+use crate::entry::What;
+use crate::kernel::{self, Key, Process};
 
-/// Which process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProcessId(pub usize);
-
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) name: String,
-    pub(crate) is_dead: bool,
-    /// How many steps its threads have made, and after how many it is killed.
-    pub(crate) steps: u64,
-    pub(crate) dies_at: Option<u64>,
-    /// When its container was made: what tells one from another.
-    pub(crate) container: u64,
-    /// Whether faults are put into what it does.
-    pub(crate) is_exposed: bool,
-}
-
-impl Process {
-    pub(crate) fn new(name: &str) -> Process {
-        Process {
-            name: name.to_owned(),
-            is_dead: false,
-            steps: 0,
-            dies_at: None,
-            container: 1,
-            is_exposed: false,
-        }
-    }
-}
+pub use crate::entry::ProcessId;
 
 /// How a process is begun.
 #[derive(Clone, Debug)]
@@ -84,23 +56,8 @@ pub fn kill(id: ProcessId) {
         if !it.processes[id.0].is_dead {
             it.fault("kill -9");
         }
-        kill_in(it, id);
+        it.kill(id);
     });
-}
-
-pub(crate) fn kill_in(kernel: &mut Kernel, id: ProcessId) {
-    if kernel.processes[id.0].is_dead {
-        return;
-    }
-    kernel.processes[id.0].is_dead = true;
-    kernel.disk.close_all(id);
-    let entry = kernel.entry(id, What::Killed);
-    kernel.log.push(entry);
-}
-
-pub(crate) fn ended(kernel: &mut Kernel, id: ProcessId) {
-    kernel.processes[id.0].is_dead = true;
-    kernel.disk.close_all(id);
 }
 
 /// Waits for the end of a process, and for so long at most. Says whether it has ended.

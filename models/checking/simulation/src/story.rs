@@ -1,0 +1,35 @@
+//! What happened, for people.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use tidegate::GatewayEvent;
+use tidegate_world::log::{Entry, What};
+
+use crate::monitors::Finding;
+
+/// This many events are told before the one that broke a property.
+const EVENTS_MAX: usize = 60;
+
+/// What happened, up to the finding: one line an event, but for what a reader can do without.
+pub fn story(log: &[Entry], finding: &Finding) -> String {
+    let is_told = |entry: &&Entry| match &entry.what {
+        What::Put { name, .. } | What::Gone { name, .. } => {
+            Path::new(name).extension() != Some(OsStr::new("tmp"))
+        }
+        // Most looks see nothing new.
+        what => what.told::<GatewayEvent>().is_none(),
+    };
+    let line = |entry: &Entry| {
+        let what: String = format!("{:?}", entry.what).chars().take(200).collect();
+        format!("  {:>10.3} s  process {}: {what}", entry.at.as_secs_f64(), entry.process.0)
+    };
+    let until = log.len().min(finding.at.saturating_add(1));
+    let told: Vec<String> = log[..until].iter().filter(is_told).map(line).collect();
+    let skipped = told.len().saturating_sub(EVENTS_MAX);
+    let mut text = String::new();
+    if skipped > 0 {
+        text = format!("  ... {skipped} events before\n");
+    }
+    text + &told[skipped..].join("\n")
+}

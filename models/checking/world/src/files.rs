@@ -1,0 +1,219 @@
+//! What is on a disk: files, directories, who has them open and who has locked them. It knows no steps, and fails
+//! only where something is not there.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::entry::ProcessId;
+
+/// What has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A FIFO.
+    Fifo,
+}
+
+/// What is known of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which.
+    pub inode: u64,
+    /// What.
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its size.
+    pub size: u64,
+    /// When it was last written.
+    pub modified: (i64, i64),
+    /// When it was last changed.
+    pub changed: (i64, i64),
+}
+
+/// What the disk is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    /// Times are rounded down to so many nanoseconds.
+    pub tick_ns: i64,
+    /// Whether it is known to be a file system whose directories' times tell.
+    pub is_known: bool,
+    /// Whether a directory's times move when a name comes or goes.
+    pub times_move: bool,
+    /// So many names are listed at once.
+    pub batch: usize,
+    /// Whether it can lock a directory.
+    pub locks_directories: bool,
+}
+
+impl Nature {
+    /// As a local disk is.
+    pub const LOCAL: Nature = Nature {
+        tick_ns: 4_000_000,
+        is_known: true,
+        times_move: true,
+        batch: 2,
+        locks_directories: true,
+    };
+}
+
+/// Which faults are put into the calls of exposed processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// So many calls in a thousand fail.
+    pub failing: u64,
+    /// So many calls in a thousand take up to this long.
+    pub slow: u64,
+    /// How long those take at most.
+    pub slow_for: Duration,
+    /// So many calls in a thousand take a little.
+    pub brief: u64,
+    /// So many calls in ten thousand panic: as a program does that has a bug there.
+    pub panicking: u64,
+    /// Until then.
+    pub until: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inode {
+    pub(crate) stat: Stat,
+    pub(crate) bytes: Rc<[u8]>,
+    /// What of the bytes survives a power loss.
+    pub(crate) synced: Rc<[u8]>,
+    pub(crate) names: BTreeMap<OsString, u64>,
+    pub(crate) synced_names: BTreeMap<OsString, u64>,
+    /// What names have come to stand for since the directory was synced.
+    pub(crate) since: Vec<(OsString, Option<u64>)>,
+    /// The handle that holds its lock.
+    pub(crate) locked_by: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) inode: u64,
+    pub(crate) process: ProcessId,
+}
+
+/// The disk of one world.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) inodes: BTreeMap<u64, Inode>,
+    pub(crate) handles: BTreeMap<u64, Handle>,
+    /// What a path from outside leads to.
+    pub(crate) paths: BTreeMap<PathBuf, u64>,
+    made: u64,
+    pub(crate) nature: Nature,
+    pub(crate) faults: Faults,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Disk {
+        Disk {
+            inodes: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            made: 0,
+            nature: Nature::LOCAL,
+            faults: Faults::default(),
+        }
+    }
+
+    pub(crate) fn make(&mut self, kind: Kind, mode: u32, at: (i64, i64)) -> u64 {
+        self.made += 1;
+        let inode = self.made;
+        let (links, uid, size) = (1, 1, 0);
+        let stat = Stat { inode, kind, mode, links, uid, size, modified: at, changed: at };
+        let none: Rc<[u8]> = Rc::from([]);
+        self.inodes.insert(
+            inode,
+            Inode {
+                stat,
+                bytes: Rc::clone(&none),
+                synced: none,
+                names: BTreeMap::new(),
+                synced_names: BTreeMap::new(),
+                since: Vec::new(),
+                locked_by: None,
+            },
+        );
+        inode
+    }
+
+    pub(crate) fn open(&mut self, inode: u64, process: ProcessId) -> u64 {
+        self.made += 1;
+        self.handles.insert(self.made, Handle { inode, process });
+        self.made
+    }
+
+    pub(crate) fn close(&mut self, handle: u64) {
+        if let Some(Handle { inode, .. }) = self.handles.remove(&handle)
+            && let Some(inode) = self.inodes.get_mut(&inode)
+            && inode.locked_by == Some(handle)
+        {
+            inode.locked_by = None;
+        }
+    }
+
+    pub(crate) fn close_all(&mut self, process: ProcessId) {
+        let held = self.handles.iter().filter(|(_, it)| it.process == process);
+        let held: Vec<u64> = held.map(|(handle, _)| *handle).collect();
+        for handle in held {
+            self.close(handle);
+        }
+    }
+
+    pub(crate) fn of(&self, handle: u64) -> io::Result<u64> {
+        self.handles.get(&handle).map(|it| it.inode).ok_or_else(bad_handle)
+    }
+
+    pub(crate) fn inode(&self, handle: u64) -> io::Result<&Inode> {
+        self.inodes.get(&self.of(handle)?).ok_or_else(bad_handle)
+    }
+
+    pub(crate) fn inode_mut(&mut self, handle: u64) -> io::Result<&mut Inode> {
+        let inode = self.of(handle)?;
+        self.inodes.get_mut(&inode).ok_or_else(bad_handle)
+    }
+
+    pub(crate) fn named(&self, at: u64, name: &OsStr) -> io::Result<u64> {
+        if name == "." {
+            return self.of(at);
+        }
+        self.inode(at)?.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub(crate) fn set(&mut self, dir: u64, name: &OsStr, to: Option<u64>, at: (i64, i64)) {
+        let times_move = self.nature.times_move;
+        let Some(found) = self.inodes.get_mut(&dir) else { return };
+        let was = match to {
+            Some(inode) => found.names.insert(name.to_owned(), inode),
+            None => found.names.remove(name),
+        };
+        found.since.push((name.to_owned(), to));
+        if times_move {
+            (found.stat.modified, found.stat.changed) = (at, at);
+        }
+        if let Some(was) = was.filter(|was| Some(*was) != to)
+            && let Some(was) = self.inodes.get_mut(&was)
+        {
+            was.stat.links = was.stat.links.saturating_sub(1);
+        }
+    }
+}
+
+fn bad_handle() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
