@@ -183,6 +183,23 @@ fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
     }
 }
 
+/// On a file system whose times may not tell, they never prove anything for good.
+#[test]
+fn a_stamp_knows_whether_its_file_system_tells() {
+    let found = stat(Kind::Directory, 2, 0, 1);
+    let now = Clocks { wall: NOW, since_boot: NOW };
+    for tells in [true, false] {
+        assert_eq!(DirectoryStamp::is_always_conclusive(&Stamp::of(&found, now, tells)), tells);
+    }
+}
+
+/// What the guide says of the bounds.
+#[test]
+fn the_bounds_are_these() {
+    assert_eq!((REQUEST_BYTES_MAX, REQUESTS_MAX), (16_384, 4096));
+    assert_eq!((READ_MAX, READ_BYTES_MAX, NAMES_MAX), (65_536, 67_108_864, 262_144));
+}
+
 /// What comes after the last listing is found by the next look.
 #[test]
 fn a_stamp_is_of_before_the_listing() {
