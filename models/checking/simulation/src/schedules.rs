@@ -32,7 +32,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 14] = [
+pub const ALL: [Scenario; 15] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -101,6 +101,12 @@ pub const ALL: [Scenario; 14] = [
         preemptions: 0,
         has_files: true,
         run: blind_start,
+    },
+    Scenario {
+        name: "turns that end after a deadline",
+        preemptions: 0,
+        has_files: true,
+        run: late_turns,
     },
 ];
 
@@ -330,4 +336,20 @@ fn blind_start() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let is_let_in = gateway.admit(Origin::Internal).is_ok();
     must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work starts within a promise");
+}
+
+/// The last status counts turns that were left behind. As they end, it is corrected.
+fn late_turns() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let turns = [gateway.admit(Origin::User), gateway.admit(Origin::Internal)];
+    let ended = gateway.shut_down(ShutdownCause::Operator, Duration::from_secs(1)).wait();
+    must(ended == Ended::TimedOut { in_flight: 2 }, names::RECEIPT_IS_TRUE, "two are left");
+    for (turn, left) in turns.into_iter().zip([1, 0]) {
+        drop(turn);
+        thread::sleep(Duration::from_secs(3));
+        let says = disk::bytes_at(Path::new(HOME), "gateway_state.json");
+        let said = says.and_then(|it| serde_json::from_slice::<serde_json::Value>(&it).ok());
+        let counts = said.and_then(|it| it["active_agents"].as_u64());
+        must(counts == Some(left), names::FAITHFUL, "it counts turns that have ended");
+    }
 }
