@@ -32,7 +32,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 15] = [
+pub const ALL: [Scenario; 16] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -107,6 +107,12 @@ pub const ALL: [Scenario; 15] = [
         preemptions: 0,
         has_files: true,
         run: late_turns,
+    },
+    Scenario {
+        name: "a wait with a timeout, and a cancel by id",
+        preemptions: 0,
+        has_files: true,
+        run: timeouts_and_ids,
     },
 ];
 
@@ -352,4 +358,28 @@ fn late_turns() {
         let counts = said.and_then(|it| it["active_agents"].as_u64());
         must(counts == Some(left), names::FAITHFUL, "it counts turns that have ended");
     }
+}
+
+/// A wait that times out can be taken up again, and a cancel of another request is no cancel of this one.
+fn timeouts_and_ids() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let turn = gateway.admit(Origin::User);
+    let holder = Who::Named(0).holder();
+    let begun = gateway.begin_drain(&DrainRequest::default().holder(holder.clone()));
+    let Ok(receipt) = begun else { return };
+    let mut idle = gateway.idle();
+    let began = host::uptime();
+    must(idle.wait_timeout(Duration::from_secs(2)).is_none(), names::DRAINS, "it is not idle");
+    let waited = host::uptime().saturating_sub(began);
+    must(waited == Duration::from_secs(2), names::DRAINS, "it did not wait for so long");
+    drop(turn);
+    must(idle.wait_timeout(Duration::from_secs(2)).is_some(), names::DRAINS, "it is idle");
+    let cancel = |id: &str| gateway.cancel_request(&holder, id).ok();
+    must(cancel("another") == Some(false), names::RECEIPT_IS_TRUE, "another's was there");
+    must(!gateway.is_ready(), names::HELD_BY_EACH, "its request is there");
+    let id = receipt.request.request_id().unwrap_or_default();
+    let cancels = || cancel(id);
+    let cancelled = call(Call::Cancel(Who::Named(0)), cancels, |_| Answer::Done);
+    must(cancelled == Some(true), names::RECEIPT_IS_TRUE, "its own was not there");
+    must(gateway.is_ready(), names::REOPENS, "no request is left");
 }
