@@ -147,6 +147,9 @@ const BEGAN_MS: i64 = 1_700_000_000_000;
 /// So many steps without any time passing are made by nobody but one that goes round in circles.
 const AT_ONCE_MAX: u64 = 100_000;
 
+/// A world that makes so many steps does not end.
+const STEPS_MAX: u64 = 5_000_000;
+
 /// A panic that the world has put in: one that ends a thread is no finding.
 struct PutIn;
 
@@ -512,6 +515,16 @@ impl<D: Director> Scheduler for Schedules<D> {
         });
         // One that is over has nothing left but to return.
         let over = with(|it| (0..it.tasks.len()).find(|task| it.is_over(*task) && is_there(*task)));
+        let has_no_end = with(|it| {
+            let has_no_end = it.steps > STEPS_MAX;
+            if has_no_end {
+                it.broken.push("the world does not end".to_owned());
+            }
+            has_no_end
+        });
+        if has_no_end == Some(true) {
+            return None;
+        }
         let next = match over.flatten() {
             Some(over) => over,
             None => with(Kernel::next)?,
