@@ -608,6 +608,9 @@ impl Monitors {
     fn survives(&mut self, at: usize) {
         let Some(before) = self.before_power_loss.take() else { return };
         for version in before {
+            if version.slot == Slot::Shared && self.view.is_marker_written {
+                continue;
+            }
             let found = self.view.present().find(|it| it.slot == version.slot).cloned();
             if version.is_acknowledged && found.as_ref().is_none_or(|it| it.bytes != version.bytes)
             {

@@ -144,6 +144,8 @@ pub struct View {
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
     pub is_quiet: bool,
+    /// A person has written into the marker, which nobody syncs.
+    pub is_marker_written: bool,
     /// A person has taken the lock file, or the home's name, from under a gateway.
     pub is_home_lost: bool,
 }
@@ -246,6 +248,7 @@ impl View {
             match told {
                 Told::Home(number) => self.home = *number,
                 Told::Calls(number, call) => {
+                    self.is_marker_written |= matches!(call, Call::Shell(Shell::RuinsMarker));
                     self.is_home_lost |=
                         matches!(call, Call::Shell(Shell::RemovesLock | Shell::MovesHome(_)));
                     self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));
