@@ -138,8 +138,7 @@ impl Disk for RealDisk {
     }
 
     fn dir_locked_by(&self, dir: &world::Dir) -> Option<LockHolder> {
-        let by = dir.locked_by()?;
-        let pid = u32::try_from(by.0 + 100).ok()?;
+        let pid = tidegate_world::host::pid_of(dir.locked_by()?);
         Some(LockHolder { pid, uid: Some(USER) })
     }
 

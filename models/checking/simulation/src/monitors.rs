@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::gate::GateEvent;
 use tidegate::gate::word::{Arrival, Origin};
-use tidegate::machine::{Effect, Terms};
+use tidegate::machine::Effect;
 use tidegate::request::Slot;
 use tidegate::{Ended, GatewayEvent};
 use tidegate_world::log::{Entry, What};
@@ -17,8 +17,8 @@ use tidegate_world::process::ProcessId;
 
 use crate::script::Deed;
 use crate::setting::Setting;
-use crate::view::{Gate, Gateway, Version, View, origin_of};
-use crate::world::{Answer, Call, Told, Waiting};
+use crate::view::{Gate, Gateway, Version, View};
+use crate::world::{Answer, Call, STATUS, Told, Waiting};
 
 /// A property that is broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +29,6 @@ pub struct Finding {
     pub saw: String,
     /// With which event.
     pub at: usize,
-}
-
-fn terms_of(version: &Version) -> Terms {
-    version.request.terms()
 }
 
 /// A promise that a controller acts on.
@@ -55,8 +51,8 @@ struct Due {
 }
 
 /// All monitors.
-#[derive(Debug)]
-pub struct Monitors {
+#[derive(Debug, Default)]
+struct Monitors {
     setting: Setting,
     view: View,
     found: Vec<Finding>,
@@ -134,23 +130,7 @@ use names::{
 /// Judges a log.
 #[must_use]
 pub fn judge(log: &[Entry], setting: Setting) -> Vec<Finding> {
-    let mut monitors = Monitors {
-        setting,
-        view: View::default(),
-        found: Vec::new(),
-        promises: Vec::new(),
-        sequences: BTreeMap::new(),
-        known: BTreeSet::new(),
-        reported_stopped: BTreeSet::new(),
-        is_own_status: false,
-        closes_due: Vec::new(),
-        before_power_loss: None,
-        shutdowns: BTreeMap::new(),
-        woke: None,
-        last: (Duration::ZERO, Duration::ZERO),
-        drafts: BTreeMap::new(),
-        was_set: false,
-    };
+    let mut monitors = Monitors { setting, ..Monitors::default() };
     for (at, entry) in log.iter().enumerate() {
         monitors.sees(at, entry, log);
         monitors.view.takes(at, entry);
@@ -179,13 +159,13 @@ impl Monitors {
         }
         match &entry.what {
             What::Put { dir, name, bytes, .. } => {
-                if *dir == self.view.home && name == "gateway_state.json" {
+                if *dir == self.view.home && name == STATUS {
                     self.is_own_status = self.gateway(entry.process).is_some();
                     self.status(at, entry, bytes);
                 }
             }
             What::Gone { dir, name } => {
-                self.is_own_status &= name != "gateway_state.json";
+                self.is_own_status &= name != STATUS;
                 if let Some(slot) = self.view.slot(*dir, name) {
                     self.removal(at, entry, &slot);
                 }
@@ -257,7 +237,7 @@ impl Monitors {
             }
             GateEvent::Refused(arrival, _) => {
                 let mut counted = gate;
-                let has_parent = *counted.count(origin_of(arrival)) > 0;
+                let has_parent = *counted.count(arrival.origin()) > 0;
                 if matches!(arrival, Arrival::ChildOf(_)) && has_parent && !gate.is_stopped {
                     self.breaks(BYPASS_PROGRESS, at, "a living turn's child is refused");
                 }
@@ -562,7 +542,7 @@ impl Monitors {
                     self.breaks(RECEIPT_IS_TRUE, at, saw);
                 }
                 let is_reported = self.reported_stopped.contains(&entry.process);
-                let waited = stopped.map(|(_, at)| entry.at.saturating_sub(at));
+                let waited = stopped.map(|at| entry.at.saturating_sub(at));
                 if !is_reported
                     && self.setting.has_files
                     && self.setting.is_calm
@@ -589,7 +569,7 @@ impl Monitors {
     /// TG-S11: a look began after this, and is applied.
     fn rests_on_a_look(&mut self, at: usize, entry: &Entry, after: usize) {
         let Some(gateway) = self.gateway(entry.process) else { return };
-        let rests = gateway.last_look.is_some_and(|(began, _)| began > after);
+        let rests = gateway.last_look.is_some_and(|began| began > after);
         if !rests && !gateway.gate.is_stopped {
             let saw = format!("last look {:?}, asked at {after}", gateway.last_look);
             self.breaks(NEVER_OVERLAP, at, saw);
@@ -704,7 +684,7 @@ impl Monitors {
         if self.is_own_status && said["lifecycle"] != gate.lifecycle() {
             self.breaks(FAITHFUL, at, format!("of {gate:?} the status says {}", said["lifecycle"]));
         }
-        let holds = |it: &&Version| is_live(it) && terms_of(it).hold_internal;
+        let holds = |it: &&Version| is_live(it) && it.request.terms().hold_internal;
         if self.view.present().any(|it| holds(&it)) && gate.is_closed && !gate.is_held {
             self.breaks(DRAINS, at, "a request holds internal work, and the gate does not");
         }

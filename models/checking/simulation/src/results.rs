@@ -45,3 +45,15 @@ pub struct Worlds {
     /// What broke.
     pub broken: Vec<Broken>,
 }
+
+impl Worlds {
+    /// These too.
+    pub(crate) fn add(&mut self, others: Worlds) {
+        self.worlds += others.worlds;
+        self.steps += others.steps;
+        for (kind, count) in others.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.broken.extend(others.broken);
+    }
+}

@@ -105,7 +105,7 @@ const DRAWN: u64 = 500;
 fn explore(scenario: Scenario, schedules_max: u64) -> Explored {
     let schedules = Rc::new(RefCell::new(Schedules {
         scenario,
-        drawn_left: DRAWN,
+        drawn_left: DRAWN.min(schedules_max),
         tree: Tree::up_to(0),
         preemptions: 0,
         schedules: 0,
@@ -146,7 +146,7 @@ struct Seeds<N, E> {
 impl<N, E> Director for Seeds<N, E>
 where
     N: FnMut() -> Option<(u64, Script)>,
-    E: FnMut(u64, &Script, &Outcome),
+    E: FnMut(u64, &Script, Outcome),
 {
     fn next(&mut self) -> Option<World> {
         let (seed, script) = (self.next)()?;
@@ -156,7 +156,7 @@ where
 
     fn ended(&mut self, outcome: Outcome) {
         if let Some((seed, script)) = self.now.take() {
-            (self.ended)(seed, &script, &outcome);
+            (self.ended)(seed, &script, outcome);
         }
     }
 }
@@ -164,7 +164,7 @@ where
 fn each<N, E>(next: N, ended: E)
 where
     N: FnMut() -> Option<(u64, Script)> + 'static,
-    E: FnMut(u64, &Script, &Outcome) + 'static,
+    E: FnMut(u64, &Script, Outcome) + 'static,
 {
     machine::run(&Rc::new(RefCell::new(Seeds { next, ended, now: None })));
 }
@@ -172,62 +172,50 @@ where
 /// Runs one world.
 fn one(seed: u64, script: &Script) -> (Vec<Finding>, Vec<Entry>, u64, Counts) {
     let result = Rc::new(RefCell::new(None));
-    let mut left = Some((seed, script.clone()));
-    let found = Rc::clone(&result);
-    let director = Rc::new(RefCell::new(Kept { next: move || left.take(), now: None, found }));
-    machine::run(&director);
-    let outcome: Option<(Script, Outcome)> = result.borrow_mut().take();
-    outcome.map_or_else(Default::default, |(script, outcome)| {
-        let found = judged(&outcome, script.setting());
-        (found, outcome.log, outcome.steps, outcome.faults)
-    })
+    let (mut left, kept) = (Some((seed, script.clone())), Rc::clone(&result));
+    each(
+        move || left.take(),
+        move |_, script, outcome| {
+            let found = judged(&outcome, script.setting());
+            let Outcome { log, steps, faults, .. } = outcome;
+            *kept.borrow_mut() = Some((found, log, steps, faults));
+        },
+    );
+    result.take().unwrap_or_default()
 }
 
-/// Keeps what came of one world.
-struct Kept<N> {
-    next: N,
-    now: Option<Script>,
-    found: Rc<RefCell<Option<(Script, Outcome)>>>,
-}
-
-impl<N: FnMut() -> Option<(u64, Script)>> Director for Kept<N> {
-    fn next(&mut self) -> Option<World> {
-        let (seed, script) = (self.next)()?;
-        self.now = Some(script.clone());
-        Some(World { policy: policy(seed), main: Box::new(move || world::play(&script)) })
-    }
-
-    fn ended(&mut self, outcome: Outcome) {
-        *self.found.borrow_mut() = self.now.take().map(|script| (script, outcome));
-    }
+/// What broke in the world of this seed without these steps, if anything did.
+fn broken_in(seed: u64, without: &[usize]) -> (Option<Broken>, u64, Counts) {
+    let script = Script::of(seed).without(without);
+    let (found, log, steps, faults) = one(seed, &script);
+    let broken = found.into_iter().next().map(|finding| {
+        let listed: Vec<String> = without.iter().map(ToString::to_string).collect();
+        let left_out = if listed.is_empty() {
+            String::new()
+        } else {
+            format!(" --without {}", listed.join(","))
+        };
+        let again = format!("cargo verify simulate --seed {seed}{left_out}");
+        let story = story(&log, &finding);
+        Broken { finding, steps, again, story }
+    });
+    (broken, steps, faults)
 }
 
 /// Leaves out what is not needed for the same property to break.
-fn shorten(seed: u64, without: Vec<usize>) -> (Vec<usize>, Option<Broken>) {
-    let first = |without: &[usize]| {
-        let script = Script::of(seed).without(without);
-        let (found, log, steps, _) = one(seed, &script);
-        found.into_iter().next().map(|finding| (finding, log, steps))
-    };
-    let Some((mut finding, mut log, mut steps)) = first(&without) else { return (without, None) };
-    let mut left_out = without;
+fn shorten(seed: u64) -> (Vec<usize>, Option<Broken>) {
+    let mut left_out = Vec::new();
+    let (mut broken, ..) = broken_in(seed, &left_out);
     for step in (0..Script::of(seed).steps.len()).rev() {
         let mut tried = left_out.clone();
-        tried.push(step);
-        if let Some(shorter) = first(&tried)
-            && shorter.0.property == finding.property
-        {
-            (finding, log, steps) = shorter;
-            left_out = tried;
+        tried.insert(0, step);
+        let (shorter, ..) = broken_in(seed, &tried);
+        let property = |it: &Option<Broken>| it.as_ref().map(|it| it.finding.property);
+        if shorter.is_some() && property(&shorter) == property(&broken) {
+            (left_out, broken) = (tried, shorter);
         }
     }
-    left_out.sort_unstable();
-    let listed: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-    let without =
-        if listed.is_empty() { String::new() } else { format!(" --without {}", listed.join(",")) };
-    let again = format!("cargo verify simulate --seed {seed}{without}");
-    let story = story(&log, &finding);
-    (left_out, Some(Broken { finding, steps, again, story }))
+    (left_out, broken)
 }
 
 /// Runs worlds on this thread while there are seeds, and adds them up.
@@ -237,14 +225,11 @@ fn worlds(seeds: impl FnMut() -> Option<u64> + 'static) -> (Worlds, Vec<u64>) {
     let next = move || seeds().map(|seed| (seed, Script::of(seed)));
     each(next, move |seed, script, outcome| {
         let (worlds, failed) = &mut *sum.borrow_mut();
-        worlds.worlds += 1;
-        worlds.steps += outcome.steps;
-        for (kind, count) in &outcome.faults {
-            *worlds.faults.entry(kind).or_default() += count;
-        }
-        if !judged(outcome, script.setting()).is_empty() {
+        if !judged(&outcome, script.setting()).is_empty() {
             failed.push(seed);
         }
+        let Outcome { steps, faults, .. } = outcome;
+        worlds.add(Worlds { worlds: 1, steps, faults, broken: Vec::new() });
     });
     all.take()
 }
@@ -261,13 +246,7 @@ const TOLD_MAX: usize = 3;
 pub fn simulate(options: &Options) -> Report {
     let began = Instant::now();
     if let Some((seed, without)) = &options.only {
-        let script = Script::of(*seed).without(without);
-        let (found, log, steps, faults) = one(*seed, &script);
-        let broken = found.into_iter().next().map(|finding| {
-            let again = format!("cargo verify simulate --seed {seed}");
-            let story = story(&log, &finding);
-            Broken { finding, steps, again, story }
-        });
+        let (broken, steps, faults) = broken_in(*seed, without);
         let worlds = Worlds { worlds: 1, steps, faults, broken: broken.into_iter().collect() };
         return Report { from: *seed, scenarios: Vec::new(), worlds, took: began.elapsed() };
     }
@@ -284,7 +263,7 @@ pub fn simulate(options: &Options) -> Report {
     let (scenarios, mut worlds, mut failed) = results.into_inner().expect("no thread panicked");
     failed.sort_unstable();
     let told = failed.into_iter().take(TOLD_MAX);
-    worlds.broken.extend(told.filter_map(|seed| shorten(seed, Vec::new()).1));
+    worlds.broken.extend(told.filter_map(|seed| shorten(seed).1));
     let scenarios = scenarios.into_values().collect();
     Report { from: options.from, scenarios, worlds, took: began.elapsed() }
 }
@@ -314,11 +293,7 @@ fn share(options: &Options, began: Instant, next: &Arc<AtomicU64>, results: &Res
         }
     });
     let mut all = results.lock().expect("no thread panics");
-    all.1.worlds += found.worlds;
-    all.1.steps += found.steps;
-    for (kind, count) in found.faults {
-        *all.1.faults.entry(kind).or_default() += count;
-    }
+    all.1.add(found);
     all.2.extend(failed);
 }
 
@@ -357,7 +332,7 @@ pub fn kill(fault: Fault, property: &str, worlds_max: u64) -> Option<(String, u6
         each(next, move |_, script, outcome| {
             let (_, steps, found) = &mut *seen.borrow_mut();
             *steps += outcome.steps;
-            let broken = judged(outcome, script.setting());
+            let broken = judged(&outcome, script.setting());
             *found = broken
                 .iter()
                 .find(|it| it.property.ends_with(&wanted))
@@ -415,7 +390,7 @@ mod tests {
     fn what_broke_is_shortened_and_replays() {
         tidegate::faults::with(&[Fault::CloseAdmitsUsers], || {
             let seed = (0..1000).find(|seed| breaks(*seed).is_some()).expect("some seed");
-            let (without, broken) = shorten(seed, Vec::new());
+            let (without, broken) = shorten(seed);
             let broken = broken.expect("it breaks");
             assert!(!without.is_empty() && broken.again.contains("--without"), "{broken:?}");
             let again = one(seed, &Script::of(seed).without(&without)).0;

@@ -1,7 +1,6 @@
 //! One process, real threads, every schedule: scenarios small enough that each choice of who goes on is made, up to a
 //! number of preemptions. What must hold, monitors say; what a scenario itself must see, it says.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tidegate_world::{disk, host, thread};
 use crate::monitors::names;
 use crate::script::{Shell, Who};
 use crate::setting::Setting;
-use crate::world::{Answer, Call, HOME, Told, Waiting, call, home_is_made};
+use crate::world::{Answer, Call, HOME, STATUS, Told, Waiting, call, home_is_made, shell};
 
 /// A scenario.
 #[derive(Clone, Copy, Debug)]
@@ -282,7 +281,7 @@ fn last_handle() {
     let worker = spawn(move || drop(turn));
     call(Call::Drop, || drop(gateway), |()| Answer::Done);
     join([worker]);
-    let says = disk::bytes_at(Path::new(HOME), "gateway_state.json");
+    let says = disk::bytes_at(Path::new(HOME), STATUS);
     let is_stopped = says.is_some_and(|it| String::from_utf8_lossy(&it).contains("\"stopped\""));
     must(is_stopped, names::FAITHFUL, "the last handle is gone, and the last status is not there");
 }
@@ -331,14 +330,8 @@ fn blind_start() {
     thread::sleep(Duration::from_secs(3));
     process::kill(first);
     process::wait_for(first, Duration::from_secs(1));
-    let lay = || {
-        let (home, marker) = (disk::open_home(Path::new(HOME)), OsStr::new(".drain_request.json"));
-        home.and_then(|home| {
-            home.unlink(marker)?;
-            home.make_special(marker, disk::Kind::Fifo)
-        })
-    };
-    let _ = call(Call::Shell(Shell::LaysFifo), lay, |_| Answer::Done);
+    shell(Shell::RemovesMarker);
+    shell(Shell::LaysFifo);
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let is_let_in = gateway.admit(Origin::Internal).is_ok();
     must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work starts within a promise");
@@ -353,7 +346,7 @@ fn late_turns() {
     for (turn, left) in turns.into_iter().zip([1, 0]) {
         drop(turn);
         thread::sleep(Duration::from_secs(3));
-        let says = disk::bytes_at(Path::new(HOME), "gateway_state.json");
+        let says = disk::bytes_at(Path::new(HOME), STATUS);
         let said = says.and_then(|it| serde_json::from_slice::<serde_json::Value>(&it).ok());
         let counts = said.and_then(|it| it["active_agents"].as_u64());
         must(counts == Some(left), names::FAITHFUL, "it counts turns that have ended");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What is known of a world besides its log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Setting {
     /// How often a gateway looks.
     pub interval: Duration,

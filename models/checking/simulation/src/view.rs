@@ -9,15 +9,16 @@ use std::time::Duration;
 use tidegate::GatewayEvent;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::GateEvent;
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::gate::word::Origin;
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Effect;
 use tidegate::request::{Request, Slot};
+use tidegate_world::host;
 use tidegate_world::log::{Entry, What};
 use tidegate_world::process::ProcessId;
 
 use crate::script::Shell;
-use crate::world::{Answer, Call, Told};
+use crate::world::{Answer, Call, MARKER, REQUESTS, STATUS, Told};
 
 /// A gate, as its events say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +75,6 @@ impl Gate {
     }
 }
 
-/// The origin that an arrival is counted with.
-pub fn origin_of(arrival: Arrival) -> Origin {
-    match arrival {
-        Arrival::New(origin) | Arrival::ChildOf(origin) => origin,
-    }
-}
-
 /// A gateway's process.
 #[derive(Debug, Default)]
 pub struct Gateway {
@@ -92,14 +86,14 @@ pub struct Gateway {
     pub gate: Gate,
     /// The look under way began with this event.
     pub look: Option<usize>,
-    /// The last look that was applied began and ended with these.
-    pub last_look: Option<(usize, usize)>,
+    /// The last look that was applied began with this event.
+    pub last_look: Option<usize>,
     /// What the gate was like when a status with this sequence was derived.
     pub derived: BTreeMap<u64, Gate>,
-    /// It was draining last at this event, and has stopped at this one.
+    /// It was draining last at this event.
     pub draining_last: Option<usize>,
-    pub stopped: Option<(usize, Duration)>,
-    /// It was shut by this event, and how much was in flight when it stopped.
+    /// The time since boot at which it stopped, and how much was in flight then.
+    pub stopped: Option<Duration>,
     pub left_at_stop: Option<u32>,
     pub is_over: bool,
 }
@@ -143,7 +137,6 @@ pub struct View {
     /// The calls that have not returned, by the one who made them: what, and since which event.
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
-    pub is_quiet: bool,
     /// A person has written into the marker, which nobody syncs.
     pub is_marker_written: bool,
     /// A person has taken the lock file, or the home's name, from under a gateway.
@@ -153,7 +146,7 @@ pub struct View {
 impl View {
     /// The place of a request that a name in a directory is.
     pub fn slot(&self, dir: u64, name: &str) -> Option<Slot> {
-        if dir == self.home && name == ".drain_request.json" {
+        if dir == self.home && name == MARKER {
             return Some(Slot::Shared);
         }
         (Some(dir) == self.requests).then(|| Slot::of_file(OsStr::new(name)))?
@@ -166,8 +159,8 @@ impl View {
 
     /// Whether a request counts for a gateway of this boot and container, now.
     pub fn is_live(request: &Request, entry: &Entry, container: u64) -> bool {
-        let stat = format!("1 (process) S{} {container}", " 0".repeat(18));
-        let epoch = Epoch::from_texts(Some(&format!("boot-{}", entry.boot)), Some(&stat));
+        let (boot_id, stat) = (host::boot_id(entry.boot), host::stat(container));
+        let epoch = Epoch::from_texts(Some(&boot_id), Some(&stat));
         let wall = chrono::DateTime::from_timestamp_millis(entry.wall_ms).unwrap_or_default();
         let now = Now { uptime: entry.at, wall };
         Judge::new(&epoch, now).validity(request) == Validity::Live
@@ -188,10 +181,10 @@ impl View {
     pub fn takes(&mut self, at: usize, entry: &Entry) {
         match &entry.what {
             What::Put { dir, name, of, is_file, bytes } => {
-                if *dir == self.home && name == ".drain_requests" {
+                if *dir == self.home && name == REQUESTS {
                     self.requests = Some(*of);
                 }
-                if *dir == self.home && name == "gateway_state.json" {
+                if *dir == self.home && name == STATUS {
                     self.status = Some(Rc::clone(bytes));
                 }
                 let Some(slot) = self.slot(*dir, name) else { return };
@@ -219,7 +212,7 @@ impl View {
                 });
             }
             What::Gone { dir, name } => {
-                if *dir == self.home && name == "gateway_state.json" {
+                if *dir == self.home && name == STATUS {
                     self.status = None;
                 }
                 if let Some(slot) = self.slot(*dir, name) {
@@ -262,15 +255,18 @@ impl View {
                         gateway.is_over = true;
                     }
                 }
-                Told::Quiet => self.is_quiet = true,
-                Told::Broken(..) | Told::Deed(..) | Told::Safe(..) | Told::Settled => {}
+                Told::Broken(..)
+                | Told::Deed(..)
+                | Told::Safe(..)
+                | Told::Quiet
+                | Told::Settled => {}
             }
         }
         let Some(gateway) = self.gateways.get_mut(&entry.process) else { return };
         if let Some(event) = entry.what.told::<GateEvent>() {
             let gate = &mut gateway.gate;
             match *event {
-                GateEvent::Admitted(arrival, _) => *gate.count(origin_of(arrival)) += 1,
+                GateEvent::Admitted(arrival, _) => *gate.count(arrival.origin()) += 1,
                 GateEvent::Refused(..) => {}
                 GateEvent::Released(origin, _) => {
                     let count = gate.count(origin);
@@ -289,15 +285,13 @@ impl View {
                 gateway.draining_last = Some(at);
             }
             if gateway.gate.is_stopped {
-                gateway.stopped.get_or_insert((at, entry.at));
+                gateway.stopped.get_or_insert(entry.at);
             }
         }
         if let Some(event) = entry.what.told::<GatewayEvent>() {
             match event {
                 GatewayEvent::LookBegan => gateway.look = Some(at),
-                GatewayEvent::LookApplied => {
-                    gateway.last_look = gateway.look.take().map(|began| (began, at));
-                }
+                GatewayEvent::LookApplied => gateway.last_look = gateway.look.take(),
                 GatewayEvent::LookAbandoned => gateway.look = None,
                 GatewayEvent::StatusDerived(sequence) => {
                     gateway.derived.insert(*sequence, gateway.gate);

@@ -107,6 +107,12 @@ pub enum Answer {
 pub(crate) const HOME: &str = "/home";
 const AWAY: &str = "/away";
 
+/// The names in it.
+pub(crate) const MARKER: &str = ".drain_request.json";
+pub(crate) const REQUESTS: &str = ".drain_requests";
+pub(crate) const STATUS: &str = "gateway_state.json";
+const LOCK: &str = ".tidegate.lock";
+
 /// How long what must come about has for it, once nothing fails any more.
 pub const SETTLES: Duration = Duration::from_secs(20);
 
@@ -280,17 +286,16 @@ fn controller(name: &str, dies_at: Option<u64>, run: impl FnOnce() + Send + 'sta
 }
 
 /// What somebody with a shell does.
-fn shell(what: Shell) {
+pub(crate) fn shell(what: Shell) {
     let done = || -> Option<()> {
         let home = disk::open_home(Path::new(HOME)).ok()?;
-        let marker = OsStr::new(".drain_request.json");
-        let status = OsStr::new("gateway_state.json");
+        let [marker, status] = [MARKER, STATUS].map(OsStr::new);
         let write = |at: &disk::Dir, name: &OsStr, text: &[u8]| {
             let file = at.open(name).or_else(|_| at.create(name)).ok()?;
             let _ = file.truncate();
             file.write(text).ok()
         };
-        let requests = || home.open_dir(OsStr::new(".drain_requests")).ok();
+        let requests = || home.open_dir(OsStr::new(REQUESTS)).ok();
         let request = |at: &disk::Dir| {
             let mut names = disk::next_names(&mut at.list().ok()?).ok()?;
             names.sort_unstable();
@@ -311,7 +316,7 @@ fn shell(what: Shell) {
             }
             Shell::RemovesStatus => home.unlink(status).ok(),
             Shell::RuinsStatus => write(&home, status, b"{\"gateway_state\": "),
-            Shell::RemovesLock => home.unlink(OsStr::new(".tidegate.lock")).ok(),
+            Shell::RemovesLock => home.unlink(OsStr::new(LOCK)).ok(),
             Shell::LaysFifo => home.make_special(marker, disk::Kind::Fifo).ok(),
             Shell::MovesHome(for_how_long) => {
                 disk::move_home(Path::new(HOME), Path::new(AWAY));

@@ -92,10 +92,7 @@ fn call<T>(
 ) -> io::Result<T> {
     kernel::switch();
     let takes = kernel::with(|it| {
-        let faults = it.disk.faults;
-        if !it.process().is_exposed || it.now >= faults.until {
-            return None;
-        }
+        let faults = it.exposed()?;
         let drawn = it.chooser.drawn(1000);
         if drawn < faults.slow {
             it.fault("slow call");
@@ -109,12 +106,10 @@ fn call<T>(
         let until = kernel::with(|it| it.now + takes);
         kernel::wait(None, until);
     }
-    let outside = || Err(io::Error::other("no world is running"));
     let panics = kernel::with(|it| {
-        let faults = it.disk.faults;
-        let is_exposed = it.process().is_exposed && it.now < faults.until;
-        let may_panic = is_exposed && faults.panicking > 0 && !it.is_dead(it.current());
-        let panics = may_panic && it.chooser.drawn(10_000) < faults.panicking;
+        let is_dead = it.is_dead(it.current());
+        let panicking = it.exposed().map_or(0, |faults| faults.panicking);
+        let panics = panicking > 0 && !is_dead && it.chooser.drawn(10_000) < panicking;
         if panics {
             it.fault("panic");
         }
@@ -128,9 +123,10 @@ fn call<T>(
         if it.is_dead(it.current()) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let faults = it.disk.faults;
-        let is_exposed = it.process().is_exposed && it.now < faults.until;
-        if is_exposed && !errors.is_empty() && it.chooser.drawn(1000) < faults.failing {
+        if !errors.is_empty()
+            && let Some(faults) = it.exposed()
+            && it.chooser.drawn(1000) < faults.failing
+        {
             let error = errors[it.chooser.below(errors.len())];
             it.fault(kind_of(error));
             return Err(io::Error::from_raw_os_error(error));
@@ -138,7 +134,7 @@ fn call<T>(
         let at = time(it);
         run(it, at)
     })
-    .unwrap_or_else(outside)
+    .unwrap_or_else(|| Err(io::Error::other("no world is running")))
 }
 
 /// An open directory.
@@ -596,12 +592,6 @@ impl File {
 #[must_use]
 pub fn times_tell() -> bool {
     kernel::with(|it| it.disk.nature.is_known).unwrap_or_default()
-}
-
-/// The second by which files are stamped.
-#[must_use]
-pub fn second() -> i64 {
-    kernel::with(|it| it.wall_ms().div_euclid(1000)).unwrap_or_default()
 }
 
 /// Of what was not synced, any part is lost.

@@ -33,18 +33,34 @@ pub fn choose(below: usize) -> usize {
 /// The process's number.
 #[must_use]
 pub fn pid() -> u32 {
-    u32::try_from(kernel::with(|it| it.process_id().0).unwrap_or_default() + 100)
-        .unwrap_or(u32::MAX)
+    pid_of(kernel::with(|it| it.process_id()).unwrap_or(ProcessId(0)))
+}
+
+/// A process's number, as others see it.
+#[must_use]
+pub fn pid_of(process: ProcessId) -> u32 {
+    u32::try_from(process.0 + 100).unwrap_or(u32::MAX)
+}
+
+/// What the machine calls its boot with this number.
+#[must_use]
+pub fn boot_id(boot: u64) -> String {
+    format!("boot-{boot}\n")
+}
+
+/// What `/proc` says of a process that was started at this time.
+#[must_use]
+pub fn stat(started: u64) -> String {
+    format!("1 (process) S{} {started}", " 0".repeat(18))
 }
 
 /// What a file below `/proc` says.
 #[must_use]
 pub fn proc_text(path: &str) -> Option<String> {
-    let started = |ticks: u64| format!("1 (process) S{} {ticks}", " 0".repeat(18));
     kernel::with(|it| match path {
-        "/proc/sys/kernel/random/boot_id" => Some(format!("boot-{}\n", it.boots)),
-        "/proc/1/stat" => Some(started(it.process().container)),
-        "/proc/self/stat" => Some(started(it.process_id().0 as u64)),
+        "/proc/sys/kernel/random/boot_id" => Some(boot_id(it.boots)),
+        "/proc/1/stat" => Some(stat(it.process().container)),
+        "/proc/self/stat" => Some(stat(it.process_id().0 as u64)),
         _ => None,
     })?
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use shuttle::scheduler::{Schedule, Scheduler, Task as ShuttleTask, TaskId};
 
 use crate::entry::{Entry, ProcessId, What};
-use crate::files::Disk;
+use crate::files::{Disk, Faults};
 use crate::policy::{Chooser, Policy};
 
 /// What a thread waits for: a lock, a condition, its token, another thread.
@@ -45,7 +45,6 @@ pub(crate) struct Task {
 
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) name: String,
     pub(crate) is_dead: bool,
     /// How many steps its threads have made, and after how many it is killed.
     pub(crate) steps: u64,
@@ -57,15 +56,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(name: &str) -> Process {
-        Process {
-            name: name.to_owned(),
-            is_dead: false,
-            steps: 0,
-            dies_at: None,
-            container: 1,
-            is_exposed: false,
-        }
+    pub(crate) const fn new(container: u64, dies_at: Option<u64>, is_exposed: bool) -> Process {
+        Process { is_dead: false, steps: 0, dies_at, container, is_exposed }
     }
 }
 
@@ -166,7 +158,7 @@ impl Kernel {
     fn new(policy: Policy) -> Kernel {
         Kernel {
             tasks: Vec::new(),
-            processes: vec![Process::new("world")],
+            processes: vec![Process::new(1, None, false)],
             current: 0,
             now: Duration::ZERO,
             suspended: Duration::ZERO,
@@ -288,8 +280,10 @@ impl Kernel {
         *self.faults.entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn break_off(&mut self, why: String) {
-        self.broken.push(why);
+    /// The faults that are put into what the calling process does now, if any are.
+    pub(crate) fn exposed(&mut self) -> Option<Faults> {
+        let faults = self.disk.faults;
+        (self.process().is_exposed && self.now < faults.until).then_some(faults)
     }
 
     /// All threads of a process are over.
@@ -452,7 +446,7 @@ fn body(task: usize, run: impl FnOnce()) {
         let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a value");
         with(|it| {
             let name = it.tasks[task].name.clone();
-            it.break_off(format!("{name} panicked: {text}"));
+            it.broken.push(format!("{name} panicked: {text}"));
         });
     }
     with(|it| {

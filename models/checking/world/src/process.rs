@@ -25,8 +25,7 @@ pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
     let (id, task) = kernel::with(|it| {
         let id = ProcessId(it.processes.len());
         let Birth { name, container, dies_at, is_exposed } = birth;
-        let process = Process::new(&name);
-        it.processes.push(Process { dies_at, container, is_exposed, ..process });
+        it.processes.push(Process::new(container, dies_at, is_exposed));
         let task = it.add(id, &name);
         (id, task)
     })
@@ -39,11 +38,9 @@ pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
         main();
         kernel::with(|it| {
             let id = it.process_id();
-            if !it.processes[id.0].is_dead {
-                it.log(What::Exited);
-                it.processes[id.0].is_dead = true;
-                it.disk.close_all(id);
-            }
+            // One that was killed logs nothing.
+            it.log(What::Exited);
+            it.end(id);
         });
     });
     id
@@ -73,18 +70,6 @@ pub fn wait_for(id: ProcessId, within: Duration) -> bool {
             None => return true,
         }
     }
-}
-
-/// Which process the calling thread is of.
-#[must_use]
-pub fn current() -> ProcessId {
-    kernel::with(|it| it.process_id()).unwrap_or(ProcessId(0))
-}
-
-/// What a process is called.
-#[must_use]
-pub fn name_of(id: ProcessId) -> String {
-    kernel::with(|it| it.processes[id.0].name.clone()).unwrap_or_default()
 }
 
 /// A thread of the world's own, for who plays a person or a service: it cannot be killed.
