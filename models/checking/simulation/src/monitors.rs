@@ -65,8 +65,8 @@ struct Monitors {
     /// The status on disk is as a gateway wrote it.
     is_own_status: bool,
     closes_due: Vec<Due>,
-    /// What was in its place when the power failed, until the world goes on.
-    before_power_loss: Option<Vec<Version>>,
+    /// What was in its place when the power failed, until it is told what is left.
+    before_power_loss: Vec<Version>,
     /// The shutdowns that were asked for: the grace, and when, by the boot clock and by the one that waits go by.
     shutdowns: BTreeMap<u64, (Duration, (Duration, Duration))>,
     /// When the machine woke last, by both clocks.
@@ -154,9 +154,6 @@ impl Monitors {
         self.last = now;
         self.closes_in_time(at, entry);
         self.draft(at, entry);
-        if !matches!(entry.what, What::Put { .. }) {
-            self.survives(at);
-        }
         match &entry.what {
             What::Put { dir, name, bytes, .. } => {
                 if *dir == self.view.home && name == STATUS {
@@ -174,12 +171,13 @@ impl Monitors {
                 self.promises.clear();
                 self.closes_due.clear();
                 if *lost {
-                    self.before_power_loss = Some(self.view.present().cloned().collect());
+                    self.before_power_loss = self.view.present().cloned().collect();
                     for version in &mut self.view.versions {
                         version.to.get_or_insert(at);
                     }
                 }
             }
+            What::Found => self.survives(at),
             What::Began(_) | What::Exited | What::Killed => {}
             What::Told(_) => {
                 if let Some(event) = entry.what.told::<GateEvent>() {
@@ -586,11 +584,7 @@ impl Monitors {
 
     /// TG-S12: after a power loss.
     fn survives(&mut self, at: usize) {
-        let Some(before) = self.before_power_loss.take() else { return };
-        for version in before {
-            if version.slot == Slot::Shared && self.view.is_marker_written {
-                continue;
-            }
+        for version in std::mem::take(&mut self.before_power_loss) {
             let found = self.view.present().find(|it| it.slot == version.slot).cloned();
             if version.is_acknowledged && found.as_ref().is_none_or(|it| it.bytes != version.bytes)
             {

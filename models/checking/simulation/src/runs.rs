@@ -406,4 +406,13 @@ mod tests {
             assert!(found.is_some_and(|(property, _)| property.ends_with("drains")), "{fault}");
         }
     }
+
+    /// What was acknowledged and is lost with the power is found, whatever a person writes right after.
+    #[test]
+    fn a_request_that_is_not_synced_is_found() {
+        for fault in [Fault::FileNotSynced, Fault::DirectoryNotSynced] {
+            let found = kill(fault, "no_torn_request", 2000);
+            assert!(found.is_some_and(|(name, _)| name.ends_with("no_torn_request")), "{fault}");
+        }
+    }
 }

@@ -137,8 +137,6 @@ pub struct View {
     /// The calls that have not returned, by the one who made them: what, and since which event.
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
-    /// A person has written into the marker, which nobody syncs.
-    pub is_marker_written: bool,
     /// A person has taken the lock file, or the home's name, from under a gateway.
     pub is_home_lost: bool,
 }
@@ -231,7 +229,7 @@ impl View {
                     gateway.is_over = true;
                 }
             }
-            What::Booted { .. } => {}
+            What::Booted { .. } | What::Found => {}
             What::Told(_) => self.told(at, entry),
         }
     }
@@ -241,7 +239,6 @@ impl View {
             match told {
                 Told::Home(number) => self.home = *number,
                 Told::Calls(number, call) => {
-                    self.is_marker_written |= matches!(call, Call::Shell(Shell::RuinsMarker));
                     self.is_home_lost |=
                         matches!(call, Call::Shell(Shell::RemovesLock | Shell::MovesHome(_)));
                     self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));

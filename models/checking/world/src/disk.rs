@@ -642,4 +642,5 @@ pub(crate) fn lose_power(kernel: &mut Kernel) {
     for (dir, name, inode) in listed {
         kernel.named(dir, &name, inode);
     }
+    kernel.log(What::Found);
 }

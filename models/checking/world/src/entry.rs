@@ -60,9 +60,11 @@ pub enum What {
     Killed,
     /// The machine was booted anew. `lost` where the power failed.
     Booted {
-        /// What was not synced was lost.
+        /// What was not synced was lost. What is left follows, name by name, up to `Found`.
         lost: bool,
     },
+    /// All that is left after a power loss was told.
+    Found,
     /// What the program that runs here says of itself.
     Told(Box<dyn Told>),
 }
@@ -96,6 +98,7 @@ impl fmt::Debug for What {
             What::Exited => f.write_str("process exits"),
             What::Killed => f.write_str("process is killed"),
             What::Booted { lost } => write!(f, "machine boots; power lost: {lost}"),
+            What::Found => f.write_str("that is what is left"),
             What::Told(told) => told.fmt(f),
         }
     }
