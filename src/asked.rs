@@ -110,6 +110,15 @@ impl<'a> Asked<'a> {
         Asked { holder, request, acknowledged: false }
     }
 
+    pub(crate) fn holder(&self) -> &Holder {
+        self.holder
+    }
+
+    /// The request's own name.
+    pub(crate) fn id(&self) -> &'a str {
+        self.request.request_id().unwrap_or_default()
+    }
+
     /// What one reading amounts to. `sighting` is what stands in the request's own place; it and the
     /// judge's clocks are read *after* the reading, which is then of an earlier time and not of a
     /// later one.
@@ -126,7 +135,7 @@ impl<'a> Asked<'a> {
         judge: &Judge<'_>,
     ) -> Result<Option<Reached>, Missed> {
         let now = judge.now();
-        let id = self.request.request_id().unwrap_or_default();
+        let id = self.id();
         if !reading.is_alive() {
             return Err(Missed::Gone);
         }

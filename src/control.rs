@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::asked::{Asked, Goal, Missed, Reached};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::LookOrder;
 use crate::epoch::{Epoch, Now};
@@ -143,6 +144,36 @@ impl Home {
     /// [F10](crate::guide::requirements#f10)
     pub fn status(&self) -> Result<Reading, ControlError> {
         self.open()?.status()
+    }
+
+    /// Looks once at what has become of a drain: see [`Asked::look`]. Reads the status, then the request, then the
+    /// clocks, in this order. Returns the status too, which says what is still waited for.
+    ///
+    /// ```
+    /// use tidegate::asked::{Asked, Goal, Missed};
+    /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
+    /// # let dir = tempfile::tempdir()?;
+    /// let home = Home::at(dir.path());
+    /// let request = home.begin_drain(&DrainRequest::by("alice"))?;
+    /// let mut asked = Asked::of(&Holder::Shared, &request);
+    /// let looked = home.check_drain(&mut asked, Goal::Draining);
+    /// assert!(matches!(looked, Err(Missed::Gone)), "no gateway is running here");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Asked::look`]; [`Missed::Control`], as [`Home::status`].
+    pub fn check_drain(
+        &self,
+        asked: &mut Asked<'_>,
+        goal: Goal,
+    ) -> Result<(Option<Reached>, Reading), Missed> {
+        let reading = self.status()?;
+        let sighting = self.look_at(asked.holder(), asked.id());
+        let (epoch, now) = (Epoch::current(), Now::by_system());
+        let reached = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))?;
+        Ok((reached, reading))
     }
 }
 

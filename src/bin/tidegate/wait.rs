@@ -12,9 +12,7 @@ use signal_hook::consts::{
 };
 use tidegate::ControlError;
 use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
-use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
-use tidegate::judge::Judge;
 use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
@@ -74,16 +72,13 @@ pub fn wait_until(
 ) -> Result<Reached, Ended> {
     let began = Instant::now();
     let mut asked = Asked::of(holder, request);
-    let id = request.request_id().unwrap_or_default();
     let mut news = News::default();
     loop {
         if interrupt.is_asked() {
             return Err(Ended::Interrupted);
         }
-        let reading = home.status().map_err(Missed::Control)?;
-        let sighting = home.look_at(holder, id);
-        let (epoch, now) = (Epoch::current(), Now::by_system());
-        if let Some(reached) = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))? {
+        let (reached, reading) = home.check_drain(&mut asked, goal)?;
+        if let Some(reached) = reached {
             return Ok(reached);
         }
         let waiting_for = asked.waits_for(&reading);

@@ -6,9 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
-use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
-use tidegate::judge::Judge;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{ControlError, Ended, Gateway, Origin, StartError};
@@ -219,7 +217,7 @@ fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
     thread::sleep(Duration::from_secs(1));
 }
 
-/// Waits as the command does: see `wait_until` there.
+/// Waits as the command does, look by look.
 fn wait(
     home: &Home,
     holder: &Holder,
@@ -229,12 +227,9 @@ fn wait(
 ) -> Result<Reached, Missed> {
     let began = host::uptime();
     let mut asked = Asked::of(holder, request);
-    let id = request.request_id().unwrap_or_default();
     loop {
-        let reading = home.status()?;
-        let sighting = home.look_at(holder, id);
-        let (epoch, now) = (Epoch::current(), Now::by_system());
-        if let Some(reached) = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))? {
+        let (reached, reading) = home.check_drain(&mut asked, goal)?;
+        if let Some(reached) = reached {
             return Ok(reached);
         }
         if host::uptime().saturating_sub(began) >= within {
