@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use crate::error::ControlError;
+use crate::faults::fault;
 use crate::holder::Holder;
 use crate::judge::{Judge, Validity};
 use crate::machine::Phase;
@@ -90,6 +91,14 @@ pub enum Missed {
     /// There is no gateway to drain.
     #[error("no gateway is running on this home, or it has not published a status yet")]
     Gone,
+    /// No gateway is alive, but this process keeps every gateway out of the home.
+    #[error(
+        "no gateway is running on this home, but process {pid} holds its directory; see what it is, and stop it"
+    )]
+    Held {
+        /// The process.
+        pid: u32,
+    },
     /// The request or the status cannot be read.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -100,14 +109,20 @@ pub enum Missed {
 pub struct Asked<'a> {
     holder: &'a Holder,
     request: &'a Request,
-    acknowledged: bool,
+    /// Who has said that they drain for the request, and may not take that back.
+    acknowledged: Option<Incarnation>,
+    /// Since when, by the reader's boot clock, a gateway holds the home and says nothing.
+    silent_since: Option<Duration>,
 }
+
+/// A gateway's process, as it names itself; `None` where it does not.
+type Incarnation = Option<String>;
 
 impl<'a> Asked<'a> {
     /// This request of the holder was made, and nothing was heard of it yet.
     #[must_use]
     pub fn of(holder: &'a Holder, request: &'a Request) -> Asked<'a> {
-        Asked { holder, request, acknowledged: false }
+        Asked { holder, request, acknowledged: None, silent_since: None }
     }
 
     pub(crate) fn holder(&self) -> &Holder {
@@ -125,7 +140,7 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     ///
-    /// [`Missed::Gone`], [`Missed::Refused`], [`Missed::Lost`]: it will not come.
+    /// [`Missed::Gone`], [`Missed::Held`], [`Missed::Refused`], [`Missed::Lost`]: it will not come.
     // Property: TG-S5 ack_means_closed.
     pub fn look(
         &mut self,
@@ -137,8 +152,9 @@ impl<'a> Asked<'a> {
         let now = judge.now();
         let id = self.id();
         if !reading.is_alive() {
-            return Err(Missed::Gone);
+            return self.silence(reading, now.uptime);
         }
+        self.silent_since = None;
         let lifecycle = reading.body().read::<String>("lifecycle");
         if [Phase::ShuttingDown, Phase::Stopped]
             .iter()
@@ -147,10 +163,18 @@ impl<'a> Asked<'a> {
             return Err(Missed::Refused);
         }
         let draining = reading.is_draining_for(self.holder, id);
-        if self.acknowledged && !draining {
-            return Err(Missed::Lost("the gateway no longer drains for this request"));
+        let incarnation = reading.incarnation();
+        match &self.acknowledged {
+            // A gateway that died has a successor, which honours the request once it has looked.
+            Some(by) if !draining && *by != incarnation && !fault!(SuccessorIsALoss) => {
+                self.acknowledged = None;
+            }
+            Some(_) if !draining => {
+                return Err(Missed::Lost("the gateway no longer drains for this request"));
+            }
+            _ if draining => self.acknowledged = Some(incarnation),
+            _ => {}
         }
-        self.acknowledged |= draining;
         // Also where the gateway has not seen yet that it is gone.
         if *sighting == Sighting::Absent {
             return Err(Missed::Lost("its request was cancelled or replaced"));
@@ -185,6 +209,20 @@ impl<'a> Asked<'a> {
         Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
     }
 
+    /// No living gateway says anything. Somebody who holds the home may be one that is about to: it starts, or it
+    /// makes its lock file again.
+    fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, Missed> {
+        let held_by = reading.held_by();
+        if held_by.is_none() && !reading.is_locked() {
+            return Err(Missed::Gone);
+        }
+        let since = *self.silent_since.get_or_insert(now);
+        if now.saturating_sub(since) < CONFIRMATION_PATIENCE {
+            return Ok(None);
+        }
+        Err(held_by.map_or(Missed::Gone, |pid| Missed::Held { pid }))
+    }
+
     /// What the last reading shows that it still waits for, in words for people.
     #[must_use]
     pub fn waits_for(&self, reading: &Reading) -> String {
@@ -203,7 +241,7 @@ impl<'a> Asked<'a> {
             if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         match reading.active_agents() {
             // What it said before it closed is of some time ago.
-            _ if !self.acknowledged => {
+            _ if self.acknowledged.is_none() => {
                 format!("the gateway has not closed its gate for this request yet{degraded}")
             }
             Some(0) if reading.is_quiesced() => {
@@ -332,6 +370,57 @@ mod tests {
         // Heard of twice, it is still heard of.
         assert!(look(Goal::Draining, draining).0.expect("it is there").is_some());
         assert!(matches!(look(Goal::Idle, running).0, Err(Missed::Lost(_))));
+    }
+
+    /// Found in the field: the gateway was killed and restarted during the wait, and the drain was called lost.
+    #[test]
+    fn a_successor_is_waited_for() {
+        let (request, holder) = (request(Duration::from_secs(60)), ci());
+        let draining = r#""lifecycle":"externally_draining","active_agents":0,
+            "holders":[{"holder":"ci","request_id":"1"}]}"#;
+        let epoch = epoch();
+        let judge = Judge::new(&epoch, now_at(AT));
+        let mut asked = Asked::of(&holder, &request);
+        let mut look = |incarnation: &str, rest: &str, sighting: &Sighting| {
+            let text = format!(r#"{{"incarnation":"{incarnation}",{rest}"#);
+            let lock = RawObject::parse(format!(r#"{{"incarnation":"{incarnation}"}}"#).as_bytes());
+            let reading = Reading::new(text.as_bytes(), lock.as_ref());
+            asked.look(Goal::Draining, &reading, sighting, &judge).map(|it| it.is_some())
+        };
+        let there = Sighting::Present(request.clone());
+        assert!(look("a", draining, &there).expect("it drains"));
+        assert!(!look("b", r#""lifecycle":"starting"}"#, &there).expect("it starts"));
+        assert!(!look("b", r#""lifecycle":"running"}"#, &there).expect("it has not looked"));
+        assert!(look("b", draining, &there).expect("it drains"));
+        let lost = look("b", r#""lifecycle":"running"}"#, &there);
+        assert!(matches!(lost, Err(Missed::Lost(_))), "{lost:?}");
+        let lost = look("c", r#""lifecycle":"starting"}"#, &Sighting::Absent);
+        assert!(matches!(lost, Err(Missed::Lost(_))), "{lost:?}");
+    }
+
+    /// F18: whoever holds the home without a word may be a gateway that is about to have one.
+    #[test]
+    fn a_silent_gateway_is_waited_for_only_so_long() {
+        let (request, holder) = (request(Duration::from_secs(60)), ci());
+        let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());
+        let held = Reading::new(b"", None).with_holder(Some(7));
+        let locked = Reading::new(b"", RawObject::parse(br#"{"incarnation":"g"}"#).as_ref());
+        let nobody = Reading::new(b"", None);
+        for (reading, is_waited_for) in [(held, true), (locked, true), (nobody, false)] {
+            let mut asked = Asked::of(&holder, &request);
+            let mut look = |after| {
+                let judge = Judge::new(&epoch, now_at(AT + after));
+                asked.look(Goal::Draining, &reading, &sighting, &judge)
+            };
+            for seconds in [0, 4] {
+                let looked = look(Duration::from_secs(seconds));
+                assert_eq!(looked.is_ok(), is_waited_for, "{looked:?}");
+            }
+            let looked = look(CONFIRMATION_PATIENCE);
+            let is_held = matches!(looked, Err(Missed::Held { pid: 7 }));
+            assert!(is_held || matches!(looked, Err(Missed::Gone)), "{looked:?}");
+            assert_eq!(is_held, reading.held_by().is_some());
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::LookOrder;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, Name, OpenHome};
+use crate::home::{Home, Name, OpenHome, Standing};
 use crate::id::fresh_id;
 use crate::judge::{Judge, Validity};
 use crate::marker::{self, Observer, RawObservation};
@@ -315,9 +315,10 @@ impl OpenHome<RealDisk> {
 
     /// Looks at everything, for a visitor.
     fn look(&self, epoch: &Epoch, now: Now) -> RawObservation {
-        Observer::of_visitor().look(self, &LookOrder::first(), &[], &|request| {
-            Judge::new(epoch, now).validity(request) == Validity::Live
-        })
+        let is_live =
+            |request: &Request| Judge::new(epoch, now).validity(request) == Validity::Live;
+        let (order, own) = (LookOrder::first(), || Standing::Own);
+        Observer::default().look(self, &order, &[], &is_live, &own)
     }
 
     /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
@@ -338,7 +339,12 @@ impl OpenHome<RealDisk> {
                 return Err(ControlError::Unreadable { path: self.names().status_path(), source });
             }
         };
-        Ok(Reading::new(&bytes, lock.as_ref()))
+        let reading = Reading::new(&bytes, lock.as_ref());
+        if reading.is_locked() {
+            return Ok(reading);
+        }
+        // A gateway whose lock file was removed still holds the directory.
+        Ok(reading.with_holder(self.disk().dir_locked_by(self.dir()).map(|it| it.pid)))
     }
 }
 
@@ -363,7 +369,7 @@ pub struct Observation {
 
 impl Observation {
     pub(crate) fn of(raw: RawObservation, epoch: Epoch, now: Now) -> Observation {
-        let (sightings, listing, _) = raw.into_parts();
+        let (sightings, listing, ..) = raw.into_parts();
         Observation { sightings: sightings.collect(), listing, epoch, now }
     }
 
@@ -371,7 +377,7 @@ impl Observation {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let listing = match self.listing {
-            Listing::Partial(_) => Verdict::Unreadable,
+            Listing::Partial(_) | Listing::Taken(_) => Verdict::Unreadable,
             Listing::Whole | Listing::Unchanged => Verdict::Absent,
         };
         self.sightings
@@ -397,7 +403,7 @@ impl Observation {
             _ => None,
         });
         let reason = unreadable.or(match (&self.listing, holder) {
-            (Listing::Partial(reason), Holder::Named(_)) => Some(reason),
+            (Listing::Partial(reason) | Listing::Taken(reason), Holder::Named(_)) => Some(reason),
             _ => None,
         })?;
         Some(ControlError::Unseen { holder: holder.clone(), reason: reason.clone() })
@@ -411,7 +417,7 @@ impl Observation {
             Sighting::Absent | Sighting::Present(_) => None,
         });
         unreadable.or_else(|| match &self.listing {
-            Listing::Partial(reason) => Some(reason.clone()),
+            Listing::Partial(reason) | Listing::Taken(reason) => Some(reason.clone()),
             Listing::Whole | Listing::Unchanged => None,
         })
     }

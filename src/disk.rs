@@ -1,7 +1,7 @@
 //! The one way to a file: a directory is opened once, and everything in it is reached through its handle.
 //! It decides nothing: what is done in which order is the business of `marker` and `home`.
 //!
-//! A path is looked up only by [`Disk::open_home`] and [`Disk::stat_path`]. A name below that is one
+//! A path is looked up only by [`Disk::open_home`], [`Disk::stat_path`] and [`Disk::stat_link`]. A name below that is one
 //! component, and its link is never followed. So a user who swaps a directory for a link cannot lead a
 //! write or a removal elsewhere.
 //!
@@ -191,6 +191,8 @@ pub trait Disk {
     fn open_home(&self, path: &Path) -> io::Result<Self::Dir>;
     /// What is at this path now, its links followed.
     fn stat_path(&self, path: &Path) -> io::Result<Stat>;
+    /// What is at this path now; a link itself, where its last name is one.
+    fn stat_link(&self, path: &Path) -> io::Result<Stat>;
     /// Opens a directory in a directory.
     fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir>;
     /// What is known of an open directory.

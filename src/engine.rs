@@ -242,6 +242,11 @@ impl<W: World> Engine<W> {
         }
     }
 
+    /// A status says something now that the engine does not know.
+    pub fn has_news(&mut self) {
+        self.publishing.changed();
+    }
+
     /// The caller's look came to nothing: it panicked.
     pub fn look_abandoned(&mut self, call: LookCall) {
         self.looking.abandoned();
@@ -524,7 +529,7 @@ impl<W: World> Engine<W> {
 impl<S: Clone, R: Clone> Unseen<S, R> {
     fn of(listing: &Listing<R>) -> Unseen<S, R> {
         let listing = match listing {
-            Listing::Partial(reason) => Some(reason.clone()),
+            Listing::Partial(reason) | Listing::Taken(reason) => Some(reason.clone()),
             Listing::Whole | Listing::Unchanged => None,
         };
         Unseen { requests: Vec::new(), listing }

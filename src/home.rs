@@ -30,7 +30,7 @@ use crate::disk::{Disk, Kind, Owner, RealDisk, Stat, User};
 use crate::error::ControlError;
 use crate::holder::Slot;
 
-pub(crate) use lock::HomeLock;
+pub(crate) use lock::{HomeLock, Standing};
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;
 

@@ -115,6 +115,8 @@ pub struct RequestTable<S, R, I = Duration> {
     unlisted: bool,
     /// Until when what has not been seen since the start holds internal work: a predecessor may have promised so.
     unseen_held_until: Option<I>,
+    /// Another process holds the home: closed and held until that is over.
+    is_taken: bool,
 }
 
 impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
@@ -132,8 +134,9 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
     ) -> RequestTable<S, R, I> {
         let mut table = RequestTable {
             entries: BTreeMap::new(),
-            unlisted: matches!(listing, Listing::Partial(_)),
+            unlisted: matches!(listing, Listing::Partial(_) | Listing::Taken(_)),
             unseen_held_until: held_until.filter(|until| *until > at),
+            is_taken: matches!(listing, Listing::Taken(_)),
         };
         for (slot, sighting) in sightings {
             if matches!(sighting, Sighting::Unreadable(_)) {
@@ -163,12 +166,15 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         at: I,
         is_live: impl Fn(&R, I) -> bool,
     ) -> bool {
-        let mut news = false;
+        let is_taken = matches!(listing, Listing::Taken(_));
+        let mut news = std::mem::replace(&mut self.is_taken, is_taken) != is_taken;
         match listing {
             Listing::Whole => news |= std::mem::take(&mut self.unlisted),
             Listing::Unchanged => {}
             // What is not sighted stays as it was until it is.
-            Listing::Partial(_) => self.entries.values_mut().for_each(|entry| entry.seen = false),
+            Listing::Partial(_) | Listing::Taken(_) => {
+                self.entries.values_mut().for_each(|entry| entry.seen = false);
+            }
         }
         for (slot, sighting) in sightings {
             news |= self.see(slot, sighting, at);
@@ -257,7 +263,8 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         news
     }
 
-    /// What all live requests [together](Terms::with) ask for: closed while there is any.
+    /// What all live requests [together](Terms::with) ask for: closed while there is any, and while another process
+    /// holds the home.
     #[must_use]
     pub fn wanted(&self) -> Option<Terms> {
         let unseen = self.unseen_terms();
@@ -268,10 +275,11 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             ..entry.terms
         });
         let unlisted = self.unlisted.then_some(unseen);
+        let taken = self.is_taken.then_some(Terms { hold_internal: true, ..Terms::default() });
         if fault!(RequestsNeverAdd) {
             return self.entries.values().next_back().filter(|it| it.live).map(|it| it.terms);
         }
-        live.chain(unlisted).reduce(Terms::with)
+        live.chain(unlisted).chain(taken).reduce(Terms::with)
     }
 
     /// The time since boot before which none of those who hold internal work loses its lease: what may be

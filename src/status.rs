@@ -279,9 +279,9 @@ impl ActiveWork {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Degraded {
-    /// Which: `request_unreadable`, `request_corrupt`, `request_unleased`, `request_of_other_epoch`,
-    /// `request_expired`, `request_outlived`, `requests_unlisted`, `promise_unseen`,
-    /// `status_unwritten` or `more`.
+    /// Which: `home_elsewhere`, `home_taken`, `home_unlocked`, `home_singly_locked`, `request_unreadable`,
+    /// `request_corrupt`, `request_unleased`, `request_of_other_epoch`, `request_expired`,
+    /// `request_outlived`, `requests_unlisted`, `promise_unseen`, `status_unwritten` or `more`.
     pub code: &'static str,
     /// What exactly, and what to do.
     pub detail: String,
@@ -303,6 +303,12 @@ pub(crate) struct Complaint {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     since: Option<Duration>,
+}
+
+impl Complaint {
+    pub(crate) fn new(code: &'static str, detail: String) -> Complaint {
+        Complaint { code, detail, since: None }
+    }
 }
 
 /// This many things that are not as they should be are told one by one.
@@ -335,14 +341,14 @@ pub(crate) fn complaints(
         let detail = format!(
             "the drain requests cannot be listed completely, so none of them is treated as removed or expired: {reason}"
         );
-        all.push(Complaint { code: "requests_unlisted", detail, since: None });
+        all.push(Complaint::new("requests_unlisted", detail));
     }
     if let Some(until) = table.unseen_held_until() {
         let detail = format!(
             "internal work is held, because the previous gateway may have promised that nothing starts: until the requests can be read, or until {:.0} s after boot",
             until.as_secs_f64()
         );
-        all.push(Complaint { code: "promise_unseen", detail, since: None });
+        all.push(Complaint::new("promise_unseen", detail));
     }
     all.extend(unreadable.iter().map(|(slot, reason)| Complaint {
         code: "request_unreadable",
@@ -553,6 +559,7 @@ pub struct Reading {
     body: RawObject,
     locked: bool,
     alive: bool,
+    held_by: Option<u32>,
 }
 
 impl Reading {
@@ -566,7 +573,12 @@ impl Reading {
         let alive = lock
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
-        Reading { body, locked: lock.is_some(), alive }
+        Reading { body, locked: lock.is_some(), alive, held_by: None }
+    }
+
+    /// The same, where nobody holds the lock file and this process holds the directory.
+    pub(crate) fn with_holder(self, held_by: Option<u32>) -> Reading {
+        Reading { held_by, ..self }
     }
 
     /// What a gateway in this process says, which is alive as long as it has not stopped.
@@ -574,7 +586,7 @@ impl Reading {
     pub(crate) fn of_living(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         let alive = status.lifecycle != Phase::Stopped.word();
-        Reading { body, locked: alive, alive }
+        Reading { body, locked: alive, alive, held_by: None }
     }
 
     /// Every field as it stands in the file.
@@ -594,6 +606,20 @@ impl Reading {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.locked
+    }
+
+    /// The process that holds the home's directory, where nobody holds its lock file and that can be seen: a gateway
+    /// whose lock file was removed, until its next look, or somebody who keeps gateways out.
+    ///
+    /// [F18](crate::guide::requirements#f18)
+    #[must_use]
+    pub fn held_by(&self) -> Option<u32> {
+        self.held_by
+    }
+
+    /// Which process it is of, as opposed to its predecessors.
+    pub(crate) fn incarnation(&self) -> Option<String> {
+        self.body.string("incarnation")
     }
 
     /// The original's word for the state, if there is one.

@@ -81,18 +81,96 @@ fn a_home_that_is_elsewhere_releases_nothing() {
     assert!(!is_open(&gateway));
 }
 
-/// A home that was emptied is no home without requests.
+/// F18: whoever removes the requests releases them, and the lock file is made again.
 #[test]
-fn a_home_that_was_emptied_releases_nothing() {
+fn a_home_that_was_emptied_is_taken_again() {
     let scene = Scene::new();
     let gateway = scene.start();
     gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
     fs::remove_dir_all(scene.home.requests_path()).expect("rm");
     fs::remove_file(scene.home.lock_path()).expect("removes");
     fs::remove_file(scene.home.marker_path()).expect("removes");
+    assert!(is_open(&gateway));
+    assert_eq!(details(&gateway), [""; 0]);
+    assert!(scene.home.status().expect("reads").is_alive());
+    scene.home.begin_drain(&DrainRequest::by("ops")).expect("writes");
     assert!(!is_open(&gateway));
+}
+
+/// F18: whatever becomes of the lock file of a living gateway, its next look sets that right.
+#[test]
+fn a_lock_file_is_made_again_whatever_became_of_it() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    let (lock, aside) = (scene.home.lock_path(), scene.dir.path().join("aside"));
+    let changes: [(&str, &dyn Fn()); 7] = [
+        ("removed", &|| fs::remove_file(&lock).expect("removes")),
+        ("moved", &|| fs::rename(&lock, &aside).expect("moves")),
+        ("replaced by an empty file", &|| {
+            fs::remove_file(&lock).expect("removes");
+            fs::write(&lock, "").expect("writes");
+        }),
+        ("replaced by a file with another's name in it", &|| {
+            fs::write(&aside, r#"{"pid":1,"incarnation":"another"}"#).expect("writes");
+            fs::rename(&aside, &lock).expect("moves");
+        }),
+        ("emptied", &|| fs::write(&lock, "").expect("empties")),
+        ("filled", &|| fs::write(&lock, "x".repeat(5000)).expect("writes")),
+        ("made unreadable", &|| {
+            fs::set_permissions(&lock, fs::Permissions::from_mode(0o000)).expect("chmod");
+        }),
+    ];
+    for (what, change) in changes {
+        change();
+        gateway.reconcile_now();
+        let reading = scene.home.status().expect("reads");
+        assert!(reading.is_alive(), "{what}");
+        assert_ne!(fs::metadata(&lock).expect("exists").mode() & 0o400, 0, "{what}");
+        assert_eq!(details(&gateway), [""; 0], "{what}");
+        assert!(is_open(&gateway), "{what}");
+    }
+    // A backup by hard links changes nothing.
+    fs::hard_link(&lock, &aside).expect("links");
+    assert!(is_open(&gateway) && scene.home.status().expect("reads").is_alive());
+    // What cannot be a lock file is named.
+    fs::remove_file(&lock).expect("removes");
+    fs::create_dir(&lock).expect("mkdir");
+    assert!(is_open(&gateway));
     let said = details(&gateway);
-    assert!(said[0].contains("lock file has been removed"), "{said:?}");
+    assert!(said.len() == 1 && said[0].contains("found a directory instead"), "{said:?}");
+    fs::remove_dir(&lock).expect("rmdir");
+    assert_eq!(details(&gateway), [""; 0]);
+    assert!(scene.home.status().expect("reads").is_alive());
+}
+
+/// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.
+#[test]
+fn a_link_that_is_flipped_leads_to_the_next_gateway() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let [current, first, second] = ["current", "1", "2"].map(|name| dir.path().join(name));
+    fs::create_dir(&first).expect("mkdir");
+    fs::create_dir(&second).expect("mkdir");
+    symlink(&first, &current).expect("links");
+    let old = start(&current);
+    fs::remove_file(&current).expect("unlinks");
+    symlink(&second, &current).expect("links");
+    assert!(!Home::at(&current).status().expect("reads").is_alive(), "none of that directory");
+    let new = start(&current);
+    let named = Home::at(&current);
+    named.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    assert!(is_open(&old), "it is not asked");
+    assert!(!is_open(&new));
+    let incarnation = |home: &Home| {
+        let reading = home.status().expect("reads");
+        assert!(reading.is_alive());
+        reading.body().read::<String>("incarnation")
+    };
+    assert_ne!(incarnation(&named), incarnation(&Home::at(&first)));
+    let said = old.status().degraded;
+    assert_eq!(said.iter().map(|it| it.code).collect::<Vec<_>>(), ["home_elsewhere"]);
+    // Who knows its directory by another name can still ask it.
+    Home::at(&first).begin_drain(&DrainRequest::by("ops")).expect("writes");
+    assert!(!is_open(&old));
 }
 
 #[test]

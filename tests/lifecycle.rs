@@ -376,7 +376,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
     let codes = |gateway: &Gateway| -> Vec<_> {
         gateway.status().degraded.into_iter().map(|it| it.code).collect()
     };
-    assert_eq!(codes(&gateway), ["requests_unlisted"]);
+    assert_eq!(codes(&gateway), ["home_elsewhere"]);
     let state = fs::read_to_string(aside.join("gateway_state.json")).expect("the status");
     assert!(state.contains("leads to no directory"), "it is written where the lock is: {state}");
 

@@ -101,6 +101,10 @@ pub const SEEDED: &[Seeded] = &[
     simulated("unparks_before_ringing", "drains"),
     simulated("no_second_look", "drains"),
     simulated("rings_before_leaving", "drains"),
+    simulated("successor_is_a_loss", "receipt_is_true"),
+    simulated("elsewhere_believed", "fail_safe"),
+    simulated("lost_lock_stays", "status_is_faithful"),
+    simulated("taken_home_ignored", "fail_safe"),
     killed("renewal_stays", "acknowledged_survives_inv"),
 ];
 

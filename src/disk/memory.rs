@@ -144,6 +144,10 @@ impl Disk for MemoryDisk {
         Ok(Stat { id: self.named.get(), ..stat(Kind::Directory, 1, 0, 0) })
     }
 
+    fn stat_link(&self, _: &Path) -> io::Result<Stat> {
+        unused()
+    }
+
     fn open_dir(&self, _: &Dir, _: &OsStr) -> io::Result<Dir> {
         self.called("open_dir");
         self.directory.get().map(|_| Dir::Requests).ok_or_else(|| io::ErrorKind::NotFound.into())

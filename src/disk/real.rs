@@ -78,6 +78,10 @@ impl Disk for RealDisk {
         Ok(Stat::from(&rustix::fs::stat(path)?))
     }
 
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        Ok(Stat::from(&rustix::fs::lstat(path)?))
+    }
+
     fn open_dir(&self, at: &Dir, name: &OsStr) -> io::Result<Dir> {
         Dir::open(&at.fd, name, OFlags::NOFOLLOW)
     }

@@ -42,6 +42,10 @@ impl Disk for RealDisk {
         world::stat_path(path).map(Stat::from)
     }
 
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        world::stat_link(path).map(Stat::from)
+    }
+
     fn open_dir(&self, at: &world::Dir, name: &OsStr) -> io::Result<world::Dir> {
         at.open_dir(name)
     }

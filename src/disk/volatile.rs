@@ -99,6 +99,10 @@ impl Disk for VolatileDisk {
         Ok(self.files.lock().stat_dir(VolatileDir::Home))
     }
 
+    fn stat_link(&self, path: &Path) -> io::Result<Stat> {
+        self.stat(&VolatileDir::Home, path.file_name().unwrap_or_default())
+    }
+
     fn open_dir(&self, _: &VolatileDir, _: &OsStr) -> io::Result<VolatileDir> {
         Ok(VolatileDir::Requests)
     }

@@ -83,7 +83,15 @@ impl Announcements {
             metrics.drain_ended(*lasted);
         }
         let is_error = |code: &str| {
-            matches!(code, "request_unreadable" | "requests_unlisted" | "status_unwritten")
+            matches!(
+                code,
+                "request_unreadable"
+                    | "requests_unlisted"
+                    | "status_unwritten"
+                    | "home_elsewhere"
+                    | "home_taken"
+                    | "home_unlocked"
+            )
         };
         for _ in self.begun.iter().filter(|(code, _)| is_error(code)) {
             metrics.watcher_error();

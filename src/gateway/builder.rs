@@ -110,7 +110,7 @@ impl Builder {
     pub fn start(self) -> Result<Gateway, StartError> {
         let identity = identity(self.kind, &self.settings.epoch);
         let mut promised = None;
-        let (store, lock) = match self.home {
+        let store = match self.home {
             Some(home) => {
                 // A relative home must not move when the process changes its directory.
                 let path = std::path::absolute(home.path())
@@ -124,9 +124,9 @@ impl Builder {
                 }
                 // What the predecessor left in the file is replaced before anything else happens (I-16, U28).
                 promised = predecessor::replace_status(&home, &identity, self.settings.clock.now());
-                (Store::files(home, &lock), Some(lock))
+                Store::files(home, lock)
             }
-            None => (Store::memory().map_err(StartError::of_home)?, None),
+            None => Store::memory().map_err(StartError::of_home)?,
         };
         let thread = |source| StartError::Thread { source };
         let mut timer = Worker::prepare("tidegate-timer").map_err(thread)?;
@@ -136,7 +136,7 @@ impl Builder {
             .map_err(thread)?;
 
         let threads = Threads { timer: timer.bell(), watcher: watcher.as_ref().map(Worker::bell) };
-        let shared = Shared::start(store, lock, promised, identity, self.settings, threads);
+        let shared = Shared::start(store, promised, identity, self.settings, threads);
         let shared = Arc::new(shared);
         shared.publish();
 

@@ -1,10 +1,12 @@
 //! The one writer of the status file. It has no opinion: whether a status is to be written is the engine's to say,
 //! and what it says is a snapshot of machine, gate and requests.
 
+use std::io;
+
 use crate::engine::{Corrected, Meant, PublishTurn};
 use crate::faults::fault;
 use crate::gate::word::Word;
-use crate::home::{Name, OpenHome};
+use crate::home::{Name, OpenHome, Standing};
 use crate::marker::{self, Durability};
 use crate::probe::probe;
 use crate::status::{Degraded, Status};
@@ -69,10 +71,16 @@ impl Shared {
         let complaints = self.complaints(&state);
         let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
+        // The status file is the other one's then.
+        let is_taken = matches!(state.standing, Standing::Taken(_));
         drop(state);
         drop(listed);
         let writing = Writing { shared: self, meant: Some(meant) };
-        let error = self.store.home().and_then(|home| replace(home, &status).err());
+        let error = match self.store.home() {
+            Some(_) if is_taken => Some(io::Error::other("another process holds the home")),
+            Some(home) => replace(home, &status).err(),
+            None => None,
+        };
         let unwritten = error.map(|error| {
             let detail =
                 format!("the status file cannot be written: {error}; the gateway keeps trying");
@@ -89,7 +97,7 @@ impl Shared {
         drop(state);
         if gives_back {
             // Given back before the ending is told.
-            *self.home_lock.lock() = None;
+            self.store.give_back();
             self.state.lock().engine.home_given_back();
             self.threads.timer.ring();
         }
@@ -131,7 +139,7 @@ impl Shared {
     }
 }
 
-fn replace(home: &OpenHome<crate::disk::RealDisk>, status: &Status) -> std::io::Result<()> {
+fn replace(home: &OpenHome<crate::disk::RealDisk>, status: &Status) -> io::Result<()> {
     let (name, text) = (Name::Status.as_os_str(), status.to_json());
     marker::replace(home, home.dir(), name, text.as_bytes(), Durability::Volatile)
 }

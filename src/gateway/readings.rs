@@ -7,6 +7,7 @@ use crate::engine::{Ended, NotQuiesced};
 use crate::gate::word::Word;
 #[cfg(feature = "http")]
 use crate::holder::Holder;
+use crate::home::Standing;
 #[cfg(feature = "systemd")]
 use crate::machine::ShutdownCause;
 #[cfg(any(feature = "http", feature = "systemd"))]
@@ -46,12 +47,31 @@ impl Shared {
         status
     }
 
-    /// What is wrong with the requests.
+    /// What is wrong with the home and the requests.
     pub(super) fn complaints(&self, state: &State) -> Vec<Complaint> {
+        let single = self.store.not_alone().map(|reason| {
+            let detail =
+                format!("a second gateway can start if the lock file is removed: {reason}");
+            Complaint::new("home_singly_locked", detail)
+        });
+        let standing = match &state.standing {
+            Standing::Own => None,
+            Standing::Elsewhere(reason) => Some(("home_elsewhere", reason)),
+            Standing::Taken(reason) => Some(("home_taken", reason)),
+            Standing::Unlocked(reason) => Some(("home_unlocked", reason)),
+        };
         let unseen = state.engine.unseen();
         let judge = self.settings.judge(self.settings.clock.now());
-        let unlisted = unseen.listing.as_deref();
-        status::complaints(&unseen.requests, unlisted, state.engine.table(), &judge)
+        // What the home itself explains is said once.
+        let is_said = |reason: &String| standing.is_some_and(|(_, said)| said == reason);
+        let unlisted = unseen.listing.as_ref().filter(|reason| !is_said(reason));
+        let requests: Vec<_> =
+            unseen.requests.iter().filter(|(_, reason)| !is_said(reason)).cloned().collect();
+        let standing = standing.map(|(code, reason)| Complaint::new(code, reason.clone()));
+        let mut all: Vec<Complaint> = single.into_iter().chain(standing).collect();
+        let unlisted = unlisted.map(String::as_str);
+        all.extend(status::complaints(&requests, unlisted, state.engine.table(), &judge));
+        all
     }
 
     pub(super) fn snapshot(

@@ -10,7 +10,7 @@ use crate::epoch::{Clock, Epoch, Now};
 use crate::faults::fault;
 use crate::gate::{Gate, WaitList};
 use crate::holder::Slot;
-use crate::home::HomeLock;
+use crate::home::Standing;
 use crate::judge::{Judge, Validity};
 use crate::machine::Phase;
 use crate::marker::Stamp;
@@ -96,8 +96,6 @@ pub(super) struct Shared {
     /// Where callers wait whose turn it is not: to look, or to publish. With `state`.
     pub(super) turns: Turns,
     pub(super) store: Store,
-    /// Guards the home's locks, which are given back once. Taken alone.
-    pub(super) home_lock: Mutex<Option<HomeLock>>,
     /// Guards the labels of work in flight. Taken alone, or last.
     pub(super) registry: Mutex<Registry>,
     pub(super) identity: Identity,
@@ -111,6 +109,8 @@ pub(super) struct State {
     pub(super) changes: ChangeLog,
     pub(super) sweeps: Sweeps,
     pub(super) announced: Announced,
+    /// How the last applied look found the home's name and its locks.
+    pub(super) standing: Standing,
     /// Why the status on disk is not what is meant, while it is not.
     pub(super) unwritten: Option<Degraded>,
     /// Rises with everything that a status says beyond the condition, for those who wait for news.
@@ -124,7 +124,6 @@ impl Shared {
     /// predecessor may have promised that nothing starts (F22).
     pub(super) fn start(
         store: Store,
-        lock: Option<HomeLock>,
         promised: Option<Duration>,
         identity: Identity,
         settings: Settings,
@@ -139,7 +138,7 @@ impl Shared {
             store.look(&LookOrder::first(), &[], &counts)
         };
         let now = settings.clock.now();
-        let (sightings, listing, stamp) = look.into_parts();
+        let (sightings, listing, stamp, standing) = look.into_parts();
         let (engine, effect) = {
             let is_live = is_live(settings.judge(now));
             Engine::start(rules, sightings, &listing, stamp, promised, now.uptime, is_live)
@@ -154,6 +153,7 @@ impl Shared {
             changes: ChangeLog::default(),
             sweeps: Sweeps::from(now.uptime),
             announced: Announced::nothing_yet(drains.then_some(now.uptime)),
+            standing,
             unwritten: None,
             revision: 0,
             sequence: 0,
@@ -164,7 +164,6 @@ impl Shared {
             state: Mutex::new(state),
             turns: Turns::new(),
             store,
-            home_lock: Mutex::new(lock),
             registry: Mutex::new(Registry::default()),
             identity,
             settings,
@@ -240,9 +239,13 @@ impl Shared {
         let look = self.store.look(order, known, &counts);
         let now = self.settings.clock.now();
         let is_live = is_live(self.settings.judge(now));
-        let (sightings, listing, stamp) = look.into_parts();
+        let (sightings, listing, stamp, standing) = look.into_parts();
 
         let mut state = self.state.lock();
+        if state.standing != standing {
+            state.standing = standing;
+            state.engine.has_news();
+        }
         let reaction = state.engine.observed(sightings, &listing, stamp, now.uptime, is_live);
         if fault!(EffectAfterUnlock) {
             drop(state);

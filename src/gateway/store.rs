@@ -9,16 +9,20 @@ use crate::engine::LookOrder;
 use crate::epoch::{Epoch, Now};
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, HomeLock, Name, OpenHome};
+use crate::home::{Home, HomeLock, Name, OpenHome, Standing};
 use crate::marker::{self, Observer, RawObservation, Stamp};
 use crate::reconcile::Sighting;
 use crate::request::Request;
+use crate::sync::Mutex;
 
 /// A home on one kind of disk, and the one who looks at it.
 #[derive(Debug)]
 pub(super) struct Kept<D: Disk<Dir: Debug>> {
     home: OpenHome<D>,
     observer: Observer,
+    /// Guards the home's locks, which are checked with each look, and given back once. Taken alone.
+    lock: Mutex<Option<HomeLock>>,
+    not_alone: Option<String>,
 }
 
 #[derive(Debug)]
@@ -39,15 +43,17 @@ macro_rules! on_either {
 
 impl Store {
     /// A home of which this gateway holds the lock.
-    pub(super) fn files(home: OpenHome<RealDisk>, lock: &HomeLock) -> Store {
-        let observer = Observer::of_gateway(lock.home(), lock.id());
-        Store::Files(Kept { home, observer })
+    pub(super) fn files(home: OpenHome<RealDisk>, lock: HomeLock) -> Store {
+        let not_alone = lock.not_alone().map(str::to_owned);
+        let (observer, lock) = (Observer::default(), Mutex::new(Some(lock)));
+        Store::Files(Kept { home, observer, lock, not_alone })
     }
 
     pub(super) fn memory() -> Result<Store, ControlError> {
         let disk = VolatileDisk::with_requests(Name::Requests.as_os_str());
         let home = OpenHome::open(disk, &Home::at("memory"))?;
-        Ok(Store::Memory(Kept { home, observer: Observer::of_visitor() }))
+        let (observer, lock) = (Observer::default(), Mutex::new(None));
+        Ok(Store::Memory(Kept { home, observer, lock, not_alone: None }))
     }
 
     /// The home, where there is one with files.
@@ -74,7 +80,25 @@ impl Store {
         known: &[Slot],
         counts: &dyn Fn(&Request) -> bool,
     ) -> RawObservation {
-        on_either!(self, kept => kept.observer.look(&kept.home, order, known, counts))
+        match self {
+            Store::Files(Kept { home, observer, lock, .. }) => {
+                let check = || lock.lock().as_mut().map(|lock| home.check_lock(lock));
+                observer.look(home, order, known, counts, &|| check().unwrap_or_default())
+            }
+            Store::Memory(kept) => {
+                kept.observer.look(&kept.home, order, known, counts, &Standing::default)
+            }
+        }
+    }
+
+    /// Gives the home's locks back.
+    pub(super) fn give_back(&self) {
+        on_either!(self, kept => *kept.lock.lock() = None);
+    }
+
+    /// Why a second gateway could start on this home if its lock file were removed; `None` where none can.
+    pub(super) fn not_alone(&self) -> Option<&str> {
+        on_either!(self, kept => kept.not_alone.as_deref())
     }
 
     /// Puts the request where it belongs.

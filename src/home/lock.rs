@@ -1,20 +1,24 @@
 //! The locks of a home: one on the lock file, which alone says that a gateway is alive, and one on the
 //! directory, which keeps a second gateway from starting where the lock file was removed ([F17], [F18]).
+//! A gateway that holds them checks at each look whether they are still its own. It decides nothing about drains.
 //!
 //! # Invariants
 //!
-//! * Only who may write the lock file can hold its lock: a mere reader neither holds nor fakes it.
+//! * Only a process that may write the lock file can hold its lock: a mere reader neither holds nor fakes it.
 //! * A lock file that is a stranger's, or a link, is refused and its owner named.
+//! * The home is the directory that was locked. Where its name leads elsewhere, nothing there is locked, read or
+//!   written.
 //!
 //! [F17]: crate::guide::requirements#f17
 //! [F18]: crate::guide::requirements#f18
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::disk::{Access, Disk, FileId, Kind, LockHolder, RealDisk, Stat};
 use crate::error::{ControlError, StartError};
+use crate::faults::fault;
 use crate::host;
 use crate::json::RawObject;
 use crate::sync::thread;
@@ -29,25 +33,47 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// The lock's file is never read further.
 const OWNER_BYTES_MAX: u64 = 4096;
 
+/// How often a lock file that was removed or replaced is made again within one look.
+const RETAKES: u32 = 3;
+
 /// The locks of a home, held. Dropping it says that the gateway is gone (F17).
 #[derive(Debug)]
 pub(crate) struct HomeLock {
     file: <RealDisk as Disk>::File,
     /// Holds the directory's lock. A handle of its own, so that it ends with this value.
     _dir: <RealDisk as Disk>::Dir,
+    alone: Alone,
+    /// The directory that is locked.
     home: FileId,
+    /// The file that the lock is on.
     id: FileId,
+    /// Its path, made once: an idle look allocates nothing.
+    path: PathBuf,
+    /// What it says.
+    owner: String,
+}
+
+/// How a gateway that holds a home finds its name and its locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As they were.
+    #[default]
+    Own,
+    /// The home's name leads to another directory, or to none, for this reason.
+    Elsewhere(String),
+    /// Another process holds the lock file.
+    Taken(String),
+    /// The lock file is gone, and cannot be made again, for this reason.
+    Unlocked(String),
 }
 
 impl HomeLock {
-    /// Which directory is locked.
-    pub(crate) fn home(&self) -> FileId {
-        self.home
-    }
-
-    /// Which file the lock is on.
-    pub(crate) fn id(&self) -> FileId {
-        self.id
+    /// Why a second gateway could start if the lock file were removed; `None` where none can.
+    pub(crate) fn not_alone(&self) -> Option<&str> {
+        match &self.alone {
+            Alone::Yes => None,
+            Alone::No(reason) => Some(reason),
+        }
     }
 }
 
@@ -60,8 +86,10 @@ impl Drop for HomeLock {
 
 /// Why the locks could not be taken.
 enum NotLocked {
-    /// A gateway holds the lock file's, or it changed just now. This may pass.
+    /// A gateway holds the lock file's. This may pass.
     Busy { pid: Option<u32> },
+    /// The lock file changed just now.
+    Again,
     /// Somebody holds the directory's, and nobody the lock file's. This may pass.
     Held { pid: Option<u32> },
     /// They cannot be.
@@ -75,6 +103,7 @@ impl From<io::Error> for NotLocked {
 }
 
 /// Whether every other gateway is kept out.
+#[derive(Debug)]
 enum Alone {
     Yes,
     /// It is not, for this reason.
@@ -145,14 +174,19 @@ impl OpenHome<RealDisk> {
             return Err(unusable(self.names().path(), source));
         }
         let path = || self.names().path().to_owned();
+        let owner = serde_json::json!({ "pid": host::pid(), "incarnation": incarnation });
+        let owner = owner.to_string();
         let mut attempt = 0;
         loop {
-            match self.try_lock(incarnation, &home) {
+            match self.try_lock(&owner, &home) {
                 Ok(lock) => return Ok(lock),
                 Err(NotLocked::Unusable(source)) => {
                     return Err(unusable(&self.names().lock_path(), source));
                 }
                 Err(_) if attempt < LOCK_ATTEMPTS => thread::sleep(LOCK_PAUSE),
+                Err(NotLocked::Again) => {
+                    return Err(StartError::HomeInUse { home: path(), pid: None });
+                }
                 Err(NotLocked::Busy { pid }) => {
                     return Err(StartError::HomeInUse { home: path(), pid });
                 }
@@ -175,10 +209,26 @@ impl OpenHome<RealDisk> {
     }
 
     /// One attempt.
-    fn try_lock(&self, incarnation: &str, home: &Stat) -> Result<HomeLock, NotLocked> {
+    fn try_lock(&self, owner: &str, home: &Stat) -> Result<HomeLock, NotLocked> {
         // The directory's first: who has it is alone here, and may replace the lock file.
         let dir = self.disk.open_dir(&self.dir, ".".as_ref())?;
         let alone = self.lock_dir(&dir, home)?;
+        let (file, id) = self.take_lock_file(owner, home, &alone)?;
+        if let Alone::No(reason) = &alone {
+            tracing::warn!(home = %self.names().path().display(),
+                "a second gateway can start if the lock file is removed: {reason}");
+        }
+        let (path, owner) = (self.names().lock_path(), owner.to_owned());
+        Ok(HomeLock { file, _dir: dir, alone, home: home.id, id, path, owner })
+    }
+
+    /// Takes the lock on the lock file, which is made where there is none, and writes into it whose it is.
+    fn take_lock_file(
+        &self,
+        owner: &str,
+        home: &Stat,
+        alone: &Alone,
+    ) -> Result<(<RealDisk as Disk>::File, FileId), NotLocked> {
         let is_alone = matches!(alone, Alone::Yes);
         let (file, made) = self.open_or_make_lock()?;
         if self.disk.is_locked(&file)? {
@@ -187,7 +237,7 @@ impl OpenHome<RealDisk> {
         let again = || {
             // Whoever holds that file keeps it, and gets no other.
             match self.disk.unlink(&self.dir, Name::Lock.as_os_str()) {
-                Ok(()) => NotLocked::Busy { pid: None },
+                Ok(()) => NotLocked::Again,
                 Err(error) => error.into(),
             }
         };
@@ -201,24 +251,112 @@ impl OpenHome<RealDisk> {
         // Signed before it is locked: else a reader could find the lock held, and in the file the name of a
         // predecessor that was killed, whose status would then be believed.
         if is_alone {
-            self.sign_lock(&file, incarnation, home, made)?;
+            self.sign_lock(&file, owner, home, made)?;
         }
         if !self.disk.lock(&file)? {
             // A mere reader has locked it, which no gateway does.
             return Err(if is_alone { again() } else { NotLocked::Busy { pid: None } });
         }
         if !is_alone {
-            self.sign_lock(&file, incarnation, home, made)?;
+            self.sign_lock(&file, owner, home, made)?;
         }
         if !self.stat_named(Name::Lock).is_ok_and(|named| named.id == found.id) {
             // It was removed or replaced meanwhile: what is locked is not what others will ask.
-            return Err(NotLocked::Busy { pid: None });
+            return Err(NotLocked::Again);
         }
-        if let Alone::No(reason) = alone {
-            tracing::warn!(home = %self.names().path().display(),
-                "a second gateway can start if the lock file is removed: {reason}");
+        Ok((file, found.id))
+    }
+
+    /// Whether the home's name and its locks are as they were. A lock file that is gone, or has been replaced, is
+    /// made again; one that was emptied is written again. One system call where nothing has happened.
+    // Property: TG-S8 status_is_faithful.
+    pub(crate) fn check_lock(&self, lock: &mut HomeLock) -> Standing {
+        let named = self.disk.stat_link(&lock.path);
+        if let Ok(found) = &named
+            && found.id == lock.id
+            && found.links == 1
+        {
+            self.mend_lock(lock, found);
+            return Standing::Own;
         }
-        Ok(HomeLock { file, _dir: dir, home: home.id, id: found.id })
+        let elsewhere = match self.disk.stat_path(self.names().path()) {
+            Ok(found) if found.id == lock.home => None,
+            Ok(_) => Some("the home's path leads to another directory; restart the gateway, or restore the directory".to_owned()),
+            Err(error) => Some(format!("the home's path leads to no directory: {error}; restore the directory")),
+        };
+        // Whoever has another name for the directory must find the gateway alive, too.
+        let held = match self.stat_named(Name::Lock) {
+            Ok(found) if found.id == lock.id => {
+                self.mend_lock(lock, &found);
+                Standing::Own
+            }
+            _ if fault!(LostLockStays) => Standing::Own,
+            // It is not known whether it is gone.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Standing::Own,
+            _ => self.retake_lock(lock),
+        };
+        match (held, elsewhere) {
+            (Standing::Taken(reason), _) => Standing::Taken(reason),
+            (_, Some(reason)) => Standing::Elsewhere(reason),
+            (held, None) => held,
+        }
+    }
+
+    /// Writes a lock file anew that was emptied, and lets its owner read it again.
+    fn mend_lock(&self, lock: &HomeLock, found: &Stat) {
+        let is_whole = found.size == lock.owner.len() as u64;
+        if is_whole && found.mode & 0o400 != 0 {
+            return;
+        }
+        let mended = || {
+            if found.mode & 0o400 == 0 {
+                self.disk.chmod(&lock.file, found.mode | 0o600)?;
+            }
+            self.disk.truncate(&lock.file)?;
+            self.disk.write(&lock.file, lock.owner.as_bytes())
+        };
+        match mended() {
+            Ok(()) => tracing::warn!(path = %lock.path.display(),
+                "the lock file had been changed; it is written again"),
+            Err(error) => tracing::debug!(%error, "the lock file cannot be written again"),
+        }
+    }
+
+    /// Makes the lock file again, and takes it.
+    fn retake_lock(&self, lock: &mut HomeLock) -> Standing {
+        let Ok(home) = self.stat() else {
+            return Standing::Unlocked("the home's directory is gone".to_owned());
+        };
+        let mut why = "the lock file is replaced as fast as it is made".to_owned();
+        for _ in 0..RETAKES {
+            match self.take_lock_file(&lock.owner, &home, &lock.alone) {
+                Ok((file, id)) => {
+                    tracing::warn!(path = %lock.path.display(),
+                        "the lock file had been removed or replaced; it is made again and locked");
+                    (lock.file, lock.id) = (file, id);
+                    return Standing::Own;
+                }
+                Err(NotLocked::Busy { pid } | NotLocked::Held { pid }) => {
+                    // It was put back meanwhile.
+                    if self.stat_named(Name::Lock).is_ok_and(|found| found.id == lock.id) {
+                        return Standing::Own;
+                    }
+                    let by =
+                        pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+                    return Standing::Taken(format!(
+                        "{by} holds the home's lock file, so this gateway stays closed and writes no status; stop one of the two"
+                    ));
+                }
+                Err(NotLocked::Again) => {}
+                Err(NotLocked::Unusable(error)) => {
+                    why = error.to_string();
+                    break;
+                }
+            }
+        }
+        Standing::Unlocked(format!(
+            "the home's lock file is gone and cannot be made again, so this gateway looks dead to others: {why}"
+        ))
     }
 
     /// Takes the directory's lock.
@@ -256,14 +394,13 @@ impl OpenHome<RealDisk> {
     fn sign_lock(
         &self,
         file: &<RealDisk as Disk>::File,
-        incarnation: &str,
+        owner: &str,
         home: &Stat,
         made: bool,
     ) -> io::Result<()> {
         self.settle_lock(file, home, made);
-        let owner = serde_json::json!({ "pid": host::pid(), "incarnation": incarnation });
         self.disk.truncate(file)?;
-        self.disk.write(file, owner.to_string().as_bytes())
+        self.disk.write(file, owner.as_bytes())
     }
 
     /// Gives the lock file to whom it is to belong. One that was there before keeps its owner, and where
@@ -401,5 +538,30 @@ mod tests {
         assert_eq!(*pid, Some(std::process::id()), "{error}");
         drop(held);
         open(&dir).lock("third").expect("free again");
+    }
+
+    /// F18: where a process has taken the new lock file, it is not taken from it, and where the home's own is put
+    /// back, it is as before.
+    #[test]
+    fn a_lock_file_that_another_process_holds_is_left_to_it() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (home, path) = (open(&dir), Home::at(dir.path()).lock_path());
+        let mut held = home.lock("first").expect("free");
+        let aside = dir.path().join("aside");
+        std::fs::rename(&path, &aside).expect("moves");
+        std::fs::write(&path, r#"{"pid":7,"incarnation":"second"}"#).expect("writes");
+        let other = home.open_lock(Access::Write).expect("opens");
+        assert!(RealDisk.lock(&other).expect("locks"));
+        for _ in 0..2 {
+            let Standing::Taken(reason) = home.check_lock(&mut held) else { panic!("it is not") };
+            assert!(reason.contains("process 7 holds"), "{reason}");
+        }
+        std::fs::rename(&aside, &path).expect("puts back");
+        assert_eq!(home.check_lock(&mut held), Standing::Own);
+        drop(other);
+        std::fs::remove_file(&path).expect("removes");
+        assert_eq!(home.check_lock(&mut held), Standing::Own, "made again");
+        let owner = home.read_lock().expect("reads").expect("held");
+        assert_eq!(owner.string("incarnation").as_deref(), Some("first"));
     }
 }

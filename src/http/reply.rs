@@ -257,7 +257,7 @@ impl Failure {
             Missed::TimedOut(_) => (StatusCode::CONFLICT, "timed_out"),
             Missed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
             Missed::Refused => (StatusCode::CONFLICT, "going_down"),
-            Missed::Gone => (StatusCode::CONFLICT, "no_gateway"),
+            Missed::Gone | Missed::Held { .. } => (StatusCode::CONFLICT, "no_gateway"),
             Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         let rest = if stands { "the request still exists" } else { "the request no longer exists" };

@@ -90,6 +90,10 @@ impl Disk for Record {
         Ok(of_this_user(Kind::Directory))
     }
 
+    fn stat_link(&self, _: &Path) -> io::Result<Stat> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
     fn open_dir(&self, at: &PathBuf, name: &OsStr) -> io::Result<PathBuf> {
         let path = at.join(name);
         let is_there = self.names.borrow().contains(&path);

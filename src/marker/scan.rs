@@ -11,7 +11,7 @@ use crate::disk::{Clocks, Disk, FileId, Stat};
 use crate::engine::{DirectoryStamp, LookOrder};
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
-use crate::home::{Name, OpenHome};
+use crate::home::{Name, OpenHome, Standing};
 use crate::reconcile::{Listing, Scan, ScanStep, Sighting};
 use crate::request::Request;
 use crate::sync::Mutex;
@@ -51,6 +51,8 @@ pub(crate) struct RawObservation {
     pub(crate) listing: Listing,
     /// What a later look may compare with; `None` where only another listing can tell.
     pub(crate) stamp: Option<Stamp>,
+    /// How the home's name and its locks were found.
+    pub(crate) standing: Standing,
 }
 
 impl RawObservation {
@@ -61,15 +63,17 @@ impl RawObservation {
             named: Vec::new(),
             listing: Listing::Partial(reason.to_owned()),
             stamp: None,
+            standing: Standing::Own,
         }
     }
 
-    /// The sightings place by place, what the listing found, and what a later look may compare with.
+    /// The sightings place by place, what the listing found, what a later look may compare with, and how the home
+    /// stands.
     pub(crate) fn into_parts(
         self,
-    ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>) {
+    ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>, Standing) {
         let sightings = std::iter::once((Slot::Shared, self.shared)).chain(self.named);
-        (sightings, self.listing, self.stamp)
+        (sightings, self.listing, self.stamp, self.standing)
     }
 }
 
@@ -141,54 +145,49 @@ struct Known {
 }
 
 /// Looks at a home again and again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Observer {
-    /// Which directory the home is, and which file its lock, for a gateway that holds it.
-    held: Option<(FileId, FileId)>,
     /// Guards the named requests as they were last read. Held through a look, which is one at a time.
     known: Mutex<BTreeMap<OsString, Known>>,
 }
 
 impl Observer {
-    /// For a visitor.
-    pub(crate) fn of_visitor() -> Observer {
-        Observer { held: None, known: Mutex::new(BTreeMap::new()) }
-    }
-
-    /// For a gateway that holds this lock in this directory. While the home's name leads to another
-    /// directory it believes nothing but requests: an empty mount point releases no drain.
-    pub(crate) fn of_gateway(home: FileId, lock: FileId) -> Observer {
-        Observer { held: Some((home, lock)), ..Observer::of_visitor() }
-    }
-
-    /// Looks as ordered. `known` are the named requests that the caller knows of. `is_live` says whether a request counts. Never fails. Costs three system calls
-    /// where nothing is and nothing was.
+    /// Looks as ordered. `known` are the named requests that the caller knows of, `is_live` says whether a request
+    /// counts, and `standing` how the home's name and its locks are. While they are not the gateway's own it
+    /// believes nothing but requests: an empty mount point releases no drain. Never fails. Costs three system
+    /// calls where nothing is and nothing was.
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,
         order: &LookOrder<Stamp>,
         known: &[Slot],
         is_live: &dyn Fn(&Request) -> bool,
+        standing: &dyn Fn() -> Standing,
     ) -> RawObservation {
         let shared = super::observe(home, &Slot::Shared);
         // After the marker: had the home been replaced before, this would tell.
         let found = home.stat_named(Name::Requests);
-        let is_known = |found: &Stat| order.since().is_some_and(|since| since.id == found.id);
-        let is_known = found.as_ref().is_ok_and(is_known);
-        if let Err(reason) = self.require_home(home, !is_known) {
-            let shared = match shared {
-                Sighting::Absent => Sighting::Unreadable(reason.clone()),
-                shared => shared,
+        let standing = standing();
+        let not_own = match &standing {
+            Standing::Elsewhere(reason) if !fault!(ElsewhereBelieved) => {
+                Some(Listing::Partial(reason.clone()))
+            }
+            Standing::Taken(reason) if !fault!(TakenHomeIgnored) => {
+                Some(Listing::Taken(reason.clone()))
+            }
+            _ => None,
+        };
+        if let Some(listing) = not_own {
+            let shared = match (shared, &standing) {
+                (Sighting::Absent, Standing::Elsewhere(reason) | Standing::Taken(reason)) => {
+                    Sighting::Unreadable(reason.clone())
+                }
+                (shared, _) => shared,
             };
             let (mut named, ..) =
                 self.list(home, &[], is_live).unwrap_or_else(|error| blind(&error));
             named.retain(|(_, sighting)| matches!(sighting, Sighting::Present(_)));
-            return RawObservation {
-                shared,
-                named,
-                listing: Listing::Partial(reason),
-                stamp: None,
-            };
+            return RawObservation { shared, named, listing, stamp: None, standing };
         }
         let (named, listing, stamp) = match found {
             Ok(found)
@@ -204,24 +203,7 @@ impl Observer {
             }
             Err(error) => blind(&error),
         };
-        RawObservation { shared, named, listing, stamp }
-    }
-
-    /// Whether the home's name still leads to the directory that is held, and where that is in doubt
-    /// whether the lock file is still in it.
-    fn require_home<D: Disk>(&self, home: &OpenHome<D>, is_in_doubt: bool) -> Result<(), String> {
-        let Some((directory, lock)) = self.held else { return Ok(()) };
-        match home.disk().stat_path(home.names().path()) {
-            Ok(found) if found.id == directory => {}
-            Ok(_) => return Err("the home's path leads to another directory; restart the gateway, or restore the directory".to_owned()),
-            Err(error) => return Err(format!("the home's path leads to no directory: {error}; restore the directory")),
-        }
-        if is_in_doubt && home.stat_named(Name::Lock).ok().map(|found| found.id) != Some(lock) {
-            return Err(
-                "the home's lock file has been removed or replaced; restart the gateway".to_owned()
-            );
-        }
-        Ok(())
+        RawObservation { shared, named, listing, stamp, standing }
     }
 
     /// Looks at all named requests.
@@ -304,7 +286,8 @@ fn sight<D: Disk>(
 pub(crate) fn look_at_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
     let nothing = |listing| {
         let shared = Sighting::Absent;
-        RawObservation { shared, named: Vec::new(), listing, stamp: None }
+        let (named, stamp, standing) = (Vec::new(), None, Standing::Own);
+        RawObservation { shared, named, listing, stamp, standing }
     };
     if *holder == Holder::Shared {
         let shared = super::observe(home, &Slot::Shared);

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::disk::Kind;
-use crate::disk::memory::{Dir, HOME, MemoryDisk, stat};
+use crate::disk::memory::{Dir, MemoryDisk, stat};
 use crate::home::Home;
 
 const NOW: i64 = 1_000;
@@ -12,8 +12,12 @@ fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
     OpenHome::open(disk, &Home::at("/home")).expect("it is there")
 }
 
+fn own() -> Standing {
+    Standing::Own
+}
+
 fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
-    observer.look(home, &LookOrder::first(), &[], &|_| true)
+    observer.look(home, &LookOrder::first(), &[], &|_| true, &own)
 }
 
 /// Who signed each request that was seen.
@@ -36,7 +40,7 @@ fn slot(name: &str) -> Slot {
 #[test]
 fn a_request_that_is_as_it_was_is_not_read_again() {
     let home = opened(MemoryDisk::at(NOW));
-    let observer = Observer::of_visitor();
+    let observer = Observer::default();
     home.disk().lay("a.json", &signed("ann"), 1);
     for opened in [1, 1] {
         assert_eq!(signers(&look(&observer, &home)), ["ann"]);
@@ -60,7 +64,7 @@ fn a_request_of_which_anything_has_changed_is_read_again() {
     ];
     for alter in alters {
         let home = opened(MemoryDisk::at(NOW));
-        let observer = Observer::of_visitor();
+        let observer = Observer::default();
         home.disk().lay("a.json", &signed("ann"), 1);
         look(&observer, &home);
         home.disk().alter("a.json", |it| {
@@ -76,7 +80,7 @@ fn a_request_of_which_anything_has_changed_is_read_again() {
 fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
     for (changed, is_read_again) in [(NOW, true), (NOW - 2, true), (NOW - 3, false)] {
         let home = opened(MemoryDisk::at(NOW));
-        let observer = Observer::of_visitor();
+        let observer = Observer::default();
         home.disk().lay("a.json", &signed("ann"), 1);
         // Written long ago by its own word, and changed just now.
         home.disk().alter("a.json", |it| it.stat.changed = (changed, 0));
@@ -92,14 +96,14 @@ fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
 fn times_prove_nothing_after_the_clock_was_set() {
     for (set_by, is_seen) in [(-5, true), (5, true), (-1, false), (0, false)] {
         let home = opened(MemoryDisk::at(NOW));
-        let observer = Observer::of_visitor();
+        let observer = Observer::default();
         home.disk().lay("a.json", &signed("ann"), 1);
         let since = look(&observer, &home).stamp;
         let before = home.disk().directory.get();
         home.disk().lay("b.json", &signed("late"), 1);
         home.disk().directory.set(before);
         home.disk().second.set(NOW + set_by);
-        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
+        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &own);
         assert_eq!(signers(&raw).contains(&"late".to_owned()), is_seen, "{set_by}");
 
         // A file that was written to where it lies.
@@ -116,7 +120,7 @@ fn times_prove_nothing_after_the_clock_was_set() {
 #[test]
 fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_what_was_read() {
     let home = opened(MemoryDisk::at(NOW));
-    let observer = Observer::of_visitor();
+    let observer = Observer::default();
     home.disk().lay("a.json", &signed("ann"), 1);
     let mut before = None;
     home.disk().before_each(move |call, disk| {
@@ -141,29 +145,47 @@ fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
             disk.alter("a.json", |it| it.stat.kind = Kind::Fifo);
         }
     });
-    let raw = look(&Observer::of_visitor(), &home);
+    let raw = look(&Observer::default(), &home);
     assert!(
         matches!(&raw.named[0].1, Sighting::Unreadable(reason) if reason.contains("found a FIFO")),
         "{raw:?}"
     );
 }
 
-/// An idle tick: three calls, and the home's name is looked at last, so that no marker is believed of a home
+/// An idle tick: two calls and the check of the lock, which comes last, so that no marker is believed of a home
 /// that was replaced before.
 #[test]
 fn an_idle_look_is_three_calls_in_this_order() {
     let home = opened(MemoryDisk::at(NOW));
-    let observer = Observer::of_gateway(HOME, HOME);
-    home.disk().home.borrow_mut().insert(
-        ".tidegate.lock".into(),
-        crate::disk::memory::Node { stat: stat(Kind::File, 1, 0, 0), bytes: Vec::new() },
-    );
+    let observer = Observer::default();
     let since = look(&observer, &home).stamp;
     assert!(since.is_some_and(|it| it.is_conclusive && it.is_always_conclusive));
     home.disk().calls.borrow_mut().clear();
-    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
+    let check = || {
+        home.disk().calls.borrow_mut().push("check");
+        Standing::Own
+    };
+    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &check);
     assert_eq!(raw.listing, Listing::Unchanged);
-    assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "stat_path"]);
+    assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "check"]);
+}
+
+/// TG-S10: of a home that is not the gateway's own any more, what is there is believed, and nothing is believed gone.
+#[test]
+fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
+    let (why, known) = ("why".to_owned(), [slot("gone.json")]);
+    for standing in [Standing::Elsewhere(why.clone()), Standing::Taken(why.clone())] {
+        let home = opened(MemoryDisk::at(NOW));
+        home.disk().lay("a.json", &signed("ann"), 1);
+        let raw = Observer::default()
+            .look(&home, &LookOrder::first(), &known, &|_| true, &|| standing.clone());
+        assert_eq!(signers(&raw), ["ann"]);
+        assert_eq!((raw.named.len(), raw.stamp), (1, None));
+        assert_eq!(raw.shared, Sighting::Unreadable(why.clone()));
+        let is_taken = matches!(standing, Standing::Taken(_));
+        let listing = if is_taken { Listing::Taken } else { Listing::Partial };
+        assert_eq!(raw.listing, listing(why.clone()));
+    }
 }
 
 /// Equal times prove nothing where they were too young when the look began, however long it took.
@@ -178,7 +200,7 @@ fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
                 disk.second.set(NOW + 60);
             }
         });
-        let stamp = look(&Observer::of_visitor(), &home).stamp.expect("it is whole");
+        let stamp = look(&Observer::default(), &home).stamp.expect("it is whole");
         assert_eq!(stamp.is_conclusive, is_conclusive, "{listed}");
     }
 }
@@ -204,10 +226,10 @@ fn the_bounds_are_these() {
 #[test]
 fn a_stamp_is_of_before_the_listing() {
     let home = opened(MemoryDisk::at(NOW));
-    let observer = Observer::of_visitor();
+    let observer = Observer::default();
     let since = look(&observer, &home).stamp;
     home.disk().lay("late.json", &signed("late"), 3);
-    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true);
+    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &own);
     assert_eq!(signers(&raw), ["late"]);
     assert_ne!(raw.stamp, since);
 }
@@ -217,7 +239,7 @@ fn what_cannot_be_read_leaves_no_stamp() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().lay("a.json", &signed("ann"), 1);
     home.disk().alter("a.json", |it| it.stat.kind = Kind::Directory);
-    let raw = look(&Observer::of_visitor(), &home);
+    let raw = look(&Observer::default(), &home);
     assert_eq!((raw.listing, raw.stamp), (Listing::Whole, None));
 }
 
@@ -231,7 +253,7 @@ fn a_look_that_never_settles_takes_nobody_s_request_away() {
         }
     });
     let known = [slot("gone.json")];
-    let raw = Observer::of_visitor().look(&home, &LookOrder::first(), &known, &|_| true);
+    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &|_| true, &own);
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason == TOO_FAST), "{raw:?}");
     assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
@@ -246,7 +268,7 @@ fn a_look_that_settles_late_is_whole() {
             disk.lay(&format!("{listings}.json"), "{}", 5);
         }
     });
-    let raw = look(&Observer::of_visitor(), &home);
+    let raw = look(&Observer::default(), &home);
     assert_eq!((raw.listing, raw.named.len()), (Listing::Whole, 5));
 }
 
@@ -266,7 +288,7 @@ fn a_home_without_a_directory_of_requests_has_none() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().directory.set(None);
     let known = [slot("ci.1.json")];
-    let raw = Observer::of_visitor().look(&home, &LookOrder::first(), &known, &|_| true);
+    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &|_| true, &own);
     assert_eq!(raw.listing, Listing::Whole);
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
@@ -305,7 +327,7 @@ fn a_look_reads_and_lists_within_bounds() {
 }
 
 fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
-    Observer::of_visitor().look(home, &LookOrder::first(), &[], &|_| false)
+    Observer::default().look(home, &LookOrder::first(), &[], &|_| false, &own)
 }
 
 #[test]
@@ -314,9 +336,9 @@ fn as_many_live_requests_as_may_be_are_all_known_and_one_more_is_said() {
     for number in 0..REQUESTS_MAX {
         home.disk().lay(&format!("{number}.json"), "{}", 1);
     }
-    assert_eq!(look(&Observer::of_visitor(), &home).listing, Listing::Whole);
+    assert_eq!(look(&Observer::default(), &home).listing, Listing::Whole);
     home.disk().lay("more.json", "{}", 1);
-    let raw = look(&Observer::of_visitor(), &home);
+    let raw = look(&Observer::default(), &home);
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason.contains("live")));
     assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole, "the dead do not count");
 }

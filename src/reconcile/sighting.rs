@@ -25,6 +25,10 @@ pub enum Listing<W = String> {
     Unchanged,
     /// It could not be listed whole: the reason, for people.
     Partial(W),
+    /// Another process holds the home, so nothing in it is this gateway's: the reason, for people.
+    ///
+    /// [F18](crate::guide::requirements#f18)
+    Taken(W),
 }
 
 /// What a sighting means to a gateway of one epoch at one time.

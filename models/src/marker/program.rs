@@ -367,6 +367,10 @@ impl Disk for Replay<'_> {
         unused()
     }
 
+    fn stat_link(&self, _: &Path) -> io::Result<Stat> {
+        unused()
+    }
+
     /// Opening it and the next call are one step: where that found no directory, this does.
     fn open_dir(&self, _: &Dir, _: &OsStr) -> io::Result<Dir> {
         match self.answers.get(self.at.get()) {

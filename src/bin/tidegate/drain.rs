@@ -70,7 +70,7 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         output.receipt(&Drained::new(&request, true), "draining: the gate is closed");
         return Ok(());
     };
-    if matches!(ended, Ended::Missed(Missed::Gone | Missed::TimedOut(_))) {
+    if matches!(ended, Ended::Missed(Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) {
         if Judge::new(&Epoch::current(), Now::by_system()).validity(&request) != Validity::Expired {
             let text = "requested; no running gateway has confirmed it yet";
             output.receipt(&Drained::new(&request, false), text);

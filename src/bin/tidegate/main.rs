@@ -66,7 +66,7 @@ impl From<Failure> for ExitCode {
             Failure::Waiting { ended, .. } => match ended {
                 Ended::Missed(Missed::TimedOut(_)) => 3,
                 Ended::Missed(Missed::Lost(_) | Missed::Refused) => 4,
-                Ended::Missed(Missed::Gone) => 5,
+                Ended::Missed(Missed::Gone | Missed::Held { .. }) => 5,
                 Ended::Missed(_) | Ended::Interrupted => 1,
             },
         })

@@ -328,7 +328,9 @@ impl Monitors {
             let first = &log[it.from.max(began)];
             it.to.is_none_or(|to| to >= began) && View::is_live(&it.request, first, container)
         };
-        if !self.view.versions.iter().any(|it| counts(&it)) {
+        // A gateway whose home another process holds is closed.
+        let is_taken = self.view.taken.values().any(|(_, to)| to.is_none_or(|to| to >= began));
+        if !is_taken && !self.view.versions.iter().any(|it| counts(&it)) {
             self.breaks(STALE_NEVER_CLOSES, at, "it closes, and no request counts");
         }
     }
@@ -464,9 +466,18 @@ impl Monitors {
                 let Some((call, ..)) = self.view.calls.get(number).cloned() else { return };
                 self.answer(at, entry, *number, &call, answer, log);
             }
+            Told::SaysAlive(is_alive) => self.is_found_alive(at, *is_alive),
             Told::Settled => self.settled(at, entry),
             Told::Broken(property, saw) => self.breaks(property, at, saw.clone()),
             Told::Home(_) | Told::Deed(..) | Told::Calls(..) | Told::Quiet => {}
+        }
+    }
+
+    /// TG-S8: a gateway that lives is found alive, whatever became of its lock file and of the home's name.
+    fn is_found_alive(&mut self, at: usize, is_alive: bool) {
+        let lives = |it: &Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+        if !is_alive && self.is_own_status && self.view.gateways.values().any(lives) {
+            self.breaks(FAITHFUL, at, "a gateway lives, and its home says that none does");
         }
     }
 
@@ -651,10 +662,6 @@ impl Monitors {
 
     /// TG-L1 to TG-L4: what must have come about, where nothing keeps it from that.
     fn settled(&mut self, at: usize, entry: &Entry) {
-        if self.view.is_home_lost {
-            // A gateway believes nothing that it sees there, and says so.
-            return;
-        }
         let lives = |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
         let Some(gateway) = self.view.gateways.values().find(lives) else { return };
         let (gate, container) = (gateway.gate, gateway.container);

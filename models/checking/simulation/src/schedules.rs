@@ -1,9 +1,11 @@
 //! One process, real threads, every schedule: scenarios small enough that each choice of who goes on is made, up to a
 //! number of preemptions. What must hold, monitors say; what a scenario itself must see, it says.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
+use tidegate::asked::{Asked, Goal, Missed, PAUSE};
 use tidegate::home::Home;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::request::{DrainRequest, Holder};
@@ -16,7 +18,9 @@ use tidegate_world::{disk, host, thread};
 use crate::monitors::names;
 use crate::script::{Shell, Who};
 use crate::setting::Setting;
-use crate::world::{Answer, Call, HOME, STATUS, Told, Waiting, call, home_is_made, shell};
+use crate::world::{
+    AWAY, Answer, Call, HOME, MARKER, STATUS, Told, Waiting, call, home_is_made, shell,
+};
 
 /// A scenario.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +35,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 20] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -112,6 +116,30 @@ pub const ALL: [Scenario; 16] = [
         preemptions: 0,
         has_files: true,
         run: timeouts_and_ids,
+    },
+    Scenario {
+        name: "a lock file that is removed during a wait",
+        preemptions: 0,
+        has_files: true,
+        run: lock_removed,
+    },
+    Scenario {
+        name: "a lock file that another process takes",
+        preemptions: 0,
+        has_files: true,
+        run: lock_taken,
+    },
+    Scenario {
+        name: "a home whose name leads elsewhere",
+        preemptions: 0,
+        has_files: true,
+        run: name_leads_elsewhere,
+    },
+    Scenario {
+        name: "a gateway that is killed and restarted during a wait",
+        preemptions: 0,
+        has_files: true,
+        run: successor,
     },
 ];
 
@@ -375,4 +403,111 @@ fn timeouts_and_ids() {
     let cancelled = call(Call::Cancel(Who::Named(0)), cancels, |_| Answer::Done);
     must(cancelled == Some(true), names::RECEIPT_IS_TRUE, "its own was not there");
     must(gateway.is_ready(), names::REOPENS, "no request is left");
+}
+
+/// One look of a waiter, and then the pause until the next.
+fn look(asked: &mut Asked<'_>, goal: Goal) -> Result<bool, Missed> {
+    let looked = Home::at(HOME).check_drain(asked, goal)?;
+    thread::sleep(PAUSE);
+    Ok(looked.0.is_some())
+}
+
+/// The gateway lives on, keeps others out, and whoever waits for it waits on.
+fn lock_removed() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let turn = gateway.admit(Origin::User);
+    let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+    let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+    let Ok(request) = home.begin_drain(&ask) else { return };
+    let mut asked = Asked::of(&holder, &request);
+    for after in 0..150 {
+        if after == 70 {
+            shell(Shell::RemovesLock);
+            let other = Gateway::builder(HOME).start();
+            must(other.is_err(), names::FAITHFUL, "a second gateway starts beside the first");
+        }
+        let looked = look(&mut asked, Goal::Quiesced);
+        must(looked.is_ok(), names::FAITHFUL, "a living gateway is told gone");
+        must(!matches!(looked, Ok(true)), names::QUIESCED_MEANS_IDLE, "a turn is in flight");
+    }
+    let says = home.status();
+    let is_alive = says.is_ok_and(|it| it.is_alive());
+    must(is_alive, names::FAITHFUL, "its lock file is gone for more than a tick");
+    drop(turn);
+}
+
+/// A gateway without its lock is closed, and holds, until it has it back.
+fn lock_taken() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let before = disk::bytes_at(Path::new(HOME), STATUS);
+    process::actor("person", || shell(Shell::TakesLock(Duration::from_secs(4))));
+    thread::sleep(Duration::from_secs(3));
+    let is_let_in = [Origin::User, Origin::Internal].map(|it| gateway.admit(it).is_ok());
+    must(is_let_in == [false; 2], names::FAIL_SAFE, "work starts, and the home is another's");
+    let after = disk::bytes_at(Path::new(HOME), STATUS);
+    must(before == after, names::FAIL_SAFE, "it writes a status, and the home is another's");
+    thread::sleep(Duration::from_secs(4));
+    must(gateway.is_ready(), names::REOPENS, "the home is its own again");
+}
+
+/// The home is the directory that was locked: nothing elsewhere is read or written, and nothing is believed gone.
+fn name_leads_elsewhere() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    begin(&gateway, false);
+    let (home, away) = (Path::new(HOME), Path::new(AWAY));
+    disk::move_home(home, away);
+    disk::make_home(home, 0o700);
+    let remove_marker = |path: &Path| {
+        let dir = disk::open_home(path).ok()?;
+        dir.unlink(OsStr::new(MARKER)).ok()
+    };
+    let removed = || remove_marker(away);
+    let _ = call(Call::Shell(Shell::RemovesMarker), removed, |_| Answer::Done);
+    thread::sleep(Duration::from_secs(3));
+    must(!gateway.is_ready(), names::FAIL_SAFE, "its name leads elsewhere, and it reopens");
+    let says = disk::bytes_at(home, STATUS);
+    must(says.is_none(), names::FAITHFUL, "it writes into another directory");
+    let is_alive = Home::at(HOME).status().is_ok_and(|it| it.is_alive());
+    must(!is_alive, names::FAITHFUL, "no gateway of that directory lives");
+    let is_alive = Home::at(AWAY).status().is_ok_and(|it| it.is_alive());
+    must(is_alive, names::FAITHFUL, "the gateway of this directory lives");
+    disk::move_home(home, Path::new("/emptied"));
+    disk::move_home(away, home);
+    thread::sleep(Duration::from_secs(3));
+    must(gateway.is_ready(), names::REOPENS, "no request is in its home");
+}
+
+/// Its successor honours the request, so nothing is lost.
+fn successor() {
+    let spawn_gateway = |name: &str| {
+        let birth = Birth { name: name.to_owned(), ..a_gateway() };
+        process::spawn(birth, || {
+            let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
+            thread::sleep(Duration::from_secs(3600));
+        })
+    };
+    let first = spawn_gateway("first");
+    thread::sleep(Duration::from_secs(3));
+    let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+    let Ok(request) = home.begin_drain(&DrainRequest::default().holder(holder.clone())) else {
+        return;
+    };
+    let mut asked = Asked::of(&holder, &request);
+    thread::sleep(Duration::from_secs(2));
+    let looked = look(&mut asked, Goal::Draining);
+    must(matches!(looked, Ok(true)), names::CLOSES, "the request is there for two ticks");
+    process::kill(first);
+    process::wait_for(first, Duration::from_secs(1));
+    let second = spawn_gateway("second");
+    let mut last = Ok(false);
+    for _ in 0..200 {
+        // Between the two none lives: that may be told.
+        match look(&mut asked, Goal::Draining) {
+            Err(Missed::Gone) => thread::sleep(PAUSE),
+            looked => last = looked,
+        }
+        must(!matches!(last, Err(Missed::Lost(_))), names::RECEIPT_IS_TRUE, "nothing was lost");
+    }
+    must(matches!(last, Ok(true)), names::CLOSES, "the successor does not drain");
+    process::kill(second);
 }

@@ -56,6 +56,12 @@ pub enum Shell {
     RuinsStatus,
     /// Removes the lock file.
     RemovesLock,
+    /// Removes what the lock file says.
+    EmptiesLock,
+    /// Puts another file in the place of the lock file.
+    ReplacesLock,
+    /// Does so, and holds the lock on it for so long.
+    TakesLock(Duration),
     /// Has the home's name lead nowhere for so long.
     MovesHome(Duration),
     /// Leaves a FIFO where the marker would be.
@@ -246,7 +252,13 @@ impl Draw {
             ])),
             Kind::HomeLost => {
                 let away = self.millis(5000);
-                Deed::Person(self.one(&[Shell::RemovesLock, Shell::MovesHome(away)]))
+                Deed::Person(self.one(&[
+                    Shell::RemovesLock,
+                    Shell::EmptiesLock,
+                    Shell::ReplacesLock,
+                    Shell::TakesLock(away),
+                    Shell::MovesHome(away),
+                ]))
             }
             Kind::Kill => Deed::Kill,
             Kind::Suspend => Deed::Suspend(self.millis(120_000)),
@@ -313,13 +325,10 @@ impl Script {
     /// What is known of its world besides the log.
     #[must_use]
     pub fn setting(&self) -> Setting {
-        let interferes = |deed: &Deed| {
-            let loses_home = |it: &Shell| matches!(it, Shell::RemovesLock | Shell::MovesHome(_));
-            match deed {
-                Deed::Kill | Deed::Reboot { .. } | Deed::Suspend(_) | Deed::SetsClock(_) => true,
-                Deed::Person(shell) => loses_home(shell),
-                _ => false,
-            }
+        let interferes = |deed: &Deed| match deed {
+            Deed::Kill | Deed::Reboot { .. } | Deed::Suspend(_) | Deed::SetsClock(_) => true,
+            Deed::Person(shell) => matches!(shell, Shell::MovesHome(_) | Shell::TakesLock(_)),
+            _ => false,
         };
         let takes_time = self.failing + self.slow + self.brief + self.panicking > 0;
         let is_calm = !takes_time && !self.steps.iter().any(|step| interferes(&step.deed));

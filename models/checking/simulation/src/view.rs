@@ -137,8 +137,8 @@ pub struct View {
     /// The calls that have not returned, by the one who made them: what, and since which event.
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
-    /// A person has taken the lock file, or the home's name, from under a gateway.
-    pub is_home_lost: bool,
+    /// The calls by which somebody takes the lock file, from one event to another.
+    pub taken: BTreeMap<u64, (usize, Option<usize>)>,
 }
 
 impl View {
@@ -239,11 +239,15 @@ impl View {
             match told {
                 Told::Home(number) => self.home = *number,
                 Told::Calls(number, call) => {
-                    self.is_home_lost |=
-                        matches!(call, Call::Shell(Shell::RemovesLock | Shell::MovesHome(_)));
+                    if matches!(call, Call::Shell(Shell::TakesLock(_))) {
+                        self.taken.insert(*number, (at, None));
+                    }
                     self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));
                 }
                 Told::Returns(number, answer) => {
+                    if let Some(taken) = self.taken.get_mut(number) {
+                        taken.1 = Some(at);
+                    }
                     let call = self.calls.remove(number);
                     // A start that panics leaves nobody with a gateway.
                     if let (Some((Call::Start, ..)), Answer::Panicked) = (call, answer)
@@ -254,6 +258,7 @@ impl View {
                 }
                 Told::Broken(..)
                 | Told::Deed(..)
+                | Told::SaysAlive(_)
                 | Told::Safe(..)
                 | Told::Quiet
                 | Told::Settled => {}

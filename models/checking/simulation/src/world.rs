@@ -36,6 +36,8 @@ pub enum Told {
     Broken(&'static str, String),
     /// Nothing is done any more, and nothing fails.
     Quiet,
+    /// Who reads the home finds a gateway that is alive, or none.
+    SaysAlive(bool),
     /// All that must come about has had the time for it.
     Settled,
 }
@@ -103,13 +105,13 @@ pub enum Answer {
 
 /// Where all this happens.
 pub(crate) const HOME: &str = "/home";
-const AWAY: &str = "/away";
+pub(crate) const AWAY: &str = "/away";
 
 /// The names in it.
 pub(crate) const MARKER: &str = ".drain_request.json";
 pub(crate) const REQUESTS: &str = ".drain_requests";
 pub(crate) const STATUS: &str = "gateway_state.json";
-const LOCK: &str = ".tidegate.lock";
+pub(crate) const LOCK: &str = ".tidegate.lock";
 
 /// How long what must come about has for it, once nothing fails any more.
 pub const SETTLES: Duration = Duration::from_secs(20);
@@ -284,7 +286,7 @@ fn controller(name: &str, dies_at: Option<u64>, run: impl FnOnce() + Send + 'sta
 pub(crate) fn shell(what: Shell) {
     let done = || -> Option<()> {
         let home = disk::open_home(Path::new(HOME)).ok()?;
-        let [marker, status] = [MARKER, STATUS].map(OsStr::new);
+        let [marker, status, lock] = [MARKER, STATUS, LOCK].map(OsStr::new);
         let write = |at: &disk::Dir, name: &OsStr, text: &[u8]| {
             let file = at.open(name).or_else(|_| at.create(name)).ok()?;
             let _ = file.truncate();
@@ -311,7 +313,20 @@ pub(crate) fn shell(what: Shell) {
             }
             Shell::RemovesStatus => home.unlink(status).ok(),
             Shell::RuinsStatus => write(&home, status, b"{\"gateway_state\": "),
-            Shell::RemovesLock => home.unlink(OsStr::new(LOCK)).ok(),
+            Shell::RemovesLock => home.unlink(lock).ok(),
+            Shell::EmptiesLock => home.open(lock).ok()?.truncate().ok(),
+            Shell::ReplacesLock => {
+                home.unlink(lock).ok()?;
+                home.create(lock).ok().map(drop)
+            }
+            Shell::TakesLock(for_how_long) => {
+                let draft = OsStr::new("draft");
+                let file = home.create(draft).ok()?;
+                file.lock().ok()?;
+                home.rename(draft, lock).ok()?;
+                thread::sleep(for_how_long);
+                Some(())
+            }
             Shell::LaysFifo => home.make_special(marker, disk::Kind::Fifo).ok(),
             Shell::MovesHome(for_how_long) => {
                 disk::move_home(Path::new(HOME), Path::new(AWAY));
@@ -481,5 +496,7 @@ pub fn play(script: &Script) {
     thread::sleep(Duration::from_secs(16));
     tell(Told::Quiet);
     thread::sleep(SETTLES);
+    let says = Home::at(HOME).status();
+    tell(Told::SaysAlive(says.is_ok_and(|it| it.is_alive())));
     tell(Told::Settled);
 }

@@ -196,6 +196,20 @@ pub fn stat_path(path: &Path) -> io::Result<Stat> {
     })
 }
 
+/// What has the last name of a path, in the directory that the rest leads to.
+///
+/// # Errors
+///
+/// As the system's.
+pub fn stat_link(path: &Path) -> io::Result<Stat> {
+    call(&[EACCES, EIO], |it, _| {
+        let (at, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::NotFound)?;
+        let dir = *it.disk.paths.get(at).ok_or(io::ErrorKind::NotFound)?;
+        let inode = it.disk.named(dir, name)?;
+        Ok(it.disk.inodes.get(&inode).ok_or(io::ErrorKind::NotFound)?.stat)
+    })
+}
+
 fn opened(
     at: &Dir,
     name: &OsStr,
