@@ -18,7 +18,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::Holder;
-use crate::judge::{Judge, Validity};
+use crate::judge::{Judge, LeaseLeft, Validity};
 use crate::machine::Phase;
 use crate::reconcile::Sighting;
 use crate::request::Request;
@@ -59,8 +59,8 @@ pub struct Reached {
 /// How long acting is safe, as of one reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Safe {
-    /// The time since boot before which it is.
-    pub until_uptime: Duration,
+    /// The time since boot before which it is; `None` where the gateway's boot clock is another one.
+    pub until_uptime: Option<Duration>,
     /// What is left until then.
     pub left: Duration,
     /// By the wall clock, for people; `None` beyond its years.
@@ -113,6 +113,20 @@ pub struct Asked<'a> {
     acknowledged: Option<Incarnation>,
     /// Since when, by the reader's boot clock, a gateway holds the home and says nothing.
     silent_since: Option<Duration>,
+}
+
+/// What the gateway promises, as of the judge's clocks.
+fn promise(reading: &Reading, judge: &Judge<'_>) -> Option<Safe> {
+    let now = judge.now();
+    let (until_uptime, left) = if judge.has_boot_clock() {
+        let until = reading.quiesced_until()?;
+        (Some(until), until.saturating_sub(now.uptime))
+    } else {
+        (None, reading.quiesced_for(now)?)
+    };
+    let until = TimeDelta::from_std(left).ok();
+    let until = until.and_then(|left| now.wall.checked_add_signed(left));
+    Some(Safe { until_uptime, left, until })
 }
 
 /// A gateway's process, as it names itself; `None` where it does not.
@@ -183,30 +197,34 @@ impl<'a> Asked<'a> {
         if !draining && judge.validity(self.request) == Validity::Expired {
             return Err(Missed::Lost("its lease expired before the gateway closed its gate"));
         }
-        let (reached, promised) = match goal {
-            Goal::Draining => (draining, None),
-            Goal::Idle => (draining && reading.is_idle(), None),
-            Goal::Quiesced => (reading.is_quiesced_for(self.holder, id), reading.quiesced_until()),
+        let reached = match goal {
+            Goal::Draining => draining,
+            Goal::Idle => draining && reading.is_idle(),
+            Goal::Quiesced => reading.is_quiesced_for(self.holder, id),
         };
         if !reached {
             return Ok(None);
         }
-        let safe = promised.map(|until_uptime| {
-            let left = until_uptime.saturating_sub(now.uptime);
-            let until = TimeDelta::from_std(left).ok();
-            let until = until.and_then(|left| now.wall.checked_add_signed(left));
-            Safe { until_uptime, left, until }
-        });
+        let safe = (goal == Goal::Quiesced).then(|| promise(reading, judge)).flatten();
         // What is promised to all ends with the first of their leases. Where that is another's and about
         // to run out, more will be promised in a moment.
         let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
-        let own_end = judge.lease_ends_at_uptime(self.request);
-        let ends_with_own =
-            safe.map(|safe| safe.until_uptime.as_millis()) == own_end.map(|end| end.as_millis());
-        if ends_soon && !ends_with_own {
+        if ends_soon && !safe.is_some_and(|safe| self.ends_with_own(safe, judge)) {
             return Ok(None);
         }
         Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
+    }
+
+    /// Whether the promise ends because one's own lease does.
+    fn ends_with_own(&self, safe: Safe, judge: &Judge<'_>) -> bool {
+        match (safe.until_uptime, judge.lease_ends_at_uptime(self.request)) {
+            (Some(until), Some(end)) => until.as_millis() == end.as_millis(),
+            (Some(_), None) => false,
+            // By the wall clock neither is exact.
+            (None, _) => {
+                matches!(judge.lease_left(self.request), LeaseLeft::For(left) if left < TOO_SOON)
+            }
+        }
     }
 
     /// No living gateway says anything. Somebody who holds the home may be one that is about to: it starts, or it
@@ -342,7 +360,7 @@ mod tests {
     #[test]
     fn until_when_it_is_safe_is_told_in_utc_to_the_millisecond() {
         let wall = DateTime::<Utc>::from_timestamp_millis(1_700_000_000_250).expect("in range");
-        let safe = Safe { until_uptime: AT, left: AT, until: Some(wall) };
+        let safe = Safe { until_uptime: Some(AT), left: AT, until: Some(wall) };
         assert_eq!(safe.until_text().as_deref(), Some("2023-11-14T22:13:20.250Z"));
         assert_eq!(Safe { until: None, ..safe }.until_text(), None);
     }

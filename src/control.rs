@@ -6,16 +6,18 @@
 use std::io;
 use std::time::Duration;
 
+use crate::addressee::Addressee;
 use crate::asked::{Asked, Goal, Missed, Reached};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::LookOrder;
-use crate::epoch::{Epoch, Now};
+use crate::epoch::Now;
 use crate::error::ControlError;
+use crate::faults::fault;
 use crate::holder::{Holder, Slot};
 use crate::home::{Home, Name, OpenHome, Standing};
 use crate::id::fresh_id;
-use crate::judge::{Judge, Validity};
-use crate::marker::{self, Observer, RawObservation};
+use crate::judge::Validity;
+use crate::marker::{self, Observer, RawObservation, Reader};
 use crate::reconcile::{Listing, Sighting, Verdict};
 use crate::request::{DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
@@ -24,19 +26,42 @@ use crate::text::printable;
 impl Home {
     /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it
     /// wrote. What the same holder asked before is replaced; what others ask is not touched. A gateway
-    /// closes at its next look, or at its start.
+    /// closes at its next look, or at its start. The request is for the gateway that lives, wherever this runs, and
+    /// where none does for one that starts in this boot and container: see [`Addressee`].
     ///
     /// # Errors
     ///
     /// [`ControlError::NoHome`], [`ControlError::NotWritten`], [`ControlError::NotDurable`],
-    /// [`ControlError::Unlisted`].
+    /// [`ControlError::Unlisted`], [`ControlError::NoRun`], [`ControlError::Replaced`].
     ///
     /// [TG-S7](crate::guide::verification#tg-s7),
     /// [TG-S12](crate::guide::verification#tg-s12)
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
-        let request = ask.stamp(&fresh_id(), &Epoch::current(), Now::by_system());
-        self.open()?.begin(ask.its_holder(), &request)?;
-        Ok(request)
+        let (home, holder) = (self.open()?, ask.its_holder());
+        for _ in 0..2 {
+            let addressee = home.addressee_or_next();
+            let stamped = addressee.stamp(ask, &fresh_id(), Now::by_system());
+            let request = stamped.ok_or(ControlError::NoRun)?;
+            home.begin(holder, &request)?;
+            let by_now = home.addressee_or_next();
+            if fault!(AddresseeNotChecked) || !by_now.has_replaced(&addressee, &request) {
+                return Ok(request);
+            }
+            // To the gateway that lives now it is of another epoch, or of another run.
+            home.cancel_request(holder, request.request_id().unwrap_or_default())?;
+        }
+        Err(ControlError::Replaced { holder: holder.clone() })
+    }
+
+    /// Whom a request is for now: the gateway that holds this home, or else the one that starts next.
+    ///
+    /// # Errors
+    ///
+    /// As [`Home::status`].
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    pub fn addressee(&self) -> Result<Addressee, ControlError> {
+        self.open()?.addressee()
     }
 
     /// Asks again for what the holder asks already, for as long as `lease` from now, or as before. Its
@@ -125,12 +150,17 @@ impl Home {
     /// [R5](crate::guide::requirements#r5)
     #[must_use]
     pub fn observe(&self) -> Observation {
-        let (epoch, now) = (Epoch::current(), Now::by_system());
-        let raw = match self.open() {
-            Ok(home) => home.look(&epoch, now),
-            Err(error) => RawObservation::unseen(&error.to_string()),
-        };
-        Observation::of(raw, epoch, now)
+        let now = Now::by_system();
+        match self.open() {
+            Ok(home) => {
+                let addressee = home.addressee_or_next();
+                Observation::of(home.look(&addressee, now), addressee, now)
+            }
+            Err(error) => {
+                let raw = RawObservation::unseen(&error.to_string());
+                Observation::of(raw, Addressee::next_here(), now)
+            }
+        }
     }
 
     /// What the gateway says of itself, and whether it is alive to say so. A status file that is
@@ -171,8 +201,8 @@ impl Home {
     ) -> Result<(Option<Reached>, Reading), Missed> {
         let reading = self.status()?;
         let sighting = self.look_at(asked.holder(), asked.id());
-        let (epoch, now) = (Epoch::current(), Now::by_system());
-        let reached = asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))?;
+        let addressee = reading.addressee();
+        let reached = asked.look(goal, &reading, &sighting, &addressee.judge(Now::by_system()))?;
         Ok((reached, reading))
     }
 }
@@ -228,7 +258,7 @@ impl OpenHome<RealDisk> {
         holder: &Holder,
         lease: Option<Duration>,
     ) -> Result<Option<Request>, ControlError> {
-        let observation = self.observe_holder(holder);
+        let observation = self.observe_holder(holder, self.addressee_or_next());
         let mut live = observation.requests().filter(|it| it.1.asks_for_drain());
         let Some((slot, _, request)) = live.next() else {
             return Err(observation
@@ -240,8 +270,9 @@ impl OpenHome<RealDisk> {
             Some(lease) => again.lease(lease),
             None => again,
         };
-        let epoch = Epoch::current();
-        let renewed = again.stamp(&fresh_id(), &epoch, Now::by_system());
+        let addressee = self.addressee_or_next();
+        let stamped = addressee.stamp(&again, &fresh_id(), Now::by_system());
+        let renewed = stamped.ok_or(ControlError::NoRun)?;
         let was_there = match holder {
             Holder::Shared => {
                 self.begin(holder, &renewed)?;
@@ -258,7 +289,7 @@ impl OpenHome<RealDisk> {
         if !was_there {
             return Ok(None);
         }
-        if Judge::new(&epoch, Now::by_system()).validity(request) == Validity::Live {
+        if addressee.judge(Now::by_system()).validity(request) == Validity::Live {
             return Ok(Some(renewed));
         }
         // The old one ran out before the new one was there for certain.
@@ -314,18 +345,29 @@ impl OpenHome<RealDisk> {
     }
 
     /// Looks at everything, for a visitor.
-    fn look(&self, epoch: &Epoch, now: Now) -> RawObservation {
-        let is_live =
-            |request: &Request| Judge::new(epoch, now).validity(request) == Validity::Live;
-        let (order, own) = (LookOrder::first(), || Standing::Own);
-        Observer::default().look(self, &order, &[], &is_live, &own)
+    fn look(&self, addressee: &Addressee, now: Now) -> RawObservation {
+        let judge = addressee.judge(now);
+        let counts = |request: &Request| judge.validity(request) == Validity::Live;
+        // What it sees it sees once.
+        let (first_seen, standing) = (|request| request, Standing::default);
+        let reader = Reader { counts: &counts, first_seen: &first_seen, standing: &standing };
+        Observer::default().look(self, &LookOrder::first(), &[], &reader)
     }
 
     /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
     /// their names.
-    pub(crate) fn observe_holder(&self, holder: &Holder) -> Observation {
+    pub(crate) fn observe_holder(&self, holder: &Holder, addressee: Addressee) -> Observation {
         let raw = marker::look_at_own(self, holder);
-        Observation::of(raw, Epoch::current(), Now::by_system())
+        Observation::of(raw, addressee, Now::by_system())
+    }
+
+    pub(crate) fn addressee(&self) -> Result<Addressee, ControlError> {
+        Ok(self.read_lock()?.as_ref().map_or_else(Addressee::next_here, Addressee::stated))
+    }
+
+    /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
+    fn addressee_or_next(&self) -> Addressee {
+        self.addressee().unwrap_or_else(|_| Addressee::next_here())
     }
 
     pub(crate) fn status(&self) -> Result<Reading, ControlError> {
@@ -358,19 +400,26 @@ pub struct Removed {
     pub request: Option<Request>,
 }
 
-/// What a visitor sees who looks at a home once, judged as a gateway on this machine would.
+/// What a visitor sees who looks at a home once, judged as the gateway that lives there would; where none does, as
+/// one that starts in this boot and container.
 #[derive(Clone, Debug)]
 pub struct Observation {
     sightings: Vec<(Slot, Sighting)>,
     listing: Listing,
-    epoch: Epoch,
+    addressee: Addressee,
     now: Now,
 }
 
 impl Observation {
-    pub(crate) fn of(raw: RawObservation, epoch: Epoch, now: Now) -> Observation {
+    pub(crate) fn of(raw: RawObservation, addressee: Addressee, now: Now) -> Observation {
         let (sightings, listing, ..) = raw.into_parts();
-        Observation { sightings: sightings.collect(), listing, epoch, now }
+        Observation { sightings: sightings.collect(), listing, addressee, now }
+    }
+
+    /// Who judges.
+    #[must_use]
+    pub const fn addressee(&self) -> &Addressee {
+        &self.addressee
     }
 
     /// What it all amounts to.
@@ -382,7 +431,7 @@ impl Observation {
         };
         self.sightings
             .iter()
-            .map(|(_, sighting)| Verdict::of(sighting, &Judge::new(&self.epoch, self.now)))
+            .map(|(_, sighting)| Verdict::of(sighting, &self.addressee.judge(self.now)))
             .fold(listing, Verdict::with)
     }
 
@@ -390,7 +439,7 @@ impl Observation {
     pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
         self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
             Sighting::Present(request) => {
-                Some((slot, Verdict::of(sighting, &Judge::new(&self.epoch, self.now)), request))
+                Some((slot, Verdict::of(sighting, &self.addressee.judge(self.now)), request))
             }
             Sighting::Absent | Sighting::Unreadable(_) => None,
         })

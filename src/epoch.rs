@@ -81,10 +81,34 @@ impl Epoch {
         known.is_some() && known == boot(stated) && !self.is_other_than(stated)
     }
 
+    /// Whether both are of one boot for sure: then the machine's clocks are the same, though not their namespaces.
+    pub(crate) fn is_of_same_boot(&self, other: &Epoch) -> bool {
+        let boot = |epoch: &Epoch| epoch.0.split_once(':').map(|(boot, _)| boot.to_owned());
+        boot(self) == boot(other) && boot(self).is_none_or(|boot| !boot.is_empty())
+    }
+
     /// As it stands in a marker; empty when unknown.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Where a process runs, as far as its clocks and its numbers go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) epoch: Epoch,
+    /// Which numbers of processes mean the same to others; `None` where that cannot be read.
+    pub(crate) pid_namespace: Option<String>,
+    /// To whom a time since boot means the same; `None` where that cannot be read.
+    pub(crate) time_namespace: Option<String>,
+}
+
+impl Place {
+    /// Where this process runs.
+    pub(crate) fn here() -> Place {
+        let [pid_namespace, time_namespace] = ["pid", "time"].map(host::namespace);
+        Place { epoch: Epoch::current(), pid_namespace, time_namespace }
     }
 }
 

@@ -139,6 +139,23 @@ pub enum ControlError {
         /// Why.
         reason: String,
     },
+    /// The request was to end with the gateway's run, and no gateway is running.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[error(
+        "no gateway is running on this home, so a request cannot end with its run; nothing was changed: start the gateway first, or leave out `--this-run`"
+    )]
+    NoRun,
+    /// Gateways come and go while the request is written, so it was for one that is gone. It is removed again.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[error(
+        "the gateway was replaced twice while the drain request of {holder} was written; no request is left: run the command again"
+    )]
+    Replaced {
+        /// Whose request.
+        holder: Holder,
+    },
     /// What the holder asks was removed, or nothing was found to remove, and the gateway cannot see that
     /// it is gone.
     #[error(

@@ -349,11 +349,10 @@ impl Gateway {
         self.handle.shared.grace_left()
     }
 
-    /// By this gateway's clock, and in its epoch.
+    /// What this gateway's clocks say.
     #[cfg(feature = "http")]
-    pub(crate) fn epoch_and_now(&self) -> (crate::epoch::Epoch, crate::epoch::Now) {
-        let settings = &self.handle.shared.settings;
-        (settings.epoch.clone(), settings.clock.now())
+    pub(crate) fn now(&self) -> crate::epoch::Now {
+        self.handle.shared.settings.clock.now()
     }
 
     /// A view of this gateway that does not keep it alive.

@@ -35,6 +35,12 @@ mod imp {
         std::fs::read_to_string(path).ok()
     }
 
+    /// Which namespace of this kind the process is in; `None` where that cannot be read.
+    pub(crate) fn namespace(kind: &str) -> Option<String> {
+        let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
+        Some(link.to_string_lossy().into_owned())
+    }
+
     /// A number that nobody else has: from the operating system's seed, this process and this instant.
     pub(crate) fn fresh_number() -> u64 {
         use std::hash::{BuildHasher, RandomState};
@@ -48,14 +54,16 @@ mod imp {
 mod imp {
     use chrono::{DateTime, Utc};
 
-    pub(crate) use tidegate_world::host::{pid, proc_text, random as fresh_number, uptime};
+    pub(crate) use tidegate_world::host::{
+        namespace, pid, proc_text, random as fresh_number, uptime,
+    };
 
     pub(crate) fn wall() -> DateTime<Utc> {
         DateTime::from_timestamp_millis(tidegate_world::host::wall_ms()).unwrap_or_default()
     }
 }
 
-pub(crate) use imp::{fresh_number, pid, proc_text, uptime, wall};
+pub(crate) use imp::{fresh_number, namespace, pid, proc_text, uptime, wall};
 
 #[cfg(test)]
 mod tests {

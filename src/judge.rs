@@ -27,6 +27,10 @@ pub enum Validity {
     ///
     /// [F2](crate::guide::requirements#f2)
     Expired,
+    /// It was made for one run of the gateway, and that is over.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    OtherRun,
 }
 
 /// What is left of a request's lease.
@@ -66,13 +70,35 @@ pub struct Judge<'a> {
     epoch: &'a Epoch,
     now: Now,
     unleased_max_age: Option<Duration>,
+    /// Which run of the gateway it is; empty where none runs, `None` where that is not known.
+    run: Option<&'a str>,
+    /// Whether `now` is of the boot clock by which the gateway judges.
+    has_boot_clock: bool,
 }
 
 impl<'a> Judge<'a> {
     /// A reader of this epoch at this time, who sets no bound.
     #[must_use]
     pub const fn new(epoch: &'a Epoch, now: Now) -> Judge<'a> {
-        Judge { epoch, now, unleased_max_age: None }
+        Judge { epoch, now, unleased_max_age: None, run: None, has_boot_clock: true }
+    }
+
+    /// The same, of the gateway's run with this incarnation; empty where no gateway runs.
+    #[must_use]
+    pub const fn of_run(self, incarnation: &'a str) -> Judge<'a> {
+        Judge { run: Some(incarnation), ..self }
+    }
+
+    /// The same, on a boot clock that is not the gateway's: a lease is judged by the wall clock.
+    #[must_use]
+    pub const fn by_the_wall(self) -> Judge<'a> {
+        Judge { has_boot_clock: false, ..self }
+    }
+
+    /// Whether its boot clock is the gateway's.
+    #[must_use]
+    pub const fn has_boot_clock(&self) -> bool {
+        self.has_boot_clock
     }
 
     /// The same, who bounds what has no lease: such a request lives for `age` after the time since boot at which
@@ -108,12 +134,39 @@ impl<'a> Judge<'a> {
             && request.stated_epoch().is_some_and(|stated| self.epoch.is_other_than(stated))
         {
             Validity::StaleEpoch
+        } else if self.is_of_another_run(request) {
+            Validity::OtherRun
         } else if self.lease_left(request) == LeaseLeft::For(Duration::ZERO)
             && !fault!(LeaseIgnored)
         {
             Validity::Expired
         } else {
             Validity::Live
+        }
+    }
+
+    /// Whether the request was made for another run of the gateway.
+    fn is_of_another_run(&self, request: &Request) -> bool {
+        let made_for = request.incarnation().filter(|_| !fault!(RunIgnored));
+        made_for.is_some_and(|made_for| self.run.is_some_and(|run| run != made_for))
+    }
+
+    /// The request as this judge keeps it, who sees it for the first time: one whose lease is not on the judge's boot
+    /// clock is given what the wall clock says is left now, and that is counted down on the boot clock. So no clock
+    /// that is set makes it longer or shorter.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[must_use]
+    // Property: TG-L3 reopens.
+    pub fn first_seen(&self, request: Request) -> Request {
+        if fault!(WallAtEachLook) || self.lease_ends_at_uptime(&request).is_some() {
+            return request;
+        }
+        match (self.lease_left(&request), request.lease()) {
+            (LeaseLeft::For(left), Some(lease)) => {
+                request.ending_at(self.now.uptime.saturating_add(left.min(lease)))
+            }
+            _ => request,
         }
     }
 
@@ -144,19 +197,19 @@ impl<'a> Judge<'a> {
             return LeaseLeft::Unleased;
         };
         let age = self.now.wall.signed_duration_since(made);
-        // A stamp in the future by this wall clock makes the lease longer by as much, never endless.
-        let left = match age.to_std() {
-            Ok(age) => lease.saturating_sub(age),
-            Err(_) => lease.saturating_add((-age).to_std().unwrap_or(Duration::ZERO)),
-        };
+        // A stamp in the future by this wall clock makes the lease no longer than it is.
+        let left = lease.saturating_sub(age.to_std().unwrap_or(Duration::ZERO));
         LeaseLeft::For(left)
     }
 
     /// The time since boot at which the request's lease ends, where it can be told by the boot clock.
     #[must_use]
     pub fn lease_ends_at_uptime(&self, request: &Request) -> Option<Duration> {
-        let same_boot =
-            request.stated_epoch().is_some_and(|stated| self.epoch.is_same_boot_as(stated));
+        if let Some(end) = request.ends_at() {
+            return Some(end);
+        }
+        let same_boot = self.has_boot_clock
+            && request.stated_epoch().is_some_and(|stated| self.epoch.is_same_boot_as(stated));
         let made = request.requested_uptime().filter(|_| same_boot && !fault!(LeaseByTheWall))?;
         Some(made.saturating_add(request.lease()?))
     }
@@ -263,6 +316,36 @@ mod tests {
         );
     }
 
+    /// F20: what the wall clock says is left at first sight is counted down on the boot clock.
+    #[test]
+    fn a_lease_of_another_clock_is_counted_down_from_its_first_sight() {
+        let epoch = epoch();
+        let at =
+            |uptime, wall| Judge::new(&epoch, Now { wall: now_at(wall).wall, ..now_at(uptime) });
+        // Made at 22:13:20, which is 0 on the wall clock here.
+        let text = br#"{"lease_s": 60, "requested_at": "2023-11-14T22:13:20Z"}"#;
+        let request = Request::parse(text);
+        let kept = at(5000, 20).first_seen(request.clone());
+        for wall in [0, 20, 1_000_000] {
+            assert_eq!(at(5039, wall).validity(&kept), Validity::Live);
+            assert_eq!(at(5040, wall).validity(&kept), Validity::Expired);
+        }
+        let end = LeaseEnd::At(Duration::from_secs(5040));
+        assert_eq!(at(5000, 20).lease_end(&kept, Duration::ZERO), end);
+        // Never more than the lease, and never less than nothing.
+        let early = Now { wall: now_at(0).wall - Duration::from_secs(100), ..now_at(5000) };
+        let kept = Judge::new(&epoch, early).first_seen(request.clone());
+        assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(60)));
+        let kept = at(5000, 61).first_seen(request);
+        assert_eq!(at(5000, 0).validity(&kept), Validity::Expired);
+        // One that is on the boot clock is as it is, and so is one that never ends.
+        let own = DrainRequest::default().stamp("r", &epoch, now_at(1));
+        let unleased = Request::parse(b"{}");
+        for request in [own, unleased] {
+            assert_eq!(at(5000, 0).first_seen(request.clone()), request);
+        }
+    }
+
     /// The wall clock judges where the boot is not known; a stamp without an offset is UTC.
     #[test]
     fn a_stamp_without_an_offset_is_utc() {
@@ -284,8 +367,8 @@ mod tests {
             assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
         }
         assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
-        // A stamp in the future makes the lease longer by as much, never endless.
-        assert_eq!(lease_left("2023-11-14T22:14:20Z"), LeaseLeft::For(Duration::from_secs(70)));
+        // A stamp in the future makes the lease no longer.
+        assert_eq!(lease_left("2023-11-14T22:14:20Z"), LeaseLeft::For(Duration::from_secs(60)));
         for none in
             ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]
         {

@@ -34,6 +34,7 @@
 //! | shell | [`home`] | the directory, the names in it, and its lock |
 //! | shell | [`disk`] | the one way to a file |
 //! | core | [`engine`] | what the gateway's threads decide, as one value |
+//! | core | [`addressee`] | whom a request is made for, and who judges it |
 //! | core | [`asked`] | what has become of a drain that somebody waits for |
 //! | core | [`order`] | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
@@ -63,6 +64,7 @@ compile_error!(
     "tidegate needs a Unix: its home is locked, and its files are opened without following links"
 );
 
+pub mod addressee;
 pub mod asked;
 #[cfg(not(tidegate_loom))]
 pub mod control;

@@ -34,7 +34,7 @@ use crate::id::fresh_id;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 
-pub(crate) use scan::{Observer, RawObservation, look_at_own};
+pub(crate) use scan::{Observer, RawObservation, Reader, look_at_own};
 pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX, Stamp};
 pub(crate) use sweep::sweep_drafts;
 

@@ -59,6 +59,8 @@ pub struct Terms {
     pub hold_internal: bool,
     /// Whether users are not to be told.
     pub suppress_notification: bool,
+    /// Whether it is to end with the gateway's run.
+    pub this_run: bool,
     /// How long to wait for the gateway to be at rest before answering, where that is asked for.
     pub wait: Option<Patience>,
 }
@@ -82,6 +84,7 @@ impl Terms {
             .lease(self.lease)
             .hold_internal(self.hold_internal)
             .suppress_notification(self.suppress_notification)
+            .this_run(self.this_run)
     }
 }
 
@@ -211,6 +214,7 @@ struct Fields {
     lease: Duration,
     hold_internal: Option<bool>,
     suppress_notification: bool,
+    this_run: bool,
     at_most: Option<Duration>,
     idle_is_enough: bool,
 }
@@ -227,6 +231,7 @@ impl Fields {
                 .unwrap_or(DEFAULT_LEASE),
             hold_internal: flag("hold_internal")?,
             suppress_notification: flag("suppress_notification")?.unwrap_or(false),
+            this_run: flag("this_run")?.unwrap_or(false),
             at_most: seconds(body, "wait", an_hour, Duration::ZERO..=WAIT_MAX)?,
             idle_is_enough: flag("idle_is_enough")?.unwrap_or(false),
         })
@@ -234,7 +239,7 @@ impl Fields {
 
     /// What they say together.
     fn terms(self) -> Result<Terms, BadOrder> {
-        let Fields { holder, lease, hold_internal, suppress_notification, .. } = self;
+        let Fields { holder, lease, hold_internal, suppress_notification, this_run, .. } = self;
         let Fields { at_most, idle_is_enough, .. } = self;
         if idle_is_enough && at_most.is_none() {
             return Err(BadOrder::Contradiction("'idle_is_enough' needs 'wait'; give both"));
@@ -256,7 +261,7 @@ impl Fields {
         }
         let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });
         let hold_internal = hold_internal.unwrap_or(wait.is_some() && !idle_is_enough);
-        Ok(Terms { holder, lease, hold_internal, suppress_notification, wait })
+        Ok(Terms { holder, lease, hold_internal, suppress_notification, this_run, wait })
     }
 }
 
@@ -331,6 +336,7 @@ mod tests {
     fn fields_are_checked_and_not_guessed() {
         for (text, name) in [
             (r#"{"suppress_notification":"false"}"#, "suppress_notification"),
+            (r#"{"this_run":1}"#, "this_run"),
             (r#"{"hold_internal":1}"#, "hold_internal"),
             (r#"{"lease_s":0}"#, "lease_s"),
             (r#"{"lease_s":-1}"#, "lease_s"),

@@ -49,6 +49,8 @@ pub struct DrainRequest {
     suppress_notification: bool,
     hold_internal: bool,
     lease: Duration,
+    /// It ends with the gateway's run.
+    this_run: bool,
     /// The fields of the request that this one renews.
     renews: RawObject,
 }
@@ -70,6 +72,7 @@ impl DrainRequest {
             suppress_notification: false,
             hold_internal: false,
             lease: DEFAULT_LEASE,
+            this_run: false,
             renews: RawObject::default(),
         }
     }
@@ -85,6 +88,7 @@ impl DrainRequest {
             suppress_notification: request.0.terms.suppress_notification,
             hold_internal: request.0.terms.hold_internal,
             lease: request.0.lease.unwrap_or(DEFAULT_LEASE),
+            this_run: request.incarnation().is_some(),
             renews: request.0.body.clone(),
         }
     }
@@ -127,9 +131,37 @@ impl DrainRequest {
         self
     }
 
-    /// The request as it will stand in the file, dated `now`.
+    /// Has the request end with the run of the gateway that lives now: a service that stops its gateway drains it so,
+    /// and the next start admits again. Where no gateway lives it is refused. A gateway that is restored from a
+    /// checkpoint is the same run: its process never ended.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[must_use]
+    pub fn this_run(mut self, this_run: bool) -> DrainRequest {
+        self.this_run = this_run;
+        self
+    }
+
+    pub(crate) const fn is_for_this_run(&self) -> bool {
+        self.this_run
+    }
+
+    /// The request as it will stand in the file, dated `now`, for a gateway of this boot and container. See
+    /// [`Addressee::stamp`](crate::addressee::Addressee::stamp) for the one that lives.
     #[must_use]
     pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
+        self.stamped(request_id, epoch, Some(now.uptime), now.wall, "")
+    }
+
+    /// The same for a gateway of this incarnation, without a time since boot where that says nothing to it.
+    pub(crate) fn stamped(
+        &self,
+        request_id: &str,
+        epoch: &Epoch,
+        uptime: Option<Duration>,
+        wall: DateTime<Utc>,
+        incarnation: &str,
+    ) -> Request {
         #[derive(Serialize)]
         struct OnDisk<'a> {
             action: &'a str,
@@ -141,24 +173,28 @@ impl DrainRequest {
             #[serde(skip_serializing_if = "Option::is_none")]
             holder: Option<&'a str>,
             lease_s: f64,
-            requested_uptime_ms: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            requested_uptime_ms: Option<u64>,
             hold_internal: bool,
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             signed: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            incarnation: Option<&'a str>,
         }
         let on_disk = OnDisk {
             action: "drain",
-            requested_at: iso(now.wall),
+            requested_at: iso(wall),
             principal: &self.principal,
             epoch: epoch.as_str(),
             suppress_notification: self.suppress_notification,
             request_id,
             holder: self.holder.name(),
             lease_s: whole_milliseconds(self.lease).as_secs_f64(),
-            requested_uptime_ms: millis(now.uptime),
+            requested_uptime_ms: uptime.map(millis),
             hold_internal: self.hold_internal,
             // Any other name says it by itself.
             signed: self.is_signed && self.principal == DEFAULT_PRINCIPAL,
+            incarnation: self.this_run.then_some(incarnation),
         };
         // Strings, numbers and booleans always serialize; an empty text would still mean drain.
         let text = serde_json::to_string(&on_disk).unwrap_or_default();
@@ -169,7 +205,7 @@ impl DrainRequest {
 }
 
 /// The fields that this library gives a meaning.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "action",
     "requested_at",
     "principal",
@@ -181,6 +217,7 @@ const KNOWN: [&str; 11] = [
     "requested_uptime_ms",
     "hold_internal",
     "signed",
+    "incarnation",
 ];
 
 /// A time as the original writes it: microseconds, and the offset spelled out.
@@ -196,7 +233,7 @@ fn whole_milliseconds(duration: Duration) -> Duration {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request(Arc<Content>);
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     body: RawObject,
     /// There was nothing to be read, as opposed to something that could not be.
@@ -209,6 +246,10 @@ struct Content {
     requested_at: Option<DateTime<Utc>>,
     requested_uptime: Option<Duration>,
     lease: Option<Duration>,
+    /// Which run of the gateway it is for, where it is for one.
+    incarnation: Option<String>,
+    /// The time since boot at which it ends, where whoever keeps it has settled that.
+    ends_at: Option<Duration>,
 }
 
 impl Request {
@@ -244,6 +285,8 @@ impl Request {
             requested_at: body.string("requested_at").and_then(|text| time_of(&text)),
             requested_uptime: body.read("requested_uptime_ms").map(Duration::from_millis),
             lease: lease_of(&body),
+            incarnation: body.truthy_text("incarnation"),
+            ends_at: None,
             body,
         }))
     }
@@ -297,6 +340,24 @@ impl Request {
     #[must_use]
     pub fn terms(&self) -> Terms {
         self.0.terms
+    }
+
+    /// Which run of the gateway it is for; `None` where it is for any.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[must_use]
+    pub fn incarnation(&self) -> Option<&str> {
+        self.0.incarnation.as_deref()
+    }
+
+    /// The time since boot at which it ends, where that was settled when it was first seen.
+    pub(crate) fn ends_at(&self) -> Option<Duration> {
+        self.0.ends_at
+    }
+
+    /// The same, which ends at this time since boot, whatever the clocks say later.
+    pub(crate) fn ending_at(self, end: Duration) -> Request {
+        Request(Arc::new(Content { ends_at: Some(end), ..(*self.0).clone() }))
     }
 
     /// The epoch that it states, if it states one.

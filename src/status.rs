@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::addressee::Addressee;
 use crate::epoch::{Now, millis};
 use crate::faults::fault;
 use crate::gate::word::{InFlight, Origin, Word};
@@ -136,6 +137,24 @@ pub(crate) struct Identity {
     pub(crate) epoch: String,
     #[serde(skip)]
     pub(crate) incarnation: String,
+    #[serde(skip)]
+    pub(crate) pid_namespace: Option<String>,
+    #[serde(skip)]
+    pub(crate) time_namespace: Option<String>,
+}
+
+impl Identity {
+    /// What the home's lock says while this process holds it.
+    pub(crate) fn owner(&self) -> String {
+        let owner = serde_json::json!({
+            "pid": self.pid,
+            "incarnation": self.incarnation,
+            "epoch": self.epoch,
+            "pid_ns": self.pid_namespace,
+            "time_ns": self.time_namespace,
+        });
+        owner.to_string()
+    }
 }
 
 /// One whoever asks for the drain in force.
@@ -280,7 +299,7 @@ impl ActiveWork {
 #[non_exhaustive]
 pub struct Degraded {
     /// Which: `home_elsewhere`, `home_taken`, `home_unlocked`, `home_singly_locked`, `request_unreadable`,
-    /// `request_corrupt`, `request_unleased`, `request_of_other_epoch`, `request_expired`,
+    /// `request_corrupt`, `request_unleased`, `request_of_other_epoch`, `request_of_other_run`, `request_expired`,
     /// `request_outlived`, `requests_unlisted`, `promise_unseen`, `status_unwritten` or `more`.
     pub code: &'static str,
     /// What exactly, and what to do.
@@ -400,6 +419,11 @@ fn what_is_wrong(
                 judge.epoch()
             ),
         ),
+        Validity::OtherRun => (
+            "request_of_other_run",
+            "was made for an earlier run of the gateway, so it is ignored; remove it, or begin a new drain"
+                .to_owned(),
+        ),
         Validity::Live if live && request.is_contentless() && is_ruined => (
             "request_corrupt",
             "has no readable content; the gate stays closed until it is removed".to_owned(),
@@ -446,6 +470,11 @@ pub struct Status {
     /// While quiesced: the time since boot, in milliseconds, before which the gate does not reopen
     /// unless its holder releases it. `None` promises nothing about time.
     pub quiesced_until: Option<u64>,
+    /// What is left until then, in seconds, as of [`updated_at`](Status::updated_at): for those to whom the gateway's
+    /// time since boot says nothing.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    pub quiesced_for_s: Option<f64>,
     /// See [`Machine::generation`].
     pub generation: u64,
     /// The boot and container that the gateway runs in.
@@ -454,6 +483,10 @@ pub struct Status {
     pub epoch: String,
     /// The identity of this process.
     pub incarnation: String,
+    /// Where its process number is its own; `None` where that cannot be read.
+    pub pid_ns: Option<String>,
+    /// Where its time since boot is its own; `None` where that cannot be read.
+    pub time_ns: Option<String>,
     /// Rises with every status this incarnation publishes.
     pub sequence: u64,
     /// Turns in flight, by origin.
@@ -506,9 +539,12 @@ impl Status {
             idle: false,
             quiesced: false,
             quiesced_until: promised.map(millis),
+            quiesced_for_s: promised.map(|until| left_s(until, now)),
             generation: 0,
             epoch: identity.epoch.clone(),
             incarnation: identity.incarnation.clone(),
+            pid_ns: identity.pid_namespace.clone(),
+            time_ns: identity.time_namespace.clone(),
             sequence: 0,
             in_flight: InFlight::default(),
             holders: Vec::new(),
@@ -524,7 +560,7 @@ impl Status {
         let Inputs { machine, word, drain_wanted, now, .. } = inputs;
         let condition = condition(machine, word);
         let held_until = inputs.held_until.filter(|_| condition.quiesced);
-        let quiesced_until = held_until.or(inputs.unseen_held_until).map(millis);
+        let quiesced_until = held_until.or(inputs.unseen_held_until);
         Status {
             gateway_state: gateway_state(condition.phase),
             exit_reason: machine.cause().map(|cause| cause.to_string()),
@@ -532,7 +568,8 @@ impl Status {
             lifecycle: condition.phase.word(),
             idle: condition.idle,
             quiesced: condition.quiesced,
-            quiesced_until,
+            quiesced_until: quiesced_until.map(millis),
+            quiesced_for_s: quiesced_until.map(|until| left_s(until, now)),
             generation: condition.generation,
             sequence: inputs.sequence,
             in_flight: condition.in_flight,
@@ -553,6 +590,10 @@ impl Status {
     }
 }
 
+fn left_s(until: Duration, now: Now) -> f64 {
+    until.saturating_sub(now.uptime).as_secs_f64()
+}
+
 /// A status as a reader finds it: ours or the original's, whole, broken or missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -560,6 +601,8 @@ pub struct Reading {
     locked: bool,
     alive: bool,
     held_by: Option<u32>,
+    /// What stands in the lock, while a gateway holds it.
+    owner: Option<RawObject>,
 }
 
 impl Reading {
@@ -573,7 +616,7 @@ impl Reading {
         let alive = lock
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
-        Reading { body, locked: lock.is_some(), alive, held_by: None }
+        Reading { body, locked: lock.is_some(), alive, held_by: None, owner: lock.cloned() }
     }
 
     /// The same, where nobody holds the lock file and this process holds the directory.
@@ -586,7 +629,8 @@ impl Reading {
     pub(crate) fn of_living(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         let alive = status.lifecycle != Phase::Stopped.word();
-        Reading { body, locked: alive, alive, held_by: None }
+        let owner = alive.then(|| body.clone());
+        Reading { body, locked: alive, alive, held_by: None, owner }
     }
 
     /// Every field as it stands in the file.
@@ -615,6 +659,24 @@ impl Reading {
     #[must_use]
     pub fn held_by(&self) -> Option<u32> {
         self.held_by
+    }
+
+    /// Whom a request is for: the gateway that holds the home, or else the one that starts there next.
+    ///
+    /// [F20](crate::guide::requirements#f20)
+    #[must_use]
+    pub fn addressee(&self) -> Addressee {
+        self.owner.as_ref().map_or_else(Addressee::next_here, Addressee::stated)
+    }
+
+    /// How long the promise lasts, by the wall clock, where the gateway's boot clock is another one: from what it said
+    /// was left when it wrote the status.
+    pub(crate) fn quiesced_for(&self, now: Now) -> Option<Duration> {
+        let left = Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()?;
+        let written = self.body.string("updated_at")?;
+        let written = chrono::DateTime::parse_from_rfc3339(&written).ok()?.to_utc();
+        let ago = now.wall.signed_duration_since(written).to_std().unwrap_or_default();
+        Some(left.saturating_sub(ago))
     }
 
     /// Which process it is of, as opposed to its predecessors.
@@ -737,6 +799,12 @@ impl Reading {
     fn objects(&self, name: &str) -> Vec<RawObject> {
         let all: Vec<Box<RawValue>> = self.body.read(name).unwrap_or_default();
         all.iter().filter_map(|it| RawObject::parse(it.get().as_bytes())).collect()
+    }
+
+    /// Whether it lists this very request among those in force.
+    #[cfg(feature = "http")]
+    pub(crate) fn names(&self, holder: &Holder, request_id: &str) -> bool {
+        self.named(holder, request_id).is_some()
     }
 
     fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderStatus> {

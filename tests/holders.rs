@@ -330,10 +330,10 @@ fn the_boot_clock_judges_whatever_the_wall_clock_says() {
     assert!(scene.is_open(), "dead once, dead for good");
 }
 
-/// Where the epoch is not stated the wall clock must do, skew and all: a stamp in the future lives
-/// longer by as much, and nothing is promised about when it ends.
+/// F20: where the epoch is not stated, what the wall clock says is left at first sight is counted down on the boot
+/// clock: a stamp in the future makes the lease no longer, and a clock that is set changes nothing.
 #[test]
-fn without_an_epoch_the_wall_clock_judges_and_nothing_is_promised() {
+fn without_an_epoch_the_wall_clock_is_asked_once() {
     let scene = Scene::new();
     let made = "2023-11-14T22:23:20+00:00"; // ten minutes after the gateway's now
     scene.lay(
@@ -342,8 +342,10 @@ fn without_an_epoch_the_wall_clock_judges_and_nothing_is_promised() {
     );
     assert!(!scene.is_open());
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
-    assert_eq!(quiesced.until(), None);
-    scene.pass(HOUR + Duration::from_secs(599));
+    let until = quiesced.until().expect("its lease ends");
+    assert_eq!(until.saturating_sub(scene.clock.now().uptime), HOUR);
+    scene.clock.set_wall("1971-01-01T00:00:00Z".parse().expect("a date"));
+    scene.pass(HOUR.saturating_sub(Duration::from_secs(1)));
     assert!(!scene.is_open());
     scene.pass(Duration::from_secs(1));
     assert!(scene.is_open());

@@ -384,7 +384,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
     fs::create_dir(&home).expect("mkdir");
     gateway.reconcile_now();
     assert_eq!(gateway.phase(), Phase::ExternallyDraining);
-    assert_eq!(codes(&gateway), ["requests_unlisted"]);
+    assert_eq!(codes(&gateway), ["home_elsewhere"]);
     assert_eq!(fs::read_dir(&home).expect("lists").count(), 0, "nothing is written there");
     fs::remove_dir_all(&home).expect("rm");
     fs::rename(&aside, &home).expect("moved back");

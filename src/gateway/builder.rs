@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::disk::RealDisk;
-use crate::epoch::{Clock, Epoch, start_time};
+use crate::epoch::{Clock, Epoch, Place, start_time};
 use crate::error::StartError;
 use crate::home::{DEFAULT_MODE, Home, OpenHome};
 use crate::host;
@@ -49,6 +49,7 @@ impl Builder {
                 clock: Clock::System,
                 interval: DEFAULT_INTERVAL,
                 unleased_max_age: None,
+                incarnation: String::new(),
             },
         }
     }
@@ -108,7 +109,9 @@ impl Builder {
     /// [F6](crate::guide::requirements#f6),
     /// [F17](crate::guide::requirements#f17)
     pub fn start(self) -> Result<Gateway, StartError> {
-        let identity = identity(self.kind, &self.settings.epoch);
+        let mut settings = self.settings;
+        let identity = identity(self.kind, &settings.epoch);
+        settings.incarnation.clone_from(&identity.incarnation);
         let mut promised = None;
         let store = match self.home {
             Some(home) => {
@@ -117,13 +120,13 @@ impl Builder {
                     .map_err(|source| StartError::Home { path: home.path().to_owned(), source })?;
                 let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE));
                 let home = OpenHome::open(RealDisk, &home).map_err(StartError::of_home)?;
-                let lock = home.lock(&identity.incarnation)?;
+                let lock = home.lock(&identity.owner())?;
                 // A look at a directory that is there costs less.
                 if let Err(error) = home.make_requests() {
                     tracing::warn!(%error, "cannot create the directory for named requests");
                 }
                 // What the predecessor left in the file is replaced before anything else happens (I-16, U28).
-                promised = predecessor::replace_status(&home, &identity, self.settings.clock.now());
+                promised = predecessor::replace_status(&home, &identity, settings.clock.now());
                 Store::files(home, lock)
             }
             None => Store::memory().map_err(StartError::of_home)?,
@@ -136,7 +139,7 @@ impl Builder {
             .map_err(thread)?;
 
         let threads = Threads { timer: timer.bell(), watcher: watcher.as_ref().map(Worker::bell) };
-        let shared = Shared::start(store, promised, identity, self.settings, threads);
+        let shared = Shared::start(store, promised, identity, settings, threads);
         let shared = Arc::new(shared);
         shared.publish();
 
@@ -167,6 +170,7 @@ impl Builder {
 }
 
 fn identity(kind: String, epoch: &Epoch) -> Identity {
+    let Place { pid_namespace, time_namespace, .. } = Place::here();
     let stat = host::proc_text("/proc/self/stat").unwrap_or_default();
     Identity {
         pid: host::pid(),
@@ -175,5 +179,7 @@ fn identity(kind: String, epoch: &Epoch) -> Identity {
         start_time: start_time(&stat).and_then(|ticks| ticks.parse().ok()),
         epoch: epoch.as_str().to_owned(),
         incarnation: fresh_id(),
+        pid_namespace,
+        time_namespace,
     }
 }

@@ -25,7 +25,8 @@ impl Shared {
         let may_begin = self.state.lock().engine.may_begin();
         may_begin.map_err(|phase| ControlError::GoingDown { phase })?;
         let now = self.settings.clock.now();
-        let request = ask.stamp(&fresh_id(), &self.settings.epoch, now);
+        let stamped = self.addressee().stamp(ask, &fresh_id(), now);
+        let request = stamped.ok_or(ControlError::NoRun)?;
         let begun = self.store.begin(ask.its_holder(), &request);
         // Also where it failed: a request that is in place but not durable closes the gate.
         self.reconcile();

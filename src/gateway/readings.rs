@@ -3,6 +3,7 @@
 #[cfg(any(feature = "http", feature = "systemd"))]
 use std::time::Duration;
 
+use crate::addressee::Addressee;
 use crate::engine::{Ended, NotQuiesced};
 use crate::gate::word::Word;
 #[cfg(feature = "http")]
@@ -152,11 +153,15 @@ impl Shared {
         Some(until.saturating_sub(self.settings.clock.now().uptime))
     }
 
+    /// Whom a request in this gateway is for: itself.
+    pub(super) fn addressee(&self) -> Addressee {
+        Addressee::itself(&self.settings.epoch, &self.settings.incarnation)
+    }
+
     /// Looks at what this holder asks, and believes nothing.
     #[cfg(feature = "http")]
     pub(super) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
-        let (epoch, now) = (self.settings.epoch.clone(), self.settings.clock.now());
-        self.store.observe_holder(holder, epoch, now)
+        self.store.observe_holder(holder, self.addressee(), self.settings.clock.now())
     }
 
     /// How many live named requests this principal has signed, besides those of `holder`.

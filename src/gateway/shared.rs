@@ -11,7 +11,7 @@ use crate::faults::fault;
 use crate::gate::{Gate, WaitList};
 use crate::holder::Slot;
 use crate::home::Standing;
-use crate::judge::{Judge, Validity};
+use crate::judge::Judge;
 use crate::machine::Phase;
 use crate::marker::Stamp;
 use crate::metrics::Metrics;
@@ -40,11 +40,14 @@ pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) interval: Duration,
     pub(super) unleased_max_age: Option<Duration>,
+    /// Which process it is, as opposed to its predecessors.
+    pub(super) incarnation: String,
 }
 
 impl Settings {
     pub(super) fn judge(&self, now: Now) -> Judge<'_> {
-        Judge::new(&self.epoch, now).bounded(self.unleased_max_age)
+        let judge = Judge::new(&self.epoch, now).of_run(&self.incarnation);
+        judge.bounded(self.unleased_max_age)
     }
 }
 
@@ -133,10 +136,7 @@ impl Shared {
         let gate = Arc::new(Gate::new(Arc::clone(&threads.timer), metrics));
         let rules = crate::engine::Rules { has_watcher: threads.watcher.is_some(), skips: SKIPS };
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
-        let look = {
-            let counts = counts(settings.judge(settings.clock.now()));
-            store.look(&LookOrder::first(), &[], &counts)
-        };
+        let look = { store.look(&LookOrder::first(), &[], settings.judge(settings.clock.now())) };
         let now = settings.clock.now();
         let (sightings, listing, stamp, standing) = look.into_parts();
         let (engine, effect) = {
@@ -235,8 +235,8 @@ impl Shared {
     ) -> MutexGuard<'_, State> {
         let abandoned = Abandoned { shared: self, call, is_over: false };
         probe!(GatewayEvent::LookBegan);
-        let counts = counts(self.settings.judge(self.settings.clock.now()));
-        let look = self.store.look(order, known, &counts);
+        let judge = self.settings.judge(self.settings.clock.now());
+        let look = self.store.look(order, known, judge);
         let now = self.settings.clock.now();
         let is_live = is_live(self.settings.judge(now));
         let (sightings, listing, stamp, standing) = look.into_parts();
@@ -294,9 +294,4 @@ impl State {
 
 fn is_live(judge: Judge<'_>) -> impl Fn(&Request, Duration) -> bool {
     move |request, first_seen| judge.is_live(request, first_seen)
-}
-
-/// Whether a request counts among those that a home may have at most.
-fn counts(judge: Judge<'_>) -> impl Fn(&Request) -> bool {
-    move |request| judge.validity(request) == Validity::Live
 }

@@ -3,14 +3,16 @@
 
 use std::fmt::Debug;
 
+use crate::addressee::Addressee;
 use crate::control::Observation;
 use crate::disk::{Disk, RealDisk, VolatileDisk};
 use crate::engine::LookOrder;
-use crate::epoch::{Epoch, Now};
+use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
 use crate::home::{Home, HomeLock, Name, OpenHome, Standing};
-use crate::marker::{self, Observer, RawObservation, Stamp};
+use crate::judge::{Judge, Validity};
+use crate::marker::{self, Observer, RawObservation, Reader, Stamp};
 use crate::reconcile::Sighting;
 use crate::request::Request;
 use crate::sync::Mutex;
@@ -73,20 +75,24 @@ impl Store {
         }
     }
 
-    /// Looks at every request; `counts` says whether one counts among those that a home may have at most.
+    /// Looks at every request, for this judge.
     pub(super) fn look(
         &self,
         order: &LookOrder<Stamp>,
         known: &[Slot],
-        counts: &dyn Fn(&Request) -> bool,
+        judge: Judge<'_>,
     ) -> RawObservation {
+        let counts = |request: &Request| judge.validity(request) == Validity::Live;
+        let (counts, first_seen) = (&counts, &|request| judge.first_seen(request));
         match self {
             Store::Files(Kept { home, observer, lock, .. }) => {
                 let check = || lock.lock().as_mut().map(|lock| home.check_lock(lock));
-                observer.look(home, order, known, counts, &|| check().unwrap_or_default())
+                let standing = &|| check().unwrap_or_default();
+                observer.look(home, order, known, &Reader { counts, first_seen, standing })
             }
-            Store::Memory(kept) => {
-                kept.observer.look(&kept.home, order, known, counts, &Standing::default)
+            Store::Memory(Kept { home, observer, .. }) => {
+                let standing = &Standing::default;
+                observer.look(home, order, known, &Reader { counts, first_seen, standing })
             }
         }
     }
@@ -123,9 +129,14 @@ impl Store {
 
     /// Looks at what this holder asks, and at nothing else.
     #[cfg_attr(not(feature = "http"), allow(dead_code))]
-    pub(super) fn observe_holder(&self, holder: &Holder, epoch: Epoch, now: Now) -> Observation {
+    pub(super) fn observe_holder(
+        &self,
+        holder: &Holder,
+        addressee: Addressee,
+        now: Now,
+    ) -> Observation {
         let raw = on_either!(self, kept => marker::look_at_own(&kept.home, holder));
-        Observation::of(raw, epoch, now)
+        Observation::of(raw, addressee, now)
     }
 }
 

@@ -57,7 +57,7 @@ impl Shared {
             let judge = self.settings.judge(now);
             let is_due = |entry: &Entry<Request>, request: &Request| {
                 let kept = match judge.validity(request) {
-                    Validity::StaleEpoch => SWEEP_EVERY,
+                    Validity::StaleEpoch | Validity::OtherRun => SWEEP_EVERY,
                     Validity::Expired | Validity::Live => EXPIRED_KEPT,
                 };
                 (!entry.is_live() || fault!(SweepsLive))

@@ -19,7 +19,6 @@ use std::time::Duration;
 use crate::disk::{Access, Disk, FileId, Kind, LockHolder, RealDisk, Stat};
 use crate::error::{ControlError, StartError};
 use crate::faults::fault;
-use crate::host;
 use crate::json::RawObject;
 use crate::sync::thread;
 
@@ -160,9 +159,9 @@ impl<D: Disk> OpenHome<D> {
 }
 
 impl OpenHome<RealDisk> {
-    /// Takes both locks for a gateway, for as long as the value lives.
+    /// Takes both locks for a gateway, for as long as the value lives. `owner` is what the lock file is to say.
     // Property: TG-S8 status_is_faithful. One gateway a home (F17).
-    pub(crate) fn lock(&self, incarnation: &str) -> Result<HomeLock, StartError> {
+    pub(crate) fn lock(&self, owner: &str) -> Result<HomeLock, StartError> {
         let home = self.stat().map_err(|source| unusable(self.names().path(), source))?;
         if ownership::is_strangers_home(self.disk.user(), &home) {
             let me = self.disk.user().uid;
@@ -174,11 +173,9 @@ impl OpenHome<RealDisk> {
             return Err(unusable(self.names().path(), source));
         }
         let path = || self.names().path().to_owned();
-        let owner = serde_json::json!({ "pid": host::pid(), "incarnation": incarnation });
-        let owner = owner.to_string();
         let mut attempt = 0;
         loop {
-            match self.try_lock(&owner, &home) {
+            match self.try_lock(owner, &home) {
                 Ok(lock) => return Ok(lock),
                 Err(NotLocked::Unusable(source)) => {
                     return Err(unusable(&self.names().lock_path(), source));
@@ -435,6 +432,10 @@ mod tests {
     use super::*;
     use crate::home::Home;
 
+    fn text_of(incarnation: &str) -> String {
+        format!(r#"{{"pid":{},"incarnation":"{incarnation}"}}"#, std::process::id())
+    }
+
     fn open(dir: &tempfile::TempDir) -> OpenHome<RealDisk> {
         OpenHome::open(RealDisk, &Home::at(dir.path())).expect("opens")
     }
@@ -444,8 +445,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = open(&dir);
         assert!(home.read_lock().expect("reads").is_none());
-        let held = home.lock("first").expect("free");
-        let Err(StartError::HomeInUse { pid, .. }) = open(&dir).lock("second") else {
+        let held = home.lock(&text_of("first")).expect("free");
+        let Err(StartError::HomeInUse { pid, .. }) = open(&dir).lock(&text_of("second")) else {
             panic!("two gateways on one home");
         };
         assert_eq!(pid, Some(std::process::id()));
@@ -453,7 +454,7 @@ mod tests {
         assert_eq!(owner.string("incarnation").as_deref(), Some("first"));
         drop(held);
         assert!(home.read_lock().expect("reads").is_none(), "what it left behind says nothing");
-        open(&dir).lock("third").expect("free again");
+        open(&dir).lock(&text_of("third")).expect("free again");
     }
 
     /// Who corrects a last status keeps every gateway out meanwhile, and is no gateway.
@@ -461,17 +462,17 @@ mod tests {
     fn gateways_are_kept_out_and_none_is_said_to_live() {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = open(&dir);
-        let held = home.lock("first").expect("free");
+        let held = home.lock(&text_of("first")).expect("free");
         assert!(open(&dir).keep_gateways_out().is_none(), "one lives");
         drop(held);
         let kept_out = home.keep_gateways_out().expect("nobody lives");
         assert!(home.read_lock().expect("reads").is_none(), "nobody is said to live");
         assert!(open(&dir).keep_gateways_out().is_none(), "somebody else does the same");
-        let Err(StartError::HomeHeld { .. }) = open(&dir).lock("second") else {
+        let Err(StartError::HomeHeld { .. }) = open(&dir).lock(&text_of("second")) else {
             panic!("a gateway has started");
         };
         drop(kept_out);
-        open(&dir).lock("second").expect("free again");
+        open(&dir).lock(&text_of("second")).expect("free again");
     }
 
     /// Found in review: between the lock and its owner's name in it, a reader found a killed predecessor's name,
@@ -486,7 +487,7 @@ mod tests {
         std::fs::write(&path, r#"{"incarnation":"killed"}"#).expect("writes");
         let mut reader = std::fs::File::open(&path).expect("opens");
         crate::disk::take_as_reader(&reader).expect("read lock");
-        let held = open(&dir).lock("new").expect("it makes a file of its own");
+        let held = open(&dir).lock(&text_of("new")).expect("it makes a file of its own");
         let mut signed = String::new();
         reader.read_to_string(&mut signed).expect("reads");
         assert!(signed.contains("new"), "the file that could not be locked: {signed}");
@@ -498,7 +499,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = Home::at(dir.path()).lock_path();
         std::fs::write(&path, "{".repeat(500)).expect("writes");
-        let held = open(&dir).lock("new").expect("free");
+        let held = open(&dir).lock(&text_of("new")).expect("free");
         let owner = open(&dir).read_lock().expect("reads").expect("held");
         assert_eq!(
             owner.string("incarnation").as_deref(),
@@ -516,11 +517,11 @@ mod tests {
     #[test]
     fn a_lock_file_with_a_second_name_is_made_anew() {
         let dir = tempfile::tempdir().expect("temp dir");
-        drop(open(&dir).lock("first").expect("free"));
+        drop(open(&dir).lock(&text_of("first")).expect("free"));
         let (path, copy) = (Home::at(dir.path()).lock_path(), dir.path().join("backup"));
         std::fs::write(&path, "precious").expect("writes");
         std::fs::hard_link(&path, &copy).expect("links");
-        let held = open(&dir).lock("second").expect("free");
+        let held = open(&dir).lock(&text_of("second")).expect("free");
         assert_eq!(std::fs::read_to_string(&copy).expect("reads"), "precious");
         std::fs::hard_link(&path, dir.path().join("another")).expect("links");
         assert!(open(&dir).read_lock().expect("reads").is_some(), "a reader does not mind");
@@ -531,13 +532,13 @@ mod tests {
     #[test]
     fn a_second_gateway_is_kept_out_where_the_lock_file_is_gone() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let held = open(&dir).lock("first").expect("free");
+        let held = open(&dir).lock(&text_of("first")).expect("free");
         std::fs::remove_file(Home::at(dir.path()).lock_path()).expect("removes");
-        let error = open(&dir).lock("second").expect_err("the first one lives");
+        let error = open(&dir).lock(&text_of("second")).expect_err("the first one lives");
         let StartError::HomeHeld { pid, .. } = &error else { panic!("{error}") };
         assert_eq!(*pid, Some(std::process::id()), "{error}");
         drop(held);
-        open(&dir).lock("third").expect("free again");
+        open(&dir).lock(&text_of("third")).expect("free again");
     }
 
     /// F18: where a process has taken the new lock file, it is not taken from it, and where the home's own is put
@@ -546,7 +547,7 @@ mod tests {
     fn a_lock_file_that_another_process_holds_is_left_to_it() {
         let dir = tempfile::tempdir().expect("temp dir");
         let (home, path) = (open(&dir), Home::at(dir.path()).lock_path());
-        let mut held = home.lock("first").expect("free");
+        let mut held = home.lock(&text_of("first")).expect("free");
         let aside = dir.path().join("aside");
         std::fs::rename(&path, &aside).expect("moves");
         std::fs::write(&path, r#"{"pid":7,"incarnation":"second"}"#).expect("writes");

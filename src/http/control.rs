@@ -34,7 +34,6 @@ use super::under_way::{AtOnce, Canceller};
 use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::judge::Judge;
 use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
@@ -283,10 +282,9 @@ impl Control {
             let slow = |failure: Failure| Missed::TimedOut(failure.problem.detail);
             let (reading, sighting) =
                 self.off_the_workers(&self.readings, look).await.map_err(slow)??;
-            let (epoch, now) = self.place.epoch_and_now();
-            if let Some(reached) =
-                asked.look(goal, &reading, &sighting, &Judge::new(&epoch, now))?
-            {
+            let addressee = reading.addressee();
+            let judge = addressee.judge(self.place.now());
+            if let Some(reached) = asked.look(goal, &reading, &sighting, &judge)? {
                 return Ok((reached, reading));
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -378,18 +376,11 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
     if principal.has(Scope::DrainAny) {
         return Ok(());
     }
-    let observed = place.observe_holder(holder).and_then(|observation| {
-        let unseen = observation.unseen_of(holder);
-        unseen.map_or(Ok(observation), Err)
-    });
     // Whose it is is not known, so it counts as somebody else's.
-    let observation = observed.map_err(|error| {
+    let signers = place.signers_of(holder).map_err(|error| {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "unseen", error.to_string())
     })?;
-    let mut live = observation
-        .requests()
-        .filter(|(slot, verdict, _)| slot.is_held_by(holder) && verdict.asks_for_drain());
-    if live.all(|(_, _, request)| request.signer() == Some(principal.name())) {
+    if signers.iter().all(|signer| signer.as_deref() == Some(principal.name())) {
         return Ok(());
     }
     let detail = format!(

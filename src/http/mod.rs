@@ -20,6 +20,7 @@
 //! | `lease_s` | drain | how many seconds it lives unless it is begun again: 3600 |
 //! | `hold_internal` | drain | internal work is held too, so that the gateway can be quiesced |
 //! | `suppress_notification` | drain | users are not told |
+//! | `this_run` | drain | it ends with this run of the gateway: the next start admits again |
 //! | `wait` | drain | answer once it is quiesced, within so many seconds; else the request is taken back |
 //! | `idle_is_enough` | drain | of `wait`: an idle reading will do |
 //!

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use crate::asked::PAUSE;
-use crate::control::Observation;
-use crate::epoch::{Epoch, Now};
+use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::gateway::Gateway;
 use crate::holder::{Holder, Slot};
@@ -122,18 +121,42 @@ impl Place {
         }
     }
 
-    /// What this holder asks, however many others ask beside.
-    pub(super) fn observe_holder(&self, holder: &Holder) -> Result<Observation, ControlError> {
-        match self {
-            Place::Here(gateway) => Ok(gateway.observe_holder(holder)),
-            Place::Apart(home) => Ok(home.open()?.observe_holder(holder)),
+    /// Who has signed what this holder asks, however many others ask beside: what the gateway itself calls live, what
+    /// it would, and what cannot be judged. `None` is a request that nobody has signed.
+    // Property: TG-S7 owner_release.
+    pub(super) fn signers_of(&self, holder: &Holder) -> Result<Vec<Option<String>>, ControlError> {
+        let (reading, observation) = match self {
+            Place::Here(gateway) => (None, gateway.observe_holder(holder)),
+            Place::Apart(home) => {
+                let home = home.open()?;
+                let reading = home.status()?;
+                let observation = home.observe_holder(holder, reading.addressee());
+                (Some(reading), observation)
+            }
+        };
+        if let Some(error) = observation.unseen_of(holder) {
+            return Err(error);
         }
+        let is_said_live = |slot: &Slot| {
+            let id = slot.request_id().unwrap_or_default();
+            reading.as_ref().is_some_and(|it| it.is_alive() && it.names(holder, &id))
+        };
+        // Nobody lives who would say whether it is one of its own.
+        let is_unjudged = |verdict: Verdict| {
+            matches!(verdict, Verdict::StaleEpoch | Verdict::OtherRun)
+                && !observation.addressee().is_living()
+        };
+        let held = observation.requests().filter(|(slot, verdict, _)| {
+            slot.is_held_by(holder)
+                && (verdict.asks_for_drain() || is_said_live(slot) || is_unjudged(*verdict))
+        });
+        Ok(held.map(|(_, _, request)| request.signer().map(str::to_owned)).collect())
     }
 
-    pub(super) fn epoch_and_now(&self) -> (Epoch, Now) {
+    pub(super) fn now(&self) -> Now {
         match self {
-            Place::Here(gateway) => gateway.epoch_and_now(),
-            Place::Apart(_) => (Epoch::current(), Now::by_system()),
+            Place::Here(gateway) => gateway.now(),
+            Place::Apart(_) => Now::by_system(),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Waited {
         Waited {
             quiesced: Some(quiesced),
             idle: Some(true),
-            safe_until_uptime_ms: safe.map(|safe| millis(safe.until_uptime)),
+            safe_until_uptime_ms: safe.and_then(|safe| safe.until_uptime).map(millis),
             safe_for_s: safe.map(|safe| safe.left.as_secs_f64()),
             safe_until: safe.and_then(|safe| safe.until_text()),
         }
@@ -236,6 +236,8 @@ impl Failure {
         let (status, code) = match error {
             ControlError::GoingDown { .. } => (StatusCode::CONFLICT, "going_down"),
             ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
+            ControlError::NoRun => (StatusCode::CONFLICT, "no_gateway"),
+            ControlError::Replaced { .. } => (StatusCode::CONFLICT, "drain_lost"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "not_begun"),
         };
         let mut failure = Failure::new(status, code, error.to_string());

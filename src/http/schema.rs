@@ -24,6 +24,8 @@ pub(super) struct DrainOrder {
     hold_internal: Option<bool>,
     /// Ask the gateway not to notify its users.
     suppress_notification: Option<bool>,
+    /// Let the request end with this run of the gateway: the next start admits again. Default: false.
+    this_run: Option<bool>,
     /// Wait at most this many seconds until the gateway is quiesced, and then answer. If the wait fails, the
     /// request is cancelled. Must be less than `lease_s`.
     #[schema(minimum = 0, maximum = 3600)]

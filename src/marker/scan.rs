@@ -144,30 +144,90 @@ struct Known {
     request: Request,
 }
 
+/// Who looks, as far as a look depends on it.
+pub(crate) struct Reader<'a> {
+    /// Whether a request counts among those that a home may have at most.
+    pub(crate) counts: &'a dyn Fn(&Request) -> bool,
+    /// See [`Judge::first_seen`](crate::judge::Judge::first_seen).
+    pub(crate) first_seen: &'a dyn Fn(Request) -> Request,
+    /// How the home's name and its locks are.
+    pub(crate) standing: &'a dyn Fn() -> Standing,
+}
+
+/// A request whose lease is on another clock.
+#[derive(Debug)]
+struct Kept {
+    as_read: Request,
+    /// As it was first seen.
+    as_kept: Request,
+}
+
 /// Looks at a home again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     /// Guards the named requests as they were last read. Held through a look, which is one at a time.
     known: Mutex<BTreeMap<OsString, Known>>,
+    /// Guards the requests whose leases are on other clocks. Held alone.
+    kept: Mutex<BTreeMap<Slot, Kept>>,
 }
 
 impl Observer {
-    /// Looks as ordered. `known` are the named requests that the caller knows of, `is_live` says whether a request
-    /// counts, and `standing` how the home's name and its locks are. While they are not the gateway's own it
-    /// believes nothing but requests: an empty mount point releases no drain. Never fails. Costs three system
-    /// calls where nothing is and nothing was.
+    /// Looks as ordered, for this reader. `known` are the named requests that the caller knows of. While the home is
+    /// not the gateway's own it believes nothing but requests: an empty mount point releases no drain. Never fails.
+    /// Costs three system calls where nothing is and nothing was.
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,
         order: &LookOrder<Stamp>,
         known: &[Slot],
-        is_live: &dyn Fn(&Request) -> bool,
-        standing: &dyn Fn() -> Standing,
+        reader: &Reader<'_>,
+    ) -> RawObservation {
+        let mut raw = self.look_once(home, order, known, reader);
+        self.keep_leases(&mut raw, reader);
+        raw
+    }
+
+    /// Has each request end when it was to end as it was first seen.
+    // Property: TG-L3 reopens.
+    fn keep_leases(&self, raw: &mut RawObservation, reader: &Reader<'_>) {
+        let mut kept = self.kept.lock();
+        let shared = std::iter::once((&Slot::Shared, &mut raw.shared));
+        for (slot, sighting) in shared.chain(raw.named.iter_mut().map(|(slot, it)| (&*slot, it))) {
+            let request = match sighting {
+                Sighting::Present(request) => request,
+                Sighting::Absent => {
+                    kept.remove(slot);
+                    continue;
+                }
+                Sighting::Unreadable(_) => continue,
+            };
+            if let Some(known) = kept.get(slot)
+                && known.as_read == *request
+            {
+                request.clone_from(&known.as_kept);
+                continue;
+            }
+            let as_kept = (reader.first_seen)(request.clone());
+            if as_kept == *request {
+                kept.remove(slot);
+            } else {
+                let as_read = std::mem::replace(request, as_kept.clone());
+                kept.insert(slot.clone(), Kept { as_read, as_kept });
+            }
+        }
+    }
+
+    fn look_once<D: Disk>(
+        &self,
+        home: &OpenHome<D>,
+        order: &LookOrder<Stamp>,
+        known: &[Slot],
+        reader: &Reader<'_>,
     ) -> RawObservation {
         let shared = super::observe(home, &Slot::Shared);
         // After the marker: had the home been replaced before, this would tell.
         let found = home.stat_named(Name::Requests);
-        let standing = standing();
+        let standing = (reader.standing)();
         let not_own = match &standing {
             Standing::Elsewhere(reason) if !fault!(ElsewhereBelieved) => {
                 Some(Listing::Partial(reason.clone()))
@@ -185,7 +245,7 @@ impl Observer {
                 (shared, _) => shared,
             };
             let (mut named, ..) =
-                self.list(home, &[], is_live).unwrap_or_else(|error| blind(&error));
+                self.list(home, &[], reader.counts).unwrap_or_else(|error| blind(&error));
             named.retain(|(_, sighting)| matches!(sighting, Sighting::Present(_)));
             return RawObservation { shared, named, listing, stamp: None, standing };
         }
@@ -195,7 +255,7 @@ impl Observer {
             {
                 (Vec::new(), Listing::Unchanged, order.since().copied())
             }
-            Ok(_) => self.list(home, known, is_live).unwrap_or_else(|error| blind(&error)),
+            Ok(_) => self.list(home, known, reader.counts).unwrap_or_else(|error| blind(&error)),
             // None can be in a directory that is not there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let gone = known.iter().map(|slot| (slot.clone(), Sighting::Absent));

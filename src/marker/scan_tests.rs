@@ -12,12 +12,13 @@ fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
     OpenHome::open(disk, &Home::at("/home")).expect("it is there")
 }
 
-fn own() -> Standing {
-    Standing::Own
+/// One to whom every request counts.
+fn reader() -> Reader<'static> {
+    Reader { counts: &|_| true, first_seen: &|request| request, standing: &Standing::default }
 }
 
 fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
-    observer.look(home, &LookOrder::first(), &[], &|_| true, &own)
+    observer.look(home, &LookOrder::first(), &[], &reader())
 }
 
 /// Who signed each request that was seen.
@@ -103,7 +104,7 @@ fn times_prove_nothing_after_the_clock_was_set() {
         home.disk().lay("b.json", &signed("late"), 1);
         home.disk().directory.set(before);
         home.disk().second.set(NOW + set_by);
-        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &own);
+        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &reader());
         assert_eq!(signers(&raw).contains(&"late".to_owned()), is_seen, "{set_by}");
 
         // A file that was written to where it lies.
@@ -152,6 +153,36 @@ fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
     );
 }
 
+/// F20: a request is kept as it was first seen, until it is another one.
+#[test]
+fn a_request_is_kept_as_it_was_first_seen() {
+    let home = opened(MemoryDisk::at(NOW));
+    let observer = Observer::default();
+    let ends = |raw: &RawObservation| match &raw.named[0].1 {
+        Sighting::Present(request) => request.ends_at().map(|it| it.as_secs()),
+        sighting => panic!("{sighting:?}"),
+    };
+    let look = |end: Option<u64>| {
+        let first_seen = |request: Request| match end {
+            Some(end) => request.ending_at(std::time::Duration::from_secs(end)),
+            None => request,
+        };
+        let reader = Reader { first_seen: &first_seen, ..reader() };
+        ends(&observer.look(&home, &LookOrder::first(), &[slot("a.json")], &reader))
+    };
+    home.disk().lay("a.json", &signed("ann"), 1);
+    assert_eq!([look(Some(60)), look(Some(90)), look(None)], [Some(60); 3]);
+    home.disk().lay("a.json", &signed("bob"), 2);
+    assert_eq!([look(Some(70)), look(Some(90))], [Some(70); 2]);
+    // Gone, and there again.
+    home.disk().remove("a.json", 3);
+    observer.look(&home, &LookOrder::first(), &[slot("a.json")], &reader());
+    home.disk().lay("a.json", &signed("bob"), 4);
+    assert_eq!(look(Some(80)), Some(80));
+    home.disk().lay("a.json", &signed("ann"), 5);
+    assert_eq!([look(None), look(Some(90))], [None, Some(90)]);
+}
+
 /// An idle tick: two calls and the check of the lock, which comes last, so that no marker is believed of a home
 /// that was replaced before.
 #[test]
@@ -165,7 +196,12 @@ fn an_idle_look_is_three_calls_in_this_order() {
         home.disk().calls.borrow_mut().push("check");
         Standing::Own
     };
-    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &check);
+    let raw = observer.look(
+        &home,
+        &LookOrder::since_stamp(since),
+        &[],
+        &Reader { standing: &check, ..reader() },
+    );
     assert_eq!(raw.listing, Listing::Unchanged);
     assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "check"]);
 }
@@ -177,8 +213,9 @@ fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
     for standing in [Standing::Elsewhere(why.clone()), Standing::Taken(why.clone())] {
         let home = opened(MemoryDisk::at(NOW));
         home.disk().lay("a.json", &signed("ann"), 1);
-        let raw = Observer::default()
-            .look(&home, &LookOrder::first(), &known, &|_| true, &|| standing.clone());
+        let finds = || standing.clone();
+        let reader = Reader { standing: &finds, ..reader() };
+        let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader);
         assert_eq!(signers(&raw), ["ann"]);
         assert_eq!((raw.named.len(), raw.stamp), (1, None));
         assert_eq!(raw.shared, Sighting::Unreadable(why.clone()));
@@ -229,7 +266,7 @@ fn a_stamp_is_of_before_the_listing() {
     let observer = Observer::default();
     let since = look(&observer, &home).stamp;
     home.disk().lay("late.json", &signed("late"), 3);
-    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &|_| true, &own);
+    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &reader());
     assert_eq!(signers(&raw), ["late"]);
     assert_ne!(raw.stamp, since);
 }
@@ -253,7 +290,7 @@ fn a_look_that_never_settles_takes_nobody_s_request_away() {
         }
     });
     let known = [slot("gone.json")];
-    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &|_| true, &own);
+    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason == TOO_FAST), "{raw:?}");
     assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
@@ -288,7 +325,7 @@ fn a_home_without_a_directory_of_requests_has_none() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().directory.set(None);
     let known = [slot("ci.1.json")];
-    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &|_| true, &own);
+    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
     assert_eq!(raw.listing, Listing::Whole);
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
@@ -327,7 +364,12 @@ fn a_look_reads_and_lists_within_bounds() {
 }
 
 fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
-    Observer::default().look(home, &LookOrder::first(), &[], &|_| false, &own)
+    Observer::default().look(
+        home,
+        &LookOrder::first(),
+        &[],
+        &Reader { counts: &|_| false, ..reader() },
+    )
 }
 
 #[test]

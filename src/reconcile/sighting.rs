@@ -42,6 +42,8 @@ pub enum Verdict {
     Active(Terms),
     /// There is a request of another boot or container.
     StaleEpoch,
+    /// There is a request for a run of the gateway that is over.
+    OtherRun,
     /// There is a request whose lease has run out.
     Expired,
     /// It could not be told.
@@ -58,6 +60,7 @@ impl Verdict {
             Sighting::Present(request) => match judge.validity(request) {
                 Validity::Live => Verdict::Active(request.terms()),
                 Validity::StaleEpoch => Verdict::StaleEpoch,
+                Validity::OtherRun => Verdict::OtherRun,
                 Validity::Expired => Verdict::Expired,
             },
         }
@@ -70,6 +73,7 @@ impl Verdict {
             Verdict::Absent => "absent",
             Verdict::Active(_) => "active",
             Verdict::StaleEpoch => "stale_epoch",
+            Verdict::OtherRun => "other_run",
             Verdict::Expired => "expired",
             Verdict::Unreadable => "unreadable",
         }
@@ -84,6 +88,7 @@ impl Verdict {
             (Verdict::Active(terms), _) | (_, Verdict::Active(terms)) => Verdict::Active(terms),
             (Verdict::Unreadable, _) | (_, Verdict::Unreadable) => Verdict::Unreadable,
             (Verdict::Expired, _) | (_, Verdict::Expired) => Verdict::Expired,
+            (Verdict::OtherRun, _) | (_, Verdict::OtherRun) => Verdict::OtherRun,
             (Verdict::StaleEpoch, _) | (_, Verdict::StaleEpoch) => Verdict::StaleEpoch,
             (Verdict::Absent, Verdict::Absent) => Verdict::Absent,
         }

@@ -142,6 +142,10 @@ pub struct Ask {
     /// How long the request lives unless it is renewed: from 1s to 366days.
     #[arg(long, value_parser = lease, default_value = "1h")]
     pub lease: Duration,
+    /// Let the request end with this run of the gateway: the next start admits again. For ExecStop and preStop
+    /// hooks. Needs a running gateway.
+    #[arg(long)]
+    this_run: bool,
     /// Wait until the gateway is quiesced: a running gateway promises, for this request, that nothing is
     /// in flight and nothing will be admitted. If the wait fails, the request is cancelled.
     #[arg(long)]
@@ -204,5 +208,6 @@ impl Ask {
             .suppress_notification(self.suppress_notification)
             .hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))
             .lease(self.lease)
+            .this_run(self.this_run)
     }
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate::ControlError;
+use tidegate::addressee::Addressee;
 use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::control::Removed;
-use tidegate::epoch::{Epoch, Now};
+use tidegate::epoch::Now;
 use tidegate::home::Home;
-use tidegate::judge::{Judge, Validity};
+use tidegate::judge::Validity;
 use tidegate::order::CancelTold;
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
@@ -31,6 +32,13 @@ struct Drained<'a> {
     pending: bool,
     suppress_notification: bool,
     request_id: &'a str,
+    /// The boot and container of the gateway that it is for.
+    epoch: Option<String>,
+    /// Whose that is: `gateway` of one that lives, `next` of one that starts where this command runs.
+    epoch_of: &'static str,
+    /// Why it is pending, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -45,8 +53,17 @@ impl Drained<'_> {
             pending: !draining,
             suppress_notification: request.terms().suppress_notification,
             request_id: request.request_id().unwrap_or_default(),
+            epoch: request.body().read("epoch"),
+            epoch_of: "gateway",
+            reason: None,
             error: None,
         }
+    }
+
+    /// The reply for a request that nobody has confirmed, for this reason.
+    fn pending(request: &Request, is_for_living: bool, reason: String) -> Drained<'_> {
+        let epoch_of = if is_for_living { "gateway" } else { "next" };
+        Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
 
     /// The reply for a drain that did not come to be. `stands` says whether its request is still there.
@@ -70,18 +87,38 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         output.receipt(&Drained::new(&request, true), "draining: the gate is closed");
         return Ok(());
     };
-    if matches!(ended, Ended::Missed(Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) {
-        if Judge::new(&Epoch::current(), Now::by_system()).validity(&request) != Validity::Expired {
-            let text = "requested; no running gateway has confirmed it yet";
-            output.receipt(&Drained::new(&request, false), text);
-            return Ok(());
+    if let Ended::Missed(missed @ (Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) =
+        &ended
+    {
+        let addressee = home.addressee()?;
+        match addressee.judge(Now::by_system()).validity(&request) {
+            Validity::Expired => {
+                ended = Missed::Lost("its lease expired before a gateway closed its gate").into();
+            }
+            _ => {
+                let reason = why_pending(missed, &addressee);
+                let text = format!("requested; no running gateway has confirmed it yet: {reason}");
+                let drained = Drained::pending(&request, addressee.is_living(), reason);
+                output.receipt(&drained, &text);
+                return Ok(());
+            }
         }
-        ended = Missed::Lost("its lease expired before a gateway closed its gate").into();
     }
     let (stands, aftermath) = what_is_left(home, &holder, &request);
     let failure = Failure::Waiting { ended, aftermath };
     output.failed(&Drained::failed(&request, stands, failure.to_string()));
     Err(failure)
+}
+
+/// Why no gateway has confirmed a request, for people.
+fn why_pending(missed: &Missed, addressee: &Addressee) -> String {
+    match missed {
+        Missed::TimedOut(waits_for) => waits_for.clone(),
+        missed if addressee.is_living() => missed.to_string(),
+        missed => {
+            format!("{missed}; the request is for one that starts in this boot and container")
+        }
+    }
 }
 
 /// Whether a request that nobody cancels here is still there, and how that is said.
@@ -176,7 +213,7 @@ fn answer_reached(
     let reply = Waited {
         drained: Drained::new(request, true),
         quiesced,
-        safe_until_uptime_ms: safe.and_then(|it| it.until_uptime.as_millis().try_into().ok()),
+        safe_until_uptime_ms: safe.and_then(|it| it.until_uptime?.as_millis().try_into().ok()),
         safe_for_s: safe.map(|it| it.left.as_secs_f64()),
         safe_until: safe.and_then(|it| it.until_text()),
     };

@@ -56,7 +56,11 @@ impl From<Failure> for ExitCode {
     fn from(failure: Failure) -> ExitCode {
         ExitCode::from(match failure {
             Failure::NoHome | Failure::LeaseTooShort { .. } => 2,
-            Failure::Control(ControlError::NothingToRenew { .. }) => 4,
+            Failure::Control(
+                ControlError::NothingToRenew { .. }
+                | ControlError::NoRun
+                | ControlError::Replaced { .. },
+            ) => 4,
             Failure::Control(_)
             | Failure::Signals(_)
             | Failure::Output(_)

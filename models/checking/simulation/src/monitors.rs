@@ -291,7 +291,7 @@ impl Monitors {
     /// TG-S10, TG-S15: it reopens only where no live request was there throughout.
     fn reopens(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
         let began = self.look_began(entry);
-        let container = self.gateway(entry.process).map_or(1, |it| it.container);
+        let Some(gateway) = self.gateway(entry.process) else { return };
         let counts = |it: &&Version| {
             // What could never be read is not known: an error changes nothing.
             let is_listed = |id| self.known.contains(&(entry.process, Some(id)));
@@ -300,8 +300,9 @@ impl Monitors {
                 && it.is_file
                 && !it.is_rewritten
                 && is_known
-                && View::is_live(&it.request, entry, container)
-                && View::is_live(&it.request, &log[began], container)
+                && !it.is_by_the_wall()
+                && View::is_live(&it.request, entry, gateway)
+                && View::is_live(&it.request, &log[began], gateway)
         };
         let found = self.view.present().find(counts).cloned();
         if let Some(found) = found {
@@ -323,10 +324,11 @@ impl Monitors {
             // What could not be seen counts as closed.
             return;
         }
-        let container = self.gateway(entry.process).map_or(1, |it| it.container);
+        let Some(gateway) = self.gateway(entry.process) else { return };
         let counts = |it: &&Version| {
             let first = &log[it.from.max(began)];
-            it.to.is_none_or(|to| to >= began) && View::is_live(&it.request, first, container)
+            let is_live = it.is_by_the_wall() || View::is_live(&it.request, first, gateway);
+            it.to.is_none_or(|to| to >= began) && is_live
         };
         // A gateway whose home another process holds is closed.
         let is_taken = self.view.taken.values().any(|(_, to)| to.is_none_or(|to| to >= began));
@@ -436,10 +438,12 @@ impl Monitors {
             }
             Some(Call::CancelAll | Call::Shell(_)) => true,
             _ => {
-                let container = self.gateway(entry.process).map_or(1, |it| it.container);
-                let found = self.view.present().find(|it| it.slot == *slot);
-                found.is_some_and(|it| !View::is_live(&it.request, entry, container))
-                    && *slot != Slot::Shared
+                let gateway = self.gateway(entry.process);
+                let found = self.view.present().find(|it| it.slot == *slot).zip(gateway);
+                let is_dead = |(it, gateway): (&Version, &Gateway)| {
+                    it.is_by_the_wall() || !View::is_live(&it.request, entry, gateway)
+                };
+                found.is_some_and(is_dead) && *slot != Slot::Shared
             }
         };
         if !is_allowed {
@@ -458,7 +462,10 @@ impl Monitors {
                 // Gone between its last look and this: its promise is over.
                 if let (true, Some(until)) = (is_there, until) {
                     let (id, until, boot) = (id.clone(), *until, entry.boot);
-                    let container = 1;
+                    let lives =
+                        |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+                    let container = self.view.gateways.values().find(lives);
+                    let container = container.map_or(1, |it| it.container);
                     self.promises.push(Promise { id, until, boot, container });
                 }
             }
@@ -485,7 +492,7 @@ impl Monitors {
     fn is_safe(&mut self, at: usize, entry: &Entry, is_there: bool) {
         let is_open = |it: &&Gateway| {
             let lives = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
-            lives && it.boot == entry.boot && it.container == 1 && !it.gate.is_sealed
+            lives && it.boot == entry.boot && !it.gate.is_sealed
         };
         let open = self.view.gateways.values().find(is_open).map(|it| it.gate);
         if let Some(gate) = open.filter(|_| is_there) {
@@ -623,8 +630,9 @@ impl Monitors {
         for it in due {
             let Some(gateway) = self.gateway(it.process) else { continue };
             let present = self.view.present().find(|version| version.of == it.of);
-            let is_live = present
-                .is_some_and(|found| View::is_live(&found.request, entry, gateway.container));
+            let is_live = present.is_some_and(|it| {
+                !it.is_by_the_wall() && View::is_live(&it.request, entry, gateway)
+            });
             if gateway.gate.is_closed || gateway.is_over || !is_live || it.boot != entry.boot {
                 continue;
             }
@@ -663,12 +671,12 @@ impl Monitors {
     /// TG-L1 to TG-L4: what must have come about, where nothing keeps it from that.
     fn settled(&mut self, at: usize, entry: &Entry) {
         let lives = |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
-        let Some(gateway) = self.view.gateways.values().find(lives) else { return };
-        let (gate, container) = (gateway.gate, gateway.container);
-        let is_live = |it: &&Version| {
-            it.is_file && !it.is_rewritten && View::is_live(&it.request, entry, container)
-        };
-        let special = self.view.present().any(|it| !it.is_file || it.is_rewritten);
+        let Some(gateway) = self.view.gateways.values().find(lives).cloned() else { return };
+        let gate = gateway.gate;
+        let is_special = |it: &Version| !it.is_file || it.is_rewritten || it.is_by_the_wall();
+        let is_live =
+            |it: &&Version| !is_special(it) && View::is_live(&it.request, entry, &gateway);
+        let special = self.view.present().any(is_special);
         let live = self.view.present().find(is_live).map(|it| it.slot.clone());
         match live {
             Some(slot) if !gate.is_closed => {

@@ -12,7 +12,8 @@ use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Ended, Gateway, Origin};
 use tidegate_world::disk::Nature;
 use tidegate_world::log::tell;
-use tidegate_world::process::{self, Birth};
+use tidegate_world::process::{self, Birth, ProcessId};
+use tidegate_world::sync::mpsc;
 use tidegate_world::{disk, host, thread};
 
 use crate::monitors::names;
@@ -35,7 +36,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 20] = [
+pub const ALL: [Scenario; 24] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -141,6 +142,30 @@ pub const ALL: [Scenario; 20] = [
         has_files: true,
         run: successor,
     },
+    Scenario {
+        name: "a controller in another container",
+        preemptions: 0,
+        has_files: true,
+        run: another_container,
+    },
+    Scenario {
+        name: "a controller whose clock is another one",
+        preemptions: 0,
+        has_files: true,
+        run: another_clock,
+    },
+    Scenario {
+        name: "a request for this run, and the next start",
+        preemptions: 0,
+        has_files: true,
+        run: this_run,
+    },
+    Scenario {
+        name: "a request that is written while the gateway is replaced",
+        preemptions: 1,
+        has_files: true,
+        run: replaced,
+    },
 ];
 
 impl Scenario {
@@ -161,6 +186,26 @@ impl Scenario {
 
 fn a_gateway() -> Birth {
     Birth { name: "gateway".to_owned(), container: 1, dies_at: None, is_exposed: false }
+}
+
+/// A gateway that lives until it is killed, in this container.
+fn living(container: u64) -> ProcessId {
+    process::spawn(Birth { container, ..a_gateway() }, || {
+        let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
+        thread::sleep(Duration::from_secs(3600));
+    })
+}
+
+/// Somebody who does this in this container, and is waited for.
+fn in_container(container: u64, run: impl FnOnce() + Send + 'static) {
+    let name = "controller".to_owned();
+    let birth = Birth { name, container, dies_at: None, is_exposed: false };
+    process::wait_for(process::spawn(birth, run), Duration::from_secs(600));
+}
+
+fn kill(gateway: ProcessId) {
+    process::kill(gateway);
+    process::wait_for(gateway, Duration::from_secs(1));
 }
 
 fn must(holds: bool, property: &'static str, saw: &str) {
@@ -479,14 +524,7 @@ fn name_leads_elsewhere() {
 
 /// Its successor honours the request, so nothing is lost.
 fn successor() {
-    let spawn_gateway = |name: &str| {
-        let birth = Birth { name: name.to_owned(), ..a_gateway() };
-        process::spawn(birth, || {
-            let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
-            thread::sleep(Duration::from_secs(3600));
-        })
-    };
-    let first = spawn_gateway("first");
+    let first = living(1);
     thread::sleep(Duration::from_secs(3));
     let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
     let Ok(request) = home.begin_drain(&DrainRequest::default().holder(holder.clone())) else {
@@ -496,9 +534,8 @@ fn successor() {
     thread::sleep(Duration::from_secs(2));
     let looked = look(&mut asked, Goal::Draining);
     must(matches!(looked, Ok(true)), names::CLOSES, "the request is there for two ticks");
-    process::kill(first);
-    process::wait_for(first, Duration::from_secs(1));
-    let second = spawn_gateway("second");
+    kill(first);
+    let second = living(1);
     let mut last = Ok(false);
     for _ in 0..200 {
         // Between the two none lives: that may be told.
@@ -509,5 +546,94 @@ fn successor() {
         must(!matches!(last, Err(Missed::Lost(_))), names::RECEIPT_IS_TRUE, "nothing was lost");
     }
     must(matches!(last, Ok(true)), names::CLOSES, "the successor does not drain");
+    process::kill(second);
+}
+
+/// A request is for the gateway that lives, wherever it is made.
+fn another_container() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    thread::sleep(Duration::from_secs(3));
+    in_container(3, || {
+        let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+        let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+        let Ok(request) = home.begin_drain(&ask) else { return };
+        let mut asked = Asked::of(&holder, &request);
+        let mut looked = Ok(false);
+        for _ in 0..100 {
+            looked = look(&mut asked, Goal::Quiesced);
+        }
+        must(matches!(looked, Ok(true)), names::CLOSES, "it is not heard");
+        must(home.observe().verdict().asks_for_drain(), names::RECEIPT_IS_TRUE, "it is no drain");
+    });
+    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+}
+
+/// A time since boot that is another clock's says nothing, and what the wall clock says is asked once.
+fn another_clock() {
+    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    thread::sleep(Duration::from_secs(3));
+    in_container(host::OWN_CLOCK, || {
+        let ask = DrainRequest::default().holder(Who::Named(0).holder());
+        let begun = Home::at(HOME).begin_drain(&ask.lease(Duration::from_secs(10)));
+        must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
+        thread::sleep(Duration::from_secs(3));
+        let is_heard = Home::at(HOME).observe().verdict().asks_for_drain();
+        must(is_heard, names::RECEIPT_IS_TRUE, "it is no drain to whoever looks");
+    });
+    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+    host::step_wall(-3_600_000);
+    thread::sleep(Duration::from_secs(6));
+    must(!gateway.is_ready(), names::HELD_BY_EACH, "its lease has not run out");
+    thread::sleep(Duration::from_secs(4));
+    must(gateway.is_ready(), names::REOPENS, "its lease has run out");
+}
+
+/// A request that ends with the gateway's run says nothing to the next one.
+fn this_run() {
+    let first = living(1);
+    thread::sleep(Duration::from_secs(3));
+    let ask = DrainRequest::default().holder(Who::Named(0).holder()).this_run(true);
+    let begun = Home::at(HOME).begin_drain(&ask);
+    must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
+    thread::sleep(Duration::from_secs(3));
+    let is_ready = || Home::at(HOME).status().is_ok_and(|it| it.is_ready());
+    must(!is_ready(), names::CLOSES, "a request is there for two ticks");
+    kill(first);
+    let is_refused = Home::at(HOME).begin_drain(&ask).is_err();
+    must(is_refused, names::RECEIPT_IS_TRUE, "no gateway runs, and the request is written");
+    let second = living(1);
+    thread::sleep(Duration::from_secs(3));
+    must(is_ready(), names::STALE_NEVER_CLOSES, "a request for another run closes the gate");
+    process::kill(second);
+}
+
+/// Whoever is told that the request is in place is told so of the gateway that lived before it was written.
+fn replaced() {
+    let first = living(1);
+    thread::sleep(Duration::from_secs(3));
+    let name = "controller".to_owned();
+    let birth = Birth { name, container: 1, dies_at: None, is_exposed: false };
+    let (tells, told) = mpsc::channel();
+    let begins = process::spawn(birth, move || {
+        let begin = || Home::at(HOME).begin_drain(&DrainRequest::default());
+        let begun = call(Call::Begin(Who::Shared), begin, |_| Answer::Done);
+        let _ = tells.send(begun.is_ok());
+    });
+    process::kill(first);
+    let (starts, started) = mpsc::channel();
+    // No time passes while the controller could go on, so nothing here waits for time.
+    let second = process::spawn(Birth { container: 2, ..a_gateway() }, move || {
+        let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
+        let _ = starts.send(());
+        thread::sleep(Duration::from_secs(3600));
+    });
+    let _ = started.recv();
+    let is_late = disk::bytes_at(Path::new(HOME), MARKER).is_none();
+    process::wait_for(begins, Duration::from_secs(60));
+    thread::sleep(Duration::from_secs(3));
+    let is_ok = told.recv().unwrap_or(false);
+    let is_ready = Home::at(HOME).status().is_ok_and(|it| it.is_ready());
+    let is_heard = !is_late || !is_ok || !is_ready;
+    must(is_heard, names::RECEIPT_IS_TRUE, "it is told written, for a gateway that was gone");
     process::kill(second);
 }

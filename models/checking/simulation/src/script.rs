@@ -24,6 +24,10 @@ pub struct Ask {
     pub hold: bool,
     /// For how long.
     pub lease: Duration,
+    /// Whether it ends with the gateway's run.
+    pub this_run: bool,
+    /// In which container the controller runs.
+    pub from: u64,
 }
 
 /// What a controller waits for.
@@ -199,7 +203,8 @@ impl Draw {
             1 => Duration::from_secs(5) + self.millis(10_000),
             _ => Duration::from_secs(3600),
         };
-        Ask { who: self.who(), hold: !self.chance(3), lease }
+        let (who, hold) = (self.who(), !self.chance(3));
+        Ask { who, hold, lease, this_run: self.chance(5), from: self.one(&[1, 1, 3, 4]) }
     }
 
     fn dies(&mut self, one_in: u32, below: u64) -> Option<u64> {

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tidegate::GatewayEvent;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::GateEvent;
@@ -76,13 +77,15 @@ impl Gate {
 }
 
 /// A gateway's process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gateway {
     /// Since this event; `None` until the first look is applied.
     pub started: Option<usize>,
     pub began: usize,
     pub boot: u64,
     pub container: u64,
+    /// As its status says.
+    pub incarnation: String,
     pub gate: Gate,
     /// The look under way began with this event.
     pub look: Option<usize>,
@@ -118,6 +121,13 @@ pub struct Version {
 }
 
 impl Version {
+    /// Whether its lease is on no boot clock: a gateway counts down what the wall clock said was left at first sight.
+    pub fn is_by_the_wall(&self) -> bool {
+        let body = self.request.body();
+        let is_leased = body.read::<f64>("lease_s").is_some();
+        is_leased && body.read::<u64>("requested_uptime_ms").is_none()
+    }
+
     /// The request's own name.
     pub fn id(&self) -> Option<String> {
         match &self.slot {
@@ -156,12 +166,13 @@ impl View {
     }
 
     /// Whether a request counts for a gateway of this boot and container, now.
-    pub fn is_live(request: &Request, entry: &Entry, container: u64) -> bool {
-        let (boot_id, stat) = (host::boot_id(entry.boot), host::stat(container));
+    pub fn is_live(request: &Request, entry: &Entry, gateway: &Gateway) -> bool {
+        let (boot_id, stat) = (host::boot_id(entry.boot), host::stat(gateway.container));
         let epoch = Epoch::from_texts(Some(&boot_id), Some(&stat));
         let wall = chrono::DateTime::from_timestamp_millis(entry.wall_ms).unwrap_or_default();
         let now = Now { uptime: entry.at, wall };
-        Judge::new(&epoch, now).validity(request) == Validity::Live
+        let judge = Judge::new(&epoch, now).of_run(&gateway.incarnation);
+        judge.validity(request) == Validity::Live
     }
 
     /// The call that a task is in.
@@ -184,6 +195,14 @@ impl View {
                 }
                 if *dir == self.home && name == STATUS {
                     self.status = Some(Rc::clone(bytes));
+                    let said: Option<Value> = serde_json::from_slice(bytes).ok();
+                    let incarnation =
+                        said.and_then(|it| Some(it["incarnation"].as_str()?.to_owned()));
+                    if let Some(gateway) = self.gateways.get_mut(&entry.process)
+                        && let Some(incarnation) = incarnation
+                    {
+                        gateway.incarnation = incarnation;
+                    }
                 }
                 let Some(slot) = self.slot(*dir, name) else { return };
                 let is_same = |it: &&mut Version| it.to.is_none() && it.slot == slot;

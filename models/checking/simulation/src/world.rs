@@ -181,6 +181,7 @@ impl Ask {
             .holder(self.who.holder())
             .hold_internal(self.hold)
             .lease(self.lease)
+            .this_run(self.this_run)
     }
 }
 
@@ -254,7 +255,7 @@ fn drains(ask: Ask, until: Until, within: Duration) {
         && until == Until::Quiesced
     {
         let id = request.request_id().unwrap_or_default().to_owned();
-        let until = safe.map(|safe| safe.until_uptime);
+        let until = safe.map(|safe| host::uptime().saturating_add(safe.left));
         tell(Told::Safe(id, until));
         // It acts, for as long as it may.
         let left = until.map_or(Duration::from_secs(2), |it| it.saturating_sub(host::uptime()));
@@ -276,10 +277,15 @@ fn cancels(who: Who) {
     let _ = call(Call::Cancel(who), cancel, cancelled);
 }
 
-/// A controller: a process of its own.
-fn controller(name: &str, dies_at: Option<u64>, run: impl FnOnce() + Send + 'static) {
+/// A controller: a process of its own, in a container of its own where that is another.
+fn controller(
+    name: &str,
+    container: u64,
+    dies_at: Option<u64>,
+    run: impl FnOnce() + Send + 'static,
+) {
     let name = name.to_owned();
-    process::spawn(Birth { name, container: 1, dies_at, is_exposed: true }, run);
+    process::spawn(Birth { name, container, dies_at, is_exposed: true }, run);
 }
 
 /// What somebody with a shell does.
@@ -428,19 +434,19 @@ fn does(deed: Deed, now: &mut Running, interval: Duration) {
                 let _ = orders.send(Message::Drop);
             }
         }
-        Deed::Begins(ask) => controller("begins", None, move || drop(begins(ask))),
-        Deed::Renews(who, lease) => controller("renews", None, move || {
+        Deed::Begins(ask) => controller("begins", ask.from, None, move || drop(begins(ask))),
+        Deed::Renews(who, lease) => controller("renews", 1, None, move || {
             let renew = || Home::at(HOME).renew_drain(&who.holder(), lease);
             let _ = call(Call::Renew(who), renew, |renewed| match renewed {
                 Ok(request) => Answer::Begun(request.request_id().unwrap_or_default().to_owned()),
                 Err(error) => failed(error),
             });
         }),
-        Deed::Cancels(who) => controller("cancels", None, move || cancels(who)),
+        Deed::Cancels(who) => controller("cancels", 1, None, move || cancels(who)),
         Deed::Drains { ask, until, within, dies_at } => {
-            controller("drains", dies_at, move || drains(ask, until, within));
+            controller("drains", ask.from, dies_at, move || drains(ask, until, within));
         }
-        Deed::CancelsAll => controller("cancels all", None, || {
+        Deed::CancelsAll => controller("cancels all", 1, None, || {
             let all = || Home::at(HOME).cancel_all("somebody");
             let _ = call(Call::CancelAll, all, |(_, result)| done(result));
         }),

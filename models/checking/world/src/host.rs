@@ -6,10 +6,18 @@ use crate::disk;
 use crate::entry::{ProcessId, What};
 use crate::kernel;
 
+/// Containers from this number on have a time since boot of their own: an hour more than the machine's.
+pub const OWN_CLOCK: u64 = 4;
+
 /// The time since boot, suspend included.
 #[must_use]
 pub fn uptime() -> Duration {
-    kernel::with(|it| it.uptime()).unwrap_or_default()
+    const MORE: Duration = Duration::from_secs(3600);
+    let uptime = kernel::with(|it| {
+        let more = if it.process().container < OWN_CLOCK { Duration::ZERO } else { MORE };
+        it.uptime() + more
+    });
+    uptime.unwrap_or_default()
 }
 
 /// The wall clock, in milliseconds since 1970.
@@ -52,6 +60,16 @@ pub fn boot_id(boot: u64) -> String {
 #[must_use]
 pub fn stat(started: u64) -> String {
     format!("1 (process) S{} {started}", " 0".repeat(18))
+}
+
+/// Which namespace of this kind the process is in: each container has one of its own for the numbers of processes,
+/// and some for the clock: see [`OWN_CLOCK`].
+#[must_use]
+pub fn namespace(kind: &str) -> Option<String> {
+    let container = kernel::with(|it| it.process().container)?;
+    let has_own = kind == "pid" || container >= OWN_CLOCK;
+    let number = if has_own { container } else { 0 };
+    Some(format!("{kind}:[{number}]"))
 }
 
 /// What a file below `/proc` says.

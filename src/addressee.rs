@@ -1,0 +1,185 @@
+//! Whom a request is made for: the living gateway of a home, as its lock says, or else the one that starts there
+//! next. A request states the epoch of its addressee, and is judged as its addressee judges it ([F20]): a controller
+//! may run in another container, or in another namespace of the clock. It touches no home.
+//!
+//! # Invariants
+//!
+//! * **TG-S13 stale_never_closes**: a request is stamped with a time since boot only where that is the addressee's
+//!   boot clock, too.
+//!
+//! [F20]: crate::guide::requirements#f20
+
+use crate::epoch::{Epoch, Now, Place};
+use crate::faults::fault;
+use crate::json::RawObject;
+use crate::judge::Judge;
+use crate::request::{DrainRequest, Request};
+
+/// Whom a request is made for, and who judges it.
+///
+/// ```
+/// use tidegate::home::Home;
+/// # let dir = tempfile::tempdir()?;
+/// let gateway = tidegate::Gateway::builder(dir.path()).start()?;
+/// let addressee = Home::at(dir.path()).addressee()?;
+/// assert!(addressee.is_living());
+/// assert_eq!(addressee.incarnation(), Some(&*gateway.status().incarnation));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    epoch: Epoch,
+    /// Empty where no gateway lives.
+    incarnation: String,
+    /// Whether its boot clock is this process's, too.
+    shares_clock: bool,
+}
+
+impl Addressee {
+    /// Nobody who lives: the gateway that starts next, in this process's boot and container.
+    #[must_use]
+    pub fn next_here() -> Addressee {
+        Addressee { epoch: Epoch::current(), incarnation: String::new(), shares_clock: true }
+    }
+
+    /// The gateway of this process.
+    pub(crate) fn itself(epoch: &Epoch, incarnation: &str) -> Addressee {
+        let (epoch, incarnation) = (epoch.clone(), incarnation.to_owned());
+        Addressee { epoch, incarnation, shares_clock: true }
+    }
+
+    /// The gateway of which this is said in its lock, or in its status. What it does not say is this process's.
+    pub(crate) fn stated(owner: &RawObject) -> Addressee {
+        let (here, incarnation) = (Place::here(), owner.string("incarnation"));
+        let incarnation = incarnation.unwrap_or_default();
+        let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
+            return Addressee { incarnation, ..Addressee::next_here() };
+        };
+        let epoch = Epoch::stated(&epoch);
+        let shares_clock =
+            here.epoch.is_of_same_boot(&epoch) && owner.string("time_ns") == here.time_namespace;
+        Addressee { epoch, incarnation, shares_clock }
+    }
+
+    /// Its boot and container.
+    #[must_use]
+    pub const fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Which process it is, as opposed to its predecessors; `None` where no gateway lives, or it does not say.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<&str> {
+        Some(&*self.incarnation).filter(|it| !it.is_empty())
+    }
+
+    /// Whether a living gateway was seen.
+    #[must_use]
+    pub const fn is_living(&self) -> bool {
+        !self.incarnation.is_empty()
+    }
+
+    /// Whether a time since boot means the same to it and to this process: they run on one boot, in one namespace
+    /// of the clock.
+    #[must_use]
+    pub const fn shares_clock(&self) -> bool {
+        self.shares_clock
+    }
+
+    /// Judges as it does. Where its boot clock is another one, leases are judged by the wall clock.
+    #[must_use]
+    pub fn judge(&self, now: Now) -> Judge<'_> {
+        let judge = Judge::new(&self.epoch, now).of_run(&self.incarnation);
+        if self.shares_clock { judge } else { judge.by_the_wall() }
+    }
+
+    /// The request for this addressee, dated `now`; `None` where it is to end with the gateway's run and no gateway
+    /// lives.
+    // Property: TG-S13 stale_never_closes.
+    #[must_use]
+    pub fn stamp(&self, ask: &DrainRequest, request_id: &str, now: Now) -> Option<Request> {
+        if ask.is_for_this_run() && !self.is_living() {
+            return None;
+        }
+        let uptime = (self.shares_clock || fault!(ForeignClockStamped)).then_some(now.uptime);
+        Some(ask.stamped(request_id, &self.epoch, uptime, now.wall, &self.incarnation))
+    }
+
+    /// Whether a request that was stamped for `before` is one of another gateway by now.
+    #[must_use]
+    pub fn has_replaced(&self, before: &Addressee, request: &Request) -> bool {
+        let is_another = self.epoch.is_other_than(before.epoch.as_str())
+            || (request.incarnation().is_some() && self.incarnation != before.incarnation);
+        self.is_living() && is_another
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::examples::now_at;
+    use crate::judge::Validity;
+
+    fn stated(epoch: &str, time_namespace: Option<&str>) -> Addressee {
+        let owner = serde_json::json!({
+            "pid": 7, "incarnation": "g", "epoch": epoch, "time_ns": time_namespace,
+        });
+        Addressee::stated(&RawObject::parse(owner.to_string().as_bytes()).expect("an object"))
+    }
+
+    /// F20: found with a controller in another container, whose requests were of another epoch to the gateway.
+    #[test]
+    fn a_request_is_of_its_addressee_s_epoch() {
+        let here = Place::here();
+        let boot = here.epoch.as_str().split(':').next().expect("a boot id");
+        let (ask, now) = (DrainRequest::default(), now_at(1000));
+        let container = format!("{boot}:424242");
+        for (epoch, time_namespace, shares_clock) in [
+            (here.epoch.as_str(), here.time_namespace.as_deref(), true),
+            (&*container, here.time_namespace.as_deref(), true),
+            (&*container, Some("time:[1]"), false),
+            ("another-boot:1", here.time_namespace.as_deref(), false),
+        ] {
+            let addressee = stated(epoch, time_namespace);
+            assert!(addressee.is_living());
+            let request = addressee.stamp(&ask, "r", now).expect("stamps");
+            assert_eq!(request.stated_epoch(), Some(epoch));
+            assert_eq!(request.requested_uptime().is_some(), shares_clock, "{epoch}");
+            assert_eq!(addressee.judge(now).validity(&request), Validity::Live);
+            let later = addressee.judge(now_at(1000 + 3600)).validity(&request);
+            assert_eq!(later, Validity::Expired, "{epoch}");
+        }
+        assert!(Addressee::stated(&RawObject::default()).shares_clock(), "it does not say");
+    }
+
+    #[test]
+    fn a_request_for_this_run_ends_with_it() {
+        let (ask, now) = (DrainRequest::default().this_run(true), now_at(1000));
+        assert_eq!(Addressee::next_here().stamp(&ask, "r", now), None, "there is no run");
+        let first = Addressee::itself(&Epoch::current(), "first");
+        let second = Addressee::itself(&Epoch::current(), "second");
+        let request = first.stamp(&ask, "r", now).expect("stamps");
+        assert_eq!(request.incarnation(), Some("first"));
+        assert_eq!(first.judge(now).validity(&request), Validity::Live);
+        for other in [&second, &Addressee::next_here()] {
+            assert_eq!(other.judge(now).validity(&request), Validity::OtherRun);
+        }
+        assert!(second.has_replaced(&first, &request) && !first.has_replaced(&first, &request));
+        let any_run = first.stamp(&DrainRequest::default(), "r", now).expect("stamps");
+        assert!(!second.has_replaced(&first, &any_run));
+        // A renewal is of the same run.
+        let again = DrainRequest::again(&request, crate::holder::Holder::Shared);
+        assert!(again.is_for_this_run());
+    }
+
+    #[test]
+    fn a_request_for_another_epoch_is_made_again() {
+        let here = Addressee::next_here();
+        let request = here.stamp(&DrainRequest::default(), "r", now_at(1)).expect("stamps");
+        let other = stated("another-boot:1", None);
+        assert!(other.has_replaced(&here, &request));
+        assert!(!here.has_replaced(&other, &request), "nobody lives by now");
+        let same = Addressee::itself(&Epoch::current(), "g");
+        assert!(!same.has_replaced(&here, &request));
+    }
+}
