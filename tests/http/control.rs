@@ -386,6 +386,75 @@ async fn shutdown_wins() {
     let _ = ending.await;
 }
 
+/// F20: found with a sidecar in another pid namespace, to which a living holder's request was nobody's: a stranger's
+/// order took the holder over, and a quiesced drain was gone. This test runs itself there.
+#[tokio::test]
+async fn a_sidecar_in_another_pid_namespace_permits_what_the_gateway_would() {
+    const SIDECAR: &str = "TIDEGATE_TEST_SIDECAR_OF";
+    let order = |home: &std::path::Path, secret: &'static str, body: &'static str| {
+        let router: Router = drain_router_for(Home::at(home), verifier());
+        let request = Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {secret}"))
+            .body(Body::from(body))
+            .expect("a request");
+        async move { ask(&router, request).await.status }
+    };
+    let (begins, cancels) = (r#"{"holder":"ci"}"#, r#"{"action":"cancel","holder":"ci"}"#);
+    if let Some(home) = std::env::var_os(SIDECAR) {
+        for body in [begins, cancels] {
+            assert_eq!(order(home.as_ref(), OTHERS, body).await, StatusCode::FORBIDDEN);
+        }
+        for body in [begins, cancels] {
+            assert_eq!(order(home.as_ref(), SECRET, body).await, StatusCode::OK);
+        }
+        println!("as it should be");
+        return;
+    }
+    let scene = Scene::apart();
+    assert_eq!(order(scene.dir.path(), SECRET, begins).await, StatusCode::OK);
+    let output = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "--nocapture"])
+        .arg("control::a_sidecar_in_another_pid_namespace_permits_what_the_gateway_would")
+        .env(SIDECAR, scene.dir.path())
+        .output();
+    let output = output.expect("`unshare` runs");
+    let (text, told) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if told.contains("Operation not permitted") {
+        println!("another pid namespace is not permitted here; not tried");
+        return;
+    }
+    assert!(output.status.success() && text.contains("as it should be"), "{text}{told}");
+    scene.gateway.reconcile_now();
+    assert!(scene.is_open(), "its own holder has cancelled");
+}
+
+/// F20: where no gateway lives that would say so, what cannot be judged is somebody else's.
+#[tokio::test]
+async fn what_cannot_be_judged_is_somebody_else_s() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let router: Router = drain_router_for(Home::at(dir.path()), verifier());
+    let post = |secret: &str| {
+        Request::post("/api/gateway/drain")
+            .header("authorization", format!("Bearer {secret}"))
+            .body(Body::from(r#"{"holder":"ci"}"#))
+            .expect("a request")
+    };
+    std::fs::create_dir(Home::at(dir.path()).requests_path()).expect("mkdir");
+    let path = Home::at(dir.path()).requests_path().join("ci.1.json");
+    let signed = |epoch: &str| {
+        let text = format!(r#"{{"principal":"somebody","epoch":"{epoch}","lease_s":3600}}"#);
+        std::fs::write(&path, text).expect("writes");
+    };
+    signed("a-container-elsewhere:7");
+    assert_eq!(ask(&router, post(SECRET)).await.status, StatusCode::FORBIDDEN);
+    // The gateway that lives says that it is nobody's.
+    let _gateway = Gateway::builder(dir.path()).start().expect("starts");
+    assert_eq!(ask(&router, post(SECRET)).await.status, StatusCode::OK);
+}
+
 /// Apart from any living gateway the request is in place, and nobody has closed for it (U4).
 #[tokio::test]
 async fn without_a_living_gateway_a_drain_is_pending() {
