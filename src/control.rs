@@ -383,7 +383,7 @@ impl OpenHome<RealDisk> {
         };
         let reading = Reading::new(&bytes, lock.as_ref());
         if reading.is_locked() {
-            return Ok(reading);
+            return Ok(reading.with_starter());
         }
         // A gateway whose lock file was removed still holds the directory.
         Ok(reading.with_holder(self.disk().dir_locked_by(self.dir()).map(|it| it.pid)))

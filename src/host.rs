@@ -35,6 +35,14 @@ mod imp {
         std::fs::read_to_string(path).ok()
     }
 
+    /// Whether there is a process with this number, in this process's namespace.
+    pub(crate) fn has_process(pid: u32) -> bool {
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let found = pid.map(rustix::process::test_kill_process);
+        // Somebody else's may not be signalled.
+        matches!(found, Some(Ok(()) | Err(rustix::io::Errno::PERM)))
+    }
+
     /// Which namespace of this kind the process is in; `None` where that cannot be read.
     pub(crate) fn namespace(kind: &str) -> Option<String> {
         let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
@@ -55,7 +63,7 @@ mod imp {
     use chrono::{DateTime, Utc};
 
     pub(crate) use tidegate_world::host::{
-        namespace, pid, proc_text, random as fresh_number, uptime,
+        has_process, namespace, pid, proc_text, random as fresh_number, uptime,
     };
 
     pub(crate) fn wall() -> DateTime<Utc> {
@@ -63,7 +71,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{fresh_number, namespace, pid, proc_text, uptime, wall};
+pub(crate) use imp::{fresh_number, has_process, namespace, pid, proc_text, uptime, wall};
 
 #[cfg(test)]
 mod tests {

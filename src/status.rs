@@ -603,6 +603,8 @@ pub struct Reading {
     held_by: Option<u32>,
     /// What stands in the lock, while a gateway holds it.
     owner: Option<RawObject>,
+    /// The process that took the lock, where it can be seen that it is gone.
+    starter_gone: Option<u32>,
 }
 
 impl Reading {
@@ -616,7 +618,8 @@ impl Reading {
         let alive = lock
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
-        Reading { body, locked: lock.is_some(), alive, held_by: None, owner: lock.cloned() }
+        let (locked, owner) = (lock.is_some(), lock.cloned());
+        Reading { body, locked, alive, held_by: None, owner, starter_gone: None }
     }
 
     /// The same, where nobody holds the lock file and this process holds the directory.
@@ -630,7 +633,7 @@ impl Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         let alive = status.lifecycle != Phase::Stopped.word();
         let owner = alive.then(|| body.clone());
-        Reading { body, locked: alive, alive, held_by: None, owner }
+        Reading { body, locked: alive, alive, held_by: None, owner, starter_gone: None }
     }
 
     /// Every field as it stands in the file.
@@ -671,12 +674,38 @@ impl Reading {
 
     /// How long the promise lasts, by the wall clock, where the gateway's boot clock is another one: from what it said
     /// was left when it wrote the status.
-    pub(crate) fn quiesced_for(&self, now: Now) -> Option<Duration> {
+    #[must_use]
+    pub fn quiesced_for(&self, now: Now) -> Option<Duration> {
         let left = Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()?;
         let written = self.body.string("updated_at")?;
         let written = chrono::DateTime::parse_from_rfc3339(&written).ok()?.to_utc();
         let ago = now.wall.signed_duration_since(written).to_std().unwrap_or_default();
         Some(left.saturating_sub(ago))
+    }
+
+    /// The same, having looked for the process that took the lock. In another pid namespace it cannot be seen.
+    pub(crate) fn with_starter(self) -> Reading {
+        let Some(owner) = &self.owner else { return self };
+        let is_visible =
+            owner.string("pid_ns").is_some_and(|it| Some(it) == host::namespace("pid"));
+        let pid: Option<u32> = owner.read("pid").filter(|_| is_visible);
+        Reading { starter_gone: pid.filter(|pid| !host::has_process(*pid)), ..self }
+    }
+
+    /// The process that started the gateway, where it can be seen that it is gone while its lock is held: it was
+    /// forked after the start, and the child has none of its threads. Nobody looks at the home then.
+    #[must_use]
+    pub fn starter_gone(&self) -> Option<u32> {
+        self.starter_gone
+    }
+
+    /// What is wrong with a gateway whose process is gone, for people.
+    pub(crate) fn starter_complaint(&self) -> Option<String> {
+        self.starter_gone.map(|pid| {
+            format!(
+                "process {pid}, which started the gateway, is gone, but its lock is still held: start the gateway after the fork"
+            )
+        })
     }
 
     /// Which process it is of, as opposed to its predecessors.
@@ -789,10 +818,12 @@ impl Reading {
         holders.collect()
     }
 
-    /// What is degraded, in words.
+    /// What is degraded, in words: as the gateway says, and what can be seen of its process.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        self.objects("degraded").iter().filter_map(|it| it.string("detail")).collect()
+        let said = self.objects("degraded");
+        let said = said.iter().filter_map(|it| it.string("detail"));
+        self.starter_complaint().into_iter().chain(said).collect()
     }
 
     /// The objects in a list; what is no object in it is passed over.

@@ -143,6 +143,29 @@ fn a_lock_file_is_made_again_whatever_became_of_it() {
     assert!(scene.home.status().expect("reads").is_alive());
 }
 
+/// After a fork the lock lives and the threads do not.
+#[test]
+fn a_gateway_whose_process_is_gone_is_told() {
+    let scene = Scene::new();
+    let _gateway = scene.start();
+    let reading = scene.home.status().expect("reads");
+    assert_eq!((reading.starter_gone(), reading.degraded()), (None, Vec::new()));
+    let mut child = std::process::Command::new("true").spawn().expect("runs");
+    let gone = child.id();
+    child.wait().expect("ends");
+    let text = fs::read_to_string(scene.home.lock_path()).expect("reads");
+    let own = std::process::id().to_string();
+    let of_the_child = text.replace(&own, &gone.to_string());
+    fs::write(scene.home.lock_path(), &of_the_child).expect("writes");
+    let reading = scene.home.status().expect("reads");
+    assert!(reading.is_alive(), "its lock is held");
+    assert_eq!(reading.starter_gone(), Some(gone));
+    assert!(reading.degraded()[0].contains("after the fork"), "{:?}", reading.degraded());
+    // In another namespace nothing can be said.
+    fs::write(scene.home.lock_path(), of_the_child.replace("pid:[", "pid:[9")).expect("writes");
+    assert_eq!(scene.home.status().expect("reads").starter_gone(), None);
+}
+
 /// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.
 #[test]
 fn a_link_that_is_flipped_leads_to_the_next_gateway() {

@@ -51,7 +51,12 @@ fn command(home: &Home, unshare: &[&str], arguments: &[&str]) -> Command {
 #[track_caller]
 fn answer(output: &Output, code: i32) -> Value {
     let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{}{told}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}{told}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
@@ -95,7 +100,10 @@ fn a_controller_in_another_time_namespace_is_told_how_long() {
     let gateway = Gateway::builder(home.path()).start().expect("starts");
     let waits = ["drain", "--wait", "--timeout", "30s", "--lease", "10m"];
     let waited = run(&home, TIME, &waits);
-    assert_eq!((&waited["quiesced"], &waited["safe_until_uptime_ms"]), (&true.into(), &Value::Null));
+    assert_eq!(
+        (&waited["quiesced"], &waited["safe_until_uptime_ms"]),
+        (&true.into(), &Value::Null)
+    );
     let safe_for = waited["safe_for_s"].as_f64().expect("told");
     assert!((500.0..=600.0).contains(&safe_for), "{waited}");
     let written = fs::read_to_string(home.marker_path()).expect("reads");

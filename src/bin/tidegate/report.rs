@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tidegate::RawObject;
+use tidegate::addressee::Addressee;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
 use tidegate::reconcile::Verdict;
@@ -24,6 +25,9 @@ struct StatusReply {
     alive: bool,
     busy: bool,
     drainable: bool,
+    /// The process that started the gateway and is gone, while its lock is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starter_gone: Option<u32>,
 }
 
 impl StatusReply {
@@ -34,6 +38,7 @@ impl StatusReply {
             alive: reading.is_alive(),
             busy: reading.is_busy(),
             drainable: reading.is_drainable(),
+            starter_gone: reading.starter_gone(),
         }
     }
 }
@@ -170,7 +175,12 @@ fn quiesced(reading: &Reading, now: Now) -> String {
         (false, _) => "no".to_owned(),
         (true, None) => "yes, but no end time is promised".to_owned(),
         (true, Some(until)) => {
-            format!("yes, for {} more", seconds(until.saturating_sub(now.uptime).as_secs_f64()))
+            let left = if reading.addressee().shares_clock() {
+                until.saturating_sub(now.uptime)
+            } else {
+                reading.quiesced_for(now).unwrap_or_default()
+            };
+            format!("yes, for {} more", seconds(left.as_secs_f64()))
         }
     }
 }
@@ -214,8 +224,9 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
     let observation = home.observe();
     let verdict = observation.verdict();
     let mut requests = observation.requests();
-    let text = match observation.complaint() {
-        Some(complaint) => format!("{} ({})", verdict.word(), printable(&complaint)),
+    let why = observation.complaint().or_else(|| why_unheard(verdict, observation.addressee()));
+    let text = match why {
+        Some(why) => format!("{} ({})", verdict.word(), printable(&why)),
         None => verdict.word().to_owned(),
     };
     let observed = Observed {
@@ -225,6 +236,20 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
         body: requests.next().map(|(_, _, request)| request.body()),
     };
     output.answer(&observed, &text)
+}
+
+/// Why requests are not heard, for people.
+fn why_unheard(verdict: Verdict, addressee: &Addressee) -> Option<String> {
+    let whose = if addressee.is_living() {
+        "the running gateway"
+    } else {
+        "a gateway that starts in this boot and container"
+    };
+    match verdict {
+        Verdict::StaleEpoch => Some(format!("{whose} has another epoch, {}", addressee.epoch())),
+        Verdict::OtherRun => Some("the run of the gateway that it was made for is over".to_owned()),
+        _ => None,
+    }
 }
 
 pub fn epoch(output: Output) -> Result<(), Failure> {

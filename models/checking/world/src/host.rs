@@ -62,6 +62,15 @@ pub fn stat(started: u64) -> String {
     format!("1 (process) S{} {started}", " 0".repeat(18))
 }
 
+/// Whether a process with this number lives.
+#[must_use]
+pub fn has_process(pid: u32) -> bool {
+    let number = usize::try_from(pid).ok().and_then(|pid| pid.checked_sub(100));
+    let lives =
+        |number: usize| kernel::with(|it| it.processes.get(number).is_some_and(|it| !it.is_dead));
+    number.and_then(lives).unwrap_or_default()
+}
+
 /// Which namespace of this kind the process is in: each container has one of its own for the numbers of processes,
 /// and some for the clock: see [`OWN_CLOCK`].
 #[must_use]
