@@ -19,7 +19,6 @@ use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::Holder;
 use crate::judge::{Judge, LeaseLeft, Validity};
-use crate::machine::Phase;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 use crate::status::Reading;
@@ -34,6 +33,9 @@ pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
 const TOO_SOON: Duration = Duration::from_secs(1);
+
+/// A gateway of another make has looked at its marker several times in this.
+const OTHER_MAKE_LOOKS: Duration = Duration::from_secs(3);
 
 /// What is waited for is said with this many complaints of the gateway's.
 const COMPLAINTS_MAX: usize = 3;
@@ -99,6 +101,11 @@ pub enum Missed {
         /// The process.
         pid: u32,
     },
+    /// The gateway is of another make, and promises nothing.
+    #[error(
+        "the gateway on this home is of another make (it holds `gateway.lock`) and can only report that it is idle; use `--idle-is-enough`"
+    )]
+    OtherMake,
     /// The request or the status cannot be read.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -111,6 +118,8 @@ pub struct Asked<'a> {
     request: &'a Request,
     /// Who has said that they drain for the request, and may not take that back.
     acknowledged: Option<Incarnation>,
+    /// Since when, by the reader's boot clock, a gateway of another make says that it drains.
+    draining_since: Option<Duration>,
     /// Since when, by the reader's boot clock, a gateway holds the home and says nothing.
     silent_since: Option<Duration>,
 }
@@ -136,7 +145,8 @@ impl<'a> Asked<'a> {
     /// This request of the holder was made, and nothing was heard of it yet.
     #[must_use]
     pub fn of(holder: &'a Holder, request: &'a Request) -> Asked<'a> {
-        Asked { holder, request, acknowledged: None, silent_since: None }
+        let (acknowledged, draining_since, silent_since) = (None, None, None);
+        Asked { holder, request, acknowledged, draining_since, silent_since }
     }
 
     pub(crate) fn holder(&self) -> &Holder {
@@ -169,14 +179,14 @@ impl<'a> Asked<'a> {
             return self.silence(reading, now.uptime);
         }
         self.silent_since = None;
-        let lifecycle = reading.body().read::<String>("lifecycle");
-        if [Phase::ShuttingDown, Phase::Stopped]
-            .iter()
-            .any(|it| lifecycle.as_deref() == Some(it.word()))
-        {
+        if reading.is_going_down() {
             return Err(Missed::Refused);
         }
-        let draining = reading.is_draining_for(self.holder, id);
+        if reading.is_other_make() && goal == Goal::Quiesced {
+            return Err(Missed::OtherMake);
+        }
+        let draining = reading.is_draining_for(self.holder, id)
+            && (!reading.is_other_make() || self.is_meant(reading, now.uptime));
         let incarnation = reading.incarnation();
         match &self.acknowledged {
             // A gateway that died has a successor, which honours the request once it has looked.
@@ -225,6 +235,14 @@ impl<'a> Asked<'a> {
                 matches!(judge.lease_left(self.request), LeaseLeft::For(left) if left < TOO_SOON)
             }
         }
+    }
+
+    /// Whether a gateway of another make drains for this request, and not for one before it: it wrote so after the
+    /// request was made, or has said so for several of its looks.
+    fn is_meant(&mut self, reading: &Reading, now: Duration) -> bool {
+        let since = *self.draining_since.get_or_insert(now);
+        let is_newer = reading.updated_at() > self.request.requested_at();
+        is_newer || now.saturating_sub(since) >= OTHER_MAKE_LOOKS
     }
 
     /// No living gateway says anything. Somebody who holds the home may be one that is about to: it starts, or it

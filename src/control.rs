@@ -14,12 +14,12 @@ use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, Name, OpenHome, Standing};
+use crate::home::{Home, Name, Neighbour, OpenHome, Standing};
 use crate::id::fresh_id;
 use crate::judge::Validity;
 use crate::marker::{self, Observer, RawObservation, Reader};
 use crate::reconcile::{Listing, Sighting, Verdict};
-use crate::request::{DrainRequest, Request};
+use crate::request::{DEFAULT_LEASE, DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
 use crate::text::printable;
 
@@ -32,12 +32,14 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NoHome`], [`ControlError::NotWritten`], [`ControlError::NotDurable`],
-    /// [`ControlError::Unlisted`], [`ControlError::NoRun`], [`ControlError::Replaced`].
+    /// [`ControlError::Unlisted`], [`ControlError::NoRun`], [`ControlError::Replaced`],
+    /// [`ControlError::OtherMake`].
     ///
     /// [TG-S7](crate::guide::verification#tg-s7),
     /// [TG-S12](crate::guide::verification#tg-s12)
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
         let (home, holder) = (self.open()?, ask.its_holder());
+        let ask = &home.for_neighbour(ask)?;
         for _ in 0..2 {
             let addressee = home.addressee_or_next();
             let stamped = addressee.stamp(ask, &fresh_id(), Now::by_system());
@@ -270,7 +272,7 @@ impl OpenHome<RealDisk> {
             Some(lease) => again.lease(lease),
             None => again,
         };
-        let addressee = self.addressee_or_next();
+        let (again, addressee) = (self.for_neighbour(&again)?, self.addressee_or_next());
         let stamped = addressee.stamp(&again, &fresh_id(), Now::by_system());
         let renewed = stamped.ok_or(ControlError::NoRun)?;
         let was_there = match holder {
@@ -361,6 +363,18 @@ impl OpenHome<RealDisk> {
         Observation::of(raw, addressee, Now::by_system())
     }
 
+    /// What is asked, as a gateway of another make can be asked it, where one lives here: it knows the shared marker
+    /// only, no end with a run, and no lease but its own, which ends after an hour.
+    fn for_neighbour(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
+        let Some(Neighbour { pid }) = self.neighbour().filter(|_| !fault!(NeighbourIgnored)) else {
+            return Ok(ask.clone());
+        };
+        if *ask.its_holder() != Holder::Shared || ask.is_for_this_run() {
+            return Err(ControlError::OtherMake { pid });
+        }
+        Ok(ask.clone().lease_at_most(DEFAULT_LEASE))
+    }
+
     pub(crate) fn addressee(&self) -> Result<Addressee, ControlError> {
         Ok(self.read_lock()?.as_ref().map_or_else(Addressee::next_here, Addressee::stated))
     }
@@ -385,8 +399,12 @@ impl OpenHome<RealDisk> {
         if reading.is_locked() {
             return Ok(reading.with_starter());
         }
+        if let Some(neighbour) = self.neighbour() {
+            return Ok(Reading::of_neighbour(&bytes, neighbour.pid));
+        }
         // A gateway whose lock file was removed still holds the directory.
-        Ok(reading.with_holder(self.disk().dir_locked_by(self.dir()).map(|it| it.pid)))
+        let held_by = self.stat().ok().and_then(|home| self.disk().flocked_by(home.id));
+        Ok(reading.with_holder(held_by.map(|it| it.pid)))
     }
 }
 

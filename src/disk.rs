@@ -247,8 +247,10 @@ pub trait Disk {
     /// Takes the lock on an open directory, unless somebody else has it. Says whether it was taken.
     /// Closing the directory gives it back.
     fn lock_dir(&self, dir: &Self::Dir) -> io::Result<bool>;
-    /// The process that holds the lock on this directory, where that can be seen.
-    fn dir_locked_by(&self, dir: &Self::Dir) -> Option<LockHolder>;
+    /// The process that holds the lock (`flock`) on this file or directory, where that can be seen.
+    fn flocked_by(&self, id: FileId) -> Option<LockHolder>;
+    /// Whether somebody else holds the lock on a whole file (`flock`), as the original implementation takes it.
+    fn is_flocked(&self, file: &Self::File) -> io::Result<bool>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
     fn times_tell(&self, dir: &Self::Dir) -> bool;
     /// What the clocks show now.

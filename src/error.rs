@@ -32,6 +32,21 @@ pub enum StartError {
         /// The other gateway's process, as it wrote it down; in another container it is a pid there.
         pid: Option<u32>,
     },
+    /// A gateway of another make is alive on this home: the original implementation, which knows nothing of our
+    /// locks. Both would write one status file.
+    ///
+    /// [F17](crate::guide::requirements#f17)
+    #[error(
+        "{} is in use by a gateway of another make, which holds `gateway.lock`{}; stop that gateway first, or use another home",
+        shown(home),
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    HomeInUseByOther {
+        /// The home.
+        home: PathBuf,
+        /// Its process, as it wrote it down.
+        pid: Option<u32>,
+    },
     /// A process locks the home's directory and not its lock file: a gateway whose lock file was removed, or
     /// another program.
     ///
@@ -155,6 +170,15 @@ pub enum ControlError {
     Replaced {
         /// Whose request.
         holder: Holder,
+    },
+    /// A gateway of another make lives on this home. It knows the shared marker only.
+    #[error(
+        "the gateway on this home is of another make (it holds `gateway.lock`{}) and knows the shared marker only; nothing was changed: leave out the holder and `--this-run`",
+        pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
+    )]
+    OtherMake {
+        /// Its process, as it wrote it down.
+        pid: Option<u32>,
     },
     /// What the holder asks was removed, or nothing was found to remove, and the gateway cannot see that
     /// it is gone.

@@ -93,6 +93,7 @@ mod switches {
         LeaseIgnored = "lease_ignored" in "Judge::validity": "a request whose lease has run out counts",
         RunIgnored = "run_ignored" in "Judge::validity": "a request for a run of the gateway that is over counts",
         WallAtEachLook = "wall_at_each_look" in "Judge::first_seen": "a lease of another clock is judged by the wall clock at each look",
+        NeighbourIgnored = "neighbour_ignored" in "OpenHome::require_no_neighbour": "a gateway of another make on the same home is not looked for",
         AddresseeNotChecked = "addressee_not_checked" in "Home::begin_drain": "a request stays that was written for a gateway that is gone",
         AddresseeIgnored = "addressee_ignored" in "Addressee::stated": "a request is stamped with the sender's own epoch",
         ForeignClockStamped = "foreign_clock_stamped" in "Addressee::stamp": "a request is stamped with the time of a boot clock that is not the gateway's",

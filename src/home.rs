@@ -7,6 +7,7 @@
 //! | `.drain_requests/<holder>.<request_id>.json` | a named holder's request: present means drain | that holder |
 //! | `gateway_state.json` | the status | the gateway |
 //! | `.tidegate.lock` | locked while the gateway is alive; holds its pid | the gateway |
+//! | `gateway.lock` | locked while a gateway of another make is alive; only asked | that one |
 //!
 //! # Invariants
 //!
@@ -18,6 +19,7 @@
 //! [F19]: crate::guide::requirements#f19
 
 mod lock;
+mod neighbour;
 mod ownership;
 
 use std::ffi::OsStr;
@@ -31,6 +33,7 @@ use crate::error::ControlError;
 use crate::holder::Slot;
 
 pub(crate) use lock::{HomeLock, Standing};
+pub(crate) use neighbour::Neighbour;
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;
 
@@ -38,6 +41,7 @@ const MARKER: &str = ".drain_request.json";
 const REQUESTS: &str = ".drain_requests";
 const STATUS: &str = "gateway_state.json";
 const LOCK: &str = ".tidegate.lock";
+const OTHER_LOCK: &str = "gateway.lock";
 
 /// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
 /// [`Gateway`](crate::Gateway) instead.
@@ -353,6 +357,8 @@ pub(crate) enum Name {
     Requests,
     Status,
     Lock,
+    /// The lock of a gateway of another make.
+    OtherLock,
 }
 
 impl Name {
@@ -367,6 +373,7 @@ impl Name {
             Name::Requests => REQUESTS,
             Name::Status => STATUS,
             Name::Lock => LOCK,
+            Name::OtherLock => OTHER_LOCK,
         }
     }
 

@@ -131,6 +131,11 @@ impl DrainRequest {
         self
     }
 
+    /// The same, for no longer than this.
+    pub(crate) fn lease_at_most(self, most: Duration) -> DrainRequest {
+        DrainRequest { lease: self.lease.min(most), ..self }
+    }
+
     /// Has the request end with the run of the gateway that lives now: a service that stops its gateway drains it so,
     /// and the next start admits again. Where no gateway lives it is refused. A gateway that is restored from a
     /// checkpoint is the same run: its process never ended.

@@ -605,6 +605,8 @@ pub struct Reading {
     owner: Option<RawObject>,
     /// The process that took the lock, where it can be seen that it is gone.
     starter_gone: Option<u32>,
+    /// A gateway of another make holds its lock on the home, and wrote this.
+    is_other_make: bool,
 }
 
 impl Reading {
@@ -619,7 +621,24 @@ impl Reading {
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
         let (locked, owner) = (lock.is_some(), lock.cloned());
-        Reading { body, locked, alive, held_by: None, owner, starter_gone: None }
+        Reading {
+            body,
+            locked,
+            alive,
+            held_by: None,
+            owner,
+            starter_gone: None,
+            is_other_make: false,
+        }
+    }
+
+    /// What a gateway of another make says, which is alive: it is read as its own readers do.
+    pub(crate) fn of_neighbour(bytes: &[u8], pid: Option<u32>) -> Reading {
+        let body = RawObject::parse(bytes).unwrap_or_default();
+        // What a predecessor left, of ours or of its own, is not what it says.
+        let alive = pid.is_none() || body.read("pid") == pid;
+        let reading = Reading::new(bytes, None);
+        Reading { locked: true, alive, is_other_make: true, ..reading }
     }
 
     /// The same, where nobody holds the lock file and this process holds the directory.
@@ -633,7 +652,8 @@ impl Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         let alive = status.lifecycle != Phase::Stopped.word();
         let owner = alive.then(|| body.clone());
-        Reading { body, locked: alive, alive, held_by: None, owner, starter_gone: None }
+        let reading = Reading::new(b"", None);
+        Reading { body, locked: alive, alive, owner, ..reading }
     }
 
     /// Every field as it stands in the file.
@@ -677,9 +697,7 @@ impl Reading {
     #[must_use]
     pub fn quiesced_for(&self, now: Now) -> Option<Duration> {
         let left = Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()?;
-        let written = self.body.string("updated_at")?;
-        let written = chrono::DateTime::parse_from_rfc3339(&written).ok()?.to_utc();
-        let ago = now.wall.signed_duration_since(written).to_std().unwrap_or_default();
+        let ago = now.wall.signed_duration_since(self.updated_at()?).to_std().unwrap_or_default();
         Some(left.saturating_sub(ago))
     }
 
@@ -742,7 +760,41 @@ impl Reading {
     /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
     #[must_use]
     pub fn is_idle(&self) -> bool {
+        if self.is_other_make {
+            return self.says_draining() && self.active_agents() == Some(0);
+        }
         self.alive && self.body.read("idle") == Some(true)
+    }
+
+    /// Whether a gateway of another make wrote it, which lives: the original implementation. It names no holders and
+    /// promises nothing.
+    #[must_use]
+    pub fn is_other_make(&self) -> bool {
+        self.is_other_make
+    }
+
+    /// Whether the live gateway of another make says that it drains.
+    fn says_draining(&self) -> bool {
+        self.alive && self.gateway_state().as_deref() == Some("draining") && !self.is_going_down()
+    }
+
+    /// Whether the gateway says that it shuts down, or has.
+    pub(crate) fn is_going_down(&self) -> bool {
+        if self.is_other_make {
+            // It has one word for a drain and for a shutdown.
+            return self.gateway_state().as_deref() == Some("stopped")
+                || self.body.read("restart_requested") == Some(true)
+                || self.body.string("exit_reason").is_some();
+        }
+        let lifecycle = self.body.string("lifecycle");
+        let is = |phase: Phase| lifecycle.as_deref() == Some(phase.word());
+        is(Phase::ShuttingDown) || is(Phase::Stopped)
+    }
+
+    /// When it was written, by the gateway's wall clock.
+    pub(crate) fn updated_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+        let text = self.body.string("updated_at")?;
+        Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.to_utc())
     }
 
     /// Whether the live gateway promises that nothing is in flight and nothing will be admitted before
@@ -767,6 +819,10 @@ impl Reading {
     /// [TG-S5](crate::guide::verification#tg-s5)
     #[must_use]
     pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
+        if self.is_other_make {
+            // It knows one holder, and no names of requests.
+            return self.says_draining() && *holder == Holder::Shared;
+        }
         let closed =
             self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
         self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))

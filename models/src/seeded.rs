@@ -101,6 +101,7 @@ pub const SEEDED: &[Seeded] = &[
     simulated("unparks_before_ringing", "drains"),
     simulated("no_second_look", "drains"),
     simulated("rings_before_leaving", "drains"),
+    simulated("neighbour_ignored", "status_is_faithful"),
     simulated("run_ignored", "stale_never_closes"),
     simulated("wall_at_each_look", "reopens"),
     simulated("addressee_not_checked", "receipt_is_true"),

@@ -210,11 +210,24 @@ impl Disk for RealDisk {
         }
     }
 
-    fn dir_locked_by(&self, dir: &Dir) -> Option<LockHolder> {
-        let id = self.stat_dir(dir).ok()?.id;
+    fn flocked_by(&self, id: FileId) -> Option<LockHolder> {
         let pid = holder_in(&std::fs::read_to_string("/proc/locks").ok()?, id)?;
         let process = self.stat_path(Path::new(&format!("/proc/{pid}"))).ok();
         Some(LockHolder { pid, uid: process.map(|it| it.uid) })
+    }
+
+    fn is_flocked(&self, file: &File) -> io::Result<bool> {
+        // The system's list first: trying the lock could keep its owner's start from having it. It does not list
+        // what is held in another pid namespace.
+        if self.flocked_by(self.stat_file(file)?.id).is_some() {
+            return Ok(true);
+        }
+        match rustix::fs::flock(&file.0, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => rustix::fs::flock(&file.0, FlockOperation::Unlock)?,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(false)
     }
 
     fn times_tell(&self, dir: &Dir) -> bool {

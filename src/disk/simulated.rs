@@ -141,9 +141,14 @@ impl Disk for RealDisk {
         dir.lock()
     }
 
-    fn dir_locked_by(&self, dir: &world::Dir) -> Option<LockHolder> {
-        let pid = tidegate_world::host::pid_of(dir.locked_by()?);
+    fn flocked_by(&self, id: FileId) -> Option<LockHolder> {
+        let pid = tidegate_world::host::pid_of(world::locked_by(id.inode)?);
         Some(LockHolder { pid, uid: Some(USER) })
+    }
+
+    /// A file has one lock there.
+    fn is_flocked(&self, file: &world::File) -> io::Result<bool> {
+        file.is_locked()
     }
 
     fn times_tell(&self, _: &world::Dir) -> bool {

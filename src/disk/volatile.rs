@@ -219,8 +219,12 @@ impl Disk for VolatileDisk {
         has_none("lock")
     }
 
-    fn dir_locked_by(&self, _: &VolatileDir) -> Option<LockHolder> {
+    fn flocked_by(&self, _: FileId) -> Option<LockHolder> {
         None
+    }
+
+    fn is_flocked(&self, _: &VolatileFile) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn times_tell(&self, _: &VolatileDir) -> bool {

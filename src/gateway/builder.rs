@@ -22,6 +22,9 @@ use super::store::Store;
 /// How often the watcher looks, unless told otherwise (R9).
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the status is written where nothing has changed, unless told otherwise.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
+
 /// A gateway about to start. See [`Gateway::builder`].
 #[derive(Debug)]
 #[must_use = "the gateway runs only after `start`"]
@@ -49,6 +52,7 @@ impl Builder {
                 clock: Clock::System,
                 interval: DEFAULT_INTERVAL,
                 unleased_max_age: None,
+                heartbeat: DEFAULT_HEARTBEAT,
                 incarnation: String::new(),
             },
         }
@@ -63,6 +67,14 @@ impl Builder {
     /// How often the watcher looks at the home; one second by default, one millisecond at least.
     pub fn interval(mut self, interval: Duration) -> Builder {
         self.settings.interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How often the status is written where nothing in it has changed; one minute by default, one second at least.
+    /// It keeps the status from looking old to those who go by its time, as readers of the original implementation do.
+    /// It is no sign of life: for that, see [`Reading::is_alive`](crate::status::Reading::is_alive).
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Builder {
+        self.settings.heartbeat = heartbeat.max(Duration::from_secs(1));
         self
     }
 
@@ -103,8 +115,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`StartError::HomeInUse`] where another gateway is alive on this home;
-    /// [`StartError::Home`], [`StartError::Thread`].
+    /// [`StartError::HomeInUse`], [`StartError::HomeInUseByOther`], [`StartError::HomeHeld`] where another
+    /// gateway is alive on this home; [`StartError::Home`], [`StartError::Thread`].
     ///
     /// [F6](crate::guide::requirements#f6),
     /// [F17](crate::guide::requirements#f17)
@@ -121,6 +133,7 @@ impl Builder {
                 let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE));
                 let home = OpenHome::open(RealDisk, &home).map_err(StartError::of_home)?;
                 let lock = home.lock(&identity.owner())?;
+                home.require_no_neighbour()?;
                 // A look at a directory that is there costs less.
                 if let Err(error) = home.make_requests() {
                     tracing::warn!(%error, "cannot create the directory for named requests");

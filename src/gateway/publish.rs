@@ -68,7 +68,7 @@ impl Shared {
         listed: Listed,
         meant: Meant<u64>,
     ) -> Announcements {
-        let complaints = self.complaints(&state);
+        let (complaints, taken_at) = (self.complaints(&state), self.settings.clock.now().uptime);
         let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         // The status file is the other one's then.
@@ -87,7 +87,10 @@ impl Shared {
             Degraded::new("status_unwritten", detail)
         });
         let (mut state, gives_back) = writing.ended(unwritten.is_none());
-        state.sequence += u64::from(unwritten.is_none());
+        if unwritten.is_none() {
+            state.sequence += 1;
+            state.published_at = taken_at;
+        }
         let was_unwritten = std::mem::replace(&mut state.unwritten, unwritten.clone());
         let State { announced, changes, .. } = &mut *state;
         let announcements = announced.of(changes, complaints, was_unwritten, unwritten);

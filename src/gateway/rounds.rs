@@ -18,6 +18,7 @@ impl Shared {
     // Property: TG-L1 closes, TG-L3 reopens. Each round looks, whatever came of the last.
     pub(super) fn watch_round(&self) -> NextRound {
         self.observe();
+        self.beat();
         // As it was *before* publishing: the last handle goes only after the last event, so what is published
         // from here on is the last status.
         let (was_abandoned, has_stopped) = {
@@ -32,6 +33,16 @@ impl Shared {
             NextRound::Never
         } else {
             NextRound::Within(self.settings.interval)
+        }
+    }
+
+    /// Has the status written again where it has not been for so long.
+    fn beat(&self) {
+        let now = self.settings.clock.now().uptime;
+        let mut state = self.state.lock();
+        let is_due = now.saturating_sub(state.published_at) >= self.settings.heartbeat;
+        if is_due && state.engine.phase() != Phase::Stopped {
+            state.engine.has_news();
         }
     }
 

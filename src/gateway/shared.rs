@@ -40,6 +40,8 @@ pub(super) struct Settings {
     pub(super) clock: Clock,
     pub(super) interval: Duration,
     pub(super) unleased_max_age: Option<Duration>,
+    /// How often the status is written where nothing in it has changed.
+    pub(super) heartbeat: Duration,
     /// Which process it is, as opposed to its predecessors.
     pub(super) incarnation: String,
 }
@@ -120,6 +122,8 @@ pub(super) struct State {
     pub(super) revision: u64,
     /// Of the last published status.
     pub(super) sequence: u64,
+    /// The time since boot at which that was published.
+    pub(super) published_at: Duration,
 }
 
 impl Shared {
@@ -157,6 +161,7 @@ impl Shared {
             unwritten: None,
             revision: 0,
             sequence: 0,
+            published_at: now.uptime,
         };
         Shared {
             gate,

@@ -201,7 +201,7 @@ impl OpenHome<RealDisk> {
         let dir = self.disk.open_dir(&self.dir, ".".as_ref()).ok()?;
         let is_locked = self.disk.lock_dir(&dir).ok()?;
         // The lock file is asked after the directory is locked: a gateway takes them in this order.
-        let lives = self.read_lock().ok()?.is_some();
+        let lives = self.read_lock().ok()?.is_some() || self.neighbour().is_some();
         (is_locked && !lives).then_some(dir)
     }
 
@@ -370,7 +370,7 @@ impl OpenHome<RealDisk> {
         {
             return Err(self.busy_with(&file));
         }
-        match self.disk.dir_locked_by(dir) {
+        match self.disk.flocked_by(home.id) {
             Some(LockHolder { pid, uid: Some(uid) })
                 if ownership::cannot_write(uid, self.disk.user(), home) =>
             {

@@ -237,6 +237,7 @@ impl Failure {
             ControlError::GoingDown { .. } => (StatusCode::CONFLICT, "going_down"),
             ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
             ControlError::NoRun => (StatusCode::CONFLICT, "no_gateway"),
+            ControlError::OtherMake { .. } => (StatusCode::CONFLICT, "other_make"),
             ControlError::Replaced { .. } => (StatusCode::CONFLICT, "drain_lost"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "not_begun"),
         };
@@ -260,6 +261,7 @@ impl Failure {
             Missed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
             Missed::Refused => (StatusCode::CONFLICT, "going_down"),
             Missed::Gone | Missed::Held { .. } => (StatusCode::CONFLICT, "no_gateway"),
+            Missed::OtherMake => (StatusCode::CONFLICT, "other_make"),
             Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         let rest = if stands { "the request still exists" } else { "the request no longer exists" };

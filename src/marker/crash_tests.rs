@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
-use crate::disk::{Clocks, LockHolder, Owner, User};
+use crate::disk::{Clocks, FileId, LockHolder, Owner, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
 use crate::request::DrainRequest;
@@ -209,8 +209,12 @@ impl Disk for Record {
         unreachable!("a writer of requests takes no lock")
     }
 
-    fn dir_locked_by(&self, _: &PathBuf) -> Option<LockHolder> {
+    fn flocked_by(&self, _: FileId) -> Option<LockHolder> {
         None
+    }
+
+    fn is_flocked(&self, _: &usize) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn times_tell(&self, _: &PathBuf) -> bool {

@@ -485,8 +485,12 @@ impl Disk for Replay<'_> {
         unused()
     }
 
-    fn dir_locked_by(&self, _: &Dir) -> Option<LockHolder> {
+    fn flocked_by(&self, _: FileId) -> Option<LockHolder> {
         None
+    }
+
+    fn is_flocked(&self, _: &Place) -> io::Result<bool> {
+        Ok(false)
     }
 
     fn times_tell(&self, _: &Dir) -> bool {

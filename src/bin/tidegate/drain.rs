@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
 use tidegate::ControlError;
 use tidegate::addressee::Addressee;
@@ -36,6 +37,8 @@ struct Drained<'a> {
     epoch: Option<String>,
     /// Whose that is: `gateway` of one that lives, `next` of one that starts where this command runs.
     epoch_of: &'static str,
+    /// When it ends unless it is renewed, by the wall clock.
+    lease_ends_at: Option<String>,
     /// Why it is pending, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -55,6 +58,7 @@ impl Drained<'_> {
             request_id: request.request_id().unwrap_or_default(),
             epoch: request.body().read("epoch"),
             epoch_of: "gateway",
+            lease_ends_at: lease_ends_at(request),
             reason: None,
             error: None,
         }
@@ -71,6 +75,13 @@ impl Drained<'_> {
         let drained = Drained::new(request, false);
         Drained { ok: false, pending: stands, error: Some(error), ..drained }
     }
+}
+
+/// When the request's lease ends, by the wall clock.
+fn lease_ends_at(request: &Request) -> Option<String> {
+    let lease = Duration::try_from_secs_f64(request.body().read("lease_s")?).ok()?;
+    let end = request.requested_at()?.checked_add_signed(TimeDelta::from_std(lease).ok()?)?;
+    Some(end.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 fn written_at(request: &Request) -> Option<String> {
@@ -156,6 +167,11 @@ pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failu
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
     // One directory throughout, whatever its name leads to by the end.
     let home = &home.held()?;
+    if !ask.idle_is_enough && home.status()?.is_other_make() {
+        // Before there is a request that would be in vain.
+        let (ended, aftermath) = (Missed::OtherMake.into(), "nothing was changed".to_owned());
+        return Err(Failure::Waiting { ended, aftermath });
+    }
     let holder = ask.holder();
     let request = home.begin_drain(&ask.request()).inspect_err(|error| {
         if let (ControlError::NotDurable { request_id: Some(id), .. }, false) = (error, ask.keep) {

@@ -59,6 +59,7 @@ impl From<Failure> for ExitCode {
             Failure::Control(
                 ControlError::NothingToRenew { .. }
                 | ControlError::NoRun
+                | ControlError::OtherMake { .. }
                 | ControlError::Replaced { .. },
             ) => 4,
             Failure::Control(_)
@@ -69,7 +70,7 @@ impl From<Failure> for ExitCode {
             | Failure::Silent => 1,
             Failure::Waiting { ended, .. } => match ended {
                 Ended::Missed(Missed::TimedOut(_)) => 3,
-                Ended::Missed(Missed::Lost(_) | Missed::Refused) => 4,
+                Ended::Missed(Missed::Lost(_) | Missed::Refused | Missed::OtherMake) => 4,
                 Ended::Missed(Missed::Gone | Missed::Held { .. }) => 5,
                 Ended::Missed(_) | Ended::Interrupted => 1,
             },

@@ -28,6 +28,9 @@ struct StatusReply {
     /// The process that started the gateway and is gone, while its lock is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     starter_gone: Option<u32>,
+    /// A gateway of another make wrote the status, and lives.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    other_make: bool,
 }
 
 impl StatusReply {
@@ -39,6 +42,7 @@ impl StatusReply {
             busy: reading.is_busy(),
             drainable: reading.is_drainable(),
             starter_gone: reading.starter_gone(),
+            other_make: reading.is_other_make(),
         }
     }
 }
@@ -116,7 +120,8 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         let pid = body.read::<u64>("pid").map(|pid| format!(", pid {pid}")).unwrap_or_default();
         let state = text("gateway_state").unwrap_or_else(|| "not reported".to_owned());
         if reading.is_alive() {
-            table.row("gateway", &format!("alive: {kind}{pid}"));
+            let make = if reading.is_other_make() { ", of another make" } else { "" };
+            table.row("gateway", &format!("alive: {kind}{pid}{make}"));
             table.row("state", &state_of(reading, &state));
             table.row("in flight", &in_flight(reading));
             table.row("quiesced", &quiesced(reading, now));

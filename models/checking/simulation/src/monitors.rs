@@ -456,12 +456,13 @@ impl Monitors {
             Told::Calls(number, Call::ShutDown(grace)) => {
                 self.shutdowns.insert(*number, (*grace, (entry.at, entry.waited)));
             }
-            Told::Safe(id, until) => {
+            Told::Safe(id, left) => {
                 let is_there = self.view.present().any(|it| it.id().as_ref() == Some(id));
                 self.is_safe(at, entry, is_there);
                 // Gone between its last look and this: its promise is over.
-                if let (true, Some(until)) = (is_there, until) {
-                    let (id, until, boot) = (id.clone(), *until, entry.boot);
+                if let (true, Some(left)) = (is_there, left) {
+                    // By the machine's clock, whatever the controller's shows.
+                    let (id, until, boot) = (id.clone(), entry.at + *left, entry.boot);
                     let lives =
                         |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
                     let container = self.view.gateways.values().find(lives);

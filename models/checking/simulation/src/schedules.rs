@@ -36,7 +36,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: [Scenario; 24] = [
+pub const ALL: [Scenario; 25] = [
     Scenario {
         name: "the last turn out, and who waits for it",
         preemptions: 3,
@@ -159,6 +159,12 @@ pub const ALL: [Scenario; 24] = [
         preemptions: 0,
         has_files: true,
         run: this_run,
+    },
+    Scenario {
+        name: "a gateway of another make on the same home",
+        preemptions: 0,
+        has_files: true,
+        run: neighbour,
     },
     Scenario {
         name: "a request that is written while the gateway is replaced",
@@ -605,6 +611,27 @@ fn this_run() {
     thread::sleep(Duration::from_secs(3));
     must(is_ready(), names::STALE_NEVER_CLOSES, "a request for another run closes the gate");
     process::kill(second);
+}
+
+/// Where a gateway of another make lives none of ours starts, and no named request is written.
+fn neighbour() {
+    let held = || -> Option<disk::File> {
+        let file =
+            disk::open_home(Path::new(HOME)).ok()?.create(OsStr::new("gateway.lock")).ok()?;
+        file.lock().ok()?.then_some(file)
+    };
+    let Some(other) = held() else { return };
+    in_container(1, || {
+        let is_refused = Gateway::builder(HOME).start().is_err();
+        must(is_refused, names::FAITHFUL, "a gateway starts beside one of another make");
+        let named = DrainRequest::default().holder(Who::Named(0).holder());
+        let is_refused = Home::at(HOME).begin_drain(&named).is_err();
+        must(is_refused, names::RECEIPT_IS_TRUE, "nobody hears a named request there");
+    });
+    drop(other);
+    in_container(1, || {
+        must(Gateway::builder(HOME).start().is_ok(), names::STOPS, "the home is free again");
+    });
 }
 
 /// Whoever is told that the request is in place is told so of the gateway that lived before it was written.

@@ -30,7 +30,7 @@ pub enum Told {
     Calls(u64, Call),
     /// It has returned.
     Returns(u64, Answer),
-    /// A controller was told that acting is safe for this request, until this time since boot.
+    /// A controller was told that acting is safe for this request, for so long from now.
     Safe(String, Option<Duration>),
     /// A scenario saw that this property is broken, and how.
     Broken(&'static str, String),
@@ -199,7 +199,8 @@ fn cancelled(result: &Result<bool, ControlError>) -> Answer {
 
 /// The process of a gateway.
 fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
-    let start = || Gateway::builder(HOME).interval(interval).start();
+    let heartbeat = Duration::from_secs(4);
+    let start = || Gateway::builder(HOME).interval(interval).heartbeat(heartbeat).start();
     let started = call(Call::Start, start, done::<Gateway, StartError>);
     let Ok(gateway) = started else { return };
     while let Ok(message) = orders.recv() {
@@ -255,10 +256,10 @@ fn drains(ask: Ask, until: Until, within: Duration) {
         && until == Until::Quiesced
     {
         let id = request.request_id().unwrap_or_default().to_owned();
-        let until = safe.map(|safe| host::uptime().saturating_add(safe.left));
-        tell(Told::Safe(id, until));
+        let left = safe.map(|safe| safe.left);
+        tell(Told::Safe(id, left));
         // It acts, for as long as it may.
-        let left = until.map_or(Duration::from_secs(2), |it| it.saturating_sub(host::uptime()));
+        let left = left.unwrap_or(Duration::from_secs(2));
         thread::sleep(left.min(Duration::from_secs(3)));
     }
     cancels(ask.who);

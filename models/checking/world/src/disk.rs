@@ -425,15 +425,15 @@ impl Dir {
             Ok(is_free)
         })
     }
+}
 
-    /// The process that holds the directory's lock.
-    #[must_use]
-    pub fn locked_by(&self) -> Option<ProcessId> {
-        kernel::with(|it| {
-            let by = it.disk.inode(self.0).ok()?.locked_by?;
-            it.disk.handles.get(&by).map(|it| it.process)
-        })?
-    }
+/// The process that holds the lock on this file or directory.
+#[must_use]
+pub fn locked_by(inode: u64) -> Option<ProcessId> {
+    kernel::with(|it| {
+        let by = it.disk.inodes.get(&inode)?.locked_by?;
+        it.disk.handles.get(&by).map(|it| it.process)
+    })?
 }
 
 impl Kernel {

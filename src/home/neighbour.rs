@@ -1,0 +1,63 @@
+//! A gateway of another make on the same home: the original implementation, which holds a lock of its own and knows
+//! nothing of ours. Whether one lives is asked here; what follows from that is said where it is asked for.
+//!
+//! # Invariants
+//!
+//! * Nothing of a neighbour's is ever written, and its lock is never held.
+
+use crate::disk::{Access, Disk, Kind};
+use crate::error::StartError;
+use crate::faults::fault;
+use crate::json::RawObject;
+
+use super::{Name, OpenHome, ownership};
+
+/// The neighbour's lock is never read further.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
+/// A gateway of another make that lives on a home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    /// Its process, as it wrote it down, or as the system says.
+    pub(crate) pid: Option<u32>,
+}
+
+impl<D: Disk> OpenHome<D> {
+    /// The gateway of another make that lives here, if there is one. A lock file that is a stranger's says nothing.
+    pub(crate) fn neighbour(&self) -> Option<Neighbour> {
+        let name = Name::OtherLock;
+        // Most homes have none: then nothing more is asked.
+        let found = self.disk.stat(&self.dir, name.as_os_str()).ok()?;
+        let home = self.stat().ok()?;
+        let is_trusted = !ownership::is_strangers(self.disk.user(), &home, None, &found);
+        if found.kind != Kind::File || !is_trusted {
+            return None;
+        }
+        let by_system = || self.disk.flocked_by(found.id).map(|it| it.pid);
+        let Ok(file) = self.disk.open(&self.dir, name.as_os_str(), Access::Read) else {
+            // Whoever may not read it can still be told by the system.
+            return by_system().map(|pid| Neighbour { pid: Some(pid) });
+        };
+        if !self.disk.is_flocked(&file).ok()? {
+            return None;
+        }
+        let record = self.disk.read(&file, RECORD_BYTES_MAX).ok();
+        let record = record.and_then(|bytes| RawObject::parse(&bytes));
+        Some(Neighbour { pid: record.and_then(|it| it.read("pid")).or_else(by_system) })
+    }
+
+    /// Refuses to start beside a gateway of another make.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::HomeInUseByOther`].
+    // Property: TG-S8 status_is_faithful.
+    pub(crate) fn require_no_neighbour(&self) -> Result<(), StartError> {
+        match self.neighbour().filter(|_| !fault!(NeighbourIgnored)) {
+            Some(Neighbour { pid }) => {
+                Err(StartError::HomeInUseByOther { home: self.names().path().to_owned(), pid })
+            }
+            None => Ok(()),
+        }
+    }
+}
