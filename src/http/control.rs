@@ -253,7 +253,9 @@ impl Control {
         match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_PATIENCE).await {
             Ok((_, reading)) => Ok(pending.confirmed(reading.body().read("generation"))),
             // It is in place, and whoever starts on this home will see it.
-            Err(Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_)) => Ok(pending),
+            Err(missed @ (Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) => {
+                Ok(pending.because(&missed))
+            }
             Err(missed) => {
                 let stands = !matches!(missed, Missed::Lost(_));
                 Err(Failure::missed(&missed, request, stands))

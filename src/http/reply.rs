@@ -48,6 +48,9 @@ pub(super) struct Drained {
     pub(super) hold_internal: bool,
     /// How many seconds the request lives, unless the holder begins it again.
     pub(super) lease_s: f64,
+    /// Why it is pending, for people. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
     #[serde(flatten)]
     pub(super) waited: Waited,
 }
@@ -99,9 +102,16 @@ impl Drained {
             generation: None,
             holder: holder.name().map(str::to_owned),
             hold_internal: request.terms().hold_internal,
-            lease_s: lease.as_secs_f64(),
+            // A gateway of another make may allow less.
+            lease_s: request.lease().unwrap_or(lease).as_secs_f64(),
+            reason: None,
             waited: Waited::default(),
         }
+    }
+
+    /// The same, for this reason.
+    pub(super) fn because(self, reason: &Missed) -> Drained {
+        Drained { reason: Some(reason.to_string()), ..self }
     }
 
     /// Of one that a live gateway has closed for.

@@ -469,6 +469,10 @@ async fn without_a_living_gateway_a_drain_is_pending() {
     let said = ask(&router, post("")).await.json();
     assert_eq!((&said["draining"], &said["pending"]), (&json!(false), &json!(true)), "{said}");
     assert_eq!(said["generation"], Value::Null);
+    assert!(
+        said["reason"].as_str().is_some_and(|it| it.contains("no gateway is running")),
+        "{said}"
+    );
     let gone = ask(&router, post(r#"{"holder":"ci","wait":5}"#)).await;
     assert_eq!((gone.status, &gone.json()["error"]), (StatusCode::CONFLICT, &json!("no_gateway")));
     // Whoever starts on this home sees the one that stayed.
