@@ -9,7 +9,7 @@
 //!
 //! [F20]: crate::guide::requirements#f20
 
-use crate::epoch::{Epoch, Now, Place};
+use crate::epoch::{Epoch, Now, ProcessContext};
 use crate::faults::fault;
 use crate::json::RawObject;
 use crate::judge::Judge;
@@ -50,7 +50,7 @@ impl Addressee {
 
     /// The gateway of which this is said in its lock, or in its status. What it does not say is this process's.
     pub(crate) fn stated(owner: &RawObject) -> Addressee {
-        let (here, incarnation) = (Place::here(), owner.string("incarnation"));
+        let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
         let incarnation = incarnation.unwrap_or_default();
         let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
             return Addressee { incarnation, ..Addressee::next_here() };
@@ -130,7 +130,7 @@ mod tests {
     /// F20: found with a controller in another container, whose requests were of another epoch to the gateway.
     #[test]
     fn a_request_is_of_its_addressee_s_epoch() {
-        let here = Place::here();
+        let here = ProcessContext::here();
         let boot = here.epoch.as_str().split(':').next().expect("a boot id");
         let (ask, now) = (DrainRequest::default(), now_at(1000));
         let container = format!("{boot}:424242");

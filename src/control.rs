@@ -14,7 +14,7 @@ use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, Name, Neighbour, OpenHome, Standing};
+use crate::home::{Home, HomeCheck, Name, Neighbour, OpenHome};
 use crate::id::fresh_id;
 use crate::judge::Validity;
 use crate::marker::{self, Observer, RawObservation, Reader};
@@ -351,8 +351,8 @@ impl OpenHome<RealDisk> {
         let judge = addressee.judge(now);
         let counts = |request: &Request| judge.validity(request) == Validity::Live;
         // What it sees it sees once.
-        let (first_seen, standing) = (|request| request, Standing::default);
-        let reader = Reader { counts: &counts, first_seen: &first_seen, standing: &standing };
+        let (first_seen, home_check) = (|request| request, HomeCheck::default);
+        let reader = Reader { counts: &counts, first_seen: &first_seen, home_check: &home_check };
         Observer::default().look(self, &LookOrder::first(), &[], &reader)
     }
 

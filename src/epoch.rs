@@ -96,7 +96,7 @@ impl Epoch {
 
 /// Where a process runs, as far as its clocks and its numbers go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ProcessContext {
     pub(crate) epoch: Epoch,
     /// Which numbers of processes mean the same to others; `None` where that cannot be read.
     pub(crate) pid_namespace: Option<String>,
@@ -104,11 +104,11 @@ pub(crate) struct Place {
     pub(crate) time_namespace: Option<String>,
 }
 
-impl Place {
+impl ProcessContext {
     /// Where this process runs.
-    pub(crate) fn here() -> Place {
+    pub(crate) fn here() -> ProcessContext {
         let [pid_namespace, time_namespace] = ["pid", "time"].map(host::namespace);
-        Place { epoch: Epoch::current(), pid_namespace, time_namespace }
+        ProcessContext { epoch: Epoch::current(), pid_namespace, time_namespace }
     }
 }
 

@@ -32,7 +32,7 @@ use crate::disk::{Disk, Kind, Owner, RealDisk, Stat, User};
 use crate::error::ControlError;
 use crate::holder::Slot;
 
-pub(crate) use lock::{HomeLock, Standing};
+pub(crate) use lock::{HomeCheck, HomeLock};
 pub(crate) use neighbour::Neighbour;
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::disk::RealDisk;
-use crate::epoch::{Clock, Epoch, Place, start_time};
+use crate::epoch::{Clock, Epoch, ProcessContext, start_time};
 use crate::error::StartError;
 use crate::home::{DEFAULT_MODE, Home, OpenHome};
 use crate::host;
@@ -183,7 +183,7 @@ impl Builder {
 }
 
 fn identity(kind: String, epoch: &Epoch) -> Identity {
-    let Place { pid_namespace, time_namespace, .. } = Place::here();
+    let ProcessContext { pid_namespace, time_namespace, .. } = ProcessContext::here();
     let stat = host::proc_text("/proc/self/stat").unwrap_or_default();
     Identity {
         pid: host::pid(),

@@ -6,7 +6,7 @@ use std::io;
 use crate::engine::{Corrected, Meant, PublishTurn};
 use crate::faults::fault;
 use crate::gate::word::Word;
-use crate::home::{Name, OpenHome, Standing};
+use crate::home::{HomeCheck, Name, OpenHome};
 use crate::marker::{self, Durability};
 use crate::probe::probe;
 use crate::status::{Degraded, Status};
@@ -72,7 +72,7 @@ impl Shared {
         let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         // The status file is the other one's then.
-        let is_taken = matches!(state.standing, Standing::Taken(_));
+        let is_taken = matches!(state.home_check, HomeCheck::Taken(_));
         drop(state);
         drop(listed);
         let writing = Writing { shared: self, meant: Some(meant) };

@@ -8,7 +8,7 @@ use crate::engine::{Ended, NotQuiesced};
 use crate::gate::word::Word;
 #[cfg(feature = "http")]
 use crate::holder::Holder;
-use crate::home::Standing;
+use crate::home::HomeCheck;
 #[cfg(feature = "systemd")]
 use crate::machine::ShutdownCause;
 #[cfg(any(feature = "http", feature = "systemd"))]
@@ -55,21 +55,21 @@ impl Shared {
                 format!("a second gateway can start if the lock file is removed: {reason}");
             Complaint::new("home_singly_locked", detail)
         });
-        let standing = match &state.standing {
-            Standing::Own => None,
-            Standing::Elsewhere(reason) => Some(("home_elsewhere", reason)),
-            Standing::Taken(reason) => Some(("home_taken", reason)),
-            Standing::Unlocked(reason) => Some(("home_unlocked", reason)),
+        let home_check = match &state.home_check {
+            HomeCheck::Own => None,
+            HomeCheck::Elsewhere(reason) => Some(("home_elsewhere", reason)),
+            HomeCheck::Taken(reason) => Some(("home_taken", reason)),
+            HomeCheck::Unlocked(reason) => Some(("home_unlocked", reason)),
         };
         let unseen = state.engine.unseen();
         let judge = self.settings.judge(self.settings.clock.now());
         // What the home itself explains is said once.
-        let is_said = |reason: &String| standing.is_some_and(|(_, said)| said == reason);
+        let is_said = |reason: &String| home_check.is_some_and(|(_, said)| said == reason);
         let unlisted = unseen.listing.as_ref().filter(|reason| !is_said(reason));
         let requests: Vec<_> =
             unseen.requests.iter().filter(|(_, reason)| !is_said(reason)).cloned().collect();
-        let standing = standing.map(|(code, reason)| Complaint::new(code, reason.clone()));
-        let mut all: Vec<Complaint> = single.into_iter().chain(standing).collect();
+        let home_check = home_check.map(|(code, reason)| Complaint::new(code, reason.clone()));
+        let mut all: Vec<Complaint> = single.into_iter().chain(home_check).collect();
         let unlisted = unlisted.map(String::as_str);
         all.extend(status::complaints(&requests, unlisted, state.engine.table(), &judge));
         all

@@ -10,7 +10,7 @@ use crate::epoch::{Clock, Epoch, Now};
 use crate::faults::fault;
 use crate::gate::{Gate, WaitList};
 use crate::holder::Slot;
-use crate::home::Standing;
+use crate::home::HomeCheck;
 use crate::judge::Judge;
 use crate::machine::Phase;
 use crate::marker::Stamp;
@@ -115,7 +115,7 @@ pub(super) struct State {
     pub(super) sweeps: Sweeps,
     pub(super) announced: Announced,
     /// How the last applied look found the home's name and its locks.
-    pub(super) standing: Standing,
+    pub(super) home_check: HomeCheck,
     /// Why the status on disk is not what is meant, while it is not.
     pub(super) unwritten: Option<Degraded>,
     /// Rises with everything that a status says beyond the condition, for those who wait for news.
@@ -142,7 +142,7 @@ impl Shared {
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
         let look = { store.look(&LookOrder::first(), &[], settings.judge(settings.clock.now())) };
         let now = settings.clock.now();
-        let (sightings, listing, stamp, standing) = look.into_parts();
+        let (sightings, listing, stamp, home_check) = look.into_parts();
         let (engine, effect) = {
             let is_live = is_live(settings.judge(now));
             Engine::start(rules, sightings, &listing, stamp, promised, now.uptime, is_live)
@@ -157,7 +157,7 @@ impl Shared {
             changes: ChangeLog::default(),
             sweeps: Sweeps::from(now.uptime),
             announced: Announced::nothing_yet(drains.then_some(now.uptime)),
-            standing,
+            home_check,
             unwritten: None,
             revision: 0,
             sequence: 0,
@@ -244,11 +244,11 @@ impl Shared {
         let look = self.store.look(order, known, judge);
         let now = self.settings.clock.now();
         let is_live = is_live(self.settings.judge(now));
-        let (sightings, listing, stamp, standing) = look.into_parts();
+        let (sightings, listing, stamp, home_check) = look.into_parts();
 
         let mut state = self.state.lock();
-        if state.standing != standing {
-            state.standing = standing;
+        if state.home_check != home_check {
+            state.home_check = home_check;
             state.engine.has_news();
         }
         let reaction = state.engine.observed(sightings, &listing, stamp, now.uptime, is_live);

@@ -10,7 +10,7 @@ use crate::engine::LookOrder;
 use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, HomeLock, Name, OpenHome, Standing};
+use crate::home::{Home, HomeCheck, HomeLock, Name, OpenHome};
 use crate::judge::{Judge, Validity};
 use crate::marker::{self, Observer, RawObservation, Reader, Stamp};
 use crate::reconcile::Sighting;
@@ -87,12 +87,12 @@ impl Store {
         match self {
             Store::Files(Kept { home, observer, lock, .. }) => {
                 let check = || lock.lock().as_mut().map(|lock| home.check_lock(lock));
-                let standing = &|| check().unwrap_or_default();
-                observer.look(home, order, known, &Reader { counts, first_seen, standing })
+                let home_check = &|| check().unwrap_or_default();
+                observer.look(home, order, known, &Reader { counts, first_seen, home_check })
             }
             Store::Memory(Kept { home, observer, .. }) => {
-                let standing = &Standing::default;
-                observer.look(home, order, known, &Reader { counts, first_seen, standing })
+                let home_check = &HomeCheck::default;
+                observer.look(home, order, known, &Reader { counts, first_seen, home_check })
             }
         }
     }

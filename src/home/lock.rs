@@ -54,7 +54,7 @@ pub(crate) struct HomeLock {
 
 /// How a gateway that holds a home finds its name and its locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum HomeCheck {
     /// As they were.
     #[default]
     Own,
@@ -267,14 +267,14 @@ impl OpenHome<RealDisk> {
     /// Whether the home's name and its locks are as they were. A lock file that is gone, or has been replaced, is
     /// made again; one that was emptied is written again. One system call where nothing has happened.
     // Property: TG-S8 status_is_faithful.
-    pub(crate) fn check_lock(&self, lock: &mut HomeLock) -> Standing {
+    pub(crate) fn check_lock(&self, lock: &mut HomeLock) -> HomeCheck {
         let named = self.disk.stat_link(&lock.path);
         if let Ok(found) = &named
             && found.id == lock.id
             && found.links == 1
         {
             self.mend_lock(lock, found);
-            return Standing::Own;
+            return HomeCheck::Own;
         }
         let elsewhere = match self.disk.stat_path(self.names().path()) {
             Ok(found) if found.id == lock.home => None,
@@ -285,16 +285,16 @@ impl OpenHome<RealDisk> {
         let held = match self.stat_named(Name::Lock) {
             Ok(found) if found.id == lock.id => {
                 self.mend_lock(lock, &found);
-                Standing::Own
+                HomeCheck::Own
             }
-            _ if fault!(LostLockStays) => Standing::Own,
+            _ if fault!(LostLockStays) => HomeCheck::Own,
             // It is not known whether it is gone.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Standing::Own,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => HomeCheck::Own,
             _ => self.retake_lock(lock),
         };
         match (held, elsewhere) {
-            (Standing::Taken(reason), _) => Standing::Taken(reason),
-            (_, Some(reason)) => Standing::Elsewhere(reason),
+            (HomeCheck::Taken(reason), _) => HomeCheck::Taken(reason),
+            (_, Some(reason)) => HomeCheck::Elsewhere(reason),
             (held, None) => held,
         }
     }
@@ -320,9 +320,9 @@ impl OpenHome<RealDisk> {
     }
 
     /// Makes the lock file again, and takes it.
-    fn retake_lock(&self, lock: &mut HomeLock) -> Standing {
+    fn retake_lock(&self, lock: &mut HomeLock) -> HomeCheck {
         let Ok(home) = self.stat() else {
-            return Standing::Unlocked("the home's directory is gone".to_owned());
+            return HomeCheck::Unlocked("the home's directory is gone".to_owned());
         };
         let mut why = "the lock file is replaced as fast as it is made".to_owned();
         for _ in 0..RETAKES {
@@ -331,16 +331,16 @@ impl OpenHome<RealDisk> {
                     tracing::warn!(path = %lock.path.display(),
                         "the lock file had been removed or replaced; it is made again and locked");
                     (lock.file, lock.id) = (file, id);
-                    return Standing::Own;
+                    return HomeCheck::Own;
                 }
                 Err(NotLocked::Busy { pid } | NotLocked::Held { pid }) => {
                     // It was put back meanwhile.
                     if self.stat_named(Name::Lock).is_ok_and(|found| found.id == lock.id) {
-                        return Standing::Own;
+                        return HomeCheck::Own;
                     }
                     let by =
                         pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-                    return Standing::Taken(format!(
+                    return HomeCheck::Taken(format!(
                         "{by} holds the home's lock file, so this gateway stays closed and writes no status; stop one of the two"
                     ));
                 }
@@ -351,7 +351,7 @@ impl OpenHome<RealDisk> {
                 }
             }
         }
-        Standing::Unlocked(format!(
+        HomeCheck::Unlocked(format!(
             "the home's lock file is gone and cannot be made again, so this gateway looks dead to others: {why}"
         ))
     }
@@ -554,14 +554,14 @@ mod tests {
         let other = home.open_lock(Access::Write).expect("opens");
         assert!(RealDisk.lock(&other).expect("locks"));
         for _ in 0..2 {
-            let Standing::Taken(reason) = home.check_lock(&mut held) else { panic!("it is not") };
+            let HomeCheck::Taken(reason) = home.check_lock(&mut held) else { panic!("it is not") };
             assert!(reason.contains("process 7 holds"), "{reason}");
         }
         std::fs::rename(&aside, &path).expect("puts back");
-        assert_eq!(home.check_lock(&mut held), Standing::Own);
+        assert_eq!(home.check_lock(&mut held), HomeCheck::Own);
         drop(other);
         std::fs::remove_file(&path).expect("removes");
-        assert_eq!(home.check_lock(&mut held), Standing::Own, "made again");
+        assert_eq!(home.check_lock(&mut held), HomeCheck::Own, "made again");
         let owner = home.read_lock().expect("reads").expect("held");
         assert_eq!(owner.string("incarnation").as_deref(), Some("first"));
     }

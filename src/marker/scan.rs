@@ -11,7 +11,7 @@ use crate::disk::{Clocks, Disk, FileId, Stat};
 use crate::engine::{DirectoryStamp, LookOrder};
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
-use crate::home::{Name, OpenHome, Standing};
+use crate::home::{HomeCheck, Name, OpenHome};
 use crate::reconcile::{Listing, Scan, ScanStep, Sighting};
 use crate::request::Request;
 use crate::sync::Mutex;
@@ -52,7 +52,7 @@ pub(crate) struct RawObservation {
     /// What a later look may compare with; `None` where only another listing can tell.
     pub(crate) stamp: Option<Stamp>,
     /// How the home's name and its locks were found.
-    pub(crate) standing: Standing,
+    pub(crate) home_check: HomeCheck,
 }
 
 impl RawObservation {
@@ -63,7 +63,7 @@ impl RawObservation {
             named: Vec::new(),
             listing: Listing::Partial(reason.to_owned()),
             stamp: None,
-            standing: Standing::Own,
+            home_check: HomeCheck::Own,
         }
     }
 
@@ -71,9 +71,9 @@ impl RawObservation {
     /// stands.
     pub(crate) fn into_parts(
         self,
-    ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>, Standing) {
+    ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>, HomeCheck) {
         let sightings = std::iter::once((Slot::Shared, self.shared)).chain(self.named);
-        (sightings, self.listing, self.stamp, self.standing)
+        (sightings, self.listing, self.stamp, self.home_check)
     }
 }
 
@@ -151,12 +151,12 @@ pub(crate) struct Reader<'a> {
     /// See [`Judge::first_seen`](crate::judge::Judge::first_seen).
     pub(crate) first_seen: &'a dyn Fn(Request) -> Request,
     /// How the home's name and its locks are.
-    pub(crate) standing: &'a dyn Fn() -> Standing,
+    pub(crate) home_check: &'a dyn Fn() -> HomeCheck,
 }
 
 /// A request whose lease is on another clock.
 #[derive(Debug)]
-struct Kept {
+struct PinnedLease {
     as_read: Request,
     /// As it was first seen.
     as_kept: Request,
@@ -168,7 +168,7 @@ pub(crate) struct Observer {
     /// Guards the named requests as they were last read. Held through a look, which is one at a time.
     known: Mutex<BTreeMap<OsString, Known>>,
     /// Guards the requests whose leases are on other clocks. Held alone.
-    kept: Mutex<BTreeMap<Slot, Kept>>,
+    kept: Mutex<BTreeMap<Slot, PinnedLease>>,
 }
 
 impl Observer {
@@ -212,7 +212,7 @@ impl Observer {
                 kept.remove(slot);
             } else {
                 let as_read = std::mem::replace(request, as_kept.clone());
-                kept.insert(slot.clone(), Kept { as_read, as_kept });
+                kept.insert(slot.clone(), PinnedLease { as_read, as_kept });
             }
         }
     }
@@ -227,19 +227,19 @@ impl Observer {
         let shared = super::observe(home, &Slot::Shared);
         // After the marker: had the home been replaced before, this would tell.
         let found = home.stat_named(Name::Requests);
-        let standing = (reader.standing)();
-        let not_own = match &standing {
-            Standing::Elsewhere(reason) if !fault!(ElsewhereBelieved) => {
+        let home_check = (reader.home_check)();
+        let not_own = match &home_check {
+            HomeCheck::Elsewhere(reason) if !fault!(ElsewhereBelieved) => {
                 Some(Listing::Partial(reason.clone()))
             }
-            Standing::Taken(reason) if !fault!(TakenHomeIgnored) => {
+            HomeCheck::Taken(reason) if !fault!(TakenHomeIgnored) => {
                 Some(Listing::Taken(reason.clone()))
             }
             _ => None,
         };
         if let Some(listing) = not_own {
-            let shared = match (shared, &standing) {
-                (Sighting::Absent, Standing::Elsewhere(reason) | Standing::Taken(reason)) => {
+            let shared = match (shared, &home_check) {
+                (Sighting::Absent, HomeCheck::Elsewhere(reason) | HomeCheck::Taken(reason)) => {
                     Sighting::Unreadable(reason.clone())
                 }
                 (shared, _) => shared,
@@ -247,7 +247,7 @@ impl Observer {
             let (mut named, ..) =
                 self.list(home, &[], reader.counts).unwrap_or_else(|error| blind(&error));
             named.retain(|(_, sighting)| matches!(sighting, Sighting::Present(_)));
-            return RawObservation { shared, named, listing, stamp: None, standing };
+            return RawObservation { shared, named, listing, stamp: None, home_check };
         }
         let (named, listing, stamp) = match found {
             Ok(found)
@@ -263,7 +263,7 @@ impl Observer {
             }
             Err(error) => blind(&error),
         };
-        RawObservation { shared, named, listing, stamp, standing }
+        RawObservation { shared, named, listing, stamp, home_check }
     }
 
     /// Looks at all named requests.
@@ -346,8 +346,8 @@ fn sight<D: Disk>(
 pub(crate) fn look_at_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
     let nothing = |listing| {
         let shared = Sighting::Absent;
-        let (named, stamp, standing) = (Vec::new(), None, Standing::Own);
-        RawObservation { shared, named, listing, stamp, standing }
+        let (named, stamp, home_check) = (Vec::new(), None, HomeCheck::Own);
+        RawObservation { shared, named, listing, stamp, home_check }
     };
     if *holder == Holder::Shared {
         let shared = super::observe(home, &Slot::Shared);

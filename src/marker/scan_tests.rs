@@ -14,7 +14,7 @@ fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
 
 /// One to whom every request counts.
 fn reader() -> Reader<'static> {
-    Reader { counts: &|_| true, first_seen: &|request| request, standing: &Standing::default }
+    Reader { counts: &|_| true, first_seen: &|request| request, home_check: &HomeCheck::default }
 }
 
 fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
@@ -194,13 +194,13 @@ fn an_idle_look_is_three_calls_in_this_order() {
     home.disk().calls.borrow_mut().clear();
     let check = || {
         home.disk().calls.borrow_mut().push("check");
-        Standing::Own
+        HomeCheck::Own
     };
     let raw = observer.look(
         &home,
         &LookOrder::since_stamp(since),
         &[],
-        &Reader { standing: &check, ..reader() },
+        &Reader { home_check: &check, ..reader() },
     );
     assert_eq!(raw.listing, Listing::Unchanged);
     assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "check"]);
@@ -210,16 +210,16 @@ fn an_idle_look_is_three_calls_in_this_order() {
 #[test]
 fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
     let (why, known) = ("why".to_owned(), [slot("gone.json")]);
-    for standing in [Standing::Elsewhere(why.clone()), Standing::Taken(why.clone())] {
+    for home_check in [HomeCheck::Elsewhere(why.clone()), HomeCheck::Taken(why.clone())] {
         let home = opened(MemoryDisk::at(NOW));
         home.disk().lay("a.json", &signed("ann"), 1);
-        let finds = || standing.clone();
-        let reader = Reader { standing: &finds, ..reader() };
+        let finds = || home_check.clone();
+        let reader = Reader { home_check: &finds, ..reader() };
         let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader);
         assert_eq!(signers(&raw), ["ann"]);
         assert_eq!((raw.named.len(), raw.stamp), (1, None));
         assert_eq!(raw.shared, Sighting::Unreadable(why.clone()));
-        let is_taken = matches!(standing, Standing::Taken(_));
+        let is_taken = matches!(home_check, HomeCheck::Taken(_));
         let listing = if is_taken { Listing::Taken } else { Listing::Partial };
         assert_eq!(raw.listing, listing(why.clone()));
     }
