@@ -434,6 +434,64 @@ mod tests {
         assert!(matches!(lost, Err(Missed::Lost(_))), "{lost:?}");
     }
 
+    /// A gateway of another make names no request: what it says is believed once it cannot be of one before.
+    #[test]
+    fn a_neighbour_is_believed_once_it_must_have_seen_the_request() {
+        let (request, epoch) = (request(Duration::from_secs(60)), epoch());
+        let (sighting, made) = (Sighting::Present(request.clone()), request.requested_at());
+        let made = made.expect("dated");
+        let says = |state: &str, agents: u8, wrote: i64| {
+            let at = (made + TimeDelta::milliseconds(wrote)).to_rfc3339();
+            let text = format!(
+                r#"{{"pid":7,"gateway_state":"{state}","active_agents":{agents},"updated_at":"{at}"}}"#
+            );
+            Reading::of_neighbour(text.as_bytes(), Some(7))
+        };
+        let look = |asked: &mut Asked<'_>, goal, reading: &Reading, after: u64| {
+            let now = now_at(AT + Duration::from_millis(after));
+            asked.look(goal, reading, &sighting, &Judge::new(&epoch, now)).map(|it| it.is_some())
+        };
+        let holder = Holder::Shared;
+        let asked = || Asked::of(&holder, &request);
+        // Written after the request.
+        let newer = says("draining", 0, 1);
+        assert!(look(&mut asked(), Goal::Idle, &newer, 0).expect("idle"));
+        assert!(!look(&mut asked(), Goal::Idle, &says("draining", 1, 1), 0).expect("busy"));
+        assert!(matches!(look(&mut asked(), Goal::Quiesced, &newer, 0), Err(Missed::OtherMake)));
+        // Said before, and still said for three seconds.
+        let (older, mut waits) = (says("draining", 0, 0), asked());
+        for (after, is_idle) in [(100, false), (3099, false), (3100, true)] {
+            assert_eq!(look(&mut waits, Goal::Idle, &older, after).expect("may come"), is_idle);
+        }
+        assert!(!look(&mut asked(), Goal::Idle, &says("running", 0, 1), 0).expect("may come"));
+        let stopped = says("stopped", 0, 1);
+        assert!(matches!(look(&mut asked(), Goal::Idle, &stopped, 0), Err(Missed::Refused)));
+    }
+
+    /// F20: on another boot clock a promise is told by how long it lasts, from when the status was written.
+    #[test]
+    fn a_promise_on_another_clock_is_told_by_how_long_it_lasts() {
+        let (request, holder) = (request(Duration::from_secs(60)), ci());
+        let (sighting, epoch, now) = (Sighting::Present(request.clone()), epoch(), now_at(AT));
+        for (left, ago, is_reached) in [(60.0, 20, true), (60.0, 60, false), (20.5, 20, false)] {
+            let wrote = (now.wall - TimeDelta::seconds(ago)).to_rfc3339();
+            let reading = reading(&format!(
+                r#"{{"incarnation":"g","lifecycle":"externally_draining","idle":true,"quiesced":true,
+                "quiesced_until":5,"quiesced_for_s":{left},"updated_at":"{wrote}",
+                "holders":[{{"holder":"ci","request_id":"1","hold_internal":true}}]}}"#
+            ));
+            let judge = Judge::new(&epoch, now).by_the_wall();
+            let looked =
+                Asked::of(&holder, &request).look(Goal::Quiesced, &reading, &sighting, &judge);
+            let reached = looked.expect("it may come");
+            assert_eq!(reached.is_some(), is_reached, "{left} {ago}");
+            if let Some(Reached { safe }) = reached {
+                let safe = safe.expect("it ends");
+                assert_eq!((safe.until_uptime, safe.left.as_secs()), (None, 40));
+            }
+        }
+    }
+
     /// F18: whoever holds the home without a word may be a gateway that is about to have one.
     #[test]
     fn a_silent_gateway_is_waited_for_only_so_long() {

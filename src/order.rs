@@ -373,6 +373,12 @@ mod tests {
         assert!(!terms_of(r#"{"wait":5,"idle_is_enough":true}"#).hold_internal);
         assert!(!terms_of("{}").hold_internal);
         assert_eq!(terms_of("{}").lease, DEFAULT_LEASE);
+        assert!(terms_of(r#"{"this_run":true}"#).this_run && !terms_of("{}").this_run);
+        // The longest lease, the shortest, and the longest wait.
+        assert_eq!(terms_of(r#"{"lease_s":31622400}"#).lease, LEASE_MAX);
+        assert_eq!(terms_of(r#"{"lease_s":1}"#).lease, LEASE_MIN);
+        let longest = terms_of(r#"{"wait":3600,"lease_s":3601}"#).wait.expect("waits");
+        assert_eq!(longest.at_most, Duration::from_secs(3600));
         let said = terms_of(r#"{"holder":"ci","lease_s":1.5,"suppress_notification":null}"#);
         assert_eq!((said.lease, said.suppress_notification), (Duration::from_millis(1500), false));
         assert_eq!(said.holder, Holder::named("ci").expect("a name"));

@@ -947,7 +947,7 @@ impl fmt::Display for WorkReading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::example_of;
+    use crate::machine::{Effect, example_of};
 
     fn words() -> impl Iterator<Item = Word> {
         // Every flag × no turn, one of a user's, one internal.
@@ -980,6 +980,121 @@ mod tests {
         assert_eq!(desired_state(shut(ShutdownCause::Operator), true), "stopped");
     }
 
+    /// TG-S8: every field is of these inputs, and of nothing else.
+    #[test]
+    fn a_status_says_all_that_it_is_made_of() {
+        use crate::epoch::examples::now_at;
+        use crate::machine::{Event, Terms, step};
+
+        let identity = Identity {
+            pid: 7,
+            kind: "a-kind".to_owned(),
+            argv: vec!["a".to_owned()],
+            start_time: Some(3),
+            epoch: "boot:1".to_owned(),
+            incarnation: "run".to_owned(),
+            pid_namespace: Some("pid:[1]".to_owned()),
+            time_namespace: Some("time:[2]".to_owned()),
+        };
+        let drain = Event::DrainWanted(Terms { hold_internal: true, ..Terms::default() });
+        let machine = step(Machine::running(), drain).expect("drains").next;
+        let holder = HolderStatus {
+            holder: Some("ci".to_owned()),
+            request_id: Some("1".to_owned()),
+            principal: Some("ann".to_owned()),
+            age_s: Some(4.0),
+            lease_left_s: Some(5.0),
+            hold_internal: true,
+        };
+        let inputs = |machine, word, held_until: Option<u64>, unseen: Option<u64>| Inputs {
+            machine,
+            word,
+            drain_wanted: true,
+            holders: vec![holder.clone()],
+            held_until: held_until.map(Duration::from_secs),
+            unseen_held_until: unseen.map(Duration::from_secs),
+            active_work: vec![ActiveWork::new("x", Origin::User, Duration::from_secs(6))],
+            degraded: vec![Degraded::new("a_code", "a detail".to_owned())],
+            now: now_at(100),
+            sequence: 9,
+        };
+        let json = |status: &Status| -> serde_json::Value {
+            serde_json::from_str(&status.to_json()).expect("JSON")
+        };
+        let sealed = Word::starting();
+        assert!(sealed.is_closed() && sealed.is_idle());
+        let mut at_rest = sealed;
+        at_rest = at_rest.perform(Effect::CloseGate { hold_internal: true }).unwrap_or(at_rest);
+        assert!(at_rest.is_at_rest());
+        let said = json(&Status::snapshot(&identity, inputs(machine, at_rest, Some(160), None)));
+        let pid = host::pid();
+        let expected = serde_json::json!({
+            "pid": 7, "kind": "a-kind", "argv": ["a"], "start_time": 3,
+            "gateway_state": "draining", "exit_reason": null, "restart_requested": false,
+            "active_agents": 0, "platforms": {}, "updated_at": iso(now_at(100).wall),
+            "lifecycle": "externally_draining", "idle": true, "quiesced": true,
+            "quiesced_until": 160_000, "quiesced_for_s": 60.0, "generation": 1, "epoch": "boot:1",
+            "incarnation": "run", "pid_ns": "pid:[1]", "time_ns": "time:[2]", "sequence": 9,
+            "in_flight": {"user": 0, "internal": 0},
+            "holders": [{"holder": "ci", "request_id": "1", "principal": "ann", "age_s": 4.0,
+                "lease_left_s": 5.0, "hold_internal": true}],
+            "active_work": [{"label": "x", "origin": "user", "age_s": 6.0, "kind": "user",
+                "session": "x", "pid": pid, "elapsed_s": 6.0}],
+            "ready": false, "desired_state": "draining",
+            "degraded": [{"code": "a_code", "detail": "a detail"}],
+        });
+        assert_eq!(said, expected);
+        // What is in flight, and what was unseen at the start.
+        let busy = Word::from_bits(Word::starting().bits() | 2 << 4 | 3 << 32);
+        let said = json(&Status::snapshot(&identity, inputs(machine, busy, Some(160), Some(130))));
+        assert_eq!(said["in_flight"], serde_json::json!({"user": 2, "internal": 3}));
+        assert_eq!((&said["active_agents"], &said["idle"]), (&5.into(), &false.into()));
+        assert_eq!(
+            (&said["quiesced_until"], &said["quiesced_for_s"]),
+            (&130_000.into(), &30.0.into())
+        );
+        // A shutdown says why, and a start what its predecessor may have promised.
+        let shut =
+            step(machine, Event::ShutdownAsked(ShutdownCause::Operator)).expect("shuts").next;
+        let said = json(&Status::snapshot(&identity, inputs(shut, busy, None, None)));
+        let cause = ShutdownCause::Operator.to_string();
+        assert_eq!(
+            (&said["exit_reason"], &said["lifecycle"]),
+            (&cause.into(), &"shutting_down".into())
+        );
+        let until = Some(Duration::from_secs(101));
+        let said = json(&Status::starting(&identity, until, now_at(100)));
+        assert_eq!(
+            (&said["gateway_state"], &said["lifecycle"]),
+            (&"starting".into(), &"starting".into())
+        );
+        assert_eq!((&said["quiesced_until"], &said["quiesced"]), (&101_000.into(), &false.into()));
+        assert_eq!((&said["ready"], &said["desired_state"]), (&false.into(), &"running".into()));
+    }
+
+    #[test]
+    fn so_many_complaints_are_told_one_by_one() {
+        use crate::epoch::examples::now_at;
+
+        let since = Some(Duration::from_secs(40));
+        let one = Complaint { code: "c", detail: "d".to_owned(), since };
+        for (count, more) in [(0, None), (15, None), (16, None), (17, Some(1)), (19, Some(3))] {
+            let told = degraded(&vec![one.clone(); count], now_at(100));
+            assert_eq!(told.iter().filter(|it| it.code == "c").count(), count.min(16));
+            assert!(told.iter().filter(|it| it.code == "c").all(|it| it.age_s == Some(60.0)));
+            let said = told.iter().find(|it| it.code == "more").map(|it| it.detail.clone());
+            assert_eq!(said, more.map(|more| format!("and {more} more")));
+        }
+    }
+
+    /// What others chose is told up to its bound, whole characters only.
+    #[test]
+    fn a_text_of_others_is_bounded() {
+        let long = "é".repeat(TEXT_MAX + 1);
+        assert_eq!(bounded(&long[..TEXT_MAX * 2]), long[..TEXT_MAX * 2]);
+        assert_eq!(bounded(&long), format!("{}…", &long[..TEXT_MAX * 2]));
+    }
+
     /// Each of the words that a reading rests on is asked for.
     #[test]
     fn a_reading_asks_for_every_word_that_it_rests_on() {
@@ -1002,6 +1117,35 @@ mod tests {
             assert_eq!(reading.is_ready(), is_ready, "{state} {ready}");
             assert!(reading.is_drainable(), "the original serves in both");
         }
+    }
+
+    /// The original's status is read as its own readers do; it has one word for a drain and for a shutdown.
+    #[test]
+    fn a_neighbour_s_status_is_read_as_the_original_s() {
+        let read = |more: &str| {
+            Reading::of_neighbour(format!(r#"{{"pid":7,{more}}}"#).as_bytes(), Some(7))
+        };
+        let draining = read(r#""gateway_state":"draining","active_agents":0"#);
+        assert!(draining.is_other_make() && draining.is_alive() && draining.is_locked());
+        assert!(draining.is_idle() && !draining.is_quiesced() && !draining.is_going_down());
+        assert!(draining.is_draining_for(&Holder::Shared, "any"));
+        assert!(!draining.is_draining_for(&Holder::named("ci").expect("a name"), "any"));
+        let busy = read(r#""gateway_state":"draining","active_agents":1"#);
+        assert!(!busy.is_idle() && busy.is_draining_for(&Holder::Shared, "any"));
+        assert!(!read(r#""gateway_state":"draining""#).is_idle(), "unknown is never idle");
+        let running = read(r#""gateway_state":"running","active_agents":0"#);
+        assert!(running.is_ready() && !running.is_idle() && running.is_drainable());
+        for ends in [
+            r#""gateway_state":"draining","active_agents":0,"exit_reason":"SIGTERM""#,
+            r#""gateway_state":"draining","active_agents":0,"restart_requested":true"#,
+            r#""gateway_state":"stopped","active_agents":0"#,
+        ] {
+            let reading = read(ends);
+            assert!(reading.is_going_down() && !reading.is_idle(), "{ends}");
+            assert!(!reading.is_draining_for(&Holder::Shared, "any"), "{ends}");
+        }
+        let before_it = Reading::of_neighbour(br#"{"pid":6,"gateway_state":"running"}"#, Some(7));
+        assert!(before_it.is_locked() && !before_it.is_alive(), "its predecessor's");
     }
 
     #[test]
