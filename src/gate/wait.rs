@@ -186,6 +186,21 @@ mod tests {
         assert!(strangers[1].woken.load(Ordering::Relaxed));
     }
 
+    /// A wait that is given up leaves nothing behind: its task would be kept for ever.
+    #[test]
+    fn a_wait_that_is_dropped_keeps_nobody() {
+        let list = Arc::new(WaitList::new());
+        let stranger =
+            std::sync::Arc::new(Stranger { panics: true, woken: AtomicBool::new(false) });
+        let waker = Waker::from(std::sync::Arc::clone(&stranger));
+        let mut wait = Wait::new(Arc::clone(&list), || None::<()>);
+        assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(std::sync::Arc::strong_count(&stranger), 3, "the list has it");
+        drop(wait);
+        assert_eq!(std::sync::Arc::strong_count(&stranger), 2);
+        list.wake_all();
+    }
+
     /// A waker whose own end leaves the list: a task that holds a wait of its own.
     struct Task(Arc<WaitList>);
 
