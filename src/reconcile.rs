@@ -434,6 +434,36 @@ mod tests {
         assert_eq!(table.entries().count(), 1);
     }
 
+    /// F22: what a predecessor may have promised holds only while something is unseen that it may have known.
+    #[test]
+    fn a_predecessor_s_promise_holds_nothing_that_is_seen() {
+        let until = Some(Duration::from_secs(9));
+        let begun = |sighting| {
+            RequestTable::first([(0_u8, sighting)], &WHOLE, until, Duration::ZERO, lives())
+        };
+        let table = begun(Sighting::Present(Ask::Live(PLAIN)));
+        assert_eq!((table.unseen_held_until(), table.wanted()), (None, Some(PLAIN)));
+        for unseen in [unreadable(), Sighting::Present(Ask::Ruined)] {
+            let table = begun(unseen);
+            assert_eq!((table.unseen_held_until(), table.wanted()), (until, Some(HOLD)));
+        }
+    }
+
+    /// F18: while another process holds the home, it is closed and held, and then as before.
+    #[test]
+    fn a_home_that_is_taken_is_closed_and_held() {
+        let taken = Listing::Taken("why".to_owned());
+        let mut table = first(&[], &WHOLE);
+        assert_eq!(table.wanted(), None);
+        assert!(table.look(&[], &taken), "it is news");
+        assert!(!table.look(&[], &taken), "it is no more news");
+        assert_eq!(table.wanted(), Some(HOLD));
+        assert!(table.look(&[], &WHOLE));
+        assert_eq!(table.wanted(), None);
+        let table = first(&[(0, Sighting::Present(Ask::Live(QUIET)))], &taken);
+        assert_eq!(table.wanted(), Some(HOLD));
+    }
+
     #[test]
     fn only_its_own_place_takes_a_request_off_the_table() {
         let mut table = first(
