@@ -29,8 +29,8 @@ use crate::request::{DrainRequest, Request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee {
     epoch: Epoch,
-    /// Empty where no gateway lives.
-    incarnation: String,
+    /// Empty where no gateway lives; `None` where that cannot be seen.
+    incarnation: Option<String>,
     /// Whether its boot clock is this process's, too.
     shares_clock: bool,
 }
@@ -39,19 +39,24 @@ impl Addressee {
     /// Nobody who lives: the gateway that starts next, in this process's boot and container.
     #[must_use]
     pub fn next_here() -> Addressee {
-        Addressee { epoch: Epoch::current(), incarnation: String::new(), shares_clock: true }
+        Addressee { incarnation: Some(String::new()), ..Addressee::unseen() }
+    }
+
+    /// The same, where it cannot be seen whether one lives: whose run a request is for cannot be judged.
+    pub(crate) fn unseen() -> Addressee {
+        Addressee { epoch: Epoch::current(), incarnation: None, shares_clock: true }
     }
 
     /// The gateway of this process.
     pub(crate) fn itself(epoch: &Epoch, incarnation: &str) -> Addressee {
-        let (epoch, incarnation) = (epoch.clone(), incarnation.to_owned());
+        let (epoch, incarnation) = (epoch.clone(), Some(incarnation.to_owned()));
         Addressee { epoch, incarnation, shares_clock: true }
     }
 
     /// The gateway of which this is said in its lock, or in its status. What it does not say is this process's.
     pub(crate) fn stated(owner: &RawObject) -> Addressee {
         let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
-        let incarnation = incarnation.unwrap_or_default();
+        let incarnation = Some(incarnation.unwrap_or_default());
         let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
             return Addressee { incarnation, ..Addressee::next_here() };
         };
@@ -70,13 +75,13 @@ impl Addressee {
     /// Which process it is, as opposed to its predecessors; `None` where no gateway lives, or it does not say.
     #[must_use]
     pub fn incarnation(&self) -> Option<&str> {
-        Some(&*self.incarnation).filter(|it| !it.is_empty())
+        self.incarnation.as_deref().filter(|it| !it.is_empty())
     }
 
     /// Whether a living gateway was seen.
     #[must_use]
-    pub const fn is_living(&self) -> bool {
-        !self.incarnation.is_empty()
+    pub fn is_living(&self) -> bool {
+        self.incarnation().is_some()
     }
 
     /// Whether a time since boot means the same to it and to this process: they run on one boot, in one namespace
@@ -89,7 +94,11 @@ impl Addressee {
     /// Judges as it does. Where its boot clock is another one, leases are judged by the wall clock.
     #[must_use]
     pub fn judge(&self, now: Now) -> Judge<'_> {
-        let judge = Judge::new(&self.epoch, now).of_run(&self.incarnation);
+        let judge = Judge::new(&self.epoch, now);
+        let judge = match &self.incarnation {
+            Some(incarnation) => judge.of_run(incarnation),
+            None => judge,
+        };
         if self.shares_clock { judge } else { judge.by_the_wall() }
     }
 
@@ -102,7 +111,8 @@ impl Addressee {
             return None;
         }
         let uptime = (self.shares_clock || fault!(ForeignClockStamped)).then_some(now.uptime);
-        Some(ask.stamped(request_id, &self.epoch, uptime, now.wall, &self.incarnation))
+        let incarnation = self.incarnation().unwrap_or_default();
+        Some(ask.stamped(request_id, &self.epoch, uptime, now.wall, incarnation))
     }
 
     /// Whether a request that was stamped for `before` is one of another gateway by now.

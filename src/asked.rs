@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::Holder;
@@ -118,20 +119,24 @@ pub struct Asked<'a> {
     request: &'a Request,
     /// Who has said that they drain for the request, and may not take that back.
     acknowledged: Option<Incarnation>,
+    /// Which status was read last: whose, and its number; and when, by the reader's boot clock.
+    last: Option<(Incarnation, Option<u64>, Duration)>,
+    /// The status that was read last was written after this, by the reader's boot clock.
+    written_after: Duration,
     /// Since when, by the reader's boot clock, a gateway of another make says that it drains.
     draining_since: Option<Duration>,
     /// Since when, by the reader's boot clock, a gateway holds the home and says nothing.
     silent_since: Option<Duration>,
 }
 
-/// What the gateway promises, as of the judge's clocks.
-fn promise(reading: &Reading, judge: &Judge<'_>) -> Option<Safe> {
+/// What the gateway promises, as of the judge's clocks. The status is no older than `age`.
+fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<Safe> {
     let now = judge.now();
     let (until_uptime, left) = if judge.has_boot_clock() {
         let until = reading.quiesced_until()?;
         (Some(until), until.saturating_sub(now.uptime))
     } else {
-        (None, reading.quiesced_for(now)?)
+        (None, reading.quiesced_for()?.saturating_sub(age))
     };
     let until = TimeDelta::from_std(left).ok();
     let until = until.and_then(|left| now.wall.checked_add_signed(left));
@@ -146,7 +151,8 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn of(holder: &'a Holder, request: &'a Request) -> Asked<'a> {
         let (acknowledged, draining_since, silent_since) = (None, None, None);
-        Asked { holder, request, acknowledged, draining_since, silent_since }
+        let (last, written_after) = (None, Duration::ZERO);
+        Asked { holder, request, acknowledged, last, written_after, draining_since, silent_since }
     }
 
     pub(crate) fn holder(&self) -> &Holder {
@@ -164,7 +170,8 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     ///
-    /// [`Missed::Gone`], [`Missed::Held`], [`Missed::Refused`], [`Missed::Lost`]: it will not come.
+    /// [`Missed::Gone`], [`Missed::Held`], [`Missed::Refused`], [`Missed::Lost`], [`Missed::OtherMake`]: it will not
+    /// come.
     // Property: TG-S5 ack_means_closed.
     pub fn look(
         &mut self,
@@ -188,6 +195,7 @@ impl<'a> Asked<'a> {
         let draining = reading.is_draining_for(self.holder, id)
             && (!reading.is_other_make() || self.is_meant(reading, now.uptime));
         let incarnation = reading.incarnation();
+        self.dates(reading, now);
         match &self.acknowledged {
             // A gateway that died has a successor, which honours the request once it has looked.
             Some(by) if !draining && *by != incarnation && !fault!(SuccessorIsALoss) => {
@@ -204,8 +212,8 @@ impl<'a> Asked<'a> {
             return Err(Missed::Lost("its request was cancelled or replaced"));
         }
         // A gateway that has not seen it yet never will: it is dead.
-        if !draining && judge.validity(self.request) == Validity::Expired {
-            return Err(Missed::Lost("its lease expired before the gateway closed its gate"));
+        if !draining && let Some(why) = self.why_dead(judge) {
+            return Err(Missed::Lost(why));
         }
         let reached = match goal {
             Goal::Draining => draining,
@@ -215,7 +223,8 @@ impl<'a> Asked<'a> {
         if !reached {
             return Ok(None);
         }
-        let safe = (goal == Goal::Quiesced).then(|| promise(reading, judge)).flatten();
+        let age = now.uptime.saturating_sub(self.written_after);
+        let safe = (goal == Goal::Quiesced).then(|| promise(reading, judge, age)).flatten();
         // What is promised to all ends with the first of their leases. Where that is another's and about
         // to run out, more will be promised in a moment.
         let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
@@ -223,6 +232,23 @@ impl<'a> Asked<'a> {
             return Ok(None);
         }
         Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
+    }
+
+    /// Notes since when the status may be there: it was not at the last look, or it names a request that was made then.
+    /// So its age is known without a clock of the gateway's.
+    fn dates(&mut self, reading: &Reading, now: Now) {
+        let (incarnation, sequence) = (reading.incarnation(), reading.body().read("sequence"));
+        match &self.last {
+            Some((whose, number, _)) if (whose, number) == (&incarnation, &sequence) => {}
+            Some((_, _, looked)) => self.written_after = *looked,
+            None => {
+                let made = self.request.requested_at();
+                let since = made.map(|made| now.wall.signed_duration_since(made).to_std());
+                let since = since.and_then(Result::ok).unwrap_or_default();
+                self.written_after = now.uptime.saturating_sub(since);
+            }
+        }
+        self.last = Some((incarnation, sequence, now.uptime));
     }
 
     /// Whether the promise ends because one's own lease does.
@@ -245,11 +271,26 @@ impl<'a> Asked<'a> {
         is_newer || now.saturating_sub(since) >= OTHER_MAKE_LOOKS
     }
 
-    /// No living gateway says anything. Somebody who holds the home may be one that is about to: it starts, or it
-    /// makes its lock file again.
+    /// Why no gateway will close for the request any more, if none will.
+    #[must_use]
+    pub fn why_dead(&self, judge: &Judge<'_>) -> Option<&'static str> {
+        match judge.validity(self.request) {
+            Validity::Live => None,
+            Validity::Expired => Some("its lease expired before the gateway closed its gate"),
+            Validity::OtherRun => Some("the run of the gateway that it was for is over"),
+            Validity::StaleEpoch => {
+                Some("the gateway that it was for is of another boot or container")
+            }
+        }
+    }
+
+    /// No living gateway says anything. Whoever holds the home may be one that is about to: it starts, or it makes its
+    /// lock file again.
     fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, Missed> {
         let held_by = reading.held_by();
-        if held_by.is_none() && !reading.is_locked() {
+        // One that has confirmed the drain, and has not said that it stops, may be restarted in a moment.
+        let has_died = self.acknowledged.is_some() && !reading.is_going_down();
+        if held_by.is_none() && !reading.is_locked() && !has_died {
             return Err(Missed::Gone);
         }
         let since = *self.silent_since.get_or_insert(now);
@@ -292,7 +333,6 @@ impl<'a> Asked<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::Now;
     use crate::epoch::examples::epoch;
     use crate::json::RawObject;
     use crate::request::DrainRequest;
@@ -468,28 +508,37 @@ mod tests {
         assert!(matches!(look(&mut asked(), Goal::Idle, &stopped, 0), Err(Missed::Refused)));
     }
 
-    /// F20: on another boot clock a promise is told by how long it lasts, from when the status was written.
+    /// F20: on another boot clock a promise is told by how long it lasts. How old the status is at most is known without
+    /// a clock of the gateway's: it names the request, so it is no older, and it is no older than the last look at
+    /// which it was another one.
     #[test]
     fn a_promise_on_another_clock_is_told_by_how_long_it_lasts() {
-        let (request, holder) = (request(Duration::from_secs(60)), ci());
-        let (sighting, epoch, now) = (Sighting::Present(request.clone()), epoch(), now_at(AT));
-        for (left, ago, is_reached) in [(60.0, 20, true), (60.0, 60, false), (20.5, 20, false)] {
-            let wrote = (now.wall - TimeDelta::seconds(ago)).to_rfc3339();
+        let (request, holder, epoch) = (request(Duration::from_secs(60)), ci(), epoch());
+        let made = request.requested_at().expect("dated");
+        let sighting = Sighting::Present(request.clone());
+        let look = |asked: &mut Asked<'_>, after: u64, left: f64, sequence: u64| {
             let reading = reading(&format!(
                 r#"{{"incarnation":"g","lifecycle":"externally_draining","idle":true,"quiesced":true,
-                "quiesced_until":5,"quiesced_for_s":{left},"updated_at":"{wrote}",
+                "quiesced_until":5,"quiesced_for_s":{left},"sequence":{sequence},
                 "holders":[{{"holder":"ci","request_id":"1","hold_internal":true}}]}}"#
             ));
-            let judge = Judge::new(&epoch, now).by_the_wall();
-            let looked =
-                Asked::of(&holder, &request).look(Goal::Quiesced, &reading, &sighting, &judge);
-            let reached = looked.expect("it may come");
-            assert_eq!(reached.is_some(), is_reached, "{left} {ago}");
-            if let Some(Reached { safe }) = reached {
-                let safe = safe.expect("it ends");
-                assert_eq!((safe.until_uptime, safe.left.as_secs()), (None, 40));
-            }
+            let after = Duration::from_secs(after);
+            let judge = Judge::new(&epoch, Now { uptime: AT + after, wall: made + after });
+            let looked = asked.look(Goal::Quiesced, &reading, &sighting, &judge.by_the_wall());
+            let reached = looked.expect("it may come")?;
+            let safe = reached.safe.expect("it ends");
+            assert_eq!(safe.until_uptime, None);
+            Some(safe.left.as_secs())
+        };
+        let asked = || Asked::of(&holder, &request);
+        for (left, after, safe_for) in [(60.0, 20, Some(40)), (60.0, 60, None), (20.5, 20, None)] {
+            assert_eq!(look(&mut asked(), after, left, 1), safe_for, "{left} after {after}");
         }
+        let mut waits = asked();
+        assert_eq!(look(&mut waits, 20, 40.0, 1), Some(20));
+        assert_eq!(look(&mut waits, 22, 40.0, 1), Some(18), "it is the same one");
+        assert_eq!(look(&mut waits, 24, 36.0, 2), Some(34), "written after the last look");
+        assert_eq!(look(&mut waits, 25, 36.0, 2), Some(33));
     }
 
     /// F18: whoever holds the home without a word may be a gateway that is about to have one.

@@ -42,8 +42,10 @@ impl Home {
         let ask = &home.for_neighbour(ask)?;
         for _ in 0..2 {
             let addressee = home.addressee_or_next();
-            let stamped = addressee.stamp(ask, &fresh_id(), Now::by_system());
-            let request = stamped.ok_or(ControlError::NoRun)?;
+            let Some(request) = addressee.stamp(ask, &fresh_id(), Now::by_system()) else {
+                // Where it cannot be seen, that is why.
+                return home.addressee().and(Err(ControlError::NoRun));
+            };
             home.begin(holder, &request)?;
             let by_now = home.addressee_or_next();
             if fault!(AddresseeNotChecked) || !by_now.has_replaced(&addressee, &request) {
@@ -291,10 +293,12 @@ impl OpenHome<RealDisk> {
         if !was_there {
             return Ok(None);
         }
-        if addressee.judge(Now::by_system()).validity(request) == Validity::Live {
+        let by_now = self.addressee_or_next();
+        let is_live = |it: &Request| by_now.judge(Now::by_system()).validity(it) == Validity::Live;
+        if is_live(request) && is_live(&renewed) {
             return Ok(Some(renewed));
         }
-        // The old one ran out before the new one was there for certain.
+        // The old one ran out before the new one was there for certain, or its gateway was replaced.
         self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
         Err(ControlError::NothingToRenew { holder: holder.clone() })
     }
@@ -366,9 +370,11 @@ impl OpenHome<RealDisk> {
     /// What is asked, as a gateway of another make can be asked it, where one lives here: it knows the shared marker
     /// only, no end with a run, and no lease but its own, which ends after an hour.
     fn for_neighbour(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
-        let Some(Neighbour { pid }) = self.neighbour().filter(|_| !fault!(NeighbourIgnored)) else {
+        // Where one of ours lives, the other one is not asked.
+        if fault!(NeighbourIgnored) || matches!(self.read_lock(), Ok(Some(_))) {
             return Ok(ask.clone());
-        };
+        }
+        let Some(Neighbour { pid }) = self.neighbour() else { return Ok(ask.clone()) };
         if *ask.its_holder() != Holder::Shared || ask.is_for_this_run() {
             return Err(ControlError::OtherMake { pid });
         }
@@ -376,12 +382,29 @@ impl OpenHome<RealDisk> {
     }
 
     pub(crate) fn addressee(&self) -> Result<Addressee, ControlError> {
-        Ok(self.read_lock()?.as_ref().map_or_else(Addressee::next_here, Addressee::stated))
+        let owner = self.read_lock()?;
+        match &owner {
+            Some(owner) if owner.read::<String>("incarnation").is_some() => {
+                Ok(Addressee::stated(owner))
+            }
+            // Its lock file was removed or emptied: until its next look, its status says who holds the home.
+            _ if owner.is_some() || self.is_held() => {
+                let reading = self.status()?;
+                let has_ended = owner.is_none() && reading.is_going_down();
+                Ok(if has_ended { Addressee::next_here() } else { reading.stated_addressee() })
+            }
+            _ => Ok(Addressee::next_here()),
+        }
+    }
+
+    /// Whether some process holds the directory's lock, as far as can be seen.
+    fn is_held(&self) -> bool {
+        self.stat().is_ok_and(|home| self.disk().flocked_by(home.id).is_some())
     }
 
     /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
     fn addressee_or_next(&self) -> Addressee {
-        self.addressee().unwrap_or_else(|_| Addressee::next_here())
+        self.addressee().unwrap_or_else(|_| Addressee::unseen())
     }
 
     pub(crate) fn status(&self) -> Result<Reading, ControlError> {

@@ -163,6 +163,15 @@ pub struct LockHolder {
     pub uid: Option<u32>,
 }
 
+/// Whether a whole file is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flock {
+    /// It is not.
+    Free,
+    /// It is, by this process where that can be seen.
+    Held(Option<LockHolder>),
+}
+
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -250,7 +259,7 @@ pub trait Disk {
     /// The process that holds the lock (`flock`) on this file or directory, where that can be seen.
     fn flocked_by(&self, id: FileId) -> Option<LockHolder>;
     /// Whether somebody else holds the lock on a whole file (`flock`), as the original implementation takes it.
-    fn is_flocked(&self, file: &Self::File) -> io::Result<bool>;
+    fn flock_of(&self, file: &Self::File) -> io::Result<Flock>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
     fn times_tell(&self, dir: &Self::Dir) -> bool;
     /// What the clocks show now.

@@ -81,7 +81,8 @@ impl Epoch {
         known.is_some() && known == boot(stated) && !self.is_other_than(stated)
     }
 
-    /// Whether both are of one boot for sure: then the machine's clocks are the same, though not their namespaces.
+    /// Whether both are of one boot, as far as is known: then the machine's clocks are the same, though not their
+    /// namespaces. Where neither boot is known, that is so as well.
     pub(crate) fn is_of_same_boot(&self, other: &Epoch) -> bool {
         let boot = |epoch: &Epoch| epoch.0.split_once(':').map(|(boot, _)| boot.to_owned());
         boot(self) == boot(other) && boot(self).is_none_or(|boot| !boot.is_empty())

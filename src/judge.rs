@@ -74,13 +74,23 @@ pub struct Judge<'a> {
     run: Option<&'a str>,
     /// Whether `now` is of the boot clock by which the gateway judges.
     has_boot_clock: bool,
+    /// Until when a predecessor may have promised that nothing starts.
+    promised: Option<Duration>,
 }
 
 impl<'a> Judge<'a> {
     /// A reader of this epoch at this time, who sets no bound.
     #[must_use]
     pub const fn new(epoch: &'a Epoch, now: Now) -> Judge<'a> {
-        Judge { epoch, now, unleased_max_age: None, run: None, has_boot_clock: true }
+        let (unleased_max_age, run, has_boot_clock, promised) = (None, None, true, None);
+        Judge { epoch, now, unleased_max_age, run, has_boot_clock, promised }
+    }
+
+    /// The same, at a start, where a predecessor may have promised until this time since boot that nothing starts: a
+    /// lease that it counted down on its boot clock ends no earlier, whatever the wall clock says by now.
+    #[must_use]
+    pub const fn after_promise(self, promised: Option<Duration>) -> Judge<'a> {
+        Judge { promised, ..self }
     }
 
     /// The same, of the gateway's run with this incarnation; empty where no gateway runs.
@@ -164,7 +174,8 @@ impl<'a> Judge<'a> {
         }
         match (self.lease_left(&request), request.lease()) {
             (LeaseLeft::For(left), Some(lease)) => {
-                request.ending_at(self.now.uptime.saturating_add(left.min(lease)))
+                let [end, latest] = [left, lease].map(|more| self.now.uptime.saturating_add(more));
+                request.ending_at(end.max(self.promised.unwrap_or_default()).min(latest))
             }
             _ => request,
         }
@@ -336,8 +347,15 @@ mod tests {
         let early = Now { wall: now_at(0).wall - Duration::from_secs(100), ..now_at(5000) };
         let kept = Judge::new(&epoch, early).first_seen(request.clone());
         assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(60)));
-        let kept = at(5000, 61).first_seen(request);
+        let kept = at(5000, 61).first_seen(request.clone());
         assert_eq!(at(5000, 0).validity(&kept), Validity::Expired);
+        // A predecessor counted on from another first sight, and promised by it.
+        let promised = Some(Duration::from_secs(5030));
+        let kept = at(5000, 61).after_promise(promised).first_seen(request.clone());
+        assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(30)));
+        let promised = Some(Duration::from_secs(9000));
+        let kept = at(5000, 61).after_promise(promised).first_seen(request.clone());
+        assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(60)));
         // One that is on the boot clock is as it is, and so is one that never ends.
         let own = DrainRequest::default().stamp("r", &epoch, now_at(1));
         let unleased = Request::parse(b"{}");

@@ -151,8 +151,8 @@ impl DrainRequest {
         self.this_run
     }
 
-    /// The request as it will stand in the file, dated `now`, for a gateway of this boot and container. See
-    /// [`Addressee::stamp`](crate::addressee::Addressee::stamp) for the one that lives.
+    /// The request as it will stand in the file, dated `now`, for a gateway of this boot and container, and for any
+    /// run of it. See [`Addressee::stamp`](crate::addressee::Addressee::stamp) for the one that lives.
     #[must_use]
     pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
         self.stamped(request_id, epoch, Some(now.uptime), now.wall, "")
@@ -199,7 +199,7 @@ impl DrainRequest {
             hold_internal: self.hold_internal,
             // Any other name says it by itself.
             signed: self.is_signed && self.principal == DEFAULT_PRINCIPAL,
-            incarnation: self.this_run.then_some(incarnation),
+            incarnation: Some(incarnation).filter(|it| self.this_run && !it.is_empty()),
         };
         // Strings, numbers and booleans always serialize; an empty text would still mean drain.
         let text = serde_json::to_string(&on_disk).unwrap_or_default();
@@ -353,6 +353,11 @@ impl Request {
     #[must_use]
     pub fn incarnation(&self) -> Option<&str> {
         self.0.incarnation.as_deref()
+    }
+
+    /// Whether the files say the same, whenever each is to end.
+    pub(crate) fn says_as(&self, other: &Request) -> bool {
+        (&self.0.body, self.0.is_blank) == (&other.0.body, other.0.is_blank)
     }
 
     /// The time since boot at which it ends, where that was settled when it was first seen.

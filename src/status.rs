@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::addressee::Addressee;
-use crate::epoch::{Now, millis};
+use crate::epoch::{Epoch, Now, millis};
 use crate::faults::fault;
 use crate::gate::word::{InFlight, Origin, Word};
 use crate::holder::{Holder, Slot};
@@ -636,7 +636,8 @@ impl Reading {
     pub(crate) fn of_neighbour(bytes: &[u8], pid: Option<u32>) -> Reading {
         let body = RawObject::parse(bytes).unwrap_or_default();
         // What a predecessor left, of ours or of its own, is not what it says.
-        let alive = pid.is_none() || body.read("pid") == pid;
+        let is_ours = body.string("incarnation").is_some();
+        let alive = !is_ours && (pid.is_none() || body.read("pid") == pid);
         let reading = Reading::new(bytes, None);
         Reading { locked: true, alive, is_other_make: true, ..reading }
     }
@@ -692,20 +693,26 @@ impl Reading {
         self.owner.as_ref().map_or_else(Addressee::next_here, Addressee::stated)
     }
 
-    /// How long the promise lasts, by the wall clock, where the gateway's boot clock is another one: from what it said
-    /// was left when it wrote the status.
+    /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
+    pub(crate) fn stated_addressee(&self) -> Addressee {
+        Addressee::stated(&self.body)
+    }
+
+    /// How long the promise lasted when the status was written: for those to whom the gateway's time since boot says
+    /// nothing, and who know how old the status is at most.
     #[must_use]
-    pub fn quiesced_for(&self, now: Now) -> Option<Duration> {
-        let left = Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()?;
-        let ago = now.wall.signed_duration_since(self.updated_at()?).to_std().unwrap_or_default();
-        Some(left.saturating_sub(ago))
+    pub fn quiesced_for(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()
     }
 
     /// The same, having looked for the process that took the lock. In another pid namespace it cannot be seen.
     pub(crate) fn with_starter(self) -> Reading {
         let Some(owner) = &self.owner else { return self };
+        // The first namespace has the same name on every machine.
+        let epoch = owner.string("epoch").unwrap_or_default();
+        let is_here = Epoch::current().is_of_same_boot(&Epoch::stated(&epoch));
         let is_visible =
-            owner.string("pid_ns").is_some_and(|it| Some(it) == host::namespace("pid"));
+            is_here && owner.string("pid_ns").is_some_and(|it| Some(it) == host::namespace("pid"));
         let pid: Option<u32> = owner.read("pid").filter(|_| is_visible);
         Reading { starter_gone: pid.filter(|pid| !host::has_process(*pid)), ..self }
     }
@@ -801,7 +808,7 @@ impl Reading {
     /// its drain is released.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
-        self.alive && self.body.read("quiesced") == Some(true)
+        self.alive && !self.is_other_make && self.body.read("quiesced") == Some(true)
     }
 
     /// Drainable and at work. `false` while draining, as in the original: to learn whether a

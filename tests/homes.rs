@@ -166,6 +166,43 @@ fn a_gateway_whose_process_is_gone_is_told() {
     assert_eq!(scene.home.status().expect("reads").starter_gone(), None);
 }
 
+/// Found in review: the lock file was moved, with all the rest, into a new directory of the same name. It was the same
+/// file, and the gateway took the emptied directory that it held for a home without requests.
+#[test]
+fn a_home_whose_files_were_moved_to_another_directory_is_elsewhere() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let [home, old] = ["home", "old"].map(|name| dir.path().join(name));
+    fs::create_dir(&home).expect("mkdir");
+    let gateway = start(&home);
+    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    fs::rename(&home, &old).expect("moves");
+    fs::create_dir(&home).expect("mkdir");
+    for entry in fs::read_dir(&old).expect("lists") {
+        let entry = entry.expect("an entry");
+        fs::rename(entry.path(), home.join(entry.file_name())).expect("moves");
+    }
+    assert!(!is_open(&gateway));
+    assert_eq!(gateway.status().degraded[0].code, "home_elsewhere");
+    assert!(!Home::at(&home).status().expect("reads").is_alive(), "it is not that directory's");
+}
+
+/// Found in review: before its next look, a gateway whose lock file was emptied or removed is still who is addressed.
+#[test]
+fn a_gateway_without_a_lock_file_is_still_who_is_addressed() {
+    let scene = Scene::new();
+    let gateway = scene.start();
+    let incarnation = gateway.status().incarnation;
+    fs::write(scene.home.lock_path(), "").expect("empties");
+    let addressee = || scene.home.addressee().expect("reads");
+    assert_eq!(addressee().incarnation(), Some(&*incarnation));
+    fs::remove_file(scene.home.lock_path()).expect("removes");
+    if scene.home.status().expect("reads").held_by().is_some() {
+        assert_eq!(addressee().incarnation(), Some(&*incarnation));
+    }
+    drop(gateway);
+    assert!(!addressee().is_living());
+}
+
 /// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.
 #[test]
 fn a_link_that_is_flipped_leads_to_the_next_gateway() {

@@ -217,6 +217,8 @@ fn a_restart_is_no_end_of_a_wait() {
         let mut look = || home.check_drain(&mut asked, tidegate::asked::Goal::Draining);
         while look().expect("it lives").0.is_none() {}
         drop(first);
+        // Between the two nobody holds the home, and that is waited out.
+        assert!(look().expect("it may come back").0.is_none());
         let second = Process::start(&home);
         loop {
             match look() {
@@ -228,6 +230,27 @@ fn a_restart_is_no_end_of_a_wait() {
         drop(second);
         assert!(home.cancel_drain(&holder).expect("removes"));
     }
+}
+
+/// A request for this run is lost with it, and so says whoever waits for it.
+#[test]
+fn a_wait_for_this_run_is_lost_with_it() {
+    let (_dir, home) = home();
+    let first = Process::start(&home);
+    let holder = tidegate::request::Holder::Shared;
+    let request = home.begin_drain(&DrainRequest::default().this_run(true)).expect("writes");
+    let mut asked = tidegate::asked::Asked::of(&holder, &request);
+    let mut look = || home.check_drain(&mut asked, tidegate::asked::Goal::Draining);
+    while look().expect("it lives").0.is_none() {}
+    drop(first);
+    let _second = Process::start(&home);
+    let lost = loop {
+        match look() {
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(lost.contains("the run of the gateway"), "{lost}");
 }
 
 /// F18: a home that is mounted over is no home without requests, and whoever looks there is told that nobody lives.

@@ -130,6 +130,30 @@ fn ours_does_not_start_beside_it_and_says_which_it_is() {
     Gateway::builder(dir.path()).start().expect("it is gone, though its lock file is there");
 }
 
+/// Found in review: whoever only shares the lock, and one of ours that lives, make no neighbour.
+#[test]
+fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let lock = File::create(dir.path().join("gateway.lock")).expect("makes");
+    flock(&lock, FlockOperation::NonBlockingLockShared).expect("free");
+    let gateway = Gateway::builder(dir.path()).start();
+    if gateway.is_err() {
+        println!("the list of locks is not whole in this pid namespace; not tried");
+        return;
+    }
+    let gateway = gateway.expect("starts");
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("taken");
+    let home = Home::at(dir.path());
+    let named = DrainRequest::by("ci").holder(Holder::named("ci").expect("a name"));
+    home.begin_drain(&named.this_run(true)).expect("ours lives");
+    let reading = home.status().expect("reads");
+    assert!(reading.is_alive() && !reading.is_other_make());
+    drop(gateway);
+    // What one of ours left behind is not what the other one says.
+    let reading = home.status().expect("reads");
+    assert!(reading.is_other_make() && !reading.is_alive() && !reading.is_quiesced());
+}
+
 #[test]
 fn the_command_goes_by_its_rules() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
 
 /// What is at a name.
 #[derive(Clone, Debug)]
@@ -253,8 +253,8 @@ impl Disk for MemoryDisk {
         None
     }
 
-    fn is_flocked(&self, _: &Node) -> io::Result<bool> {
-        Ok(false)
+    fn flock_of(&self, _: &Node) -> io::Result<Flock> {
+        Ok(Flock::Free)
     }
 
     fn times_tell(&self, _: &Dir) -> bool {

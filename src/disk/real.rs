@@ -10,8 +10,11 @@ use std::sync::OnceLock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
-use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
 use crate::id::fresh_id;
+
+/// The namespace that every process of the machine has a number in.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// This many names are given at once.
 const BATCH: usize = 256;
@@ -216,18 +219,21 @@ impl Disk for RealDisk {
         Some(LockHolder { pid, uid: process.map(|it| it.uid) })
     }
 
-    fn is_flocked(&self, file: &File) -> io::Result<bool> {
-        // The system's list first: trying the lock could keep its owner's start from having it. It does not list
-        // what is held in another pid namespace.
-        if self.flocked_by(self.stat_file(file)?.id).is_some() {
-            return Ok(true);
+    fn flock_of(&self, file: &File) -> io::Result<Flock> {
+        // The system's list first: trying the lock could keep its owner's start from having it. It is whole in the
+        // first pid namespace only.
+        if let Some(holder) = self.flocked_by(self.stat_file(file)?.id) {
+            return Ok(Flock::Held(Some(holder)));
+        }
+        if crate::host::namespace("pid").as_deref() == Some(FIRST_PID_NAMESPACE) {
+            return Ok(Flock::Free);
         }
         match rustix::fs::flock(&file.0, FlockOperation::NonBlockingLockShared) {
             Ok(()) => rustix::fs::flock(&file.0, FlockOperation::Unlock)?,
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Flock::Held(None)),
             Err(error) => return Err(error.into()),
         }
-        Ok(false)
+        Ok(Flock::Free)
     }
 
     fn times_tell(&self, dir: &Dir) -> bool {
@@ -473,7 +479,9 @@ fn holder_in(locks: &str, id: FileId) -> Option<u32> {
         let mut fields = line.split_ascii_whitespace().skip(1);
         // One that waits for the lock has an arrow before its kind, and holds nothing.
         (fields.next()? == "FLOCK").then_some(())?;
-        let pid: u32 = fields.nth(2)?.parse().ok()?;
+        // Neither a gateway nor the original holds one that others may share.
+        (fields.nth(1)? == "WRITE").then_some(())?;
+        let pid: u32 = fields.next()?.parse().ok()?;
         let (on, inode) = fields.next()?.rsplit_once(':')?;
         (on == device && inode.parse() == Ok(id.inode)).then_some(pid)
     });

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tidegate_world::disk as world;
 
-use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
 
 /// The disk of the simulated machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,8 +147,8 @@ impl Disk for RealDisk {
     }
 
     /// A file has one lock there.
-    fn is_flocked(&self, file: &world::File) -> io::Result<bool> {
-        file.is_locked()
+    fn flock_of(&self, file: &world::File) -> io::Result<Flock> {
+        Ok(if file.is_locked()? { Flock::Held(None) } else { Flock::Free })
     }
 
     fn times_tell(&self, _: &world::Dir) -> bool {

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Clocks, Disk, FileId, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
 use crate::sync::Mutex;
 
 /// One of its two directories.
@@ -223,8 +223,8 @@ impl Disk for VolatileDisk {
         None
     }
 
-    fn is_flocked(&self, _: &VolatileFile) -> io::Result<bool> {
-        Ok(false)
+    fn flock_of(&self, _: &VolatileFile) -> io::Result<Flock> {
+        Ok(Flock::Free)
     }
 
     fn times_tell(&self, _: &VolatileDir) -> bool {

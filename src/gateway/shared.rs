@@ -140,7 +140,10 @@ impl Shared {
         let gate = Arc::new(Gate::new(Arc::clone(&threads.timer), metrics));
         let rules = crate::engine::Rules { has_watcher: threads.watcher.is_some(), skips: SKIPS };
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
-        let look = { store.look(&LookOrder::first(), &[], settings.judge(settings.clock.now())) };
+        let look = {
+            let judge = settings.judge(settings.clock.now()).after_promise(promised);
+            store.look(&LookOrder::first(), &[], judge)
+        };
         let now = settings.clock.now();
         let (sightings, listing, stamp, home_check) = look.into_parts();
         let (engine, effect) = {

@@ -44,8 +44,10 @@ pub(crate) struct HomeLock {
     alone: Alone,
     /// The directory that is locked.
     home: FileId,
-    /// The file that the lock is on.
+    /// The file that the lock is on, and when it was last changed: one that is moved, with all the rest, into
+    /// another directory of the home's name is the same file.
     id: FileId,
+    changed: (i64, i64),
     /// Its path, made once: an idle look allocates nothing.
     path: PathBuf,
     /// What it says.
@@ -210,13 +212,14 @@ impl OpenHome<RealDisk> {
         // The directory's first: who has it is alone here, and may replace the lock file.
         let dir = self.disk.open_dir(&self.dir, ".".as_ref())?;
         let alone = self.lock_dir(&dir, home)?;
-        let (file, id) = self.take_lock_file(owner, home, &alone)?;
+        let (file, found) = self.take_lock_file(owner, home, &alone)?;
+        let (id, changed) = (found.id, found.changed);
         if let Alone::No(reason) = &alone {
             tracing::warn!(home = %self.names().path().display(),
                 "a second gateway can start if the lock file is removed: {reason}");
         }
         let (path, owner) = (self.names().lock_path(), owner.to_owned());
-        Ok(HomeLock { file, _dir: dir, alone, home: home.id, id, path, owner })
+        Ok(HomeLock { file, _dir: dir, alone, home: home.id, id, changed, path, owner })
     }
 
     /// Takes the lock on the lock file, which is made where there is none, and writes into it whose it is.
@@ -225,7 +228,7 @@ impl OpenHome<RealDisk> {
         owner: &str,
         home: &Stat,
         alone: &Alone,
-    ) -> Result<(<RealDisk as Disk>::File, FileId), NotLocked> {
+    ) -> Result<(<RealDisk as Disk>::File, Stat), NotLocked> {
         let is_alone = matches!(alone, Alone::Yes);
         let (file, made) = self.open_or_make_lock()?;
         if self.disk.is_locked(&file)? {
@@ -257,23 +260,21 @@ impl OpenHome<RealDisk> {
         if !is_alone {
             self.sign_lock(&file, owner, home, made)?;
         }
-        if !self.stat_named(Name::Lock).is_ok_and(|named| named.id == found.id) {
+        match self.stat_named(Name::Lock) {
+            Ok(named) if named.id == found.id => Ok((file, named)),
             // It was removed or replaced meanwhile: what is locked is not what others will ask.
-            return Err(NotLocked::Again);
+            _ => Err(NotLocked::Again),
         }
-        Ok((file, found.id))
     }
 
     /// Whether the home's name and its locks are as they were. A lock file that is gone, or has been replaced, is
-    /// made again; one that was emptied is written again. One system call where nothing has happened.
+    /// made again; one that was emptied is written again. One system call where nothing has happened to it.
     // Property: TG-S8 status_is_faithful.
     pub(crate) fn check_lock(&self, lock: &mut HomeLock) -> HomeCheck {
         let named = self.disk.stat_link(&lock.path);
         if let Ok(found) = &named
-            && found.id == lock.id
-            && found.links == 1
+            && (found.id, found.changed) == (lock.id, lock.changed)
         {
-            self.mend_lock(lock, found);
             return HomeCheck::Own;
         }
         let elsewhere = match self.disk.stat_path(self.names().path()) {
@@ -300,21 +301,28 @@ impl OpenHome<RealDisk> {
     }
 
     /// Writes a lock file anew that was emptied, and lets its owner read it again.
-    fn mend_lock(&self, lock: &HomeLock, found: &Stat) {
-        let is_whole = found.size == lock.owner.len() as u64;
-        if is_whole && found.mode & 0o400 != 0 {
-            return;
-        }
+    fn mend_lock(&self, lock: &mut HomeLock, found: &Stat) {
+        let says = self.disk.read(&lock.file, OWNER_BYTES_MAX);
+        let is_whole = says.is_ok_and(|says| says == lock.owner.as_bytes());
+        let is_readable = found.mode & 0o400 != 0;
         let mended = || {
-            if found.mode & 0o400 == 0 {
+            if !is_readable {
                 self.disk.chmod(&lock.file, found.mode | 0o600)?;
             }
-            self.disk.truncate(&lock.file)?;
-            self.disk.write(&lock.file, lock.owner.as_bytes())
+            if !is_whole {
+                self.disk.truncate(&lock.file)?;
+                self.disk.write(&lock.file, lock.owner.as_bytes())?;
+            }
+            self.disk.stat_file(&lock.file)
         };
         match mended() {
-            Ok(()) => tracing::warn!(path = %lock.path.display(),
-                "the lock file had been changed; it is written again"),
+            Ok(found) => {
+                lock.changed = found.changed;
+                if !is_whole || !is_readable {
+                    tracing::warn!(path = %lock.path.display(),
+                        "the lock file had been changed; it is written again");
+                }
+            }
             Err(error) => tracing::debug!(%error, "the lock file cannot be written again"),
         }
     }
@@ -327,10 +335,10 @@ impl OpenHome<RealDisk> {
         let mut why = "the lock file is replaced as fast as it is made".to_owned();
         for _ in 0..RETAKES {
             match self.take_lock_file(&lock.owner, &home, &lock.alone) {
-                Ok((file, id)) => {
+                Ok((file, found)) => {
                     tracing::warn!(path = %lock.path.display(),
                         "the lock file had been removed or replaced; it is made again and locked");
-                    (lock.file, lock.id) = (file, id);
+                    (lock.file, lock.id, lock.changed) = (file, found.id, found.changed);
                     return HomeCheck::Own;
                 }
                 Err(NotLocked::Busy { pid } | NotLocked::Held { pid }) => {

@@ -3,9 +3,10 @@
 //!
 //! # Invariants
 //!
-//! * Nothing of a neighbour's is ever written, and its lock is never held.
+//! * Nothing of a neighbour's is ever written. Its lock is tried only where the system's list of locks does not show
+//!   all of them, as its own readers do, and given back at once.
 
-use crate::disk::{Access, Disk, Kind};
+use crate::disk::{Access, Disk, Flock, Kind, LockHolder};
 use crate::error::StartError;
 use crate::faults::fault;
 use crate::json::RawObject;
@@ -33,17 +34,23 @@ impl<D: Disk> OpenHome<D> {
         if found.kind != Kind::File || !is_trusted {
             return None;
         }
-        let by_system = || self.disk.flocked_by(found.id).map(|it| it.pid);
+        // Whoever may only read the home cannot be a gateway, whatever they lock.
+        let counts = |it: &LockHolder| {
+            !it.uid.is_some_and(|uid| ownership::cannot_write(uid, self.disk.user(), &home))
+        };
         let Ok(file) = self.disk.open(&self.dir, name.as_os_str(), Access::Read) else {
             // Whoever may not read it can still be told by the system.
-            return by_system().map(|pid| Neighbour { pid: Some(pid) });
+            let holder = self.disk.flocked_by(found.id).filter(counts);
+            return holder.map(|it| Neighbour { pid: Some(it.pid) });
         };
-        if !self.disk.is_flocked(&file).ok()? {
-            return None;
-        }
+        let by_system = match self.disk.flock_of(&file).ok()? {
+            Flock::Free => return None,
+            Flock::Held(Some(holder)) if !counts(&holder) => return None,
+            Flock::Held(holder) => holder.map(|it| it.pid),
+        };
         let record = self.disk.read(&file, RECORD_BYTES_MAX).ok();
         let record = record.and_then(|bytes| RawObject::parse(&bytes));
-        Some(Neighbour { pid: record.and_then(|it| it.read("pid")).or_else(by_system) })
+        Some(Neighbour { pid: record.and_then(|it| it.read("pid")).or(by_system) })
     }
 
     /// Refuses to start beside a gateway of another make.

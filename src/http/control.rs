@@ -316,6 +316,11 @@ fn begin(
 ) -> Result<(DrainRequested, Option<u64>), Failure> {
     permit(signer, &terms.holder, place)?;
     require_quota(signer, &terms.holder, place)?;
+    // Before there is a request that would be in vain.
+    if terms.wait.is_some_and(|it| !it.idle_is_enough) && place.is_of_other_make() {
+        let detail = Missed::OtherMake.to_string();
+        return Err(Failure::new(StatusCode::CONFLICT, "other_make", detail));
+    }
     place.begin(&terms.request(signer.name())).map_err(|error| {
         let mut failure = Failure::not_begun(&error);
         // Whoever waits and is told that it failed will not come back for it.

@@ -105,6 +105,14 @@ impl Place {
         }
     }
 
+    /// Whether the gateway there is of another make, which promises nothing.
+    pub(super) fn is_of_other_make(&self) -> bool {
+        match self {
+            Place::Here(_) => false,
+            Place::Apart(home) => home.status().is_ok_and(|it| it.is_other_make()),
+        }
+    }
+
     /// What the gateway says of itself.
     pub(super) fn reading(&self) -> Result<Reading, ControlError> {
         match self {
@@ -126,12 +134,15 @@ impl Place {
     // Property: TG-S7 owner_release.
     pub(super) fn signers_of(&self, holder: &Holder) -> Result<Vec<Option<String>>, ControlError> {
         let (reading, observation) = match self {
-            Place::Here(gateway) => (None, gateway.observe_holder(holder)),
+            Place::Here(gateway) => {
+                let reading = Reading::of_living(&gateway.status());
+                (reading, gateway.observe_holder(holder))
+            }
             Place::Apart(home) => {
                 let home = home.open()?;
                 let reading = home.status()?;
                 let observation = home.observe_holder(holder, reading.addressee());
-                (Some(reading), observation)
+                (reading, observation)
             }
         };
         if let Some(error) = observation.unseen_of(holder) {
@@ -139,7 +150,7 @@ impl Place {
         }
         let is_said_live = |slot: &Slot| {
             let id = slot.request_id().unwrap_or_default();
-            reading.as_ref().is_some_and(|it| it.is_alive() && it.names(holder, &id))
+            reading.is_alive() && reading.names(holder, &id)
         };
         // Nobody lives who would say whether it is one of its own.
         let is_unjudged = |verdict: Verdict| {

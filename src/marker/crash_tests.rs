@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
+use crate::disk::Flock;
 use crate::disk::{Clocks, FileId, LockHolder, Owner, User};
 use crate::epoch::{Epoch, Now};
 use crate::home::Home;
@@ -213,8 +214,8 @@ impl Disk for Record {
         None
     }
 
-    fn is_flocked(&self, _: &usize) -> io::Result<bool> {
-        Ok(false)
+    fn flock_of(&self, _: &usize) -> io::Result<Flock> {
+        Ok(Flock::Free)
     }
 
     fn times_tell(&self, _: &PathBuf) -> bool {

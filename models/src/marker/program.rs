@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate::ControlError;
 use tidegate::disk::{
-    Access, Clocks, Disk, FileId, Kind, LockHolder, Owner as FileOwner, Stat, User,
+    Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner as FileOwner, Stat, User,
 };
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::{Home, OpenHome};
@@ -489,8 +489,8 @@ impl Disk for Replay<'_> {
         None
     }
 
-    fn is_flocked(&self, _: &Place) -> io::Result<bool> {
-        Ok(false)
+    fn flock_of(&self, _: &Place) -> io::Result<Flock> {
+        Ok(Flock::Free)
     }
 
     fn times_tell(&self, _: &Dir) -> bool {

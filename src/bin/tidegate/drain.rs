@@ -6,11 +6,10 @@ use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
 use tidegate::ControlError;
 use tidegate::addressee::Addressee;
-use tidegate::asked::{CONFIRMATION_PATIENCE, Goal, Missed, Reached};
+use tidegate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::control::Removed;
 use tidegate::epoch::Now;
 use tidegate::home::Home;
-use tidegate::judge::Validity;
 use tidegate::order::CancelTold;
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
@@ -36,7 +35,8 @@ struct Drained<'a> {
     /// The boot and container of the gateway that it is for.
     epoch: Option<String>,
     /// Whose that is: `gateway` of one that lives, `next` of one that starts where this command runs.
-    epoch_of: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch_of: Option<&'static str>,
     /// When it ends unless it is renewed, by the wall clock.
     lease_ends_at: Option<String>,
     /// Why it is pending, where that is known.
@@ -57,7 +57,7 @@ impl Drained<'_> {
             suppress_notification: request.terms().suppress_notification,
             request_id: request.request_id().unwrap_or_default(),
             epoch: request.body().read("epoch"),
-            epoch_of: "gateway",
+            epoch_of: draining.then_some("gateway"),
             lease_ends_at: lease_ends_at(request),
             reason: None,
             error: None,
@@ -65,8 +65,8 @@ impl Drained<'_> {
     }
 
     /// The reply for a request that nobody has confirmed, for this reason.
-    fn pending(request: &Request, is_for_living: bool, reason: String) -> Drained<'_> {
-        let epoch_of = if is_for_living { "gateway" } else { "next" };
+    fn pending<'a>(request: &'a Request, by_now: &Addressee, reason: String) -> Drained<'a> {
+        let epoch_of = Some(if by_now.is_living() { "gateway" } else { "next" });
         Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
 
@@ -102,18 +102,14 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         &ended
     {
         let addressee = home.addressee()?;
-        match addressee.judge(Now::by_system()).validity(&request) {
-            Validity::Expired => {
-                ended = Missed::Lost("its lease expired before a gateway closed its gate").into();
-            }
-            _ => {
-                let reason = why_pending(missed, &addressee);
-                let text = format!("requested; no running gateway has confirmed it yet: {reason}");
-                let drained = Drained::pending(&request, addressee.is_living(), reason);
-                output.receipt(&drained, &text);
-                return Ok(());
-            }
-        }
+        let asked = Asked::of(&holder, &request);
+        let Some(why) = asked.why_dead(&addressee.judge(Now::by_system())) else {
+            let reason = why_pending(missed, &addressee);
+            let text = format!("requested; no running gateway has confirmed it yet: {reason}");
+            output.receipt(&Drained::pending(&request, &addressee, reason), &text);
+            return Ok(());
+        };
+        ended = Missed::Lost(why).into();
     }
     let (stands, aftermath) = what_is_left(home, &holder, &request);
     let failure = Failure::Waiting { ended, aftermath };
@@ -167,7 +163,7 @@ pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failu
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
     // One directory throughout, whatever its name leads to by the end.
     let home = &home.held()?;
-    if !ask.idle_is_enough && home.status()?.is_other_make() {
+    if !ask.idle_is_enough && home.status().is_ok_and(|it| it.is_other_make()) {
         // Before there is a request that would be in vain.
         let (ended, aftermath) = (Missed::OtherMake.into(), "nothing was changed".to_owned());
         return Err(Failure::Waiting { ended, aftermath });

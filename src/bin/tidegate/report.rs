@@ -183,7 +183,11 @@ fn quiesced(reading: &Reading, now: Now) -> String {
             let left = if reading.addressee().shares_clock() {
                 until.saturating_sub(now.uptime)
             } else {
-                reading.quiesced_for(now).unwrap_or_default()
+                let written = reading.body().read::<String>("updated_at");
+                let written = written.and_then(|at| at.parse::<DateTime<Utc>>().ok());
+                let ago = written.map(|at| now.wall.signed_duration_since(at).to_std());
+                let ago = ago.and_then(Result::ok).unwrap_or_default();
+                reading.quiesced_for().unwrap_or_default().saturating_sub(ago)
             };
             format!("yes, for {} more", seconds(left.as_secs_f64()))
         }

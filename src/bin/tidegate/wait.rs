@@ -144,12 +144,17 @@ pub fn wait_for(
                 output.receipt(&reply(None), text);
                 return Ok(());
             }
-            (Until::Stopped, Ok(reading)) if !reading.is_locked() => {
+            (Until::Stopped, Ok(reading))
+                if !reading.is_locked() && reading.held_by().is_none() =>
+            {
                 output.receipt(&reply(None), text);
                 return Ok(());
             }
             (_, Ok(reading)) if !reading.is_locked() => {
                 let path = home.path().display().to_string();
+                if let Some(pid) = reading.held_by() {
+                    note(&format!("process {pid} holds the home's directory"));
+                }
                 format!("no gateway is running in {} (lock file not held)", printable(&path))
             }
             (_, Ok(reading)) => {
