@@ -137,8 +137,8 @@ impl DrainRequest {
     }
 
     /// Has the request end with the run of the gateway that lives now: a service that stops its gateway drains it so,
-    /// and the next start admits again. Where no gateway lives it is refused. A gateway that is restored from a
-    /// checkpoint is the same run: its process never ended.
+    /// and the next start admits again. What is promised for it is promised for this run. Where no gateway lives it is
+    /// refused. A gateway that is restored from a checkpoint is the same run: its process never ended.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]

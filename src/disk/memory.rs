@@ -32,6 +32,8 @@ pub(crate) struct MemoryDisk {
     pub(crate) requests: RefCell<BTreeMap<OsString, Node>>,
     /// The directory of requests; `None` where there is none.
     pub(crate) directory: Cell<Option<Stat>>,
+    /// What is said of it where there is none.
+    pub(crate) missing: Cell<io::ErrorKind>,
     /// The directory that the home's name leads to.
     pub(crate) named: Cell<FileId>,
     /// The clock that stamps files.
@@ -59,6 +61,7 @@ impl MemoryDisk {
             home: RefCell::default(),
             requests: RefCell::default(),
             directory: Cell::new(Some(stat(Kind::Directory, 2, 0, 0))),
+            missing: Cell::new(io::ErrorKind::NotFound),
             named: Cell::new(HOME),
             second: Cell::new(second),
             since_boot: Cell::new(second),
@@ -164,7 +167,7 @@ impl Disk for MemoryDisk {
     fn stat(&self, at: &Dir, name: &OsStr) -> io::Result<Stat> {
         if (*at, name) == (Dir::Home, OsStr::new(".drain_requests")) {
             self.called("stat requests");
-            return self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into());
+            return self.directory.get().ok_or_else(|| self.missing.get().into());
         }
         self.called("stat");
         self.node(*at, name).map(|it| it.stat)

@@ -330,6 +330,11 @@ fn a_home_without_a_directory_of_requests_has_none() {
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
     assert_eq!(look_at_own(&home, &ci).listing, Listing::Whole);
+    // One that cannot be seen may have any.
+    home.disk().missing.set(io::ErrorKind::PermissionDenied);
+    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
+    assert!(matches!(&raw.listing, Listing::Partial(_)), "{raw:?}");
+    assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
 
 #[test]
@@ -346,6 +351,10 @@ fn a_look_reads_and_lists_within_bounds() {
         "{:?}",
         raw.listing
     );
+    // Exactly so many are read.
+    home.disk().remove("0.json", 1);
+    assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole);
+    home.disk().lay("0.json", &dead, 1);
 
     let home = opened(MemoryDisk::at(NOW));
     for number in 0..=NAMES_MAX {

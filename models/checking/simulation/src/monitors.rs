@@ -38,6 +38,8 @@ struct Promise {
     until: Duration,
     boot: u64,
     container: u64,
+    /// The run of the gateway that it is for, where it is for one.
+    run: Option<String>,
 }
 
 /// What must have come about by a time.
@@ -201,6 +203,7 @@ impl Monitors {
     fn gate(&mut self, at: usize, entry: &Entry, event: GateEvent, log: &[Entry]) {
         let Some(gateway) = self.gateway(entry.process) else { return };
         let (gate, container) = (gateway.gate, gateway.container);
+        let incarnation = gateway.incarnation.clone();
         match event {
             GateEvent::Admitted(arrival, before) => {
                 let counted = before.in_flight();
@@ -223,7 +226,10 @@ impl Monitors {
                     Arrival::New(_) | Arrival::ChildOf(_) => {}
                 }
                 let is_broken = |it: &Promise| {
-                    (it.boot, it.container) == (entry.boot, container) && entry.at < it.until
+                    // What is promised for a run ends with it.
+                    let is_its_run = it.run.as_ref().is_none_or(|run| *run == incarnation);
+                    let is_here = (it.boot, it.container) == (entry.boot, container);
+                    is_here && is_its_run && entry.at < it.until
                 };
                 if let Some(promise) = self.promises.iter().find(|it| is_broken(it)) {
                     let saw = format!(
@@ -467,7 +473,9 @@ impl Monitors {
                         |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
                     let container = self.view.gateways.values().find(lives);
                     let container = container.map_or(1, |it| it.container);
-                    self.promises.push(Promise { id, until, boot, container });
+                    let told = self.view.present().find(|it| it.id().as_ref() == Some(&id));
+                    let run = told.and_then(|it| it.request.incarnation().map(str::to_owned));
+                    self.promises.push(Promise { id, until, boot, container, run });
                 }
             }
             Told::Returns(number, answer) => {
