@@ -303,3 +303,37 @@ impl State {
 fn is_live(judge: Judge<'_>) -> impl Fn(&Request, Duration) -> bool {
     move |request, first_seen| judge.is_live(request, first_seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holder::Holder;
+
+    /// Only what is listed may be passed over by the directory's times.
+    #[test]
+    fn the_shared_marker_is_no_named_request() {
+        let named = Holder::named("ci").ok().map(|holder| match holder {
+            Holder::Named(name) => Slot::of(&name, "1"),
+            Holder::Shared => Slot::Shared,
+        });
+        assert!(named.is_some_and(|slot| Shipped::is_named(&slot)));
+        assert!(!Shipped::is_named(&Slot::Shared));
+    }
+
+    /// Who waits for news learns of a holder that joins, though the gate and the phase stay as they are.
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_holder_that_joins_is_news() {
+        use crate::gateway::Gateway;
+        use crate::request::DrainRequest;
+
+        let gateway = Gateway::in_memory().manual().start().expect("starts");
+        gateway.begin_drain(&DrainRequest::by("one")).expect("begins");
+        let before = gateway.seen();
+        gateway.reconcile_now();
+        assert!(gateway.seen() == before, "nothing has changed");
+        let other = Holder::named("two").expect("a name");
+        gateway.begin_drain(&DrainRequest::by("two").holder(other)).expect("begins");
+        assert!(gateway.seen() != before);
+    }
+}
