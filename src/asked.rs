@@ -192,8 +192,12 @@ impl<'a> Asked<'a> {
         if reading.is_other_make() && goal == Goal::Quiesced {
             return Err(Missed::OtherMake);
         }
-        let draining = reading.is_draining_for(self.holder, id)
-            && (!reading.is_other_make() || self.is_meant(reading, now.uptime));
+        let says_so = reading.is_draining_for(self.holder, id);
+        let draining = if reading.is_other_make() {
+            self.is_meant(says_so, reading, now.uptime)
+        } else {
+            says_so
+        };
         let incarnation = reading.incarnation();
         self.dates(reading, now);
         match &self.acknowledged {
@@ -265,7 +269,11 @@ impl<'a> Asked<'a> {
 
     /// Whether a gateway of another make drains for this request, and not for one before it: it wrote so after the
     /// request was made, or has said so for several of its looks.
-    fn is_meant(&mut self, reading: &Reading, now: Duration) -> bool {
+    fn is_meant(&mut self, says_so: bool, reading: &Reading, now: Duration) -> bool {
+        if !says_so {
+            self.draining_since = None;
+            return false;
+        }
         let since = *self.draining_since.get_or_insert(now);
         let is_newer = reading.updated_at() > self.request.requested_at();
         is_newer || now.saturating_sub(since) >= OTHER_MAKE_LOOKS
@@ -503,7 +511,13 @@ mod tests {
         for (after, is_idle) in [(100, false), (3099, false), (3100, true)] {
             assert_eq!(look(&mut waits, Goal::Idle, &older, after).expect("may come"), is_idle);
         }
-        assert!(!look(&mut asked(), Goal::Idle, &says("running", 0, 1), 0).expect("may come"));
+        let running = says("running", 0, 1);
+        assert!(!look(&mut asked(), Goal::Idle, &running, 0).expect("may come"));
+        // What it said before it reopened does not count.
+        let mut waits = asked();
+        for (reading, after) in [(&older, 0), (&running, 2000), (&older, 4000)] {
+            assert!(!look(&mut waits, Goal::Idle, reading, after).expect("may come"));
+        }
         let stopped = says("stopped", 0, 1);
         assert!(matches!(look(&mut asked(), Goal::Idle, &stopped, 0), Err(Missed::Refused)));
     }
