@@ -281,8 +281,7 @@ impl Observer {
             let Slot::File(name) = slot else { return (Sighting::Absent, 0) };
             sight(home, &directory, name, now, &mut cache)
         };
-        let (mut named, listing) = scan(home, &directory, known, &|_| true, &mut look)?;
-        keep_what_may_be_renewed(&mut named, known);
+        let (named, listing) = scan(home, &directory, known, &|_| true, &mut look)?;
         if listing == Listing::Whole {
             let is_there = |name: &OsString| {
                 let found = named.binary_search_by(|(slot, _)| match slot {
@@ -306,19 +305,6 @@ impl Observer {
             Stamp::of(&before, now, home.disk().times_tell(&directory))
         });
         Ok((named, listing, stamp))
-    }
-}
-
-/// What is gone may have been renewed by what cannot be read now: then it stays as it was, and its lease ends it.
-// Property: TG-S15 held_by_each.
-fn keep_what_may_be_renewed(named: &mut Vec<(Slot, Sighting)>, known: &[Slot]) {
-    let is_unread = |(slot, sighting): &&(Slot, Sighting)| {
-        matches!(sighting, Sighting::Unreadable(_)) && !known.contains(slot)
-    };
-    let unread: Vec<_> =
-        named.iter().filter(is_unread).map(|(slot, _)| slot.holder_name()).collect();
-    if !unread.is_empty() {
-        named.retain(|(slot, it)| *it != Sighting::Absent || !unread.contains(&slot.holder_name()));
     }
 }
 
