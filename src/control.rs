@@ -388,7 +388,7 @@ impl OpenHome<RealDisk> {
                 Ok(Addressee::stated(owner))
             }
             // Its lock file was removed or emptied: until its next look, its status says who holds the home.
-            _ if owner.is_some() || self.is_held() => {
+            _ if owner.is_some() || self.held_by().is_some() => {
                 let reading = self.status()?;
                 let has_ended = owner.is_none() && reading.is_going_down();
                 Ok(if has_ended { Addressee::next_here() } else { reading.stated_addressee() })
@@ -397,9 +397,10 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// Whether some process holds the directory's lock, as far as can be seen.
-    fn is_held(&self) -> bool {
-        self.stat().is_ok_and(|home| self.disk().flocked_by(home.id).is_some())
+    /// The process that holds the directory's lock, as far as can be seen.
+    fn held_by(&self) -> Option<u32> {
+        let home = self.stat().ok()?;
+        self.disk().flocked_by(home.id).map(|it| it.pid)
     }
 
     /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
@@ -426,8 +427,7 @@ impl OpenHome<RealDisk> {
             return Ok(Reading::of_neighbour(&bytes, neighbour.pid));
         }
         // A gateway whose lock file was removed still holds the directory.
-        let held_by = self.stat().ok().and_then(|home| self.disk().flocked_by(home.id));
-        Ok(reading.with_holder(held_by.map(|it| it.pid)))
+        Ok(reading.with_holder(self.held_by()))
     }
 }
 

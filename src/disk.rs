@@ -1,9 +1,9 @@
 //! The one way to a file: a directory is opened once, and everything in it is reached through its handle.
 //! It decides nothing: what is done in which order is the business of `marker` and `home`.
 //!
-//! A path is looked up only by [`Disk::open_home`], [`Disk::stat_path`] and [`Disk::stat_link`]. A name below that is one
-//! component, and its link is never followed. So a user who swaps a directory for a link cannot lead a
-//! write or a removal elsewhere.
+//! A path is looked up only by [`Disk::open_home`], [`Disk::stat_path`] and [`Disk::stat_link`]. A name below
+//! that is one component, and its link is never followed. So a user who swaps a directory for a link cannot
+//! lead a write or a removal elsewhere.
 //!
 //! It is a trait so that a test or a model can run what ships on a disk that crashes, fails, or stops
 //! between two calls.

@@ -799,7 +799,8 @@ impl Reading {
     }
 
     /// When it was written, by the gateway's wall clock.
-    pub(crate) fn updated_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+    #[must_use]
+    pub fn updated_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
         let text = self.body.string("updated_at")?;
         Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.to_utc())
     }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tidegate::RawObject;
 use tidegate::addressee::Addressee;
@@ -134,10 +133,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
     }
     if reading.is_alive() {
         // What it said was so when it said it, and it says it again only where something has changed.
-        let since =
-            body.read::<String>("updated_at").and_then(|at| at.parse::<DateTime<Utc>>().ok());
-        let since = since.and_then(|at| now.wall.signed_duration_since(at).to_std().ok());
-        let since = since.unwrap_or_default().as_secs_f64();
+        let since = age(reading, now).as_secs_f64();
         table.rows("held by", reading.holders().iter().map(|it| holder(it, since)));
         let work = reading.active_work().into_iter().map(|it| it.later_by(since).to_string());
         table.rows("waits for", work);
@@ -147,6 +143,12 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         table.row("requested", "a drain: a gateway that starts here drains from the start");
     }
     table.0
+}
+
+/// How old the status is, by the wall clock.
+fn age(reading: &Reading, now: Now) -> Duration {
+    let age = reading.updated_at().map(|at| now.wall.signed_duration_since(at).to_std());
+    age.and_then(Result::ok).unwrap_or_default()
 }
 
 fn state_of(reading: &Reading, state: &str) -> String {
@@ -183,11 +185,7 @@ fn quiesced(reading: &Reading, now: Now) -> String {
             let left = if reading.addressee().shares_clock() {
                 until.saturating_sub(now.uptime)
             } else {
-                let written = reading.body().read::<String>("updated_at");
-                let written = written.and_then(|at| at.parse::<DateTime<Utc>>().ok());
-                let ago = written.map(|at| now.wall.signed_duration_since(at).to_std());
-                let ago = ago.and_then(Result::ok).unwrap_or_default();
-                reading.quiesced_for().unwrap_or_default().saturating_sub(ago)
+                reading.quiesced_for().unwrap_or_default().saturating_sub(age(reading, now))
             };
             format!("yes, for {} more", seconds(left.as_secs_f64()))
         }
@@ -272,6 +270,8 @@ pub fn epoch(output: Output) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+
     use super::*;
 
     fn shown(file: &str, alive: bool) -> String {
