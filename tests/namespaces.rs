@@ -24,6 +24,9 @@ fn can(unshare: &[&str]) -> bool {
     can
 }
 
+/// The command's program.
+const BUILT: &str = env!("CARGO_BIN_EXE_tidegate");
+
 const PID: &[&str] = &["--pid", "--fork", "--mount-proc"];
 const TIME: &[&str] = &["--time", "--boottime", "100000", "--fork"];
 
@@ -35,12 +38,11 @@ fn home() -> (tempfile::TempDir, Home) {
 
 /// The command in these namespaces; in this one's where there are none.
 fn command(home: &Home, unshare: &[&str], arguments: &[&str]) -> Command {
-    let program = env!("CARGO_BIN_EXE_tidegate");
     let mut command = if unshare.is_empty() {
-        Command::new(program)
+        Command::new(BUILT)
     } else {
         let mut command = Command::new("unshare");
-        command.args(unshare).arg(program);
+        command.args(unshare).arg(BUILT);
         command
     };
     command.args(arguments).arg("--json").arg("--home").arg(home.path());
@@ -128,14 +130,17 @@ fn where_nobody_lives_the_answer_says_for_whom_the_request_is() {
     assert!(!home.requests_path().exists(), "nothing was written");
 }
 
+/// The example's program.
+fn example() -> PathBuf {
+    Path::new(BUILT).parent().expect("a folder").join("examples/gateway")
+}
+
 /// A gateway in a process of its own: it can be killed.
 struct Process(Child);
 
 impl Process {
     fn start(home: &Home) -> Process {
-        let built = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-        let example: PathBuf = built.parent().expect("a folder").join("examples/gateway");
-        let mut command = Command::new(example);
+        let mut command = Command::new(example());
         command.arg("--home").arg(home.path()).args(["--interval-s", "0.01"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the gateway starts");
         let mut line = String::new();
@@ -260,8 +265,6 @@ fn a_home_that_is_mounted_over_is_kept() {
         return;
     }
     let (_dir, home) = home();
-    let built = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-    let example = built.parent().expect("a folder").join("examples/gateway");
     let script = r#"
         set -e
         "$GATEWAY" --home "$H" --interval-s 0.01 > /dev/null & gateway=$!
@@ -278,7 +281,7 @@ fn a_home_that_is_mounted_over_is_kept() {
     "#;
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).env("H", home.path());
-    command.env("GATEWAY", example).env("TIDEGATE", built);
+    command.env("GATEWAY", example()).env("TIDEGATE", BUILT);
     let output = command.stdin(Stdio::null()).output().expect("runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let told = String::from_utf8_lossy(&output.stderr);

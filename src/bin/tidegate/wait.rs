@@ -152,10 +152,11 @@ pub fn wait_for(
             }
             (_, Ok(reading)) if !reading.is_locked() => {
                 let path = home.path().display().to_string();
-                if let Some(pid) = reading.held_by() {
-                    note(&format!("process {pid} holds the home's directory"));
-                }
-                format!("no gateway is running in {} (lock file not held)", printable(&path))
+                let held_by = reading.held_by();
+                let held_by = held_by.map(|pid| format!("; process {pid} holds its directory"));
+                let held_by = held_by.unwrap_or_default();
+                let path = printable(&path);
+                format!("no gateway is running in {path} (lock file not held){held_by}")
             }
             (_, Ok(reading)) => {
                 let state = reading.gateway_state().unwrap_or_else(|| "not reported".to_owned());
