@@ -100,7 +100,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::gate::word::{Arrival, Denied, Origin, Word};
+use crate::gate::word::{Arrival, Origin, RefusalReason, Word};
 use crate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Step, StepError, Terms};
 
 /// The gate is open.
@@ -168,10 +168,10 @@ impl Lifecycle<Running> {
     ///
     /// # Errors
     ///
-    /// [`Denied`] where the word is closed or full all the same.
+    /// [`RefusalReason`] where the word is closed or full all the same.
     ///
     /// [TG-S2](crate::guide::verification#tg-s2)
-    pub fn admit_user(&self, word: Word) -> Result<Word, Denied> {
+    pub fn admit_user(&self, word: Word) -> Result<Word, RefusalReason> {
         word.admit(Arrival::New(Origin::User))
     }
 }

@@ -57,7 +57,7 @@ impl Phase {
 
     /// The word the status file uses for it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Phase::Running => "running",
             Phase::ExternallyDraining => "externally_draining",
@@ -77,7 +77,7 @@ impl Phase {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }
 

@@ -24,14 +24,14 @@ mod imp {
 
     use ::metrics::{Counter, Gauge, Histogram};
 
-    use crate::gate::word::{Denied, InFlight, Origin};
+    use crate::gate::word::{InFlight, Origin, RefusalReason};
     use crate::machine::Phase;
 
     /// One gateway's handles on the recorder, which is asked for them once.
     pub(crate) struct Metrics {
         admitted: [Counter; 2],
         in_flight: [Gauge; 2],
-        refused: [(Denied, Counter); 4],
+        refused: [(RefusalReason, Counter); 4],
         phases: Vec<(Phase, Gauge)>,
         drains: Counter,
         drain_duration: Histogram,
@@ -45,19 +45,19 @@ mod imp {
             let kind = || kind.to_owned();
             let admitted = |origin| ::metrics::counter!("tidegate_admitted_total", "gateway" => kind(), "origin" => origin);
             let in_flight = |origin| ::metrics::gauge!("tidegate_in_flight", "gateway" => kind(), "origin" => origin);
-            let refused = |denied: Denied| {
-                let reason = denied.word();
-                let counter = ::metrics::counter!("tidegate_refused_total", "gateway" => kind(), "reason" => reason);
-                (denied, counter)
+            let refused = |reason: RefusalReason| {
+                let name = reason.as_str();
+                let counter = ::metrics::counter!("tidegate_refused_total", "gateway" => kind(), "reason" => name);
+                (reason, counter)
             };
             let phase = |phase: Phase| {
-                let word = phase.word();
-                (phase, ::metrics::gauge!("tidegate_phase", "gateway" => kind(), "phase" => word))
+                let name = phase.as_str();
+                (phase, ::metrics::gauge!("tidegate_phase", "gateway" => kind(), "phase" => name))
             };
             Metrics {
                 admitted: ["user", "internal"].map(admitted),
                 in_flight: ["user", "internal"].map(in_flight),
-                refused: Denied::ALL.map(refused),
+                refused: RefusalReason::ALL.map(refused),
                 phases: Phase::ALL.into_iter().map(phase).collect(),
                 drains: ::metrics::counter!("tidegate_drains_total", "gateway" => kind()),
                 drain_duration: ::metrics::histogram!("tidegate_drain_duration_seconds", "gateway" => kind()),
@@ -74,8 +74,8 @@ mod imp {
             }
         }
 
-        pub(crate) fn refused(&self, denied: Denied) {
-            if let Some((_, counter)) = self.refused.iter().find(|(it, _)| *it == denied) {
+        pub(crate) fn refused(&self, reason: RefusalReason) {
+            if let Some((_, counter)) = self.refused.iter().find(|(it, _)| *it == reason) {
                 counter.increment(1);
             }
         }
@@ -148,7 +148,7 @@ mod imp {
 mod imp {
     use std::time::Duration;
 
-    use crate::gate::word::{Denied, Origin};
+    use crate::gate::word::{Origin, RefusalReason};
 
     /// Nothing.
     pub(crate) struct Metrics;
@@ -159,7 +159,7 @@ mod imp {
             Metrics
         }
         pub(crate) const fn admitted(&self, _: Origin) {}
-        pub(crate) const fn refused(&self, _: Denied) {}
+        pub(crate) const fn refused(&self, _: RefusalReason) {}
         pub(crate) const fn drain_began(&self) {}
         pub(crate) const fn drain_ended(&self, _: Duration) {}
         pub(crate) const fn watcher_error(&self) {}

@@ -565,7 +565,7 @@ impl Status {
             gateway_state: gateway_state(condition.phase),
             exit_reason: machine.cause().map(|cause| cause.to_string()),
             active_agents: condition.in_flight.total(),
-            lifecycle: condition.phase.word(),
+            lifecycle: condition.phase.as_str(),
             idle: condition.idle,
             quiesced: condition.quiesced,
             quiesced_until: quiesced_until.map(millis),
@@ -651,7 +651,7 @@ impl Reading {
     #[cfg(feature = "http")]
     pub(crate) fn of_living(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
-        let alive = status.lifecycle != Phase::Stopped.word();
+        let alive = status.lifecycle != Phase::Stopped.as_str();
         let owner = alive.then(|| body.clone());
         let reading = Reading::new(b"", None);
         Reading { body, locked: alive, alive, owner, ..reading }
@@ -794,7 +794,7 @@ impl Reading {
                 || self.body.string("exit_reason").is_some();
         }
         let lifecycle = self.body.string("lifecycle");
-        let is = |phase: Phase| lifecycle.as_deref() == Some(phase.word());
+        let is = |phase: Phase| lifecycle.as_deref() == Some(phase.as_str());
         is(Phase::ShuttingDown) || is(Phase::Stopped)
     }
 
@@ -832,7 +832,7 @@ impl Reading {
             return self.says_draining() && *holder == Holder::Shared;
         }
         let closed =
-            self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.word());
+            self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.as_str());
         self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))
     }
 

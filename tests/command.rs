@@ -417,7 +417,7 @@ fn a_full_pipe_holds_nobody_up() {
     let child = scene.command(&wait).stdout(stdout).spawn().expect("starts");
     let _ = scene.gateway.quiesced().wait();
     let mut changes = scene.gateway.changes();
-    while !scene.gateway.phase().word().contains("drain") {
+    while !scene.gateway.phase().as_str().contains("drain") {
         assert!(changes.recv().is_some());
     }
     kill_process(Pid::from_child(&child), Signal::TERM).expect("signals");

@@ -333,7 +333,7 @@ impl Bench {
         let idle = oracle.phase != Phase::Running && oracle.live.total() == 0;
         assert_eq!(self.gateway.phase(), oracle.phase);
         assert_eq!(self.gateway.in_flight(), oracle.live, "TG-S6: no drain ends a turn");
-        assert_eq!((status.lifecycle, status.idle), (oracle.phase.word(), idle));
+        assert_eq!((status.lifecycle, status.idle), (oracle.phase.as_str(), idle));
         assert_eq!(status.generation, oracle.generation);
         assert_eq!(status.ready, oracle.phase == Phase::Running);
         let quiesced = oracle.phase == Phase::ExternallyDraining && oracle.sealed;

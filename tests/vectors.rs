@@ -247,7 +247,7 @@ fn markers_are_read_as_the_original_reads_them() {
         let sighting = Home::at(dir.path()).look_in(&Slot::Shared);
         let verdict = Verdict::of(&sighting, &Judge::new(&current, now));
         if let Some(ours) = on_purpose(name, &path) {
-            assert_eq!(verdict.word(), ours, "{name}");
+            assert_eq!(verdict.as_str(), ours, "{name}");
             continue;
         }
         let suppressed = matches!(verdict, Verdict::Active(terms) if terms.suppress_notification);

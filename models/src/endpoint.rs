@@ -191,7 +191,7 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
         [r"[]", r#"[{"request_id":"r"}]"#].map(|holders| {
             let text = format!(
                 r#"{{"incarnation":"g","lifecycle":"{}","holders":{holders}}}"#,
-                phase.word()
+                phase.as_str()
             );
             let reading = Reading::new(text.as_bytes(), lock.as_ref());
             [Sighting::Absent, Sighting::Present(request.clone())].map(|sighting| {

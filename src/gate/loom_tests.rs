@@ -4,7 +4,7 @@
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
 
-use super::word::{Arrival, Denied, Origin};
+use super::word::{Arrival, Origin, RefusalReason};
 use super::{Gate, Turn, Wait, WaitList};
 use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
@@ -40,7 +40,7 @@ fn a_closed_gate_admits_no_user_turn() {
                 match answer {
                     Ok(_turn) => assert!(!knew, "admitted after the close was confirmed"),
                     Err(refused) => {
-                        assert_eq!(refused.denied, Denied::Draining);
+                        assert_eq!(refused.reason, RefusalReason::Draining);
                         assert_eq!(
                             (refused.phase, refused.generation),
                             (Phase::ExternallyDraining, 1)
@@ -123,7 +123,7 @@ fn nothing_slips_past_the_seal() {
                 drop(internal);
             }
             Err(refused) => {
-                assert_eq!(refused.denied, Denied::Quiesced);
+                assert_eq!(refused.reason, RefusalReason::Quiesced);
                 assert!(gate.word().is_at_rest());
             }
         }
@@ -148,7 +148,10 @@ fn a_reopening_never_undoes_a_shutdown() {
         assert!(gate.word().is_closed());
         reopener.join().unwrap();
         assert!(gate.word().is_closed() && gate.word().is_shut());
-        assert_eq!(admit(&gate, Origin::User).expect_err("shut").denied, Denied::ShuttingDown);
+        assert_eq!(
+            admit(&gate, Origin::User).expect_err("shut").reason,
+            RefusalReason::ShuttingDown
+        );
     });
 }
 

@@ -29,7 +29,7 @@ use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
 use crate::probe::probe;
 use crate::sync::{Arc, AtomicU64, Bell, Ordering};
-use word::{Arrival, Denied, InFlight, Word};
+use word::{Arrival, InFlight, RefusalReason, Word};
 
 #[cfg(tidegate_checking)]
 pub use events::GateEvent;
@@ -48,12 +48,12 @@ pub struct Refused {
     /// The close it was refused by, or a later one.
     pub generation: u64,
     /// The rule that refused it.
-    pub denied: Denied,
+    pub reason: RefusalReason,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.denied.fmt(f)
+        self.reason.fmt(f)
     }
 }
 
@@ -113,15 +113,15 @@ impl Gate {
     #[cold]
     fn refusal(&self, word: Word, arrival: Arrival) -> Refused {
         // The word was refused, so the rule names one; `Full` is the reading that promises least.
-        let denied = word.admit(arrival).err().unwrap_or(Denied::Full);
-        let phase = match denied {
-            Denied::Draining | Denied::Quiesced => Phase::ExternallyDraining,
-            Denied::ShuttingDown => Phase::ShuttingDown,
-            Denied::Full => Phase::Running,
+        let reason = word.admit(arrival).err().unwrap_or(RefusalReason::Full);
+        let phase = match reason {
+            RefusalReason::Draining | RefusalReason::Quiesced => Phase::ExternallyDraining,
+            RefusalReason::ShuttingDown => Phase::ShuttingDown,
+            RefusalReason::Full => Phase::Running,
         };
-        self.metrics.refused(denied);
+        self.metrics.refused(reason);
         // Relaxed: ordered by the Acquire that read the word.
-        Refused { phase, generation: self.generation.load(Ordering::Relaxed), denied }
+        Refused { phase, generation: self.generation.load(Ordering::Relaxed), reason }
     }
 
     /// Counts a turn out. Never blocks: at most it rings a bell.

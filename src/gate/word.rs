@@ -108,7 +108,7 @@ impl Arrival {
 /// Why the gate did not let something in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Denied {
+pub enum RefusalReason {
     /// Closed by a drain.
     Draining,
     /// Sealed by a drain that holds internal work too.
@@ -119,37 +119,41 @@ pub enum Denied {
     Full,
 }
 
-impl fmt::Display for Denied {
+impl fmt::Display for RefusalReason {
     /// What to tell the user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Denied::Draining => {
+            RefusalReason::Draining => {
                 "the gateway is draining for maintenance and starts no new work; please try again shortly"
             }
-            Denied::Quiesced => {
+            RefusalReason::Quiesced => {
                 "the gateway is quiesced for maintenance and starts no work until it is released; please try again later"
             }
-            Denied::ShuttingDown => "the gateway is shutting down and starts no new work; please try again later",
-            Denied::Full => {
+            RefusalReason::ShuttingDown => "the gateway is shutting down and starts no new work; please try again later",
+            RefusalReason::Full => {
                 "the gateway has as much work in flight as it can count; please try again later"
             }
         })
     }
 }
 
-impl Denied {
+impl RefusalReason {
     /// All of them.
-    pub const ALL: [Denied; 4] =
-        [Denied::Draining, Denied::Quiesced, Denied::ShuttingDown, Denied::Full];
+    pub const ALL: [RefusalReason; 4] = [
+        RefusalReason::Draining,
+        RefusalReason::Quiesced,
+        RefusalReason::ShuttingDown,
+        RefusalReason::Full,
+    ];
 
     /// The word for it, for programs.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Denied::Draining => "draining",
-            Denied::Quiesced => "quiesced",
-            Denied::ShuttingDown => "shutting_down",
-            Denied::Full => "full",
+            RefusalReason::Draining => "draining",
+            RefusalReason::Quiesced => "quiesced",
+            RefusalReason::ShuttingDown => "shutting_down",
+            RefusalReason::Full => "full",
         }
     }
 }
@@ -255,12 +259,16 @@ impl Word {
     ///
     /// # Errors
     ///
-    /// [`Denied`], with the word unchanged.
+    /// [`RefusalReason`], with the word unchanged.
     // Property: TG-S2 no_new_turn_while_draining, TG-S3 bypass_is_bounded, TG-L5 bypass_progress.
-    pub fn admit(self, arrival: Arrival) -> Result<Word, Denied> {
+    pub fn admit(self, arrival: Arrival) -> Result<Word, RefusalReason> {
         let passes = fault!(SealAdmitsInternal) && arrival.origin() == Origin::Internal;
         if self.is_sealed() && !passes {
-            return Err(if self.is_shut() { Denied::ShuttingDown } else { Denied::Quiesced });
+            return Err(if self.is_shut() {
+                RefusalReason::ShuttingDown
+            } else {
+                RefusalReason::Quiesced
+            });
         }
         let is_refused = match arrival {
             Arrival::New(Origin::User) => !fault!(CloseAdmitsUsers),
@@ -268,10 +276,14 @@ impl Word {
             Arrival::ChildOf(_) => fault!(ChildrenRefused),
         };
         if self.is_closed() && is_refused {
-            return Err(if self.is_shut() { Denied::ShuttingDown } else { Denied::Draining });
+            return Err(if self.is_shut() {
+                RefusalReason::ShuttingDown
+            } else {
+                RefusalReason::Draining
+            });
         }
         if self.count(arrival.origin()) == IN_FLIGHT_MAX {
-            return Err(Denied::Full);
+            return Err(RefusalReason::Full);
         }
         Ok(Word(self.0 + arrival.origin().one()))
     }
@@ -362,7 +374,7 @@ mod tests {
     fn a_closed_word_admits_internal_work_and_children_and_counts_them() {
         let one = with(OPEN, &[Arrival::New(Origin::User)]);
         let closed = one.perform(Effect::CloseGate { hold_internal: false }).expect("closes");
-        assert_eq!(closed.admit(Arrival::New(Origin::User)), Err(Denied::Draining));
+        assert_eq!(closed.admit(Arrival::New(Origin::User)), Err(RefusalReason::Draining));
         let more = with(closed, &[Arrival::ChildOf(Origin::User), Arrival::New(Origin::Internal)]);
         assert_eq!(more.in_flight(), InFlight { user: 2, internal: 1 });
     }
@@ -374,7 +386,7 @@ mod tests {
         assert!(!held.is_sealed(), "work in flight is never sealed in by a drain");
         let sealed = held.release(Origin::Internal);
         assert!(sealed.is_at_rest());
-        assert_eq!(sealed.admit(Arrival::New(Origin::Internal)), Err(Denied::Quiesced));
+        assert_eq!(sealed.admit(Arrival::New(Origin::Internal)), Err(RefusalReason::Quiesced));
         let amended = sealed.perform(Effect::AmendDrain { hold_internal: false }).expect("amends");
         assert!(amended.admit(Arrival::New(Origin::Internal)).is_ok());
     }
@@ -416,7 +428,7 @@ mod tests {
             }
         }
         let full = Word(u64::from(IN_FLIGHT_MAX) << USER_SHIFT);
-        assert_eq!(full.admit(Arrival::New(Origin::User)), Err(Denied::Full));
+        assert_eq!(full.admit(Arrival::New(Origin::User)), Err(RefusalReason::Full));
         assert_eq!(
             full.admit(Arrival::New(Origin::Internal)).expect("room").in_flight().user,
             IN_FLIGHT_MAX

@@ -19,7 +19,7 @@ pub enum Scope {
 impl Scope {
     /// How it is spelled in tokens and in `WWW-Authenticate`: `drain`, `drain:any`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Scope::Drain => "drain",
             Scope::DrainAny => "drain:any",
@@ -29,7 +29,7 @@ impl Scope {
     /// The scope that is spelled so.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Scope> {
-        [Scope::Drain, Scope::DrainAny].into_iter().find(|scope| scope.word() == word)
+        [Scope::Drain, Scope::DrainAny].into_iter().find(|scope| scope.as_str() == word)
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
             assert!(!Principal::named(unusable).has_usable_name());
         }
         for scope in [Scope::Drain, Scope::DrainAny] {
-            assert_eq!(Scope::of_word(scope.word()), Some(scope));
+            assert_eq!(Scope::of_word(scope.as_str()), Some(scope));
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::http::{
 use serde::Serialize;
 
 use crate::gate::Refused;
-use crate::gate::word::Denied;
+use crate::gate::word::RefusalReason;
 
 /// When a refused client is asked to try again.
 #[derive(Clone, Debug)]
@@ -167,23 +167,23 @@ fn problem(refused: Refused) -> String {
         detail: &'a str,
         reason: &'a str,
     }
-    static WRITTEN: LazyLock<[(Denied, String); 4]> = LazyLock::new(|| {
-        Denied::ALL.map(|denied| {
+    static WRITTEN: LazyLock<[(RefusalReason, String); 4]> = LazyLock::new(|| {
+        RefusalReason::ALL.map(|reason| {
             let document = Document {
                 r#type: "about:blank",
                 title: "Service Unavailable",
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-                detail: &denied.to_string(),
-                reason: denied.word(),
+                detail: &reason.to_string(),
+                reason: reason.as_str(),
             };
             // Strings and numbers always serialize, and an object ends in a brace.
             let text = serde_json::to_string(&document).unwrap_or_default();
-            (denied, text.trim_end_matches('}').to_owned())
+            (reason, text.trim_end_matches('}').to_owned())
         })
     });
     const REST: &str = ",\"generation\":";
     const GENERATION_MAX: usize = 20;
-    let written = WRITTEN.iter().find(|(denied, _)| *denied == refused.denied);
+    let written = WRITTEN.iter().find(|(reason, _)| *reason == refused.reason);
     let written = written.map(|(_, text)| text.as_str()).unwrap_or_default();
     let mut text = String::with_capacity(written.len() + REST.len() + GENERATION_MAX + 1);
     text.push_str(written);

@@ -68,7 +68,7 @@ impl Verdict {
 
     /// The word the command line uses for it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Absent => "absent",
             Verdict::Active(_) => "active",

@@ -172,7 +172,7 @@ async fn a_request_that_is_let_in_stays_let_in() {
 async fn an_author_refuses_in_their_own_words() {
     let gateway = open();
     let layer = GateLayer::new(gateway.clone()).refuse_with(|request, refused| {
-        let text = format!("{} {}", request.uri.path(), refused.denied.word());
+        let text = format!("{} {}", request.uri.path(), refused.reason.as_str());
         (StatusCode::IM_A_TEAPOT, [("x-own", "yes")], text).into_response()
     });
     let app = layer.layer(Router::new().route("/chat", get(async || "hello")));

@@ -233,13 +233,13 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
     let mut requests = observation.requests();
     let why = observation.complaint().or_else(|| why_unheard(verdict, observation.addressee()));
     let text = match why {
-        Some(why) => format!("{} ({})", verdict.word(), printable(&why)),
-        None => verdict.word().to_owned(),
+        Some(why) => format!("{} ({})", verdict.as_str(), printable(&why)),
+        None => verdict.as_str().to_owned(),
     };
     let observed = Observed {
         requested: verdict.asks_for_drain(),
         suppressed: matches!(verdict, Verdict::Active(terms) if terms.suppress_notification),
-        verdict: verdict.word(),
+        verdict: verdict.as_str(),
         body: requests.next().map(|(_, _, request)| request.body()),
     };
     output.answer(&observed, &text)
