@@ -174,8 +174,8 @@ fn looks() {
     running.reconcile_now();
     let mut original = Original::start(dir.path());
     let contenders: [(&str, &dyn Fn()); 5] = [
-        ("tidegate: observe a present marker", &|| drop(black_box(home.look_in(&Slot::Shared)))),
-        ("tidegate: observe an absent marker", &|| drop(black_box(absent.look_in(&Slot::Shared)))),
+        ("tidegate: observe a present marker", &|| drop(black_box(home.find_in(&Slot::Shared)))),
+        ("tidegate: observe an absent marker", &|| drop(black_box(absent.find_in(&Slot::Shared)))),
         ("tidegate: a tick of an idle gateway", &|| running.reconcile_now()),
         ("tidegate: a tick of a draining gateway", &|| draining.reconcile_now()),
         ("std: read the same file, and nothing else", &|| drop(black_box(fs::read(&path)))),

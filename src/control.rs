@@ -7,7 +7,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::addressee::Addressee;
-use crate::asked::{Asked, Goal, Missed, Reached};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::LookOrder;
 use crate::epoch::Now;
@@ -18,6 +17,7 @@ use crate::home::{Home, HomeCheck, Name, Neighbour, OpenHome};
 use crate::id::fresh_id;
 use crate::judge::Validity;
 use crate::marker::{self, Observer, RawObservation, Reader};
+use crate::pending::{Goal, PendingDrain, Reached, WaitFailed};
 use crate::reconcile::{Listing, Sighting, Verdict};
 use crate::request::{DEFAULT_LEASE, DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
@@ -123,16 +123,16 @@ impl Home {
     /// Looks at this one request of the holder: [`Sighting::Absent`] also where another one is in its
     /// place.
     #[must_use]
-    pub fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+    pub fn find_request(&self, holder: &Holder, request_id: &str) -> Sighting {
         match self.open() {
-            Ok(home) => home.look_at(holder, request_id),
+            Ok(home) => home.find_request(holder, request_id),
             Err(error) => Sighting::Unreadable(error.to_string()),
         }
     }
 
     /// Looks at what is in this slot, whosever it is.
     #[must_use]
-    pub fn look_in(&self, slot: &Slot) -> Sighting {
+    pub fn find_in(&self, slot: &Slot) -> Sighting {
         match self.open() {
             Ok(home) => marker::observe(&home, slot),
             Err(error) => Sighting::Unreadable(error.to_string()),
@@ -180,33 +180,34 @@ impl Home {
         self.open()?.status()
     }
 
-    /// Looks once at what has become of a drain: see [`Asked::look`]. Reads the status, then the request, then the
+    /// Looks once at what has become of a drain: see [`PendingDrain::evaluate`]. Reads the status, then the request, then the
     /// clocks, in this order. Returns the status too, which says what is still waited for.
     ///
     /// ```
-    /// use tidegate::asked::{Asked, Goal, Missed};
+    /// use tidegate::pending::{PendingDrain, Goal, WaitFailed};
     /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
     /// # let dir = tempfile::tempdir()?;
     /// let home = Home::at(dir.path());
     /// let request = home.begin_drain(&DrainRequest::by("alice"))?;
-    /// let mut asked = Asked::of(&Holder::Shared, &request);
-    /// let looked = home.check_drain(&mut asked, Goal::Draining);
-    /// assert!(matches!(looked, Err(Missed::Gone)), "no gateway is running here");
+    /// let mut drain = PendingDrain::new(&Holder::Shared, &request);
+    /// let looked = home.check_drain(&mut drain, Goal::Draining);
+    /// assert!(matches!(looked, Err(WaitFailed::Gone)), "no gateway is running here");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`Asked::look`]; [`Missed::Control`], as [`Home::status`].
+    /// As [`PendingDrain::evaluate`]; [`WaitFailed::Control`], as [`Home::status`].
     pub fn check_drain(
         &self,
-        asked: &mut Asked<'_>,
+        drain: &mut PendingDrain<'_>,
         goal: Goal,
-    ) -> Result<(Option<Reached>, Reading), Missed> {
+    ) -> Result<(Option<Reached>, Reading), WaitFailed> {
         let reading = self.status()?;
-        let sighting = self.look_at(asked.holder(), asked.id());
+        let sighting = self.find_request(drain.holder(), drain.id());
         let addressee = reading.addressee();
-        let reached = asked.look(goal, &reading, &sighting, &addressee.judge(Now::by_system()))?;
+        let reached =
+            drain.evaluate(goal, &reading, &sighting, &addressee.judge(Now::by_system()))?;
         Ok((reached, reading))
     }
 }
@@ -230,7 +231,7 @@ impl<D: Disk> OpenHome<D> {
     ) -> Result<bool, ControlError> {
         let slots = match holder {
             Holder::Named(name) => vec![Slot::of(name, request_id)],
-            Holder::Shared => match self.look_at(holder, request_id) {
+            Holder::Shared => match self.find_request(holder, request_id) {
                 Sighting::Present(_) => vec![Slot::Shared],
                 Sighting::Absent => return Ok(false),
                 Sighting::Unreadable(reason) => {
@@ -241,7 +242,7 @@ impl<D: Disk> OpenHome<D> {
         Ok(marker::cancel(self, &slots)? > 0)
     }
 
-    pub(crate) fn look_at(&self, holder: &Holder, request_id: &str) -> Sighting {
+    pub(crate) fn find_request(&self, holder: &Holder, request_id: &str) -> Sighting {
         match holder {
             Holder::Named(name) => marker::observe(self, &Slot::of(name, request_id)),
             Holder::Shared => match marker::observe(self, &Slot::Shared) {

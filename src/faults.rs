@@ -120,7 +120,7 @@ mod switches {
         UnparksBeforeRinging = "unparks_before_ringing" in "Bell::ring": "the thread is woken before the bell has rung",
         NoSecondLook = "no_second_look" in "Wait::poll": "a waiter does not look again after it has registered",
         RingsBeforeLeaving = "rings_before_leaving" in "Gate::release": "the last turn out rings before it is counted out",
-        SuccessorIsALoss = "successor_is_a_loss" in "Asked::look": "a drain is called lost when the gateway's successor has not seen it yet",
+        SuccessorIsALoss = "successor_is_a_loss" in "PendingDrain::evaluate": "a drain is called lost when the gateway's successor has not seen it yet",
         ElsewhereBelieved = "elsewhere_believed" in "Observer::look": "a home whose name leads elsewhere is used as if it did not",
         LostLockStays = "lost_lock_stays" in "OpenHome::check_lock": "a lock file that was removed is not made again",
         TakenHomeIgnored = "taken_home_ignored" in "Observer::look": "a home that another process holds is used as one's own",

@@ -320,7 +320,7 @@ impl Gateway {
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn look_at(&self, holder: &Holder, id: &str) -> crate::reconcile::Sighting {
+    pub(crate) fn find_request(&self, holder: &Holder, id: &str) -> crate::reconcile::Sighting {
         self.handle.shared.store.find_request(holder, id)
     }
 

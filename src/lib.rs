@@ -35,7 +35,7 @@
 //! | shell | [`disk`] | the one way to a file |
 //! | core | [`engine`] | what the gateway's threads decide, as one value |
 //! | core | [`addressee`] | whom a request is made for, and who judges it |
-//! | core | [`asked`] | what has become of a drain that somebody waits for |
+//! | core | [`pending`] | what has become of a drain that somebody waits for |
 //! | core | [`order`] | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
 //! | core | `metrics` | metrics: names and values (feature `metrics`) |
@@ -65,7 +65,6 @@ compile_error!(
 );
 
 pub mod addressee;
-pub mod asked;
 #[cfg(not(tidegate_loom))]
 pub mod control;
 pub mod disk;
@@ -100,6 +99,7 @@ pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
 pub mod order;
+pub mod pending;
 mod probe;
 pub mod reconcile;
 pub mod request;

@@ -361,5 +361,5 @@ fn a_held_home_stays_where_it_is() {
     assert!(Home::at(&aside).observe().verdict().asks_for_drain());
     assert!(held.cancel_drain(&Holder::Shared).expect("removes"));
     assert!(matches!(Home::at(&at).held(), Err(ControlError::NoHome { .. })));
-    assert!(matches!(held.look_in(&Slot::Shared), tidegate::reconcile::Sighting::Absent));
+    assert!(matches!(held.find_in(&Slot::Shared), tidegate::reconcile::Sighting::Absent));
 }

@@ -218,8 +218,8 @@ fn a_restart_is_no_end_of_a_wait() {
         let ask = DrainRequest::default();
         let request = home.begin_drain(&ask).expect("writes");
         let holder = tidegate::request::Holder::Shared;
-        let mut asked = tidegate::asked::Asked::of(&holder, &request);
-        let mut look = || home.check_drain(&mut asked, tidegate::asked::Goal::Draining);
+        let mut drain = tidegate::pending::PendingDrain::new(&holder, &request);
+        let mut look = || home.check_drain(&mut drain, tidegate::pending::Goal::Draining);
         while look().expect("it lives").0.is_none() {}
         drop(first);
         // Between the two nobody holds the home, and that is waited out.
@@ -244,8 +244,8 @@ fn a_wait_for_this_run_is_lost_with_it() {
     let first = Process::start(&home);
     let holder = tidegate::request::Holder::Shared;
     let request = home.begin_drain(&DrainRequest::default().this_run(true)).expect("writes");
-    let mut asked = tidegate::asked::Asked::of(&holder, &request);
-    let mut look = || home.check_drain(&mut asked, tidegate::asked::Goal::Draining);
+    let mut drain = tidegate::pending::PendingDrain::new(&holder, &request);
+    let mut look = || home.check_drain(&mut drain, tidegate::pending::Goal::Draining);
     while look().expect("it lives").0.is_none() {}
     drop(first);
     let _second = Process::start(&home);

@@ -244,7 +244,7 @@ fn markers_are_read_as_the_original_reads_them() {
             let stat = format!("1 (init) S{} {started}", " 0".repeat(18));
             Epoch::from_texts(Some(boot_id), Some(&stat))
         };
-        let sighting = Home::at(dir.path()).look_in(&Slot::Shared);
+        let sighting = Home::at(dir.path()).find_in(&Slot::Shared);
         let verdict = Verdict::of(&sighting, &Judge::new(&current, now));
         if let Some(ours) = on_purpose(name, &path) {
             assert_eq!(verdict.as_str(), ours, "{name}");

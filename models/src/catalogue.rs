@@ -195,7 +195,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S5",
         name: "ack_means_closed",
         statement: "Whatever says \"draining\" to a controller names its request_id and is true: the gate is closed for that request.",
-        kept_by: "the transition lock in `Shared::carry_out` (an open gate is only ever seen in the phase running), `Engine::receipt`, `Asked::look`",
+        kept_by: "the transition lock in `Shared::carry_out` (an open gate is only ever seen in the phase running), `Engine::receipt`, `PendingDrain::evaluate`",
         not_shown: "that a controller reads the answer in time",
         assumes: "",
         checked_as: &[

@@ -8,7 +8,7 @@
 //! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
 //! | `OrderIsRead` | `Order::parse`, in `http::control` |
 //! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
-//! | `DrainIsAnswered` | `Asked::look` of one reading of the gateway |
+//! | `DrainIsAnswered` | `PendingDrain::evaluate` of one reading of the gateway |
 //! | `RequestIsRemoved`, `GatewayReconciles` | `Shared::cancel`: `Engine::cancel_begins`, the removal, which may fail, and the look after it |
 //! | `CancelIsAnswered` | `Engine::stays_on`, and `CancelTold::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
@@ -20,12 +20,12 @@ use std::fmt;
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
-use tidegate::asked::{Asked, Goal};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::Judge;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::order::{CancelTold, Order};
+use tidegate::pending::{Goal, PendingDrain};
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
 use tidegate::status::{Reading, is_ready};
@@ -195,9 +195,9 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
             );
             let reading = Reading::new(text.as_bytes(), lock.as_ref());
             [Sighting::Absent, Sighting::Present(request.clone())].map(|sighting| {
-                let mut asked = Asked::of(&Holder::Shared, &request);
+                let mut drain = PendingDrain::new(&Holder::Shared, &request);
                 let looked =
-                    asked.look(Goal::Draining, &reading, &sighting, &Judge::new(&epoch, now));
+                    drain.evaluate(Goal::Draining, &reading, &sighting, &Judge::new(&epoch, now));
                 matches!(looked, Ok(Some(_)))
             })
         })

@@ -121,10 +121,10 @@ impl Store {
         on_either!(self, kept => kept.home.cancel_request(holder, id))
     }
 
-    /// Looks at this one request: see [`Home::look_at`].
+    /// Looks at this one request: see [`Home::find_request`].
     #[cfg_attr(not(feature = "http"), allow(dead_code))]
     pub(super) fn find_request(&self, holder: &Holder, id: &str) -> Sighting {
-        on_either!(self, kept => kept.home.look_at(holder, id))
+        on_either!(self, kept => kept.home.find_request(holder, id))
     }
 
     /// Looks at what this holder asks, and at nothing else.

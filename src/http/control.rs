@@ -1,6 +1,6 @@
 //! The drain endpoint: verifies who asks, reads the order, has it carried out, and answers what came of
 //! it. It decides nothing about drains: an order is read by [`Order::parse`], what became of it is judged
-//! by [`Asked::look`], and the gateway owns the transition ([R11]).
+//! by [`PendingDrain::evaluate`], and the gateway owns the transition ([R11]).
 //!
 //! # Invariants
 //!
@@ -31,10 +31,10 @@ use super::current::CurrentTurn;
 use super::place::Place;
 use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
 use super::under_way::{AtOnce, Canceller};
-use crate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use crate::error::ControlError;
 use crate::holder::Holder;
 use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
+use crate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
 use crate::status::Reading;
@@ -253,11 +253,11 @@ impl Control {
         match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_PATIENCE).await {
             Ok((_, reading)) => Ok(pending.confirmed(reading.body().read("generation"))),
             // It is in place, and whoever starts on this home will see it.
-            Err(missed @ (Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) => {
-                Ok(pending.because(&missed))
-            }
+            Err(
+                missed @ (WaitFailed::Gone | WaitFailed::Held { .. } | WaitFailed::TimedOut(_)),
+            ) => Ok(pending.because(&missed)),
             Err(missed) => {
-                let stands = !matches!(missed, Missed::Lost(_));
+                let stands = !matches!(missed, WaitFailed::Lost(_));
                 Err(Failure::missed(&missed, request, stands))
             }
         }
@@ -269,29 +269,29 @@ impl Control {
         holder: &Holder,
         request: &DrainRequested,
         at_most: Duration,
-    ) -> Result<(Reached, Reading), Missed> {
+    ) -> Result<(Reached, Reading), WaitFailed> {
         let until = Instant::now() + at_most;
-        let mut asked = Asked::of(holder, request);
+        let mut drain = PendingDrain::new(holder, request);
         loop {
             let id = request.request_id().unwrap_or_default().to_owned();
             let holder = holder.clone();
             let look = move |place: &Place| -> Result<(Reading, Sighting), ControlError> {
-                Ok((place.reading()?, place.look_at(&holder, &id)))
+                Ok((place.reading()?, place.find_request(&holder, &id)))
             };
             // Listened for before looking: what changes in between is news.
             let left = until.saturating_duration_since(Instant::now());
             let news = self.place.news(self.at_once.total(), left);
-            let slow = |failure: Failure| Missed::TimedOut(failure.problem.detail);
+            let slow = |failure: Failure| WaitFailed::TimedOut(failure.problem.detail);
             let (reading, sighting) =
                 self.off_the_workers(&self.readings, look).await.map_err(slow)??;
             let addressee = reading.addressee();
             let judge = addressee.judge(self.place.now());
-            if let Some(reached) = asked.look(goal, &reading, &sighting, &judge)? {
+            if let Some(reached) = drain.evaluate(goal, &reading, &sighting, &judge)? {
                 return Ok((reached, reading));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Missed::TimedOut(asked.waits_for(&reading)));
+                return Err(WaitFailed::TimedOut(drain.waits_for(&reading)));
             }
             news.await;
         }
@@ -318,7 +318,7 @@ fn begin(
     require_quota(signer, &terms.holder, place)?;
     // Before there is a request that would be in vain.
     if terms.wait.is_some_and(|it| !it.idle_is_enough) && place.is_of_other_make() {
-        let detail = Missed::OtherMake.to_string();
+        let detail = WaitFailed::OtherMake.to_string();
         return Err(Failure::new(StatusCode::CONFLICT, "other_make", detail));
     }
     place.begin(&terms.request(signer.name())).map_err(|error| {

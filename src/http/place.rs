@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::asked::PAUSE;
 use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::gateway::Gateway;
 use crate::holder::{Holder, Slot};
 use crate::home::Home;
+use crate::pending::PAUSE;
 use crate::reconcile::{Sighting, Verdict};
 use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
@@ -122,10 +122,10 @@ impl Place {
     }
 
     /// What stands in the request's own place.
-    pub(super) fn look_at(&self, holder: &Holder, id: &str) -> Sighting {
+    pub(super) fn find_request(&self, holder: &Holder, id: &str) -> Sighting {
         match self {
-            Place::Here(gateway) => gateway.look_at(holder, id),
-            Place::Apart(home) => home.look_at(holder, id),
+            Place::Here(gateway) => gateway.find_request(holder, id),
+            Place::Apart(home) => home.find_request(holder, id),
         }
     }
 

@@ -11,11 +11,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::Scope;
-use crate::asked::{Missed, Safe};
 use crate::epoch::millis;
 use crate::error::ControlError;
 use crate::holder::Holder;
 use crate::order::{BadOrder, CancelTold};
+use crate::pending::{SafeWindow, WaitFailed};
 use crate::request::Request;
 use crate::text::printable_json;
 
@@ -77,7 +77,7 @@ pub(super) struct Waited {
 }
 
 impl Waited {
-    pub(super) fn new(quiesced: bool, safe: Option<Safe>) -> Waited {
+    pub(super) fn new(quiesced: bool, safe: Option<SafeWindow>) -> Waited {
         Waited {
             quiesced: Some(quiesced),
             idle: Some(true),
@@ -110,7 +110,7 @@ impl Drained {
     }
 
     /// The same, for this reason.
-    pub(super) fn because(self, reason: &Missed) -> Drained {
+    pub(super) fn because(self, reason: &WaitFailed) -> Drained {
         Drained { reason: Some(reason.to_string()), ..self }
     }
 
@@ -265,14 +265,14 @@ impl Failure {
     }
 
     /// Of a drain that was begun, and did not come to what was asked.
-    pub(super) fn missed(missed: &Missed, request: &Request, stands: bool) -> Failure {
+    pub(super) fn missed(missed: &WaitFailed, request: &Request, stands: bool) -> Failure {
         let (status, code) = match missed {
-            Missed::TimedOut(_) => (StatusCode::CONFLICT, "timed_out"),
-            Missed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
-            Missed::Refused => (StatusCode::CONFLICT, "going_down"),
-            Missed::Gone | Missed::Held { .. } => (StatusCode::CONFLICT, "no_gateway"),
-            Missed::OtherMake => (StatusCode::CONFLICT, "other_make"),
-            Missed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
+            WaitFailed::TimedOut(_) => (StatusCode::CONFLICT, "timed_out"),
+            WaitFailed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
+            WaitFailed::Refused => (StatusCode::CONFLICT, "going_down"),
+            WaitFailed::Gone | WaitFailed::Held { .. } => (StatusCode::CONFLICT, "no_gateway"),
+            WaitFailed::OtherMake => (StatusCode::CONFLICT, "other_make"),
+            WaitFailed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         let rest = if stands { "the request still exists" } else { "the request no longer exists" };
         let mut failure = Failure::new(status, code, format!("{missed}; {rest}"));

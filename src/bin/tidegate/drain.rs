@@ -6,11 +6,11 @@ use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
 use tidegate::ControlError;
 use tidegate::addressee::Addressee;
-use tidegate::asked::{Asked, CONFIRMATION_PATIENCE, Goal, Missed, Reached};
 use tidegate::control::Removed;
 use tidegate::epoch::Now;
 use tidegate::home::Home;
 use tidegate::order::CancelTold;
+use tidegate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
@@ -98,18 +98,19 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         output.receipt(&Drained::new(&request, true), "draining: the gate is closed");
         return Ok(());
     };
-    if let Ended::Missed(missed @ (Missed::Gone | Missed::Held { .. } | Missed::TimedOut(_))) =
-        &ended
+    if let Ended::WaitFailed(
+        missed @ (WaitFailed::Gone | WaitFailed::Held { .. } | WaitFailed::TimedOut(_)),
+    ) = &ended
     {
         let addressee = home.addressee()?;
-        let asked = Asked::of(&holder, &request);
-        let Some(why) = asked.why_dead(&addressee.judge(Now::by_system())) else {
+        let drain = PendingDrain::new(&holder, &request);
+        let Some(why) = drain.why_dead(&addressee.judge(Now::by_system())) else {
             let reason = why_pending(missed, &addressee);
             let text = format!("requested; no running gateway has confirmed it yet: {reason}");
             output.receipt(&Drained::pending(&request, &addressee, reason), &text);
             return Ok(());
         };
-        ended = Missed::Lost(why).into();
+        ended = WaitFailed::Lost(why).into();
     }
     let (stands, aftermath) = what_is_left(home, &holder, &request);
     let failure = Failure::Waiting { ended, aftermath };
@@ -118,9 +119,9 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
 }
 
 /// Why no gateway has confirmed a request, for people.
-fn why_pending(missed: &Missed, addressee: &Addressee) -> String {
+fn why_pending(missed: &WaitFailed, addressee: &Addressee) -> String {
     match missed {
-        Missed::TimedOut(waits_for) => waits_for.clone(),
+        WaitFailed::TimedOut(waits_for) => waits_for.clone(),
         missed if addressee.is_living() => missed.to_string(),
         missed => {
             format!("{missed}; the request is for one that starts in this boot and container")
@@ -131,7 +132,7 @@ fn why_pending(missed: &Missed, addressee: &Addressee) -> String {
 /// Whether a request that nobody cancels here is still there, and how that is said.
 fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, String) {
     let id = request.request_id().unwrap_or_default();
-    match home.look_at(holder, id) {
+    match home.find_request(holder, id) {
         Sighting::Absent => (false, "the request no longer exists".to_owned()),
         Sighting::Present(_) | Sighting::Unreadable(_) => {
             (true, format!("the request {id} still exists"))
@@ -165,7 +166,7 @@ pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failu
     let home = &home.held()?;
     if !ask.idle_is_enough && home.status().is_ok_and(|it| it.is_other_make()) {
         // Before there is a request that would be in vain.
-        let (ended, aftermath) = (Missed::OtherMake.into(), "nothing was changed".to_owned());
+        let (ended, aftermath) = (WaitFailed::OtherMake.into(), "nothing was changed".to_owned());
         return Err(Failure::Waiting { ended, aftermath });
     }
     let holder = ask.holder();

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use tidegate::ControlError;
-use tidegate::asked::Missed;
+use tidegate::pending::WaitFailed;
 
 use arguments::{Arguments, Command};
 use output::{Output, note};
@@ -69,10 +69,12 @@ impl From<Failure> for ExitCode {
             | Failure::Pages { .. }
             | Failure::Silent => 1,
             Failure::Waiting { ended, .. } => match ended {
-                Ended::Missed(Missed::TimedOut(_)) => 3,
-                Ended::Missed(Missed::Lost(_) | Missed::Refused | Missed::OtherMake) => 4,
-                Ended::Missed(Missed::Gone | Missed::Held { .. }) => 5,
-                Ended::Missed(_) | Ended::Interrupted => 1,
+                Ended::WaitFailed(WaitFailed::TimedOut(_)) => 3,
+                Ended::WaitFailed(
+                    WaitFailed::Lost(_) | WaitFailed::Refused | WaitFailed::OtherMake,
+                ) => 4,
+                Ended::WaitFailed(WaitFailed::Gone | WaitFailed::Held { .. }) => 5,
+                Ended::WaitFailed(_) | Ended::Interrupted => 1,
             },
         })
     }

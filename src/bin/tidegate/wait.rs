@@ -1,5 +1,5 @@
 //! Waits: for a drain to be done, for a gateway to be ready or gone. What one look at a drain amounts to is
-//! the library's ([`Asked`]); this paces the looks, says what is waited for, and ends at a signal.
+//! the library's ([`PendingDrain`]); this paces the looks, says what is waited for, and ends at a signal.
 
 use std::io;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
 };
 use tidegate::ControlError;
-use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::home::Home;
+use tidegate::pending::{Goal, PAUSE, PendingDrain, Reached, WaitFailed};
 use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
@@ -28,7 +28,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
     #[error(transparent)]
-    Missed(#[from] Missed),
+    WaitFailed(#[from] WaitFailed),
     #[error("interrupted")]
     Interrupted,
 }
@@ -71,19 +71,19 @@ pub fn wait_until(
     interrupt: &Interrupt,
 ) -> Result<Reached, Ended> {
     let began = Instant::now();
-    let mut asked = Asked::of(holder, request);
+    let mut drain = PendingDrain::new(holder, request);
     let mut news = News::default();
     loop {
         if interrupt.is_asked() {
             return Err(Ended::Interrupted);
         }
-        let (reached, reading) = home.check_drain(&mut asked, goal)?;
+        let (reached, reading) = home.check_drain(&mut drain, goal)?;
         if let Some(reached) = reached {
             return Ok(reached);
         }
-        let waiting_for = asked.waits_for(&reading);
+        let waiting_for = drain.waits_for(&reading);
         if began.elapsed() >= timeout {
-            return Err(Missed::TimedOut(waiting_for).into());
+            return Err(WaitFailed::TimedOut(waiting_for).into());
         }
         news.tell(waiting_for);
         std::thread::sleep(PAUSE);
@@ -170,7 +170,7 @@ pub fn wait_for(
             (_, Err(error)) => error.to_string(),
         };
         if began.elapsed() >= timeout {
-            break Missed::TimedOut(waiting_for).into();
+            break WaitFailed::TimedOut(waiting_for).into();
         }
         news.tell(waiting_for);
         std::thread::sleep(PAUSE);

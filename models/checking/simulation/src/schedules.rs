@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate::asked::{Asked, Goal, Missed, PAUSE};
 use tidegate::home::Home;
 use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::pending::{Goal, PAUSE, PendingDrain, WaitFailed};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Ended, Gateway, Origin};
 use tidegate_world::disk::Nature;
@@ -457,8 +457,8 @@ fn timeouts_and_ids() {
 }
 
 /// One look of a waiter, and then the pause until the next.
-fn look(asked: &mut Asked<'_>, goal: Goal) -> Result<bool, Missed> {
-    let looked = Home::at(HOME).check_drain(asked, goal)?;
+fn look(drain: &mut PendingDrain<'_>, goal: Goal) -> Result<bool, WaitFailed> {
+    let looked = Home::at(HOME).check_drain(drain, goal)?;
     thread::sleep(PAUSE);
     Ok(looked.0.is_some())
 }
@@ -470,14 +470,14 @@ fn lock_removed() {
     let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
     let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
     let Ok(request) = home.begin_drain(&ask) else { return };
-    let mut asked = Asked::of(&holder, &request);
+    let mut drain = PendingDrain::new(&holder, &request);
     for after in 0..150 {
         if after == 70 {
             shell(Shell::RemovesLock);
             let other = Gateway::builder(HOME).start();
             must(other.is_err(), names::FAITHFUL, "a second gateway starts beside the first");
         }
-        let looked = look(&mut asked, Goal::Quiesced);
+        let looked = look(&mut drain, Goal::Quiesced);
         must(looked.is_ok(), names::FAITHFUL, "a living gateway is told gone");
         must(!matches!(looked, Ok(true)), names::QUIESCED_MEANS_IDLE, "a turn is in flight");
     }
@@ -536,20 +536,20 @@ fn successor() {
     let Ok(request) = home.begin_drain(&DrainRequest::default().holder(holder.clone())) else {
         return;
     };
-    let mut asked = Asked::of(&holder, &request);
+    let mut drain = PendingDrain::new(&holder, &request);
     thread::sleep(Duration::from_secs(2));
-    let looked = look(&mut asked, Goal::Draining);
+    let looked = look(&mut drain, Goal::Draining);
     must(matches!(looked, Ok(true)), names::CLOSES, "the request is there for two ticks");
     kill(first);
     let second = living(1);
     let mut last = Ok(false);
     for _ in 0..200 {
         // Between the two none lives: that may be told.
-        match look(&mut asked, Goal::Draining) {
-            Err(Missed::Gone) => thread::sleep(PAUSE),
+        match look(&mut drain, Goal::Draining) {
+            Err(WaitFailed::Gone) => thread::sleep(PAUSE),
             looked => last = looked,
         }
-        must(!matches!(last, Err(Missed::Lost(_))), names::RECEIPT_IS_TRUE, "nothing was lost");
+        must(!matches!(last, Err(WaitFailed::Lost(_))), names::RECEIPT_IS_TRUE, "nothing was lost");
     }
     must(matches!(last, Ok(true)), names::CLOSES, "the successor does not drain");
     process::kill(second);
@@ -563,10 +563,10 @@ fn another_container() {
         let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
         let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
         let Ok(request) = home.begin_drain(&ask) else { return };
-        let mut asked = Asked::of(&holder, &request);
+        let mut drain = PendingDrain::new(&holder, &request);
         let mut looked = Ok(false);
         for _ in 0..100 {
-            looked = look(&mut asked, Goal::Quiesced);
+            looked = look(&mut drain, Goal::Quiesced);
         }
         must(matches!(looked, Ok(true)), names::CLOSES, "it is not heard");
         must(home.observe().verdict().asks_for_drain(), names::RECEIPT_IS_TRUE, "it is no drain");

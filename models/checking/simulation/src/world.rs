@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate::asked::{Asked, Goal, Missed, PAUSE, Reached};
 use tidegate::home::Home;
 use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::pending::{Goal, PAUSE, PendingDrain, Reached, WaitFailed};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{ControlError, Ended, Gateway, Origin, StartError};
 use tidegate_world::disk::{self, Faults};
@@ -228,16 +228,16 @@ fn wait(
     request: &tidegate::request::Request,
     goal: Goal,
     within: Duration,
-) -> Result<Reached, Missed> {
+) -> Result<Reached, WaitFailed> {
     let began = host::uptime();
-    let mut asked = Asked::of(holder, request);
+    let mut drain = PendingDrain::new(holder, request);
     loop {
-        let (reached, reading) = home.check_drain(&mut asked, goal)?;
+        let (reached, reading) = home.check_drain(&mut drain, goal)?;
         if let Some(reached) = reached {
             return Ok(reached);
         }
         if host::uptime().saturating_sub(began) >= within {
-            return Err(Missed::TimedOut(asked.waits_for(&reading)));
+            return Err(WaitFailed::TimedOut(drain.waits_for(&reading)));
         }
         thread::sleep(PAUSE * 5);
     }

@@ -56,12 +56,12 @@ pub enum Goal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// What the gateway promises to one whose goal it was that it is quiesced, if it does.
-    pub safe: Option<Safe>,
+    pub safe: Option<SafeWindow>,
 }
 
 /// How long acting is safe, as of one reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Safe {
+pub struct SafeWindow {
     /// The time since boot before which it is; `None` where the gateway's boot clock is another one.
     pub until_uptime: Option<Duration>,
     /// What is left until then.
@@ -70,8 +70,8 @@ pub struct Safe {
     pub until: Option<DateTime<Utc>>,
 }
 
-impl Safe {
-    /// [`until`](Safe::until) as it is told: to the millisecond, in UTC.
+impl SafeWindow {
+    /// [`until`](SafeWindow::until) as it is told: to the millisecond, in UTC.
     #[must_use]
     pub fn until_text(&self) -> Option<String> {
         self.until.map(|until| until.to_rfc3339_opts(SecondsFormat::Millis, true))
@@ -81,7 +81,7 @@ impl Safe {
 /// The goal is not reached, and why.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Missed {
+pub enum WaitFailed {
     /// It takes longer than the caller waits.
     #[error("timed out: {0}")]
     TimedOut(String),
@@ -114,7 +114,7 @@ pub enum Missed {
 
 /// A request that has been made, and what was heard of it.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct PendingDrain<'a> {
     holder: &'a Holder,
     request: &'a Request,
     /// Who has said that they drain for the request, and may not take that back.
@@ -130,7 +130,7 @@ pub struct Asked<'a> {
 }
 
 /// What the gateway promises, as of the judge's clocks. The status is no older than `age`.
-fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<Safe> {
+fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<SafeWindow> {
     let now = judge.now();
     let (until_uptime, left) = if judge.has_boot_clock() {
         let until = reading.quiesced_until()?;
@@ -140,19 +140,27 @@ fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<Safe> 
     };
     let until = TimeDelta::from_std(left).ok();
     let until = until.and_then(|left| now.wall.checked_add_signed(left));
-    Some(Safe { until_uptime, left, until })
+    Some(SafeWindow { until_uptime, left, until })
 }
 
 /// A gateway's process, as it names itself; `None` where it does not.
 type Incarnation = Option<String>;
 
-impl<'a> Asked<'a> {
+impl<'a> PendingDrain<'a> {
     /// This request of the holder was made, and nothing was heard of it yet.
     #[must_use]
-    pub fn of(holder: &'a Holder, request: &'a Request) -> Asked<'a> {
+    pub fn new(holder: &'a Holder, request: &'a Request) -> PendingDrain<'a> {
         let (acknowledged, draining_since, silent_since) = (None, None, None);
         let (last, written_after) = (None, Duration::ZERO);
-        Asked { holder, request, acknowledged, last, written_after, draining_since, silent_since }
+        PendingDrain {
+            holder,
+            request,
+            acknowledged,
+            last,
+            written_after,
+            draining_since,
+            silent_since,
+        }
     }
 
     pub(crate) fn holder(&self) -> &Holder {
@@ -170,16 +178,16 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     ///
-    /// [`Missed::Gone`], [`Missed::Held`], [`Missed::Refused`], [`Missed::Lost`], [`Missed::OtherMake`]: it will not
+    /// [`WaitFailed::Gone`], [`WaitFailed::Held`], [`WaitFailed::Refused`], [`WaitFailed::Lost`], [`WaitFailed::OtherMake`]: it will not
     /// come.
     // Property: TG-S5 ack_means_closed.
-    pub fn look(
+    pub fn evaluate(
         &mut self,
         goal: Goal,
         reading: &Reading,
         sighting: &Sighting,
         judge: &Judge<'_>,
-    ) -> Result<Option<Reached>, Missed> {
+    ) -> Result<Option<Reached>, WaitFailed> {
         let now = judge.now();
         let id = self.id();
         if !reading.is_alive() {
@@ -187,10 +195,10 @@ impl<'a> Asked<'a> {
         }
         self.silent_since = None;
         if reading.is_going_down() {
-            return Err(Missed::Refused);
+            return Err(WaitFailed::Refused);
         }
         if reading.is_other_make() && goal == Goal::Quiesced {
-            return Err(Missed::OtherMake);
+            return Err(WaitFailed::OtherMake);
         }
         let says_so = reading.is_draining_for(self.holder, id);
         let draining = if reading.is_other_make() {
@@ -206,18 +214,18 @@ impl<'a> Asked<'a> {
                 self.acknowledged = None;
             }
             Some(_) if !draining => {
-                return Err(Missed::Lost("the gateway no longer drains for this request"));
+                return Err(WaitFailed::Lost("the gateway no longer drains for this request"));
             }
             _ if draining => self.acknowledged = Some(incarnation),
             _ => {}
         }
         // Also where the gateway has not seen yet that it is gone.
         if *sighting == Sighting::Absent {
-            return Err(Missed::Lost("its request was cancelled or replaced"));
+            return Err(WaitFailed::Lost("its request was cancelled or replaced"));
         }
         // A gateway that has not seen it yet never will: it is dead.
         if !draining && let Some(why) = self.why_dead(judge) {
-            return Err(Missed::Lost(why));
+            return Err(WaitFailed::Lost(why));
         }
         let reached = match goal {
             Goal::Draining => draining,
@@ -256,7 +264,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Whether the promise ends because one's own lease does.
-    fn ends_with_own(&self, safe: Safe, judge: &Judge<'_>) -> bool {
+    fn ends_with_own(&self, safe: SafeWindow, judge: &Judge<'_>) -> bool {
         match (safe.until_uptime, judge.lease_ends_at_uptime(self.request)) {
             (Some(until), Some(end)) => until.as_millis() == end.as_millis(),
             (Some(_), None) => false,
@@ -294,18 +302,18 @@ impl<'a> Asked<'a> {
 
     /// No living gateway says anything. Whoever holds the home may be one that is about to: it starts, or it makes its
     /// lock file again.
-    fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, Missed> {
+    fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, WaitFailed> {
         let held_by = reading.held_by();
         // One that has confirmed the drain, and has not said that it stops, may be restarted in a moment.
         let has_died = self.acknowledged.is_some() && !reading.is_going_down();
         if held_by.is_none() && !reading.is_locked() && !has_died {
-            return Err(Missed::Gone);
+            return Err(WaitFailed::Gone);
         }
         let since = *self.silent_since.get_or_insert(now);
         if now.saturating_sub(since) < CONFIRMATION_PATIENCE {
             return Ok(None);
         }
-        Err(held_by.map_or(Missed::Gone, |pid| Missed::Held { pid }))
+        Err(held_by.map_or(WaitFailed::Gone, |pid| WaitFailed::Held { pid }))
     }
 
     /// What the last reading shows that it still waits for, in words for people.
@@ -391,7 +399,7 @@ mod tests {
             (&finer, 1_010_500, 1_010_000, true),
         ] {
             let holder = ci();
-            let looked = Asked::of(&holder, request).look(
+            let looked = PendingDrain::new(&holder, request).evaluate(
                 Goal::Quiesced,
                 &quiesced_until(until),
                 &Sighting::Present(request.clone()),
@@ -410,7 +418,7 @@ mod tests {
             r#"{"incarnation":"g","lifecycle":"externally_draining","idle":true,"holders":[]}"#;
         let look = |goal, at| {
             let reading = reading(idle);
-            Asked::of(&holder, &request).look(
+            PendingDrain::new(&holder, &request).evaluate(
                 goal,
                 &reading,
                 &sighting,
@@ -420,15 +428,15 @@ mod tests {
         assert!(look(Goal::Idle, AT).expect("it may come").is_none());
         assert!(look(Goal::Draining, AT).expect("it may come").is_none());
         let expired = look(Goal::Idle, AT + Duration::from_secs(5));
-        assert!(matches!(expired, Err(Missed::Lost(_))), "{expired:?}");
+        assert!(matches!(expired, Err(WaitFailed::Lost(_))), "{expired:?}");
     }
 
     #[test]
     fn until_when_it_is_safe_is_told_in_utc_to_the_millisecond() {
         let wall = DateTime::<Utc>::from_timestamp_millis(1_700_000_000_250).expect("in range");
-        let safe = Safe { until_uptime: Some(AT), left: AT, until: Some(wall) };
+        let safe = SafeWindow { until_uptime: Some(AT), left: AT, until: Some(wall) };
         assert_eq!(safe.until_text().as_deref(), Some("2023-11-14T22:13:20.250Z"));
-        assert_eq!(Safe { until: None, ..safe }.until_text(), None);
+        assert_eq!(SafeWindow { until: None, ..safe }.until_text(), None);
     }
 
     /// Once it was heard of, a drain that is no longer is lost; before that it is still to come.
@@ -440,10 +448,10 @@ mod tests {
         let running = r#"{"incarnation":"g","lifecycle":"running","active_agents":2}"#;
         let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());
         let judge = Judge::new(&epoch, now_at(AT));
-        let mut asked = Asked::of(&holder, &request);
+        let mut drain = PendingDrain::new(&holder, &request);
         let mut look = |goal, text: &str| {
-            let looked = asked.look(goal, &reading(text), &sighting, &judge);
-            (looked, asked.waits_for(&reading(text)))
+            let looked = drain.evaluate(goal, &reading(text), &sighting, &judge);
+            (looked, drain.waits_for(&reading(text)))
         };
         let (looked, waits_for) = look(Goal::Idle, running);
         assert!(looked.expect("it may come").is_none());
@@ -453,7 +461,7 @@ mod tests {
         assert_eq!(waits_for, "2 in flight");
         // Heard of twice, it is still heard of.
         assert!(look(Goal::Draining, draining).0.expect("it is there").is_some());
-        assert!(matches!(look(Goal::Idle, running).0, Err(Missed::Lost(_))));
+        assert!(matches!(look(Goal::Idle, running).0, Err(WaitFailed::Lost(_))));
     }
 
     /// Found in the field: the gateway was killed and restarted during the wait, and the drain was called lost.
@@ -464,12 +472,12 @@ mod tests {
             "holders":[{"holder":"ci","request_id":"1"}]}"#;
         let epoch = epoch();
         let judge = Judge::new(&epoch, now_at(AT));
-        let mut asked = Asked::of(&holder, &request);
+        let mut drain = PendingDrain::new(&holder, &request);
         let mut look = |incarnation: &str, rest: &str, sighting: &Sighting| {
             let text = format!(r#"{{"incarnation":"{incarnation}",{rest}"#);
             let lock = RawObject::parse(format!(r#"{{"incarnation":"{incarnation}"}}"#).as_bytes());
             let reading = Reading::new(text.as_bytes(), lock.as_ref());
-            asked.look(Goal::Draining, &reading, sighting, &judge).map(|it| it.is_some())
+            drain.evaluate(Goal::Draining, &reading, sighting, &judge).map(|it| it.is_some())
         };
         let there = Sighting::Present(request.clone());
         assert!(look("a", draining, &there).expect("it drains"));
@@ -477,9 +485,9 @@ mod tests {
         assert!(!look("b", r#""lifecycle":"running"}"#, &there).expect("it has not looked"));
         assert!(look("b", draining, &there).expect("it drains"));
         let lost = look("b", r#""lifecycle":"running"}"#, &there);
-        assert!(matches!(lost, Err(Missed::Lost(_))), "{lost:?}");
+        assert!(matches!(lost, Err(WaitFailed::Lost(_))), "{lost:?}");
         let lost = look("c", r#""lifecycle":"starting"}"#, &Sighting::Absent);
-        assert!(matches!(lost, Err(Missed::Lost(_))), "{lost:?}");
+        assert!(matches!(lost, Err(WaitFailed::Lost(_))), "{lost:?}");
     }
 
     /// A gateway of another make names no request: what it says is believed once it cannot be of one before.
@@ -495,31 +503,36 @@ mod tests {
             );
             Reading::of_neighbour(text.as_bytes(), Some(7))
         };
-        let look = |asked: &mut Asked<'_>, goal, reading: &Reading, after: u64| {
+        let look = |drain: &mut PendingDrain<'_>, goal, reading: &Reading, after: u64| {
             let now = now_at(AT + Duration::from_millis(after));
-            asked.look(goal, reading, &sighting, &Judge::new(&epoch, now)).map(|it| it.is_some())
+            drain
+                .evaluate(goal, reading, &sighting, &Judge::new(&epoch, now))
+                .map(|it| it.is_some())
         };
         let holder = Holder::Shared;
-        let asked = || Asked::of(&holder, &request);
+        let drain = || PendingDrain::new(&holder, &request);
         // Written after the request.
         let newer = says("draining", 0, 1);
-        assert!(look(&mut asked(), Goal::Idle, &newer, 0).expect("idle"));
-        assert!(!look(&mut asked(), Goal::Idle, &says("draining", 1, 1), 0).expect("busy"));
-        assert!(matches!(look(&mut asked(), Goal::Quiesced, &newer, 0), Err(Missed::OtherMake)));
+        assert!(look(&mut drain(), Goal::Idle, &newer, 0).expect("idle"));
+        assert!(!look(&mut drain(), Goal::Idle, &says("draining", 1, 1), 0).expect("busy"));
+        assert!(matches!(
+            look(&mut drain(), Goal::Quiesced, &newer, 0),
+            Err(WaitFailed::OtherMake)
+        ));
         // Said before, and still said for three seconds.
-        let (older, mut waits) = (says("draining", 0, 0), asked());
+        let (older, mut waits) = (says("draining", 0, 0), drain());
         for (after, is_idle) in [(100, false), (3099, false), (3100, true)] {
             assert_eq!(look(&mut waits, Goal::Idle, &older, after).expect("may come"), is_idle);
         }
         let running = says("running", 0, 1);
-        assert!(!look(&mut asked(), Goal::Idle, &running, 0).expect("may come"));
+        assert!(!look(&mut drain(), Goal::Idle, &running, 0).expect("may come"));
         // What it said before it reopened does not count.
-        let mut waits = asked();
+        let mut waits = drain();
         for (reading, after) in [(&older, 0), (&running, 2000), (&older, 4000)] {
             assert!(!look(&mut waits, Goal::Idle, reading, after).expect("may come"));
         }
         let stopped = says("stopped", 0, 1);
-        assert!(matches!(look(&mut asked(), Goal::Idle, &stopped, 0), Err(Missed::Refused)));
+        assert!(matches!(look(&mut drain(), Goal::Idle, &stopped, 0), Err(WaitFailed::Refused)));
     }
 
     /// F20: on another boot clock a promise is told by how long it lasts. How old the status is at most is known without
@@ -530,7 +543,7 @@ mod tests {
         let (request, holder, epoch) = (request(Duration::from_secs(60)), ci(), epoch());
         let made = request.requested_at().expect("dated");
         let sighting = Sighting::Present(request.clone());
-        let look = |asked: &mut Asked<'_>, after: u64, left: f64, sequence: u64| {
+        let look = |drain: &mut PendingDrain<'_>, after: u64, left: f64, sequence: u64| {
             let reading = reading(&format!(
                 r#"{{"incarnation":"g","lifecycle":"externally_draining","idle":true,"quiesced":true,
                 "quiesced_until":5,"quiesced_for_s":{left},"sequence":{sequence},
@@ -538,17 +551,17 @@ mod tests {
             ));
             let after = Duration::from_secs(after);
             let judge = Judge::new(&epoch, Now { uptime: AT + after, wall: made + after });
-            let looked = asked.look(Goal::Quiesced, &reading, &sighting, &judge.by_the_wall());
+            let looked = drain.evaluate(Goal::Quiesced, &reading, &sighting, &judge.by_the_wall());
             let reached = looked.expect("it may come")?;
             let safe = reached.safe.expect("it ends");
             assert_eq!(safe.until_uptime, None);
             Some(safe.left.as_secs())
         };
-        let asked = || Asked::of(&holder, &request);
+        let drain = || PendingDrain::new(&holder, &request);
         for (left, after, safe_for) in [(60.0, 20, Some(40)), (60.0, 60, None), (20.5, 20, None)] {
-            assert_eq!(look(&mut asked(), after, left, 1), safe_for, "{left} after {after}");
+            assert_eq!(look(&mut drain(), after, left, 1), safe_for, "{left} after {after}");
         }
-        let mut waits = asked();
+        let mut waits = drain();
         assert_eq!(look(&mut waits, 20, 40.0, 1), Some(20));
         assert_eq!(look(&mut waits, 22, 40.0, 1), Some(18), "it is the same one");
         assert_eq!(look(&mut waits, 24, 36.0, 2), Some(34), "written after the last look");
@@ -564,18 +577,18 @@ mod tests {
         let locked = Reading::new(b"", RawObject::parse(br#"{"incarnation":"g"}"#).as_ref());
         let nobody = Reading::new(b"", None);
         for (reading, is_waited_for) in [(held, true), (locked, true), (nobody, false)] {
-            let mut asked = Asked::of(&holder, &request);
+            let mut drain = PendingDrain::new(&holder, &request);
             let mut look = |after| {
                 let judge = Judge::new(&epoch, now_at(AT + after));
-                asked.look(Goal::Draining, &reading, &sighting, &judge)
+                drain.evaluate(Goal::Draining, &reading, &sighting, &judge)
             };
             for seconds in [0, 4] {
                 let looked = look(Duration::from_secs(seconds));
                 assert_eq!(looked.is_ok(), is_waited_for, "{looked:?}");
             }
             let looked = look(CONFIRMATION_PATIENCE);
-            let is_held = matches!(looked, Err(Missed::Held { pid: 7 }));
-            assert!(is_held || matches!(looked, Err(Missed::Gone)), "{looked:?}");
+            let is_held = matches!(looked, Err(WaitFailed::Held { pid: 7 }));
+            assert!(is_held || matches!(looked, Err(WaitFailed::Gone)), "{looked:?}");
             assert_eq!(is_held, reading.held_by().is_some());
         }
     }
@@ -583,21 +596,21 @@ mod tests {
     #[test]
     fn who_waits_for_another_s_lease_is_told_so() {
         let (request, holder) = (request(AT), ci());
-        let mut asked = Asked::of(&holder, &request);
+        let mut drain = PendingDrain::new(&holder, &request);
         let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());
         let text = r#"{"incarnation":"g","lifecycle":"externally_draining","active_agents":0,
             "idle":true,"quiesced":QUIESCED,"holders":[{"holder":"ci","request_id":"1"}]}"#;
         for (quiesced, told) in [("true", "another holder's lease"), ("false", "0 in flight")] {
             let reading = reading(&text.replace("QUIESCED", quiesced));
             let judge = Judge::new(&epoch, now_at(AT));
-            let looked = asked.look(Goal::Draining, &reading, &sighting, &judge);
+            let looked = drain.evaluate(Goal::Draining, &reading, &sighting, &judge);
             assert!(looked.expect("it is there").is_some());
-            let waits_for = asked.waits_for(&reading);
+            let waits_for = drain.waits_for(&reading);
             assert!(waits_for.starts_with(told), "{waits_for}");
         }
         let three = r#"{"detail":"a"},{"detail":"b"},{"detail":"c"}"#;
         let text = format!(r#"{{"incarnation":"g","lifecycle":"running","degraded":[{three}]}}"#);
-        let waits_for = Asked::of(&holder, &request).waits_for(&reading(&text));
+        let waits_for = PendingDrain::new(&holder, &request).waits_for(&reading(&text));
         assert!(waits_for.ends_with("; a; b; c"), "all of them: {waits_for}");
     }
 
@@ -609,7 +622,7 @@ mod tests {
             [complaint; 9].join(",")
         );
         let (request, holder) = (request(AT), ci());
-        let waits_for = Asked::of(&holder, &request).waits_for(&reading(&text));
+        let waits_for = PendingDrain::new(&holder, &request).waits_for(&reading(&text));
         assert_eq!(waits_for.matches("a\\u{1b}b").count(), 3, "{waits_for}");
         assert!(waits_for.ends_with("the status lists more"), "{waits_for}");
     }
