@@ -36,7 +36,7 @@
 //! | core | [`engine`] | what the gateway's threads decide, as one value |
 //! | core | [`addressee`] | whom a request is made for, and who judges it |
 //! | core | [`pending`] | what has become of a drain that somebody waits for |
-//! | core | [`order`] | what the body of an HTTP order says |
+//! | core | [`control_order`] | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
 //! | core | `metrics` | metrics: names and values (feature `metrics`) |
 //! | core | [`reconcile`] | from what was seen to what is wanted |
@@ -67,6 +67,7 @@ compile_error!(
 pub mod addressee;
 #[cfg(not(tidegate_loom))]
 pub mod control;
+pub mod control_order;
 pub mod disk;
 pub mod engine;
 pub mod epoch;
@@ -98,7 +99,6 @@ pub mod marker;
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
-pub mod order;
 pub mod pending;
 mod probe;
 pub mod reconcile;

@@ -315,7 +315,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S14",
         name: "receipt_is_true",
         statement: "What a sender, a caller or a controller is answered matches what happened.",
-        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::stays_on`, `Ended::with`, `Order::parse`, `CancelTold::of`, `status::is_ready`",
+        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::stays_on`, `Ended::with`, `ControlOrder::parse`, `CancelOutcome::of`, `status::is_ready`",
         not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[

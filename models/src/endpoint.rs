@@ -6,11 +6,11 @@
 //! | step here | shipped code it stands for |
 //! |---|---|
 //! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
-//! | `OrderIsRead` | `Order::parse`, in `http::control` |
+//! | `OrderIsRead` | `ControlOrder::parse`, in `http::control` |
 //! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
 //! | `DrainIsAnswered` | `PendingDrain::evaluate` of one reading of the gateway |
 //! | `RequestIsRemoved`, `GatewayReconciles` | `Shared::cancel`: `Engine::cancel_begins`, the removal, which may fail, and the look after it |
-//! | `CancelIsAnswered` | `Engine::stays_on`, and `CancelTold::of` |
+//! | `CancelIsAnswered` | `Engine::stays_on`, and `CancelOutcome::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
 //!
 //! What it leaves out: tokens and holders, waiting, turns, and bodies that a wire cuts to nothing (its framing
@@ -20,11 +20,11 @@ use std::fmt;
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
+use tidegate::control_order::{CancelOutcome, ControlOrder};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::Judge;
 use tidegate::machine::{Phase, ShutdownCause};
-use tidegate::order::{CancelTold, Order};
 use tidegate::pending::{Goal, PendingDrain};
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
@@ -241,14 +241,14 @@ impl EndpointModel {
         let Stage::Sent { means, cut } = state.stage else { return None };
         let whole = means.body();
         let bytes = if cut { &whole[..whole.len() - 1] } else { whole };
-        let order = match Order::parse(bytes) {
+        let order = match ControlOrder::parse(bytes) {
             // A reader that does not refuse an unreadable order takes it for an empty one.
-            Err(_) if !self.design.has(Guard::ReadableOrder) => Order::parse(b"{}"),
+            Err(_) if !self.design.has(Guard::ReadableOrder) => ControlOrder::parse(b"{}"),
             order => order,
         };
         let order = order.ok().map(|order| match order {
-            Order::Drain(_) => Ordered::Drain,
-            Order::Cancel { .. } => Ordered::Cancel,
+            ControlOrder::Drain(_) => Ordered::Drain,
+            ControlOrder::Cancel { .. } => Ordered::Cancel,
         });
         state.refused |= order.is_none();
         state.mistaken |= order.is_some_and(|order| order != means);
@@ -281,9 +281,9 @@ impl EndpointModel {
         let before = Shell::start(live_before.then_some(ASK)).engine.cancel_begins(|(), _| true);
         let outcome = if state.shell.engine.stays_on(&before) { Err(()) } else { outcome };
         let told = if self.design.has(Guard::RemovalTold) {
-            CancelTold::of(&outcome)
+            CancelOutcome::of(&outcome)
         } else {
-            CancelTold { ok: true, was_draining: outcome.unwrap_or(false) }
+            CancelOutcome { ok: true, was_draining: outcome.unwrap_or(false) }
         };
         state.failure_told |= !told.ok;
         state.stayed_on |= !told.ok && !state.request;

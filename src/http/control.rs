@@ -1,5 +1,5 @@
 //! The drain endpoint: verifies who asks, reads the order, has it carried out, and answers what came of
-//! it. It decides nothing about drains: an order is read by [`Order::parse`], what became of it is judged
+//! it. It decides nothing about drains: an order is read by [`ControlOrder::parse`], what became of it is judged
 //! by [`PendingDrain::evaluate`], and the gateway owns the transition ([R11]).
 //!
 //! # Invariants
@@ -31,9 +31,9 @@ use super::current::CurrentTurn;
 use super::place::Place;
 use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
 use super::under_way::{AtOnce, Canceller};
+use crate::control_order::{ControlOrder, DrainParams, REQUESTS_PER_PRINCIPAL_MAX};
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::order::{Order, REQUESTS_PER_PRINCIPAL_MAX, Terms};
 use crate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
@@ -198,7 +198,7 @@ impl Control {
         })
     }
 
-    async fn begin(&self, principal: &Principal, terms: Terms) -> Result<Drained, Failure> {
+    async fn begin(&self, principal: &Principal, terms: DrainParams) -> Result<Drained, Failure> {
         let _at_once = AtOnce::take(&self.at_once, principal)?;
         let (signer, ordered) = (principal.clone(), terms.clone());
         let canceller = Arc::clone(&self.canceller);
@@ -312,7 +312,7 @@ impl Control {
 fn begin(
     place: &Place,
     signer: &Principal,
-    terms: &Terms,
+    terms: &DrainParams,
 ) -> Result<(DrainRequested, Option<u64>), Failure> {
     permit(signer, &terms.holder, place)?;
     require_quota(signer, &terms.holder, place)?;
@@ -459,9 +459,11 @@ pub(super) async fn drain(
         return Err(failure);
     }
     control.require_beside_the_gate(request.extensions())?;
-    match Order::parse(&read(request).await?)? {
-        Order::Drain(terms) => Ok(json(StatusCode::OK, &control.begin(&principal, terms).await?)),
-        Order::Cancel { holder } => {
+    match ControlOrder::parse(&read(request).await?)? {
+        ControlOrder::Drain(terms) => {
+            Ok(json(StatusCode::OK, &control.begin(&principal, terms).await?))
+        }
+        ControlOrder::Cancel { holder } => {
             Ok(json(StatusCode::OK, &control.cancel(&principal, holder).await?))
         }
     }

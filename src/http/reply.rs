@@ -11,10 +11,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::Scope;
+use crate::control_order::{CancelOutcome, ControlOrderError};
 use crate::epoch::millis;
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::order::{BadOrder, CancelTold};
 use crate::pending::{SafeWindow, WaitFailed};
 use crate::request::Request;
 use crate::text::printable_json;
@@ -134,7 +134,7 @@ pub(super) struct Cancelled {
 impl Cancelled {
     /// What is told of a cancel that came to this.
     pub(super) fn of(outcome: &Result<bool, ControlError>) -> Result<Cancelled, Failure> {
-        let CancelTold { ok, was_draining } = CancelTold::of(outcome);
+        let CancelOutcome { ok, was_draining } = CancelOutcome::of(outcome);
         // Where there is no home there is no drain.
         let was_draining = was_draining && !matches!(outcome, Err(ControlError::NoHome { .. }));
         let Err(error) = outcome else {
@@ -285,11 +285,11 @@ impl Failure {
     }
 }
 
-impl From<BadOrder> for Failure {
-    fn from(bad: BadOrder) -> Failure {
+impl From<ControlOrderError> for Failure {
+    fn from(bad: ControlOrderError) -> Failure {
         let code = match bad {
-            BadOrder::Unreadable { .. } => "unreadable_body",
-            BadOrder::UnknownAction { .. } => "unknown_action",
+            ControlOrderError::Unreadable { .. } => "unreadable_body",
+            ControlOrderError::UnknownAction { .. } => "unknown_action",
             _ => "invalid_field",
         };
         Failure::new(StatusCode::BAD_REQUEST, code, bad.to_string())

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate::control_order::{LEASE_MAX, LEASE_MIN};
 use tidegate::home::Home;
-use tidegate::order::{LEASE_MAX, LEASE_MIN};
 use tidegate::request::{DrainRequest, Holder};
 
 use crate::Failure;

@@ -7,9 +7,9 @@ use serde::Serialize;
 use tidegate::ControlError;
 use tidegate::addressee::Addressee;
 use tidegate::control::Removed;
+use tidegate::control_order::CancelOutcome;
 use tidegate::epoch::Now;
 use tidegate::home::Home;
-use tidegate::order::CancelTold;
 use tidegate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
@@ -281,7 +281,7 @@ struct Cancelled {
 
 pub fn cancel(home: &Home, holder: &Holder, output: Output) -> Result<(), Failure> {
     let cancelled = home.cancel_drain(holder);
-    let CancelTold { ok, was_draining } = CancelTold::of(&cancelled);
+    let CancelOutcome { ok, was_draining } = CancelOutcome::of(&cancelled);
     // Where there is no home there is no drain.
     let was_draining = was_draining && !matches!(cancelled, Err(ControlError::NoHome { .. }));
     let reply = Cancelled { ok, action: "cancel", was_draining, removed: None };

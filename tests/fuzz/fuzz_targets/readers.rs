@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::judge::{Judge, LeaseLeft, Validity};
-use tidegate::order::Order;
+use tidegate::control_order::Order;
 use tidegate::request::{Holder, Request};
 use tidegate::status::Reading;
 
@@ -28,8 +28,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(again.body(), request.body());
 
     // F15: what is cut off is no order, whatever it was.
-    if let (Ok(_), [whole @ .., b'}']) = (Order::parse(bytes), bytes) {
-        assert!(Order::parse(whole).is_err() || whole.is_empty());
+    if let (Ok(_), [whole @ .., b'}']) = (ControlOrder::parse(bytes), bytes) {
+        assert!(ControlOrder::parse(whole).is_err() || whole.is_empty());
     }
 
     // Nobody is anything whose gateway is not alive; and unknown is never idle (F10).

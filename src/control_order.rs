@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S14 receipt_is_true**: [`Order::parse`] is total, and what cannot be read is an error, never
+//! * **TG-S14 receipt_is_true**: [`ControlOrder::parse`] is total, and what cannot be read is an error, never
 //!   an order ([F15]). Only an empty body, or an object without an action, means drain ([R11]).
 //!
 //! [U9]: crate::guide::incidents#u9
@@ -37,9 +37,9 @@ pub const REQUESTS_PER_PRINCIPAL_MAX: usize = 64;
 
 /// What is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ControlOrder {
     /// A drain is to begin, or to be renewed.
-    Drain(Terms),
+    Drain(DrainParams),
     /// The holder's drain is to be cancelled.
     Cancel {
         /// Whose.
@@ -50,7 +50,7 @@ pub enum Order {
 /// On what terms a drain is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Terms {
+pub struct DrainParams {
     /// Who is to hold it; the shared marker where none is named.
     pub holder: Holder,
     /// How long it lives unless it is renewed.
@@ -62,20 +62,20 @@ pub struct Terms {
     /// Whether it is to end with the gateway's run.
     pub this_run: bool,
     /// How long to wait for the gateway to be at rest before answering, where that is asked for.
-    pub wait: Option<Patience>,
+    pub wait: Option<WaitSpec>,
 }
 
 /// What an answer waits for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Patience {
+pub struct WaitSpec {
     /// At most this long.
     pub at_most: Duration,
     /// An idle reading will do, in place of a promise.
     pub idle_is_enough: bool,
 }
 
-impl Terms {
+impl DrainParams {
     /// The request that this orders, signed by `principal`.
     #[must_use]
     pub fn request(&self, principal: impl Into<String>) -> DrainRequest {
@@ -91,7 +91,7 @@ impl Terms {
 /// Why a body is not a valid order. `Display` names the problem and what to send instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadOrder {
+pub enum ControlOrderError {
     /// The bytes spell no JSON object.
     #[error(
         "the body is not a JSON object ({reason}); nothing was done: send a JSON object, or no body to begin a drain"
@@ -126,34 +126,36 @@ pub enum BadOrder {
 /// This many characters of an unknown action are repeated.
 const ACTION_MAX: usize = 64;
 
-impl Order {
+impl ControlOrder {
     /// What these bytes order. Fields that it does not know are ignored, as the original does; one that
     /// is `null` counts as absent, but for the action.
     ///
     /// ```
-    /// use tidegate::order::{BadOrder, Order};
-    /// assert!(matches!(Order::parse(b""), Ok(Order::Drain(_))));
-    /// assert!(matches!(Order::parse(br#"{"action":"cancel"}"#), Ok(Order::Cancel { .. })));
-    /// assert!(matches!(Order::parse(br#"{"action":"cancel""#), Err(BadOrder::Unreadable { .. })));
+    /// use tidegate::control_order::{ControlOrderError, ControlOrder};
+    /// assert!(matches!(ControlOrder::parse(b""), Ok(ControlOrder::Drain(_))));
+    /// assert!(matches!(ControlOrder::parse(br#"{"action":"cancel"}"#), Ok(ControlOrder::Cancel { .. })));
+    /// assert!(matches!(ControlOrder::parse(br#"{"action":"cancel""#), Err(ControlOrderError::Unreadable { .. })));
     /// ```
     ///
     /// # Errors
     ///
-    /// [`BadOrder`], which says what is wrong.
+    /// [`ControlOrderError`], which says what is wrong.
     // Property: TG-S14 receipt_is_true.
-    pub fn parse(bytes: &[u8]) -> Result<Order, BadOrder> {
+    pub fn parse(bytes: &[u8]) -> Result<ControlOrder, ControlOrderError> {
         let body = if bytes.is_empty() { Ok(RawObject::default()) } else { object(bytes) };
         let body = match body {
             Err(_) if fault!(CutOrderIsRead) => RawObject::default(),
             body => body?,
         };
         match action(&body).as_str() {
-            "drain" => Fields::of(&body)?.terms().map(Order::Drain),
+            "drain" => Fields::of(&body)?.terms().map(ControlOrder::Drain),
             // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
-            "cancel" => Fields::of(&body).map(|fields| Order::Cancel { holder: fields.holder }),
+            "cancel" => {
+                Fields::of(&body).map(|fields| ControlOrder::Cancel { holder: fields.holder })
+            }
             unknown => {
                 let action = unknown.chars().take(ACTION_MAX).collect::<String>();
-                Err(BadOrder::UnknownAction { action: action.escape_debug().to_string() })
+                Err(ControlOrderError::UnknownAction { action: action.escape_debug().to_string() })
             }
         }
     }
@@ -161,14 +163,14 @@ impl Order {
 
 /// What is told of a cancel, by whoever carried it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CancelTold {
+pub struct CancelOutcome {
     /// It was carried out.
     pub ok: bool,
     /// There was something to cancel; of one that failed, there still is, as far as anybody may believe.
     pub was_draining: bool,
 }
 
-impl CancelTold {
+impl CancelOutcome {
     /// Of a cancel that came to this. One that failed is never told as one that found nothing: the drain
     /// stays on, and its holder would believe the gate open.
     ///
@@ -176,20 +178,20 @@ impl CancelTold {
     /// [U38](crate::guide::incidents#u38)
     #[must_use]
     // Property: TG-S14 receipt_is_true.
-    pub fn of<E>(outcome: &Result<bool, E>) -> CancelTold {
+    pub fn of<E>(outcome: &Result<bool, E>) -> CancelOutcome {
         match outcome {
-            Ok(was_draining) => CancelTold { ok: true, was_draining: *was_draining },
-            Err(_) if fault!(FailedCancelIsOk) => CancelTold { ok: true, was_draining: false },
-            Err(_) => CancelTold { ok: false, was_draining: true },
+            Ok(was_draining) => CancelOutcome { ok: true, was_draining: *was_draining },
+            Err(_) if fault!(FailedCancelIsOk) => CancelOutcome { ok: true, was_draining: false },
+            Err(_) => CancelOutcome { ok: false, was_draining: true },
         }
     }
 }
 
-fn object(bytes: &[u8]) -> Result<RawObject, BadOrder> {
+fn object(bytes: &[u8]) -> Result<RawObject, ControlOrderError> {
     RawObject::parse(bytes).ok_or_else(|| {
         let error = serde_json::from_slice::<RawObject>(bytes).err();
         let reason = error.map_or_else(|| "it is not UTF-8".to_owned(), |error| error.to_string());
-        BadOrder::Unreadable { reason }
+        ControlOrderError::Unreadable { reason }
     })
 }
 
@@ -220,7 +222,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(body: &RawObject) -> Result<Fields, BadOrder> {
+    fn of(body: &RawObject) -> Result<Fields, ControlOrderError> {
         let name: Option<String> = field(body, "holder", "a string with the name of a holder")?;
         let flag = |name| field::<bool>(body, name, "true or false");
         let a_year = "a number of seconds from 1 to 31622400 (366 days)";
@@ -238,30 +240,32 @@ impl Fields {
     }
 
     /// What they say together.
-    fn terms(self) -> Result<Terms, BadOrder> {
+    fn terms(self) -> Result<DrainParams, ControlOrderError> {
         let Fields { holder, lease, hold_internal, suppress_notification, this_run, .. } = self;
         let Fields { at_most, idle_is_enough, .. } = self;
         if idle_is_enough && at_most.is_none() {
-            return Err(BadOrder::Contradiction("'idle_is_enough' needs 'wait'; give both"));
+            return Err(ControlOrderError::Contradiction(
+                "'idle_is_enough' needs 'wait'; give both",
+            ));
         }
         if idle_is_enough && hold_internal == Some(true) {
-            return Err(BadOrder::Contradiction(
+            return Err(ControlOrderError::Contradiction(
                 "'hold_internal' and 'idle_is_enough' exclude each other; give only one",
             ));
         }
         if at_most.is_some() && !idle_is_enough && hold_internal == Some(false) {
-            return Err(BadOrder::Contradiction(
+            return Err(ControlOrderError::Contradiction(
                 "'wait' needs 'hold_internal'; do not set it to false, or set 'idle_is_enough' to true",
             ));
         }
         if at_most.is_some_and(|wait| wait >= lease) {
-            return Err(BadOrder::Contradiction(
+            return Err(ControlOrderError::Contradiction(
                 "'lease_s' must be greater than 'wait'; give a longer lease or a shorter wait",
             ));
         }
-        let wait = at_most.map(|at_most| Patience { at_most, idle_is_enough });
+        let wait = at_most.map(|at_most| WaitSpec { at_most, idle_is_enough });
         let hold_internal = hold_internal.unwrap_or(wait.is_some() && !idle_is_enough);
-        Ok(Terms { holder, lease, hold_internal, suppress_notification, this_run, wait })
+        Ok(DrainParams { holder, lease, hold_internal, suppress_notification, this_run, wait })
     }
 }
 
@@ -270,20 +274,20 @@ fn seconds(
     name: &'static str,
     expected: &'static str,
     range: RangeInclusive<Duration>,
-) -> Result<Option<Duration>, BadOrder> {
+) -> Result<Option<Duration>, ControlOrderError> {
     let Some(seconds) = field::<f64>(body, name, expected)? else { return Ok(None) };
     let duration = Duration::try_from_secs_f64(seconds).ok().filter(|it| range.contains(it));
-    duration.map(Some).ok_or(BadOrder::Field { name, expected })
+    duration.map(Some).ok_or(ControlOrderError::Field { name, expected })
 }
 
 fn field<T: serde::de::DeserializeOwned>(
     body: &RawObject,
     name: &'static str,
     expected: &'static str,
-) -> Result<Option<T>, BadOrder> {
+) -> Result<Option<T>, ControlOrderError> {
     match body.text(name) {
         None | Some("null") => Ok(None),
-        Some(_) => body.read(name).map(Some).ok_or(BadOrder::Field { name, expected }),
+        Some(_) => body.read(name).map(Some).ok_or(ControlOrderError::Field { name, expected }),
     }
 }
 
@@ -291,13 +295,13 @@ fn field<T: serde::de::DeserializeOwned>(
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Order, BadOrder> {
-        Order::parse(text.as_bytes())
+    fn parsed(text: &str) -> Result<ControlOrder, ControlOrderError> {
+        ControlOrder::parse(text.as_bytes())
     }
 
-    fn terms_of(text: &str) -> Terms {
+    fn terms_of(text: &str) -> DrainParams {
         match parsed(text) {
-            Ok(Order::Drain(terms)) => terms,
+            Ok(ControlOrder::Drain(terms)) => terms,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -313,7 +317,7 @@ mod tests {
             assert!(parsed(whole).is_ok(), "{whole}");
             for end in 1..whole.len() {
                 let cut = &whole[..end];
-                assert!(matches!(parsed(cut), Err(BadOrder::Unreadable { .. })), "{cut}");
+                assert!(matches!(parsed(cut), Err(ControlOrderError::Unreadable { .. })), "{cut}");
             }
         }
     }
@@ -323,10 +327,17 @@ mod tests {
         let deep = "[".repeat(1_000_000);
         let nested = format!("{{\"action\":{deep}");
         for text in ["[]", "[1]", "\"x\"", "null", "0", "false", " ", "drain", &deep, &nested] {
-            assert!(matches!(parsed(text), Err(BadOrder::Unreadable { .. })), "{}", text.len());
+            assert!(
+                matches!(parsed(text), Err(ControlOrderError::Unreadable { .. })),
+                "{}",
+                text.len()
+            );
         }
         for bytes in [&b"\xff\xfe{\0}\0"[..], b"{\"action\":\"\xff\"}", b"\x1f\x8b\x08"] {
-            assert!(matches!(Order::parse(bytes), Err(BadOrder::Unreadable { .. })), "{bytes:?}");
+            assert!(
+                matches!(ControlOrder::parse(bytes), Err(ControlOrderError::Unreadable { .. })),
+                "{bytes:?}"
+            );
         }
         let told = parsed("{\"action\":\"cancel\"").expect_err("cut off").to_string();
         assert!(told.contains("EOF while parsing"), "{told}");
@@ -355,7 +366,7 @@ mod tests {
             let told = parsed(text).expect_err(text).to_string();
             assert!(told.contains(&format!("'{name}' must be")), "{text}: {told}");
         }
-        assert!(matches!(parsed(r#"{"holder":"../x"}"#), Err(BadOrder::Holder(_))));
+        assert!(matches!(parsed(r#"{"holder":"../x"}"#), Err(ControlOrderError::Holder(_))));
         for contradiction in [
             r#"{"wait":60,"lease_s":60}"#,
             r#"{"wait":1,"hold_internal":false}"#,
@@ -363,7 +374,10 @@ mod tests {
             r#"{"idle_is_enough":true}"#,
         ] {
             let told = parsed(contradiction);
-            assert!(matches!(told, Err(BadOrder::Contradiction(_))), "{contradiction}: {told:?}");
+            assert!(
+                matches!(told, Err(ControlOrderError::Contradiction(_))),
+                "{contradiction}: {told:?}"
+            );
         }
     }
 
@@ -387,13 +401,16 @@ mod tests {
     /// As a program does that must not be talked into anything: the last of two wins, as in Python.
     #[test]
     fn the_action_is_read_as_the_original_reads_it() {
-        assert!(matches!(parsed(r#"{"action":" Cancel\n"}"#), Ok(Order::Cancel { .. })));
+        assert!(matches!(parsed(r#"{"action":" Cancel\n"}"#), Ok(ControlOrder::Cancel { .. })));
         let spaced = r#"{"action":"\u001c\u001f\u0085\u00a0\u2028CANCEL\u001d\u001e\u3000"}"#;
-        assert!(matches!(parsed(spaced), Ok(Order::Cancel { .. })));
+        assert!(matches!(parsed(spaced), Ok(ControlOrder::Cancel { .. })));
         let held = r#"{"action":"\u200bcancel"}"#;
-        assert!(matches!(parsed(held), Err(BadOrder::UnknownAction { .. })), "no space to Python");
+        assert!(
+            matches!(parsed(held), Err(ControlOrderError::UnknownAction { .. })),
+            "no space to Python"
+        );
         let twice = r#"{"action":"drain","action":"cancel"}"#;
-        assert!(matches!(parsed(twice), Ok(Order::Cancel { .. })));
+        assert!(matches!(parsed(twice), Ok(ControlOrder::Cancel { .. })));
         for (text, action) in
             [("null", "none"), ("5", "5"), ("true", "true"), ("\"\"", ""), ("\"stop\"", "stop")]
         {
