@@ -101,8 +101,8 @@ fn reactions() {
 fn begins() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("temp dir");
     let home = Home::at(dir.path());
-    let ask = DrainRequest::by("bench");
-    let named = DrainRequest::by("bench").holder(Holder::named("bench").expect("a name"));
+    let ask = DrainRequest::new("bench");
+    let named = DrainRequest::new("bench").with_holder(Holder::named("bench").expect("a name"));
     home.begin_drain(&named).expect("writes");
     let text = home.begin_drain(&ask).expect("writes").to_json();
     let floor = |sync: bool, sync_directory: bool| {
@@ -164,7 +164,7 @@ fn looks() {
     let dir = tempfile::tempdir().expect("temp dir");
     let idle = tempfile::tempdir().expect("temp dir");
     let home = Home::at(dir.path());
-    home.begin_drain(&DrainRequest::by("bench")).expect("writes");
+    home.begin_drain(&DrainRequest::new("bench")).expect("writes");
     let (path, absent) = (home.marker_path(), Home::at(idle.path()));
     let start = |path: &Path| Gateway::builder(path).manual().start().expect("starts");
     let (draining, running) = (start(dir.path()), start(idle.path()));
@@ -269,7 +269,7 @@ fn orders() {
         let home = Home::at(dir.path());
         let ask = |name: &str| {
             let holder = Holder::named(name).expect("a name");
-            DrainRequest::by("bench").holder(holder)
+            DrainRequest::new("bench").with_holder(holder)
         };
         for number in 0..others {
             home.begin_drain(&ask(&format!("other{number}"))).expect("writes");

@@ -314,7 +314,7 @@ where
     let port = listener.local_addr().expect("an address").port();
     runtime.spawn(async move {
         let never = std::future::pending::<(ShutdownCause, Duration)>();
-        Server::of(&gateway).serve(listener, app, never).await
+        Server::new(&gateway).serve(listener, app, never).await
     });
     (runtime, port)
 }

@@ -76,7 +76,7 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
         "secret_file": secret_file,
     });
     println!("{ready}");
-    let mut server = Server::of(&gateway);
+    let mut server = Server::new(&gateway);
     if let Some(patience) = arguments.patience {
         server = server.patience(patience);
     }

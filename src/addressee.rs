@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_request_for_this_run_ends_with_it() {
-        let (ask, now) = (DrainRequest::default().this_run(true), now_at(1000));
+        let (ask, now) = (DrainRequest::default().with_this_run(true), now_at(1000));
         assert_eq!(Addressee::next_here().stamp(&ask, "r", now), None, "there is no run");
         let first = Addressee::itself(&Epoch::current(), "first");
         let second = Addressee::itself(&Epoch::current(), "second");
@@ -178,7 +178,7 @@ mod tests {
         let any_run = first.stamp(&DrainRequest::default(), "r", now).expect("stamps");
         assert!(!second.has_replaced(&first, &any_run));
         // A renewal is of the same run.
-        let again = DrainRequest::again(&request, crate::holder::Holder::Shared);
+        let again = DrainRequest::renewal_of(&request, crate::holder::Holder::Shared);
         assert!(again.is_for_this_run());
     }
 

@@ -38,7 +38,7 @@ impl Home {
     /// [TG-S7](crate::guide::verification#tg-s7),
     /// [TG-S12](crate::guide::verification#tg-s12)
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
-        let (home, holder) = (self.open()?, ask.its_holder());
+        let (home, holder) = (self.open()?, ask.holder());
         let ask = &home.for_neighbour(ask)?;
         for _ in 0..2 {
             let addressee = home.addressee_or_next();
@@ -77,9 +77,9 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// [`ControlError::NothingToRenew`] where there is no live request any more, or none that lasted until
+    /// [`ControlError::NoLiveRequest`] where there is no live request any more, or none that lasted until
     /// the new one was there: the drain is lost, and the gate may have been open since.
-    /// [`ControlError::Unseen`] where that is not known. Otherwise as [`Home::begin_drain`].
+    /// [`ControlError::Indeterminate`] where that is not known. Otherwise as [`Home::begin_drain`].
     pub fn renew_drain(
         &self,
         holder: &Holder,
@@ -91,7 +91,7 @@ impl Home {
                 return Ok(renewed);
             }
         }
-        Err(ControlError::NothingToRenew { holder: holder.clone() })
+        Err(ControlError::NoLiveRequest { holder: holder.clone() })
     }
 
     /// Removes the holder's request, durably, and says whether there was one. Idempotent.
@@ -114,7 +114,7 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// As [`Home::cancel_drain`], and [`ControlError::Unseen`] where it is not known whose request is
+    /// As [`Home::cancel_drain`], and [`ControlError::Indeterminate`] where it is not known whose request is
     /// there.
     pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
         self.open()?.cancel_request(holder, request_id)
@@ -188,7 +188,7 @@ impl Home {
     /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
     /// # let dir = tempfile::tempdir()?;
     /// let home = Home::at(dir.path());
-    /// let request = home.begin_drain(&DrainRequest::by("alice"))?;
+    /// let request = home.begin_drain(&DrainRequest::new("alice"))?;
     /// let mut drain = PendingDrain::new(&Holder::Shared, &request);
     /// let looked = home.check_drain(&mut drain, Goal::Draining);
     /// assert!(matches!(looked, Err(WaitFailed::Gone)), "no gateway is running here");
@@ -235,7 +235,7 @@ impl<D: Disk> OpenHome<D> {
                 Sighting::Present(_) => vec![Slot::Shared],
                 Sighting::Absent => return Ok(false),
                 Sighting::Unreadable(reason) => {
-                    return Err(ControlError::Unseen { holder: holder.clone(), reason });
+                    return Err(ControlError::Indeterminate { holder: holder.clone(), reason });
                 }
             },
         };
@@ -268,11 +268,11 @@ impl OpenHome<RealDisk> {
         let Some((slot, _, request)) = live.next() else {
             return Err(observation
                 .unseen_of(holder)
-                .unwrap_or_else(|| ControlError::NothingToRenew { holder: holder.clone() }));
+                .unwrap_or_else(|| ControlError::NoLiveRequest { holder: holder.clone() }));
         };
-        let again = DrainRequest::again(request, holder.clone());
+        let again = DrainRequest::renewal_of(request, holder.clone());
         let again = match lease {
-            Some(lease) => again.lease(lease),
+            Some(lease) => again.with_lease(lease),
             None => again,
         };
         let (again, addressee) = (self.for_neighbour(&again)?, self.addressee_or_next());
@@ -301,7 +301,7 @@ impl OpenHome<RealDisk> {
         }
         // The old one ran out before the new one was there for certain, or its gateway was replaced.
         self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
-        Err(ControlError::NothingToRenew { holder: holder.clone() })
+        Err(ControlError::NoLiveRequest { holder: holder.clone() })
     }
 
     fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
@@ -376,7 +376,7 @@ impl OpenHome<RealDisk> {
             return Ok(ask.clone());
         }
         let Some(Neighbour { pid }) = self.neighbour() else { return Ok(ask.clone()) };
-        if *ask.its_holder() != Holder::Shared || ask.is_for_this_run() {
+        if *ask.holder() != Holder::Shared || ask.is_for_this_run() {
             return Err(ControlError::OtherMake { pid });
         }
         Ok(ask.clone().lease_at_most(DEFAULT_LEASE))
@@ -497,7 +497,7 @@ impl Observation {
             (Listing::Partial(reason) | Listing::Taken(reason), Holder::Named(_)) => Some(reason),
             _ => None,
         })?;
-        Some(ControlError::Unseen { holder: holder.clone(), reason: reason.clone() })
+        Some(ControlError::Indeterminate { holder: holder.clone(), reason: reason.clone() })
     }
 
     /// Why something could not be read, if anything could not.

@@ -79,12 +79,12 @@ impl DrainParams {
     /// The request that this orders, signed by `principal`.
     #[must_use]
     pub fn request(&self, principal: impl Into<String>) -> DrainRequest {
-        DrainRequest::by(principal)
-            .holder(self.holder.clone())
-            .lease(self.lease)
-            .hold_internal(self.hold_internal)
-            .suppress_notification(self.suppress_notification)
-            .this_run(self.this_run)
+        DrainRequest::new(principal)
+            .with_holder(self.holder.clone())
+            .with_lease(self.lease)
+            .with_hold_internal(self.hold_internal)
+            .with_suppress_notification(self.suppress_notification)
+            .with_this_run(self.this_run)
     }
 }
 

@@ -142,13 +142,13 @@ pub enum ControlError {
     },
     /// The holder has no live request: it was cancelled, or its lease ran out.
     #[error("{holder} has no live drain request to renew; the gate may be open: begin a new drain")]
-    NothingToRenew {
+    NoLiveRequest {
         /// Who.
         holder: Holder,
     },
     /// The holder's request cannot be read.
     #[error("cannot read the drain request of {holder}: {reason}; nothing was changed")]
-    Unseen {
+    Indeterminate {
         /// Who.
         holder: Holder,
         /// Why.
@@ -185,7 +185,7 @@ pub enum ControlError {
     #[error(
         "the drain of {holder} stays on: the gateway cannot confirm that its request is removed; `degraded` in its status has the reason"
     )]
-    StaysOn {
+    NotReleased {
         /// Who.
         holder: Holder,
     },
@@ -203,7 +203,7 @@ pub enum ControlError {
     #[error(
         "the gateway is in phase {phase} and begins no drain; to drain the next gateway on this home, run `tidegate drain` or create a request file"
     )]
-    GoingDown {
+    ShuttingDown {
         /// Its phase.
         phase: Phase,
     },

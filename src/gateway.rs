@@ -239,7 +239,7 @@ impl Gateway {
     /// ```
     /// use tidegate::{Gateway, Origin, request::{DrainRequest, Holder}};
     /// let gateway = Gateway::in_memory().start()?;
-    /// let receipt = gateway.begin_drain(&DrainRequest::by("migration"))?;
+    /// let receipt = gateway.begin_drain(&DrainRequest::new("migration"))?;
     /// assert!(receipt.draining);
     /// assert!(gateway.admit(Origin::User).is_err());
     /// assert!(gateway.cancel_drain(&Holder::Shared)?);
@@ -249,7 +249,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`ControlError::GoingDown`] once a shutdown has begun; the file's errors.
+    /// [`ControlError::ShuttingDown`] once a shutdown has begun; the file's errors.
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Receipt, ControlError> {
         self.handle.shared.begin_drain(ask)
     }
@@ -259,7 +259,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// [`ControlError::NotRemoved`]: the drain stays on; so it does with [`ControlError::StaysOn`], where
+    /// [`ControlError::NotRemoved`]: the drain stays on; so it does with [`ControlError::NotReleased`], where
     /// the request is gone, or its home is, and that cannot be seen.
     ///
     /// [R3](crate::guide::requirements#r3)
@@ -272,7 +272,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// As [`cancel_drain`](Gateway::cancel_drain), and [`ControlError::Unseen`].
+    /// As [`cancel_drain`](Gateway::cancel_drain), and [`ControlError::Indeterminate`].
     pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
         self.handle.shared.cancel_request(holder, request_id)
     }

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_lease_runs_out_on_the_boot_clock_whatever_the_wall_says() {
-        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+        let request = DrainRequest::default().with_lease(Duration::from_secs(60)).stamp(
             "r",
             &epoch(),
             now_at(100),
@@ -303,7 +303,7 @@ mod tests {
         let unleased = Request::parse(b"{}");
         assert!(bounded(&unleased, 159, 100) && !bounded(&unleased, 160, 100));
         assert!(bounded(&unleased, 160, 101));
-        let ask = DrainRequest::default().lease(Duration::from_secs(600));
+        let ask = DrainRequest::default().with_lease(Duration::from_secs(600));
         let leased = ask.stamp("r", &epoch(), now_at(100));
         assert!(bounded(&leased, 699, 100) && !bounded(&leased, 700, 100));
         let stale = Request::parse(br#"{"epoch":"other:1"}"#);
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn where_the_epoch_is_unknown_the_wall_clock_judges() {
         let unknown = Epoch::default();
-        let request = DrainRequest::default().lease(Duration::from_secs(60)).stamp(
+        let request = DrainRequest::default().with_lease(Duration::from_secs(60)).stamp(
             "r",
             &unknown,
             now_at(100),

@@ -500,7 +500,7 @@ mod tests {
         let slot = Slot::of_file(OsStr::new("ci.1.json")).expect("a slot");
         let now = crate::epoch::Now::by_system();
         let ask = |length| {
-            DrainRequest::by("x".repeat(length)).stamp("1", &crate::epoch::Epoch::current(), now)
+            DrainRequest::new("x".repeat(length)).stamp("1", &crate::epoch::Epoch::current(), now)
         };
         let error = begin(&opened, &slot, &ask(20_000), &[]).expect_err("too long");
         assert!(error.to_string().contains("at most 16384 bytes"), "{error}");

@@ -370,7 +370,8 @@ mod tests {
 
     /// A request of `ci` with this lease, asked for at [`AT`].
     fn request(lease: Duration) -> Request {
-        let ask = DrainRequest::by("ci").holder(ci()).hold_internal(true).lease(lease);
+        let ask =
+            DrainRequest::new("ci").with_holder(ci()).with_hold_internal(true).with_lease(lease);
         ask.stamp("1", &epoch(), now_at(AT))
     }
 

@@ -36,7 +36,7 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 ///
 /// ```
 /// use tidegate::request::{DrainRequest, Holder};
-/// let ask = DrainRequest::by("alice").holder(Holder::named("image-updater")?).hold_internal(true);
+/// let ask = DrainRequest::new("alice").with_holder(Holder::named("image-updater")?).with_hold_internal(true);
 /// # let _ = ask;
 /// # Ok::<(), tidegate::request::NotAHolder>(())
 /// ```
@@ -58,13 +58,13 @@ pub struct DrainRequest {
 impl Default for DrainRequest {
     /// One that nobody has signed: it names [`DEFAULT_PRINCIPAL`].
     fn default() -> DrainRequest {
-        DrainRequest { is_signed: false, ..DrainRequest::by(DEFAULT_PRINCIPAL) }
+        DrainRequest { is_signed: false, ..DrainRequest::new(DEFAULT_PRINCIPAL) }
     }
 }
 
 impl DrainRequest {
     /// A request signed by `principal`, in the shared slot, with the default lease.
-    pub fn by(principal: impl Into<String>) -> DrainRequest {
+    pub fn new(principal: impl Into<String>) -> DrainRequest {
         DrainRequest {
             holder: Holder::Shared,
             principal: principal.into(),
@@ -80,7 +80,7 @@ impl DrainRequest {
     /// The same request again, as its holder renews it. Fields this library does not know are kept as
     /// they are.
     #[must_use]
-    pub fn again(request: &Request, holder: Holder) -> DrainRequest {
+    pub fn renewal_of(request: &Request, holder: Holder) -> DrainRequest {
         DrainRequest {
             holder,
             principal: request.principal().unwrap_or(DEFAULT_PRINCIPAL).to_owned(),
@@ -99,34 +99,34 @@ impl DrainRequest {
     /// [F3](crate::guide::requirements#f3),
     /// [I-35](crate::guide::incidents#i-35)
     #[must_use]
-    pub fn holder(mut self, holder: Holder) -> DrainRequest {
+    pub fn with_holder(mut self, holder: Holder) -> DrainRequest {
         self.holder = holder;
         self
     }
 
-    /// See [`DrainRequest::holder`].
+    /// See [`DrainRequest::with_holder`].
     #[must_use]
-    pub fn its_holder(&self) -> &Holder {
+    pub fn holder(&self) -> &Holder {
         &self.holder
     }
 
     /// Asks the gateway not to tell users about the drain.
     #[must_use]
-    pub fn suppress_notification(mut self, suppress: bool) -> DrainRequest {
+    pub fn with_suppress_notification(mut self, suppress: bool) -> DrainRequest {
         self.suppress_notification = suppress;
         self
     }
 
     /// Asks for the gate to be sealed at idle, so that [`Quiesced`](crate::Quiesced) can be promised.
     #[must_use]
-    pub fn hold_internal(mut self, hold: bool) -> DrainRequest {
+    pub fn with_hold_internal(mut self, hold: bool) -> DrainRequest {
         self.hold_internal = hold;
         self
     }
 
     /// How long the request lives unless begun again. Written to the file in whole milliseconds.
     #[must_use]
-    pub fn lease(mut self, lease: Duration) -> DrainRequest {
+    pub fn with_lease(mut self, lease: Duration) -> DrainRequest {
         self.lease = lease;
         self
     }
@@ -142,7 +142,7 @@ impl DrainRequest {
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
-    pub fn this_run(mut self, this_run: bool) -> DrainRequest {
+    pub fn with_this_run(mut self, this_run: bool) -> DrainRequest {
         self.this_run = this_run;
         self
     }
@@ -429,7 +429,8 @@ mod tests {
     fn a_renewal_keeps_the_fields_that_it_does_not_know() {
         let text = br#"{"note":[1, 2.50],"action":"drain","holder":"ci","x-team":"ops","lease_s":9,"lease_s":5}"#;
         let request = Request::parse(text);
-        let again = DrainRequest::again(&request, Holder::Shared).stamp("2", &epoch(), now_at(0));
+        let again =
+            DrainRequest::renewal_of(&request, Holder::Shared).stamp("2", &epoch(), now_at(0));
         assert_eq!(again.body().text("note"), Some("[1, 2.50]"));
         assert_eq!(again.body().text("x-team"), Some("\"ops\""));
         assert_eq!(again.body().text("holder"), None, "it is known, and is another's now");
@@ -451,7 +452,9 @@ mod tests {
 
     #[test]
     fn what_is_stamped_is_what_is_read() {
-        let ask = DrainRequest::by("zoë\n\u{0}").suppress_notification(true).hold_internal(true);
+        let ask = DrainRequest::new("zoë\n\u{0}")
+            .with_suppress_notification(true)
+            .with_hold_internal(true);
         let stamped = ask.stamp("id-1", &epoch(), now_at(5));
         let read = Request::parse(stamped.to_json().as_bytes());
         assert_eq!(read.principal(), Some("zoë\n\u{0}"));

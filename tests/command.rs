@@ -243,8 +243,8 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
 #[test]
 fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::by_system());
-    let brief = DrainRequest::by("ops").holder(Holder::named("ops").expect("a name"));
-    let brief = brief.hold_internal(true).lease(Duration::from_millis(1));
+    let brief = DrainRequest::new("ops").with_holder(Holder::named("ops").expect("a name"));
+    let brief = brief.with_hold_internal(true).with_lease(Duration::from_millis(1));
     scene.gateway.begin_drain(&brief).expect("writes");
     let mut child = scene
         .command(&["drain", "--holder", "ci", "--wait", "--lease", "1h", "--timeout", PATIENCE])
@@ -283,7 +283,7 @@ fn a_drain_that_is_taken_away_is_lost_also_where_another_one_goes_on() {
     let scene = Scene::new();
     let _turn = scene.gateway.admit(Origin::User).expect("open");
     let child = scene.waiting(&[]);
-    let others = DrainRequest::by("ops").holder(Holder::named("ops").expect("a name"));
+    let others = DrainRequest::new("ops").with_holder(Holder::named("ops").expect("a name"));
     scene.home.begin_drain(&others).expect("writes");
     scene.home.cancel_drain(&ci()).expect("removes");
     let lost = Answer::of_waiting(child);
@@ -334,8 +334,8 @@ fn what_cannot_be_meant_is_wrong_usage() {
 #[test]
 fn by_force_everybody_s_goes_and_who_did_it_is_told() {
     let scene = Scene::new();
-    scene.home.begin_drain(&DrainRequest::by("alice").holder(ci())).expect("writes");
-    scene.home.begin_drain(&DrainRequest::by("bob")).expect("writes");
+    scene.home.begin_drain(&DrainRequest::new("alice").with_holder(ci())).expect("writes");
+    scene.home.begin_drain(&DrainRequest::new("bob")).expect("writes");
     let answer = scene.run(&["cancel", "--all", "--force", "--by", "root"]);
     assert_eq!((answer.code, &answer.json["was_draining"]), (Some(0), &Value::from(true)));
     for (who, what) in [("alice", "ci."), ("bob", "the shared marker")] {
@@ -638,7 +638,7 @@ fn probes_answer_with_their_exit_code_alone() {
 fn the_status_is_a_table_for_people_and_is_watched() {
     let scene = Scene::new();
     let _work = scene.gateway.admit_labelled(Origin::User, "chat\u{202e} 7").expect("open");
-    scene.home.begin_drain(&DrainRequest::by("al\u{1b}ice").holder(ci())).expect("writes");
+    scene.home.begin_drain(&DrainRequest::new("al\u{1b}ice").with_holder(ci())).expect("writes");
     scene.gateway.reconcile_now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(["status", "--watch=1ms"]).env("TIDEGATE_HOME", scene.dir.path());
@@ -730,7 +730,7 @@ fn a_mode_that_keeps_others_out_is_told_and_one_that_lets_them_in_works() {
         return;
     }
     let scene = Scene::new();
-    let ask = DrainRequest::by("root");
+    let ask = DrainRequest::new("root");
     scene.home.begin_drain(&ask).expect("writes");
     let observed = as_a_stranger(&scene, &["observe", "--json"]);
     assert_eq!((observed.code, &observed.json["verdict"]), (Some(0), &Value::from("unreadable")));

@@ -55,7 +55,7 @@ fn outcome_of(command: &[&str], is_busy: bool) -> (Option<i32>, bool) {
     let gateway = Gateway::builder(home.path()).start().expect("starts");
     let turn = is_busy.then(|| gateway.admit(Origin::User).expect("open"));
     let other = Holder::named("other").expect("a name");
-    gateway.begin_drain(&DrainRequest::by("test").holder(other.clone())).expect("begins");
+    gateway.begin_drain(&DrainRequest::new("test").with_holder(other.clone())).expect("begins");
 
     let mut arguments = command.iter().map(|it| match *it {
         "/srv/gateway" => home.path().as_os_str(),

@@ -27,7 +27,7 @@ fn requests_that_come_and_go_are_seen_at_once() {
     let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
     let mut changes = gateway.changes();
     for holder in [Holder::Shared, Holder::named("ci").expect("a name")] {
-        let ask = DrainRequest::by("test").holder(holder.clone());
+        let ask = DrainRequest::new("test").with_holder(holder.clone());
         home.begin_drain(&ask).expect("writes");
         becomes(&mut changes, Phase::ExternallyDraining);
         home.cancel_drain(&holder).expect("removes");
@@ -46,12 +46,12 @@ fn the_directory_of_requests_is_followed_where_it_is_made_anew() {
     let home = Home::at(dir.path());
     let gateway = Gateway::builder(dir.path()).interval(NEVER).start().expect("starts");
     let mut changes = gateway.changes();
-    let ask = DrainRequest::by("test").holder(Holder::named("ci").expect("a name"));
+    let ask = DrainRequest::new("test").with_holder(Holder::named("ci").expect("a name"));
     for _ in 0..3 {
         fs::remove_dir(home.requests_path()).expect("rmdir");
         home.begin_drain(&ask).expect("makes it anew");
         becomes(&mut changes, Phase::ExternallyDraining);
-        home.cancel_drain(ask.its_holder()).expect("removes");
+        home.cancel_drain(ask.holder()).expect("removes");
         becomes(&mut changes, Phase::Running);
     }
 }
@@ -80,7 +80,7 @@ fn a_home_that_is_swapped_is_held_and_another_directory_is_believed_nothing() {
     };
     assert!(!complains());
     swap(&second);
-    let ask = DrainRequest::by("test").holder(Holder::named("ci").expect("a name"));
+    let ask = DrainRequest::new("test").with_holder(Holder::named("ci").expect("a name"));
     Home::at(&home).begin_drain(&ask).expect("writes");
     assert!(complains());
     assert!(gateway.admit(Origin::User).is_ok(), "it is another directory's request");
@@ -89,8 +89,8 @@ fn a_home_that_is_swapped_is_held_and_another_directory_is_believed_nothing() {
 
     Home::at(&first).begin_drain(&ask).expect("writes");
     becomes(&mut changes, Phase::ExternallyDraining);
-    let cancelled = gateway.cancel_drain(ask.its_holder());
-    assert!(matches!(cancelled, Err(ControlError::StaysOn { .. })), "{cancelled:?}");
+    let cancelled = gateway.cancel_drain(ask.holder());
+    assert!(matches!(cancelled, Err(ControlError::NotReleased { .. })), "{cancelled:?}");
     assert!(complains());
     assert!(gateway.admit(Origin::User).is_err(), "an unmounted home looks like this, too");
     swap(&first);

@@ -29,7 +29,7 @@ fn without_file_handles_nothing_changes_and_it_is_told() {
     let start = |home: &Home| Gateway::builder(home.path()).manual().start().expect("starts");
     let (opened, drained) = (start(&open), start(&closed));
     let ci = Holder::named("ci").expect("a name");
-    drained.begin_drain(&DrainRequest::by("ci").holder(ci.clone())).expect("writes");
+    drained.begin_drain(&DrainRequest::new("ci").with_holder(ci.clone())).expect("writes");
     open.begin_drain(&DrainRequest::default()).expect("writes");
 
     let held = exhaust();

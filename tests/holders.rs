@@ -24,7 +24,7 @@ fn named(name: &str) -> Holder {
 }
 
 fn ask(name: &str) -> DrainRequest {
-    DrainRequest::by(name).holder(named(name))
+    DrainRequest::new(name).with_holder(named(name))
 }
 
 /// A home, a gateway on it that is driven by hand, and its clock: at a time when this machine has been
@@ -96,9 +96,9 @@ impl Scene {
 #[test]
 fn owner_release() {
     let scene = Scene::new();
-    let first = scene.gateway.begin_drain(&ask("deployer").lease(HOUR)).expect("writes");
-    let second = scene.gateway.begin_drain(&ask("backup").lease(2 * HOUR)).expect("writes");
-    let shared = scene.gateway.begin_drain(&DrainRequest::by("someone")).expect("writes");
+    let first = scene.gateway.begin_drain(&ask("deployer").with_lease(HOUR)).expect("writes");
+    let second = scene.gateway.begin_drain(&ask("backup").with_lease(2 * HOUR)).expect("writes");
+    let shared = scene.gateway.begin_drain(&DrainRequest::new("someone")).expect("writes");
     assert!(first.draining && second.draining && shared.draining);
     assert_eq!((first.generation, shared.generation), (1, 1), "they join one close");
     assert_eq!(scene.holders(), ["(shared)", "backup", "deployer"]);
@@ -183,7 +183,10 @@ fn a_caller_is_answered_by_a_look_that_began_after_the_call() {
 #[test]
 fn a_blind_start_keeps_what_its_predecessor_promised() {
     let first = Scene::new();
-    first.gateway.begin_drain(&ask("ci").hold_internal(true).lease(HOUR)).expect("writes");
+    first
+        .gateway
+        .begin_drain(&ask("ci").with_hold_internal(true).with_lease(HOUR))
+        .expect("writes");
     first.gateway.quiesced().wait().expect("idle and sealed");
     let promise = fs::read(first.home.status_path()).expect("the status");
     let Scene { _dir: dir, clock, gateway, home } = first;
@@ -219,7 +222,7 @@ fn a_blind_start_keeps_what_its_predecessor_promised() {
 #[test]
 fn a_ruined_request_is_held_for_over_a_respawn() {
     let first = Scene::new();
-    let ask = DrainRequest::by("ci").hold_internal(true).lease(HOUR);
+    let ask = DrainRequest::new("ci").with_hold_internal(true).with_lease(HOUR);
     first.gateway.begin_drain(&ask).expect("writes");
     first.gateway.quiesced().wait().expect("idle and sealed");
     let promise = fs::read(first.home.status_path()).expect("the status");
@@ -255,7 +258,7 @@ fn asking_again_replaces_one_s_own_request_and_no_other() {
     let scene = Scene::new();
     scene.gateway.begin_drain(&ask("ci")).expect("writes");
     scene.gateway.begin_drain(&ask("ops")).expect("writes");
-    let again = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let again = scene.gateway.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     assert_eq!(scene.requests().len(), 2, "{:?}", scene.requests());
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
     assert_eq!(quiesced.request_ids(), [again.request.request_id().expect("named").to_owned()]);
@@ -265,7 +268,7 @@ fn asking_again_replaces_one_s_own_request_and_no_other() {
 fn a_renewal_leaves_no_gap_and_a_lost_drain_is_told() {
     let scene = Scene::new();
     // By the system's clock, as a controller on this machine has it; the gateway here has another.
-    let first = scene.home.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let first = scene.home.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     let renewed = scene.home.renew_drain(&named("ci"), Some(2 * HOUR)).expect("live");
     assert_ne!(first.request_id(), renewed.request_id());
     assert_eq!((renewed.terms(), renewed.principal()), (first.terms(), Some("ci")));
@@ -273,18 +276,18 @@ fn a_renewal_leaves_no_gap_and_a_lost_drain_is_told() {
 
     scene.home.cancel_drain(&named("ci")).expect("removes");
     let error = scene.home.renew_drain(&named("ci"), None).expect_err("nothing is left");
-    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+    assert!(matches!(error, ControlError::NoLiveRequest { .. }), "{error}");
     assert!(error.to_string().contains("begin a new drain"), "{error}");
 }
 
 #[test]
 fn holding_takes_one_and_silence_takes_all() {
     let scene = Scene::new();
-    scene.gateway.begin_drain(&ask("a").suppress_notification(true)).expect("writes");
+    scene.gateway.begin_drain(&ask("a").with_suppress_notification(true)).expect("writes");
     let internal = scene.gateway.admit(Origin::Internal).expect("passes a drain");
     drop(internal);
     let mut changes = scene.gateway.changes();
-    scene.gateway.begin_drain(&ask("b").hold_internal(true)).expect("writes");
+    scene.gateway.begin_drain(&ask("b").with_hold_internal(true)).expect("writes");
     assert!(scene.gateway.admit(Origin::Internal).is_err(), "sealed at idle");
     scene.gateway.cancel_drain(&named("b")).expect("removes");
     assert!(scene.gateway.admit(Origin::Internal).is_ok(), "nobody asks to hold it any more");
@@ -297,7 +300,7 @@ fn holding_takes_one_and_silence_takes_all() {
 #[test]
 fn stale_never_closes() {
     let scene = Scene::new();
-    let receipt = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let receipt = scene.gateway.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
     assert_eq!(quiesced.until(), Some(25 * HOUR), "an hour by default");
 
@@ -398,9 +401,15 @@ fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
 #[test]
 fn quiesced_means_idle() {
     let scene = Scene::new();
-    scene.gateway.begin_drain(&ask("long").lease(9 * HOUR).hold_internal(true)).expect("writes");
-    scene.gateway.begin_drain(&ask("short").lease(2 * HOUR).hold_internal(true)).expect("writes");
-    scene.gateway.begin_drain(&ask("plain").lease(HOUR)).expect("writes");
+    scene
+        .gateway
+        .begin_drain(&ask("long").with_lease(9 * HOUR).with_hold_internal(true))
+        .expect("writes");
+    scene
+        .gateway
+        .begin_drain(&ask("short").with_lease(2 * HOUR).with_hold_internal(true))
+        .expect("writes");
+    scene.gateway.begin_drain(&ask("plain").with_lease(HOUR)).expect("writes");
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
     assert_eq!(quiesced.until(), Some(26 * HOUR));
     assert_eq!(quiesced.request_ids().len(), 2, "not to one who did not ask for it");
@@ -414,7 +423,7 @@ fn quiesced_means_idle() {
 #[test]
 fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
     let scene = Scene::with(|builder| builder.unleased_max_age(Duration::from_secs(60)));
-    scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    scene.gateway.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     let promised = scene.gateway.quiesced().wait().expect("idle and sealed").until();
     assert_eq!(promised, Some(25 * HOUR));
     fs::write(&scene.requests()[0], [0, 0]).expect("ruins it");
@@ -434,8 +443,8 @@ fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
 #[test]
 fn giving_up_one_s_own_request_spares_the_one_that_replaced_it() {
     let scene = Scene::new();
-    let ours = scene.home.begin_drain(&DrainRequest::by("us")).expect("writes");
-    let theirs = scene.home.begin_drain(&DrainRequest::by("them")).expect("writes");
+    let ours = scene.home.begin_drain(&DrainRequest::new("us")).expect("writes");
+    let theirs = scene.home.begin_drain(&DrainRequest::new("them")).expect("writes");
     let cancel = |request: &tidegate::request::Request| {
         scene.home.cancel_request(&Holder::Shared, request.request_id().expect("named"))
     };
@@ -493,15 +502,15 @@ fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
     let scene = Scene::new();
     fs::create_dir(scene.home.requests_path().join("ci.1.json")).expect("mkdir");
     let error = scene.home.renew_drain(&named("ci"), None).expect_err("it cannot be read");
-    assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
+    assert!(matches!(error, ControlError::Indeterminate { .. }), "{error}");
     assert!(error.to_string().contains("found a directory instead"), "{error}");
     let error = scene.home.renew_drain(&named("ops"), None).expect_err("that is another's");
-    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+    assert!(matches!(error, ControlError::NoLiveRequest { .. }), "{error}");
 
     fs::create_dir(scene.home.marker_path()).expect("mkdir");
     let error =
         scene.home.cancel_request(&Holder::Shared, "x").expect_err("whose it is, who knows");
-    assert!(matches!(error, ControlError::Unseen { .. }), "{error}");
+    assert!(matches!(error, ControlError::Indeterminate { .. }), "{error}");
 }
 
 /// Found in review: a file that a person writes to is no new file, and was swept for what it had been.
@@ -528,7 +537,7 @@ fn an_empty_marker_is_an_unleased_request_and_over_a_live_one_it_is_ruined() {
     assert_eq!(scene.codes(), ["request_unleased"]);
     assert!(scene.gateway.cancel_drain(&Holder::Shared).expect("removes"));
 
-    let ask = DrainRequest::by("ops").hold_internal(true);
+    let ask = DrainRequest::new("ops").with_hold_internal(true);
     scene.gateway.begin_drain(&ask).expect("writes");
     let until = scene.gateway.quiesced().wait().expect("sealed").until();
     fs::write(scene.home.marker_path(), "").expect("truncates");
@@ -541,7 +550,7 @@ fn an_empty_marker_is_an_unleased_request_and_over_a_live_one_it_is_ruined() {
 #[test]
 fn nobody_can_claim_another_s_request_id() {
     let scene = Scene::new();
-    let receipt = scene.gateway.begin_drain(&ask("ci").hold_internal(true)).expect("writes");
+    let receipt = scene.gateway.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     let id = receipt.request.request_id().expect("named").to_owned();
     let claim = format!(r#"{{"request_id":"{id}"}}"#);
     for name in ["aa.1.json", "zz.1.json", "by-hand.json"] {
@@ -569,7 +578,7 @@ fn what_has_run_out_is_swept_soon() {
     let scene = Scene::new();
     for number in 0..700 {
         let holder = named(&format!("brief{number}"));
-        let ask = DrainRequest::by("ci").holder(holder).lease(Duration::from_secs(1));
+        let ask = DrainRequest::new("ci").with_holder(holder).with_lease(Duration::from_secs(1));
         scene.home.begin_drain(&ask).expect("writes");
     }
     // With a lease, which the gateway counts down on its own clock, and without.
@@ -595,8 +604,8 @@ fn what_has_run_out_is_swept_soon() {
 #[test]
 fn what_is_dead_is_swept_after_it_was_told_of_and_what_lives_is_not() {
     let scene = Scene::new();
-    scene.gateway.begin_drain(&ask("dead").lease(HOUR)).expect("writes");
-    scene.gateway.begin_drain(&ask("live").lease(99 * HOUR)).expect("writes");
+    scene.gateway.begin_drain(&ask("dead").with_lease(HOUR)).expect("writes");
+    scene.gateway.begin_drain(&ask("live").with_lease(99 * HOUR)).expect("writes");
     let shared = scene.home.marker_path();
     fs::write(&shared, r#"{"epoch":"other-boot:7"}"#).expect("writes");
     let old = SystemTime::now() - 2 * HOUR;

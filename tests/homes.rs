@@ -15,7 +15,7 @@ fn ci() -> Holder {
 }
 
 fn ask() -> DrainRequest {
-    DrainRequest::by("ci").holder(ci())
+    DrainRequest::new("ci").with_holder(ci())
 }
 
 struct Scene {
@@ -57,7 +57,7 @@ fn a_directory_of_requests_that_is_removed_takes_its_requests_along() {
     fs::remove_dir_all(scene.home.requests_path()).expect("rm");
     assert!(is_open(&gateway));
     let error = scene.home.renew_drain(&ci(), None).expect_err("there is none");
-    assert!(matches!(error, ControlError::NothingToRenew { .. }), "{error}");
+    assert!(matches!(error, ControlError::NoLiveRequest { .. }), "{error}");
     assert!(!scene.home.cancel_drain(&ci()).expect("there is none"));
 }
 
@@ -71,7 +71,7 @@ fn a_home_that_is_elsewhere_releases_nothing() {
     fs::create_dir(&second).expect("mkdir");
     symlink(&first, &home).expect("links");
     let gateway = start(&home);
-    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    gateway.begin_drain(&DrainRequest::new("ops")).expect("writes");
     fs::remove_file(&home).expect("unlinks");
     symlink(&second, &home).expect("links");
     fs::create_dir(Home::at(&first).requests_path().join("junk.json")).expect("mkdir");
@@ -86,14 +86,14 @@ fn a_home_that_is_elsewhere_releases_nothing() {
 fn a_home_that_was_emptied_is_taken_again() {
     let scene = Scene::new();
     let gateway = scene.start();
-    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    gateway.begin_drain(&DrainRequest::new("ops")).expect("writes");
     fs::remove_dir_all(scene.home.requests_path()).expect("rm");
     fs::remove_file(scene.home.lock_path()).expect("removes");
     fs::remove_file(scene.home.marker_path()).expect("removes");
     assert!(is_open(&gateway));
     assert_eq!(details(&gateway), [""; 0]);
     assert!(scene.home.status().expect("reads").is_alive());
-    scene.home.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    scene.home.begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(!is_open(&gateway));
 }
 
@@ -174,7 +174,7 @@ fn a_home_whose_files_were_moved_to_another_directory_is_elsewhere() {
     let [home, old] = ["home", "old"].map(|name| dir.path().join(name));
     fs::create_dir(&home).expect("mkdir");
     let gateway = start(&home);
-    gateway.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    gateway.begin_drain(&DrainRequest::new("ops")).expect("writes");
     fs::rename(&home, &old).expect("moves");
     fs::create_dir(&home).expect("mkdir");
     for entry in fs::read_dir(&old).expect("lists") {
@@ -217,7 +217,7 @@ fn a_link_that_is_flipped_leads_to_the_next_gateway() {
     assert!(!Home::at(&current).status().expect("reads").is_alive(), "none of that directory");
     let new = start(&current);
     let named = Home::at(&current);
-    named.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    named.begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(is_open(&old), "it is not asked");
     assert!(!is_open(&new));
     let incarnation = |home: &Home| {
@@ -229,7 +229,7 @@ fn a_link_that_is_flipped_leads_to_the_next_gateway() {
     let said = old.status().degraded;
     assert_eq!(said.iter().map(|it| it.code).collect::<Vec<_>>(), ["home_elsewhere"]);
     // Who knows its directory by another name can still ask it.
-    Home::at(&first).begin_drain(&DrainRequest::by("ops")).expect("writes");
+    Home::at(&first).begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(!is_open(&old));
 }
 
@@ -262,7 +262,7 @@ fn a_replaced_file_lets_in_nobody_new() {
     let scene = Scene::new();
     let _gateway = Gateway::builder(scene.dir.path()).mode(0o640).manual().start().expect("starts");
     let mode = || fs::metadata(scene.home.marker_path()).expect("exists").mode() & 0o777;
-    let begin = || drop(scene.home.begin_drain(&DrainRequest::by("ops")).expect("writes"));
+    let begin = || drop(scene.home.begin_drain(&DrainRequest::new("ops")).expect("writes"));
     begin();
     assert_eq!(mode(), 0o640, "the group reads what it may read of the gateway's");
     fs::set_permissions(scene.home.marker_path(), fs::Permissions::from_mode(0o600))
@@ -288,7 +288,7 @@ fn a_request_is_read_up_to_its_bound() {
 fn a_write_that_fails_leaves_no_draft() {
     let scene = Scene::new();
     fs::create_dir(scene.home.marker_path()).expect("mkdir");
-    scene.home.begin_drain(&DrainRequest::by("ops")).expect_err("a directory is there");
+    scene.home.begin_drain(&DrainRequest::new("ops")).expect_err("a directory is there");
     assert_eq!(fs::read_dir(scene.dir.path()).expect("lists").count(), 1);
 }
 
@@ -306,12 +306,15 @@ fn a_cancel_by_force_says_what_stays_and_removes_the_rest() {
 #[test]
 fn a_renewal_leaves_one_request() {
     let scene = Scene::new();
-    scene.home.begin_drain(&ask().suppress_notification(true)).expect("writes");
+    scene.home.begin_drain(&ask().with_suppress_notification(true)).expect("writes");
     fs::write(scene.home.requests_path().join("ci.0.json"), "{}").expect("writes");
     scene.home.renew_drain(&ci(), None).expect("renews");
     assert_eq!(fs::read_dir(scene.home.requests_path()).expect("lists").count(), 1);
 
-    scene.home.begin_drain(&DrainRequest::by("ops").suppress_notification(true)).expect("writes");
+    scene
+        .home
+        .begin_drain(&DrainRequest::new("ops").with_suppress_notification(true))
+        .expect("writes");
     let renewed = scene.home.renew_drain(&Holder::Shared, None).expect("renews");
     assert!(renewed.terms().suppress_notification, "on the same terms");
 }
@@ -322,7 +325,7 @@ fn a_holder_that_holds_nothing_is_promised_nothing() {
     let scene = Scene::new();
     let gateway = scene.start();
     let plain = gateway.begin_drain(&ask()).expect("writes").request;
-    gateway.begin_drain(&DrainRequest::by("ops").hold_internal(true)).expect("writes");
+    gateway.begin_drain(&DrainRequest::new("ops").with_hold_internal(true)).expect("writes");
     gateway.reconcile_now();
     let reading = scene.home.status().expect("reads");
     let id = plain.request_id().expect("named");
@@ -357,7 +360,7 @@ fn a_held_home_stays_where_it_is() {
     assert_eq!(held, Home::at(&at));
     assert_ne!(held, Home::at(&at).with_mode(0o640));
     fs::rename(&at, &aside).expect("moves");
-    held.begin_drain(&DrainRequest::by("ops")).expect("writes");
+    held.begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(Home::at(&aside).observe().verdict().asks_for_drain());
     assert!(held.cancel_drain(&Holder::Shared).expect("removes"));
     assert!(matches!(Home::at(&at).held(), Err(ControlError::NoHome { .. })));

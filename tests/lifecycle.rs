@@ -24,7 +24,7 @@ fn dir() -> tempfile::TempDir {
 }
 
 fn drain() -> DrainRequest {
-    DrainRequest::by("test")
+    DrainRequest::new("test")
 }
 
 fn status_of(home: &Home) -> Value {
@@ -48,7 +48,7 @@ fn drains() {
     assert!(!gateway.status().idle);
 
     // Asked to hold internal work too, the same drain comes to a promise.
-    let receipt = gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    let receipt = gateway.begin_drain(&drain().with_hold_internal(true)).expect("in memory");
     assert_eq!(receipt.generation, 1, "amended, not begun anew");
     let mut quiesced = gateway.quiesced();
     assert!(quiesced.wait_timeout(NOT_YET).is_none());
@@ -63,7 +63,7 @@ fn drains() {
 fn a_quiesce_that_is_released_while_waited_for_says_so() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let _turn = gateway.admit(Origin::User).expect("open");
-    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    gateway.begin_drain(&drain().with_hold_internal(true)).expect("in memory");
     let mut quiesced = gateway.quiesced();
     assert!(quiesced.wait_timeout(NOT_YET).is_none());
     gateway.cancel_drain(&Holder::Shared).expect("in memory");
@@ -97,7 +97,7 @@ async fn parked_turns_wait_for_the_release_and_not_for_a_shutdown() {
 async fn changes_come_in_order_and_end() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let mut changes = gateway.changes();
-    gateway.begin_drain(&drain().suppress_notification(true)).expect("in memory");
+    gateway.begin_drain(&drain().with_suppress_notification(true)).expect("in memory");
     gateway.cancel_drain(&Holder::Shared).expect("in memory");
     let ended = gateway.shut_down(ShutdownCause::Operator, PATIENCE).await;
     assert_eq!(ended, Ended::Clean);
@@ -127,12 +127,12 @@ fn in_flight_untouched() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let turn = gateway.admit(Origin::User).expect("open");
     for hold in [false, true, false, true] {
-        gateway.begin_drain(&drain().hold_internal(hold)).expect("in memory");
+        gateway.begin_drain(&drain().with_hold_internal(hold)).expect("in memory");
         assert_eq!(gateway.in_flight().user, 1);
         assert!(gateway.idle().wait_timeout(NOT_YET).is_none());
     }
     gateway.cancel_drain(&Holder::Shared).expect("in memory");
-    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    gateway.begin_drain(&drain().with_hold_internal(true)).expect("in memory");
     assert_eq!((turn.origin(), gateway.in_flight().user), (Origin::User, 1));
     assert!(turn.child().is_ok(), "it can still do what it needs");
     assert!(!gateway.status().quiesced);
@@ -145,7 +145,7 @@ fn in_flight_untouched() {
 fn bypass_progress() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let turn = gateway.admit(Origin::User).expect("open");
-    gateway.begin_drain(&drain().hold_internal(true)).expect("in memory");
+    gateway.begin_drain(&drain().with_hold_internal(true)).expect("in memory");
     let child = turn.child().expect("a live turn gets what it needs");
     let grandchild = child.child().expect("and so does that");
     let mut quiesced = gateway.quiesced();
@@ -172,7 +172,7 @@ fn force_ends_a_drain_with_a_wedged_turn_at_once() {
     assert_eq!(patient.wait_timeout(PATIENCE), Some(forced), "both are told the same");
     assert!(wedged.child().is_err() && gateway.admit(Origin::Internal).is_err());
     assert_eq!(gateway.status().exit_reason.as_deref(), Some("SIGTERM"), "the first cause stays");
-    assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::GoingDown { .. })));
+    assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::ShuttingDown { .. })));
 }
 
 /// TG-L4 stops, on the gateway's own thread: nobody drives anything here.
@@ -397,7 +397,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
 fn a_ruined_marker_keeps_the_seal() {
     let dir = dir();
     let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
-    gateway.begin_drain(&drain().hold_internal(true)).expect("written");
+    gateway.begin_drain(&drain().with_hold_internal(true)).expect("written");
     gateway.quiesced().wait().expect("nothing is in flight");
     fs::write(Home::at(dir.path()).marker_path(), "{\"action\": \"dra").expect("writes");
     gateway.reconcile_now();
@@ -501,7 +501,7 @@ fn status_is_faithful() {
                 let (gateway, holder) = (&gateway, Holder::named(name).expect("a name"));
                 scope.spawn(move || {
                     for _ in 0..60 {
-                        let ask = drain().holder(holder.clone());
+                        let ask = drain().with_holder(holder.clone());
                         assert!(gateway.begin_drain(&ask).expect("writes").draining);
                         assert!(gateway.cancel_drain(&holder).expect("removes"));
                     }
@@ -528,7 +528,7 @@ fn reopens() {
     let clock = ManualClock::at(Now { uptime: Duration::from_secs(5000), wall });
     let gateway =
         Gateway::builder(dir.path()).manual().clock(clock.clone()).start().expect("starts");
-    let ask = drain().hold_internal(true).lease(Duration::from_secs(60));
+    let ask = drain().with_hold_internal(true).with_lease(Duration::from_secs(60));
     gateway.begin_drain(&ask).expect("written");
     let quiesced = gateway.quiesced().wait().expect("nothing is in flight");
     assert_eq!(quiesced.until(), Some(Duration::from_secs(5060)));

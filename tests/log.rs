@@ -22,7 +22,7 @@ fn an_expiry_is_logged_once_and_a_cancel_by_force_with_who_and_what() {
     let clock = ManualClock::at(Now::by_system());
     let gateway =
         Gateway::builder(dir.path()).manual().clock(clock.clone()).start().expect("starts");
-    let ask = |name| DrainRequest::by(name).holder(Holder::named(name).expect("a name"));
+    let ask = |name| DrainRequest::new(name).with_holder(Holder::named(name).expect("a name"));
     gateway.begin_drain(&ask("ci")).expect("writes");
     for _ in 0..5 {
         clock.advance(Duration::from_secs(3600));

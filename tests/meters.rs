@@ -54,7 +54,8 @@ fn what_happens_is_measured_under_the_documented_names() {
         assert_eq!(seen["tidegate_lease_left_seconds{gateway=k}"], 0.0, "nobody asks");
 
         let ci = Holder::named("ci").expect("a name");
-        let ask = DrainRequest::by("ci").holder(ci.clone()).lease(Duration::from_secs(600));
+        let ask =
+            DrainRequest::new("ci").with_holder(ci.clone()).with_lease(Duration::from_secs(600));
         gateway.begin_drain(&ask).expect("writes");
         assert!(gateway.admit(Origin::User).is_err());
         clock.advance(Duration::from_secs(60));

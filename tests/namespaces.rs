@@ -243,7 +243,7 @@ fn a_wait_for_this_run_is_lost_with_it() {
     let (_dir, home) = home();
     let first = Process::start(&home);
     let holder = tidegate::request::Holder::Shared;
-    let request = home.begin_drain(&DrainRequest::default().this_run(true)).expect("writes");
+    let request = home.begin_drain(&DrainRequest::default().with_this_run(true)).expect("writes");
     let mut drain = tidegate::pending::PendingDrain::new(&holder, &request);
     let mut look = || home.check_drain(&mut drain, tidegate::pending::Goal::Draining);
     while look().expect("it lives").0.is_none() {}

@@ -144,8 +144,8 @@ fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
     let gateway = gateway.expect("starts");
     flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("taken");
     let home = Home::at(dir.path());
-    let named = DrainRequest::by("ci").holder(Holder::named("ci").expect("a name"));
-    home.begin_drain(&named.this_run(true)).expect("ours lives");
+    let named = DrainRequest::new("ci").with_holder(Holder::named("ci").expect("a name"));
+    home.begin_drain(&named.with_this_run(true)).expect("ours lives");
     let reading = home.status().expect("reads");
     assert!(reading.is_alive() && !reading.is_other_make());
     drop(gateway);
@@ -230,7 +230,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
         let marker = home.marker_path();
         match dice.u32(..6) {
             // Ours begins, the original's side begins, and each cancels.
-            0 => drop(home.begin_drain(&DrainRequest::by("ours")).expect("writes")),
+            0 => drop(home.begin_drain(&DrainRequest::new("ours")).expect("writes")),
             1 => {
                 let marker_text = json!({
                     "action": "drain", "requested_at": chrono::Utc::now().to_rfc3339(),
@@ -242,7 +242,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
             }
             2 => drop(home.cancel_drain(&Holder::Shared).expect("removes")),
             3 => drop(fs::remove_file(&marker)),
-            4 => match home.begin_drain(&DrainRequest::by("ours").holder(named.clone())) {
+            4 => match home.begin_drain(&DrainRequest::new("ours").with_holder(named.clone())) {
                 Ok(_) => assert!(at >= 2, "round {round}"),
                 Err(ControlError::OtherMake { .. }) => assert!(at < 2, "round {round}"),
                 Err(error) => panic!("round {round}: {error}"),

@@ -34,7 +34,7 @@ async fn drain_release_and_shut_down() {
     let turn = gateway.admit(Origin::User).expect("open");
 
     let ci = Holder::named("ci").expect("a name");
-    let ask = DrainRequest::by("ci").holder(ci.clone()).hold_internal(true);
+    let ask = DrainRequest::new("ci").with_holder(ci.clone()).with_hold_internal(true);
     let receipt = gateway.begin_drain_async(ask).await.expect("writes");
     assert!(receipt.draining);
     assert_eq!(changes.next().await.expect("a change").generation, receipt.generation);

@@ -243,12 +243,12 @@ impl Bench {
         match op {
             Op::Lay(laid) => self.lay(*laid),
             Op::Begin { hold, lease_s } => {
-                let ask = DrainRequest::by("prop")
-                    .hold_internal(*hold)
-                    .lease(Duration::from_secs(*lease_s));
+                let ask = DrainRequest::new("prop")
+                    .with_hold_internal(*hold)
+                    .with_lease(Duration::from_secs(*lease_s));
                 let answer = self.gateway.begin_drain(&ask);
                 if self.oracle.phase.is_shut() {
-                    assert!(matches!(answer, Err(ControlError::GoingDown { .. })));
+                    assert!(matches!(answer, Err(ControlError::ShuttingDown { .. })));
                     return;
                 }
                 if matches!(self.oracle.lies, Lies::Unreadable) {
@@ -402,7 +402,7 @@ proptest! {
 fn bypass_is_bounded() {
     let gateway = Gateway::in_memory().start().expect("starts");
     let turn = gateway.admit(Origin::User).expect("open");
-    let hold = DrainRequest::default().hold_internal(true);
+    let hold = DrainRequest::default().with_hold_internal(true);
     assert!(gateway.begin_drain(&hold).expect("in memory").draining);
 
     let child = turn.child().expect("a live turn's child passes");

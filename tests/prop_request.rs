@@ -83,7 +83,7 @@ proptest! {
     fn a_lease_ends_on_the_boot_clock(
         lease_s in 0..10_000u64, made_s in 0..10_000u64, later_s in 0..20_000u64, wall_s in 0..2_000_000_000i64,
     ) {
-        let ask = DrainRequest::default().lease(Duration::from_secs(lease_s));
+        let ask = DrainRequest::default().with_lease(Duration::from_secs(lease_s));
         let request = ask.stamp("r", &here(), now(made_s, 1_700_000_000));
         let then = now(made_s + later_s, wall_s);
         let expected = if later_s < lease_s { Validity::Live } else { Validity::Expired };

@@ -235,12 +235,12 @@ fn the_request_s_schema_describes_what_is_written_and_no_more() {
     let dir = tempfile::tempdir().expect("temp dir");
     let home = Home::at(dir.path());
     let holder = Holder::named("a-Holder_9").expect("a name");
-    let full = DrainRequest::by("zoë \u{202e}\n")
-        .holder(holder.clone())
-        .suppress_notification(true)
-        .hold_internal(true)
-        .lease(Duration::from_millis(1_500));
-    for ask in [DrainRequest::default(), DrainRequest::by("drain-control"), full] {
+    let full = DrainRequest::new("zoë \u{202e}\n")
+        .with_holder(holder.clone())
+        .with_suppress_notification(true)
+        .with_hold_internal(true)
+        .with_lease(Duration::from_millis(1_500));
+    for ask in [DrainRequest::default(), DrainRequest::new("drain-control"), full] {
         let request = home.begin_drain(&ask).expect("begins");
         schema.must_describe("the text", &serde_json::from_str(&request.to_json()).expect("JSON"));
     }
@@ -280,7 +280,7 @@ fn the_status_s_schema_describes_what_is_written_and_no_more() {
     let internal = gateway.admit_labelled(Origin::Internal, "timer").expect("open");
     // One that says all there is to say, one that says nothing, one that is ruined.
     let holder = Holder::named("updater").expect("a name");
-    let ask = DrainRequest::by("alice").holder(holder).hold_internal(true);
+    let ask = DrainRequest::new("alice").with_holder(holder).with_hold_internal(true);
     gateway.begin_drain(&ask).expect("begins");
     fs::write(home.marker_path(), "").expect("writes");
     fs::write(home.requests_path().join("ruined.json"), "{").expect("writes");

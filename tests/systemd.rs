@@ -87,13 +87,13 @@ fn the_start_is_reported_at_once_and_a_drain_by_who_and_what_it_waits_for() {
 
     let user = gateway.admit(Origin::User).expect("open");
     let internal = gateway.admit(Origin::Internal).expect("open");
-    let ask = DrainRequest::by("ci").holder(holder("ci")).hold_internal(true);
+    let ask = DrainRequest::new("ci").with_holder(holder("ci")).with_hold_internal(true);
     gateway.begin_drain(&ask).expect("in memory");
     let drained = manager.hear();
     assert_eq!(drained, ["STATUS=draining for ci; in flight: 1 user, 1 internal"]);
 
     // No phase changes: the tick finds it.
-    gateway.begin_drain(&DrainRequest::by("ops").holder(holder("ops"))).expect("in memory");
+    gateway.begin_drain(&DrainRequest::new("ops").with_holder(holder("ops"))).expect("in memory");
     drop(user);
     manager.hear_until("STATUS=draining for ci, ops; in flight: 0 user, 1 internal");
     drop(internal);

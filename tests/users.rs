@@ -180,7 +180,7 @@ fn an_error_names_the_path_its_owner_and_who_tried() {
     // A renewal that cannot be written says nothing false about the drain that is there.
     fs::remove_file(scene.home.lock_path()).expect("removes");
     let ci = Holder::named("ci").expect("a name");
-    let ask = DrainRequest::by("root").holder(ci);
+    let ask = DrainRequest::new("root").with_holder(ci);
     scene.home.clone().with_mode(0o644).begin_drain(&ask).expect("writes");
     let renewed = scene.run_as(STRANGER, &["renew", "--holder", "ci"]);
     assert_eq!(renewed.status.code(), Some(1));
@@ -281,7 +281,7 @@ fn a_directory_of_root_s_is_not_given_away_in_a_race() {
             }
             swaps
         });
-        let ask = DrainRequest::by("root").holder(Holder::named("ci").expect("a name"));
+        let ask = DrainRequest::new("root").with_holder(Holder::named("ci").expect("a name"));
         for _ in 0..ROUNDS {
             let _ = scene.home.begin_drain(&ask);
             // Only what was made here: by now the name may be the other directory's, which is not empty.
@@ -313,7 +313,8 @@ fn the_first_requests_of_two_at_once_are_both_made() {
             for name in ["a", "b", "c"] {
                 let home = &home;
                 scope.spawn(move || {
-                    let ask = DrainRequest::by(name).holder(Holder::named(name).expect("a name"));
+                    let ask =
+                        DrainRequest::new(name).with_holder(Holder::named(name).expect("a name"));
                     home.begin_drain(&ask).expect("writes");
                 });
             }
@@ -435,12 +436,12 @@ fn a_directory_that_is_swapped_leads_nobody_elsewhere() {
             }
             swaps
         });
-        let ask = DrainRequest::by("root").holder(Holder::named("ci").expect("a name"));
+        let ask = DrainRequest::new("root").with_holder(Holder::named("ci").expect("a name"));
         for _ in 0..ROUNDS {
             let _ = home.cancel_all("root");
             let _ = home.begin_drain(&ask);
-            let _ = home.renew_drain(ask.its_holder(), None);
-            let _ = home.cancel_drain(ask.its_holder());
+            let _ = home.renew_drain(ask.holder(), None);
+            let _ = home.cancel_drain(ask.holder());
             let _ = home.observe();
         }
         done.store(true, Ordering::Relaxed);

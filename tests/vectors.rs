@@ -61,8 +61,8 @@ fn markers_are_written_with_the_original_s_fields_in_its_order() {
     for (name, recorded) in files("markers") {
         let recorded: &Map<String, Value> = recorded.as_object().expect("an object");
         let home = tempfile::tempdir().expect("temp dir");
-        let ask = DrainRequest::by(recorded["principal"].as_str().expect("a principal"))
-            .suppress_notification(recorded["suppress_notification"] == json!(true));
+        let ask = DrainRequest::new(recorded["principal"].as_str().expect("a principal"))
+            .with_suppress_notification(recorded["suppress_notification"] == json!(true));
         Home::at(home.path()).begin_drain(&ask).expect("begins");
 
         let text = fs::read_to_string(home.path().join(".drain_request.json")).expect("the marker");

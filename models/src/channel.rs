@@ -309,7 +309,7 @@ static JUDGED: Answers<Judged> = Answers::new(|| {
     let made = Now { uptime: Duration::from_secs(1000), wall: std::time::UNIX_EPOCH.into() };
     let lease = Duration::from_secs(60);
     let now = Now { uptime: made.uptime + lease, wall: made.wall + lease };
-    let ask = DrainRequest::default().lease(lease);
+    let ask = DrainRequest::default().with_lease(lease);
     let is_live =
         |request: &DrainRequested, at| Judge::new(&here, at).validity(request) == Validity::Live;
     let (own, foreign) = (ask.stamp("r", &here, made), ask.stamp("r", &elsewhere, made));

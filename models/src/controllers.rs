@@ -204,7 +204,7 @@ fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
         let tick = |ticks: usize| Duration::from_secs(ticks as u64);
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let made = Now { uptime: made_at(), wall: std::time::UNIX_EPOCH.into() };
-        let ask = DrainRequest::default().lease(tick(LEASE.into()));
+        let ask = DrainRequest::default().with_lease(tick(LEASE.into()));
         let request = ask.stamp("r", &epoch, made);
         std::array::from_fn(|by_boot| {
             std::array::from_fn(|by_wall| {

@@ -43,7 +43,7 @@ impl Real {
         let marker = self.home.marker_path();
         match action {
             Action::ControllerBegins { hold } => {
-                let ask = DrainRequest::by("a controller").hold_internal(hold);
+                let ask = DrainRequest::new("a controller").with_hold_internal(hold);
                 self.home.begin_drain(&ask).expect("begins");
             }
             Action::ControllerCancels => {

@@ -23,15 +23,15 @@ impl Shared {
 
     pub(super) fn begin_drain(&self, ask: &DrainRequest) -> Result<Receipt, ControlError> {
         let may_begin = self.state.lock().engine.may_begin();
-        may_begin.map_err(|phase| ControlError::GoingDown { phase })?;
+        may_begin.map_err(|phase| ControlError::ShuttingDown { phase })?;
         let now = self.settings.clock.now();
         let stamped = self.addressee().stamp(ask, &fresh_id(), now);
         let request = stamped.ok_or(ControlError::NoRun)?;
-        let begun = self.store.begin(ask.its_holder(), &request);
+        let begun = self.store.begin(ask.holder(), &request);
         // Also where it failed: a request that is in place but not durable closes the gate.
         self.reconcile();
         begun?;
-        let slot = slot_of(ask.its_holder(), &request);
+        let slot = slot_of(ask.holder(), &request);
         let is_own = |it: &Request| it.request_id() == request.request_id();
         let receipt = self.state.lock().engine.receipt(&slot, is_own);
         let crate::engine::DrainReceipt { draining, phase, generation } = receipt;
@@ -64,7 +64,7 @@ impl Shared {
         self.reconcile();
         let cancelled = cancelled?;
         if self.state.lock().engine.stays_on(&call) {
-            return Err(ControlError::StaysOn { holder: holder.clone() });
+            return Err(ControlError::NotReleased { holder: holder.clone() });
         }
         Ok(cancelled)
     }

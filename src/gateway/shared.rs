@@ -328,12 +328,12 @@ mod tests {
         use crate::request::DrainRequest;
 
         let gateway = Gateway::in_memory().manual().start().expect("starts");
-        gateway.begin_drain(&DrainRequest::by("one")).expect("begins");
+        gateway.begin_drain(&DrainRequest::new("one")).expect("begins");
         let before = gateway.seen();
         gateway.reconcile_now();
         assert!(gateway.seen() == before, "nothing has changed");
         let other = Holder::named("two").expect("a name");
-        gateway.begin_drain(&DrainRequest::by("two").holder(other)).expect("begins");
+        gateway.begin_drain(&DrainRequest::new("two").with_holder(other)).expect("begins");
         assert!(gateway.seen() != before);
     }
 }

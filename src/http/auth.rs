@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use axum::http::{HeaderMap, header};
 
@@ -25,13 +26,22 @@ impl Scope {
             Scope::DrainAny => "drain:any",
         }
     }
+}
 
-    /// The scope that is spelled so.
-    #[must_use]
-    pub fn of_word(word: &str) -> Option<Scope> {
-        [Scope::Drain, Scope::DrainAny].into_iter().find(|scope| scope.as_str() == word)
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    /// The scope with this [name](Scope::as_str).
+    fn from_str(name: &str) -> Result<Scope, UnknownScope> {
+        let scopes = [Scope::Drain, Scope::DrainAny];
+        scopes.into_iter().find(|scope| scope.as_str() == name).ok_or(UnknownScope(()))
     }
 }
+
+/// A text that is not the name of a [`Scope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown scope: use `drain` or `drain:any`")]
+pub struct UnknownScope(());
 
 /// A principal's name has at most so many characters, as long as a subject of OpenID Connect: the status shows
 /// it whole, and names are compared whole.
@@ -47,7 +57,7 @@ pub struct Principal {
 impl Principal {
     /// A principal that may do nothing yet. One with a name of more than 255 characters, or an empty name, gets
     /// 403 for everything: use a digest of a longer name.
-    pub fn named(name: impl Into<String>) -> Principal {
+    pub fn new(name: impl Into<String>) -> Principal {
         Principal { name: name.into(), scopes: BTreeSet::new() }
     }
 
@@ -58,7 +68,7 @@ impl Principal {
 
     /// The same, who may also do this.
     #[must_use]
-    pub fn may(mut self, scope: Scope) -> Principal {
+    pub fn with_scope(mut self, scope: Scope) -> Principal {
         self.scopes.insert(scope);
         self
     }
@@ -107,7 +117,7 @@ pub enum Unverified {
 ///     async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
 ///         // … ask it about `token` …
 /// #       let _ = token;
-///         Ok(Principal::named("deployer").may(Scope::Drain))
+///         Ok(Principal::new("deployer").with_scope(Scope::Drain))
 ///     }
 /// }
 /// ```
@@ -160,17 +170,17 @@ mod tests {
 
     #[test]
     fn any_includes_one_s_own() {
-        let any = Principal::named("ops").may(Scope::DrainAny);
+        let any = Principal::new("ops").with_scope(Scope::DrainAny);
         assert!(any.has(Scope::Drain) && any.has(Scope::DrainAny));
-        let own = Principal::named("ci").may(Scope::Drain);
+        let own = Principal::new("ci").with_scope(Scope::Drain);
         assert!(own.has(Scope::Drain) && !own.has(Scope::DrainAny));
-        assert!(!Principal::named("nobody").has(Scope::Drain));
-        assert!(Principal::named("é".repeat(NAME_CHARS_MAX)).has_usable_name());
+        assert!(!Principal::new("nobody").has(Scope::Drain));
+        assert!(Principal::new("é".repeat(NAME_CHARS_MAX)).has_usable_name());
         for unusable in [String::new(), "é".repeat(NAME_CHARS_MAX + 1)] {
-            assert!(!Principal::named(unusable).has_usable_name());
+            assert!(!Principal::new(unusable).has_usable_name());
         }
         for scope in [Scope::Drain, Scope::DrainAny] {
-            assert_eq!(Scope::of_word(scope.as_str()), Some(scope));
+            assert_eq!(scope.as_str().parse(), Ok(scope));
         }
     }
 }

@@ -104,7 +104,7 @@ use control::Control;
 use place::Place;
 use routes::{DRAIN_PATH, OPENAPI_PATH, STATUS_PATH, no_such_method};
 
-pub use auth::{Principal, Scope, TokenVerifier, Unverified};
+pub use auth::{Principal, Scope, TokenVerifier, UnknownScope, Unverified};
 pub use body::TurnBody;
 pub use current::{CurrentTurn, NoUpgrade, NotInATurn, UpgradeInTurn, UpgradedInTurn};
 pub use layer::{GateFuture, GateLayer, GateService, Kind, Parking};

@@ -244,7 +244,7 @@ impl Failure {
     /// Of a drain that could not be begun.
     pub(super) fn not_begun(error: &ControlError) -> Failure {
         let (status, code) = match error {
-            ControlError::GoingDown { .. } => (StatusCode::CONFLICT, "going_down"),
+            ControlError::ShuttingDown { .. } => (StatusCode::CONFLICT, "going_down"),
             ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
             ControlError::NoRun => (StatusCode::CONFLICT, "no_gateway"),
             ControlError::OtherMake { .. } => (StatusCode::CONFLICT, "other_make"),

@@ -83,13 +83,13 @@ impl SharedSecret {
         }
         Ok(SharedSecret {
             secret,
-            principal: Principal::named(DEFAULT_PRINCIPAL).may(Scope::Drain),
+            principal: Principal::new(DEFAULT_PRINCIPAL).with_scope(Scope::Drain),
         })
     }
 
     /// The same secret for this principal, with its own scopes.
     #[must_use]
-    pub fn of(mut self, principal: Principal) -> SharedSecret {
+    pub fn with_principal(mut self, principal: Principal) -> SharedSecret {
         self.principal = principal;
         self
     }

@@ -81,7 +81,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    Server::of(gateway).serve(listener, app, asked_to_end).await
+    Server::new(gateway).serve(listener, app, asked_to_end).await
 }
 
 /// A server for one gateway.
@@ -127,7 +127,7 @@ pub struct Server {
 impl Server {
     /// A server that ends with this gateway.
     #[must_use]
-    pub fn of(gateway: &Gateway) -> Server {
+    pub fn new(gateway: &Gateway) -> Server {
         Server {
             gateway: gateway.clone(),
             limits: Limits { patience: PATIENCE, drain_rate: DRAIN_RATE, drain_limit: DRAIN_LIMIT },

@@ -345,7 +345,7 @@ fn ci() -> Holder {
 }
 
 fn request(id: &str) -> Request {
-    DrainRequest::by(id).holder(ci()).stamp(id, &Epoch::default(), Now::by_system())
+    DrainRequest::new(id).with_holder(ci()).stamp(id, &Epoch::default(), Now::by_system())
 }
 
 fn slot(id: &str) -> Slot {

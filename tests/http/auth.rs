@@ -100,7 +100,7 @@ async fn a_verifier_that_cannot_answer_lets_nobody_in() {
 #[tokio::test]
 async fn a_principal_may_do_what_its_scopes_say() {
     let gateway = Gateway::in_memory().start().expect("starts");
-    let nothing: Router = drain_router(gateway.clone(), Provider(|| Ok(Principal::named("guest"))));
+    let nothing: Router = drain_router(gateway.clone(), Provider(|| Ok(Principal::new("guest"))));
     let reply = drain(&nothing, &["Bearer x"]).await;
     assert_eq!(
         (reply.status, &reply.json()["error"]),
@@ -108,7 +108,7 @@ async fn a_principal_may_do_what_its_scopes_say() {
     );
     assert!(reply.header("www-authenticate").expect("a challenge").contains("scope=\"drain\""));
     assert!(gateway.is_ready());
-    let may = || Ok(Principal::named("deployer").may(Scope::Drain));
+    let may = || Ok(Principal::new("deployer").with_scope(Scope::Drain));
     let drains: Router = drain_router(gateway.clone(), Provider(may));
     assert_eq!(drain(&drains, &["Bearer x"]).await.status, StatusCode::OK);
     let signed = gateway.status().holders.first().and_then(|it| it.principal.clone());

@@ -47,7 +47,7 @@ impl Scene {
         let gateway = Gateway::in_memory().start().expect("starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = adjust(Server::of(&gateway).patience(LONG).keep_alive(LONG));
+        let server = adjust(Server::new(&gateway).patience(LONG).keep_alive(LONG));
         let (release, heard) = (Arc::new(Notify::new()), Arc::new(Mutex::new(None)));
         let (held, hears) = (Arc::clone(&release), Arc::clone(&heard));
         let hold = async move || {

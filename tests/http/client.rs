@@ -34,12 +34,14 @@ pub const FORGER: &str = "eve\ntidegate::audit: done\u{202e}\u{9b}2J";
 /// Four principals: `drain-control`, `other` and one with a forged name may drain, `operator` may touch any
 /// holder.
 pub fn verifier() -> Vec<SharedSecret> {
-    let of = |secret: &str, principal| SharedSecret::new(secret).expect("strong").of(principal);
+    let of = |secret: &str, principal| {
+        SharedSecret::new(secret).expect("strong").with_principal(principal)
+    };
     vec![
         SharedSecret::new(SECRET).expect("strong"),
-        of(OTHERS, Principal::named("other").may(Scope::Drain)),
-        of(FORGERS, Principal::named(FORGER).may(Scope::Drain)),
-        of(OPERATORS, Principal::named("operator").may(Scope::DrainAny)),
+        of(OTHERS, Principal::new("other").with_scope(Scope::Drain)),
+        of(FORGERS, Principal::new(FORGER).with_scope(Scope::Drain)),
+        of(OPERATORS, Principal::new("operator").with_scope(Scope::DrainAny)),
     ]
 }
 

@@ -179,7 +179,7 @@ async fn an_author_refuses_in_their_own_words() {
     gateway.begin_drain(&DrainRequest::default()).expect("in memory");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(Server::of(&gateway).serve(listener, app, std::future::pending()));
+    tokio::spawn(Server::new(&gateway).serve(listener, app, std::future::pending()));
     for mut client in Client::each(address).await {
         let reply = client.get("/chat").await;
         assert_eq!((reply.status, &*reply.text), (StatusCode::IM_A_TEAPOT, "/chat draining"));
@@ -237,7 +237,7 @@ async fn a_handler_is_given_its_peer() {
     let app = Router::new().route("/", get(peer)).layer(GateLayer::new(gateway.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(Server::of(&gateway).serve(listener, app, std::future::pending()));
+    tokio::spawn(Server::new(&gateway).serve(listener, app, std::future::pending()));
     for mut client in Client::each(address).await {
         assert_eq!(client.get("/").await.text, "127.0.0.1");
     }

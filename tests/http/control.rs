@@ -111,7 +111,7 @@ async fn the_recorded_requests_are_answered_as_the_original_answers_them() {
                 Value::Null => {}
                 Value::Object(it) if it["principal"].is_string() => {
                     let by = it["principal"].as_str().expect("a name");
-                    scene.home.begin_drain(&DrainRequest::by(by)).expect("writes");
+                    scene.home.begin_drain(&DrainRequest::new(by)).expect("writes");
                 }
                 _ => {
                     let stale = r#"{"action":"drain","epoch":"another:1"}"#;
@@ -608,7 +608,7 @@ async fn requests_that_have_run_out_are_in_nobody_s_way() {
 async fn what_nobody_signed_takes_a_scope_for_any() {
     for scene in Scene::both() {
         let holder = Holder::named("operator").expect("a name");
-        let unsigned = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+        let unsigned = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
         scene.home.begin_drain(&unsigned).expect("writes");
         let cancel = json!({ "action": "cancel", "holder": "operator" });
         for order in [&cancel, &json!({ "holder": "operator" })] {
@@ -633,7 +633,7 @@ async fn principals_are_compared_whole() {
     impl TokenVerifier for Anybody {
         async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
             let name = String::from_utf8_lossy(token).into_owned();
-            Ok(Principal::named(name).may(Scope::Drain))
+            Ok(Principal::new(name).with_scope(Scope::Drain))
         }
     }
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -740,7 +740,8 @@ async fn a_waiter_looks_when_there_is_news() {
 async fn what_is_not_authorized_is_in_the_audit_log() {
     let (log, _guard) = KeptLog::on_this_thread();
     let gateway = Gateway::in_memory().start().expect("starts");
-    let reader = SharedSecret::new(SECRET).expect("strong").of(Principal::named("reader"));
+    let reader =
+        SharedSecret::new(SECRET).expect("strong").with_principal(Principal::new("reader"));
     let router: Router = drain_router(gateway, vec![reader]);
     let post = async |token: Option<&str>, path: &str| {
         let mut request =

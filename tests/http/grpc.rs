@@ -62,7 +62,7 @@ async fn closed() -> (Gateway, std::net::SocketAddr) {
         .layer(GateLayer::new(gateway.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(Server::of(&gateway).serve(listener, app, std::future::pending()));
+    tokio::spawn(Server::new(&gateway).serve(listener, app, std::future::pending()));
     (gateway, address)
 }
 

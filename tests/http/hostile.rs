@@ -216,7 +216,7 @@ async fn ten_thousand_of_them_change_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (end, asked) = oneshot::channel::<()>();
-    let server = Server::of(&gateway).patience(CUT_OFF_AFTER).keep_alive(CUT_OFF_AFTER);
+    let server = Server::new(&gateway).patience(CUT_OFF_AFTER).keep_alive(CUT_OFF_AFTER);
     let served = tokio::spawn(server.serve(listener, app, async {
         asked.await.expect("the test asks");
         (ShutdownCause::Operator, PATIENCE)

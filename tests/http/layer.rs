@@ -50,7 +50,7 @@ async fn what_passes_a_closed_gate() {
         assert_eq!(client.get("/api/status").await.status, StatusCode::OK);
     }
     scene.open();
-    let quiesce = DrainRequest::default().hold_internal(true);
+    let quiesce = DrainRequest::default().with_hold_internal(true);
     scene.gateway.begin_drain(&quiesce).expect("in memory");
     scene.gateway.quiesced().await.expect("nothing is in flight");
     let refused = Client::one(scene.address).await.get("/internal").await;
@@ -67,7 +67,7 @@ async fn a_refused_head_is_a_refusal() {
     let app = GateLayer::new(gateway.clone()).layer(app);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let server = Server::of(&gateway).patience(Duration::MAX);
+    let server = Server::new(&gateway).patience(Duration::MAX);
     tokio::spawn(server.serve(listener, app, std::future::pending()));
     for mut client in Client::each(address).await {
         let head = client.request("HEAD", "/").body(Body::empty()).expect("a request");

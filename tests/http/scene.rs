@@ -117,7 +117,7 @@ impl Scene {
         let listener = socket.listen(1024).expect("listens");
         let address = listener.local_addr().expect("an address");
         let ending = Arc::new(Notify::new());
-        let (asked, server) = (Arc::clone(&ending), Server::of(&gateway));
+        let (asked, server) = (Arc::clone(&ending), Server::new(&gateway));
         let served = match by {
             By::Ours => tokio::spawn(server.serve(listener, app, async move {
                 asked.notified().await;

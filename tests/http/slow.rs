@@ -58,7 +58,7 @@ impl Scene {
         let gateway = Gateway::in_memory().start().expect("starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = adjust(Server::of(&gateway).patience(LONG));
+        let server = adjust(Server::new(&gateway).patience(LONG));
         let served = tokio::spawn(server.serve(listener, app(&gateway), pending()));
         Scene { gateway, address, served }
     }
@@ -396,7 +396,7 @@ async fn what_a_transport_holds_back_is_waited_for_no_longer_than_it_may() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let patience = Duration::from_millis(20);
-    let server = Server::of(&gateway).patience(patience);
+    let server = Server::new(&gateway).patience(patience);
     tokio::spawn(server.serve(Through { listener, transport: Buffers }, app(&gateway), pending()));
     let mut socket = TcpStream::connect(address).await.expect("listens");
     let began = Instant::now();
@@ -421,7 +421,7 @@ async fn a_transport_that_flushes_slowly_is_no_slow_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let patience = Duration::from_millis(100);
-    let server = Server::of(&gateway).patience(patience).drain_rate(1);
+    let server = Server::new(&gateway).patience(patience).drain_rate(1);
     let pieces = async || {
         let (mut sender, body) = Channel::<Bytes>::new(1);
         tokio::spawn(async move {
@@ -585,7 +585,7 @@ async fn a_handler_that_asks_now_and_then_is_not_its_client_s_fault() {
     let app = Router::new().route("/", post(handler)).layer(GateLayer::new(gateway.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(Server::of(&gateway).patience(patience).serve(listener, app, pending()));
+    tokio::spawn(Server::new(&gateway).patience(patience).serve(listener, app, pending()));
     for http_2 in [false, true] {
         let mut client = Client::of(http_2, address).await;
         let (mut sender, body) = Channel::<Bytes>::new(1);

@@ -70,7 +70,7 @@ async fn who_asks_and_what_is_at_work_is_told_to_those_with_a_token() {
         drain_router_for(Home::at(dir.path()), verifier()),
     ];
     let work = gateway.admit_labelled(Origin::User, "private words").expect("open");
-    let receipt = gateway.begin_drain(&DrainRequest::by("alice")).expect("writes");
+    let receipt = gateway.begin_drain(&DrainRequest::new("alice")).expect("writes");
     for router in routers {
         let public = get(&router, "/api/status", None).await;
         assert!(!public.text.contains("alice") && !public.text.contains("private words"));

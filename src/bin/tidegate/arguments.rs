@@ -203,11 +203,11 @@ impl Ask {
     }
 
     pub fn request(&self) -> DrainRequest {
-        DrainRequest::by(self.principal.clone().unwrap_or_else(user))
-            .holder(self.holder())
-            .suppress_notification(self.suppress_notification)
-            .hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))
-            .lease(self.lease)
-            .this_run(self.this_run)
+        DrainRequest::new(self.principal.clone().unwrap_or_else(user))
+            .with_holder(self.holder())
+            .with_suppress_notification(self.suppress_notification)
+            .with_hold_internal(self.hold_internal || (self.wait && !self.idle_is_enough))
+            .with_lease(self.lease)
+            .with_this_run(self.this_run)
     }
 }

@@ -57,7 +57,7 @@ impl From<Failure> for ExitCode {
         ExitCode::from(match failure {
             Failure::NoHome | Failure::LeaseTooShort { .. } => 2,
             Failure::Control(
-                ControlError::NothingToRenew { .. }
+                ControlError::NoLiveRequest { .. }
                 | ControlError::NoRun
                 | ControlError::OtherMake { .. }
                 | ControlError::Replaced { .. },

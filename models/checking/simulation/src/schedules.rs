@@ -236,7 +236,7 @@ fn by_hand() -> Option<Gateway> {
 }
 
 fn begin(gateway: &Gateway, hold: bool) {
-    let _ = gateway.begin_drain(&DrainRequest::default().hold_internal(hold));
+    let _ = gateway.begin_drain(&DrainRequest::default().with_hold_internal(hold));
 }
 
 fn last_turn() {
@@ -394,7 +394,7 @@ fn sees_in_two_ticks(first: impl FnOnce()) {
     thread::sleep(Duration::from_secs(5));
     first();
     let holder = Who::Named(0).holder();
-    let _ = Home::at(HOME).begin_drain(&DrainRequest::default().holder(holder));
+    let _ = Home::at(HOME).begin_drain(&DrainRequest::default().with_holder(holder));
     thread::sleep(Duration::from_secs(2));
     must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
 }
@@ -437,7 +437,7 @@ fn timeouts_and_ids() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
     let holder = Who::Named(0).holder();
-    let begun = gateway.begin_drain(&DrainRequest::default().holder(holder.clone()));
+    let begun = gateway.begin_drain(&DrainRequest::default().with_holder(holder.clone()));
     let Ok(receipt) = begun else { return };
     let mut idle = gateway.idle();
     let began = host::uptime();
@@ -468,7 +468,7 @@ fn lock_removed() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
     let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
-    let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+    let ask = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
     let Ok(request) = home.begin_drain(&ask) else { return };
     let mut drain = PendingDrain::new(&holder, &request);
     for after in 0..150 {
@@ -533,7 +533,7 @@ fn successor() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
     let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
-    let Ok(request) = home.begin_drain(&DrainRequest::default().holder(holder.clone())) else {
+    let Ok(request) = home.begin_drain(&DrainRequest::default().with_holder(holder.clone())) else {
         return;
     };
     let mut drain = PendingDrain::new(&holder, &request);
@@ -561,7 +561,7 @@ fn another_container() {
     thread::sleep(Duration::from_secs(3));
     in_container(3, || {
         let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
-        let ask = DrainRequest::default().holder(holder.clone()).hold_internal(true);
+        let ask = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
         let Ok(request) = home.begin_drain(&ask) else { return };
         let mut drain = PendingDrain::new(&holder, &request);
         let mut looked = Ok(false);
@@ -579,8 +579,8 @@ fn another_clock() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(host::OWN_CLOCK, || {
-        let ask = DrainRequest::default().holder(Who::Named(0).holder());
-        let begun = Home::at(HOME).begin_drain(&ask.lease(Duration::from_secs(10)));
+        let ask = DrainRequest::default().with_holder(Who::Named(0).holder());
+        let begun = Home::at(HOME).begin_drain(&ask.with_lease(Duration::from_secs(10)));
         must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
         thread::sleep(Duration::from_secs(3));
         let is_heard = Home::at(HOME).observe().verdict().asks_for_drain();
@@ -598,7 +598,7 @@ fn another_clock() {
 fn this_run() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
-    let ask = DrainRequest::default().holder(Who::Named(0).holder()).this_run(true);
+    let ask = DrainRequest::default().with_holder(Who::Named(0).holder()).with_this_run(true);
     let begun = Home::at(HOME).begin_drain(&ask);
     must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
     thread::sleep(Duration::from_secs(3));
@@ -624,7 +624,7 @@ fn neighbour() {
     in_container(1, || {
         let is_refused = Gateway::builder(HOME).start().is_err();
         must(is_refused, names::FAITHFUL, "a gateway starts beside one of another make");
-        let named = DrainRequest::default().holder(Who::Named(0).holder());
+        let named = DrainRequest::default().with_holder(Who::Named(0).holder());
         let is_refused = Home::at(HOME).begin_drain(&named).is_err();
         must(is_refused, names::RECEIPT_IS_TRUE, "nobody hears a named request there");
     });

@@ -177,11 +177,11 @@ impl Who {
 
 impl Ask {
     fn request(self) -> DrainRequest {
-        DrainRequest::by("simulated")
-            .holder(self.who.holder())
-            .hold_internal(self.hold)
-            .lease(self.lease)
-            .this_run(self.this_run)
+        DrainRequest::new("simulated")
+            .with_holder(self.who.holder())
+            .with_hold_internal(self.hold)
+            .with_lease(self.lease)
+            .with_this_run(self.this_run)
     }
 }
 
