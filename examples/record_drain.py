@@ -6,7 +6,7 @@ same pace. Nothing is made up. Run it from the repository, after a build:
 
     cargo build --features cli --bins --examples
     python3 examples/record_drain.py
-    TIDEGATE_BLESS=1 cargo test --all-features --test docs
+    TIDEGATE_BLESS=1 cargo test --all-features --test it
 """
 
 import html

@@ -4,7 +4,7 @@
 #![doc = include_str!("machine.md")]
 //!
 //! The picture and the table above are rendered by [`diagram`] and [`table`] from [`step`] itself;
-//! `tests/docs.rs` fails when they drift.
+//! `tests/it/docs.rs` fails when they drift.
 //!
 //! # Invariants
 //!

@@ -1,7 +1,5 @@
 //! A process that is out of file handles: in a file of its own, since handles are the process's.
 
-#![cfg(feature = "test-util")]
-
 use std::fs::File;
 
 use tidegate::home::Home;

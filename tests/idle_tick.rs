@@ -1,8 +1,6 @@
 //! What a tick costs where nothing happens: no memory at all. In a file of its own, since an allocator
 //! is the process's. The system calls are counted by `strace`: see the head of `benches/control.rs`.
 
-#![cfg(feature = "test-util")]
-
 use std::time::{Duration, Instant};
 
 use tidegate::Gateway;

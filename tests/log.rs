@@ -1,7 +1,5 @@
 //! What is logged of requests, and how often. In a file of its own, since a logger is the process's.
 
-#![cfg(feature = "test-util")]
-
 #[path = "support/kept_log.rs"]
 mod kept_log;
 

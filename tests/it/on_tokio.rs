@@ -1,8 +1,6 @@
 //! The waits on a tokio runtime with a single worker: were any of them to block it, nothing that ends
 //! the waiting could run, and the test would never end.
 
-#![cfg(feature = "tokio")]
-
 use std::time::Duration;
 
 use tidegate::machine::ShutdownCause;

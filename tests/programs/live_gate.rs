@@ -4,8 +4,6 @@
 //!
 //! Run with `--nocapture` to see the measured times.
 
-#![cfg(feature = "cli")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! What is measured, under which names, against what happened. On this thread only, where the recorder is.
 
-#![cfg(all(feature = "metrics", feature = "test-util"))]
 #![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "small whole numbers")]
 
 use std::collections::BTreeMap;

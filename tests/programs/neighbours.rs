@@ -1,8 +1,6 @@
 //! A gateway of another make on the same home. The original implementation is stood in for by a thread that holds its
 //! lock, reads the marker by its rules and writes its status, as recorded in `tests/vectors`.
 
-#![cfg(all(feature = "cli", feature = "test-util"))]
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

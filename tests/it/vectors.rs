@@ -1,15 +1,13 @@
 //! The recorded behaviour of the original implementation (`tests/vectors/`), matched: what it writes,
 //! how it reads, and where this library differs on purpose.
 
-#[path = "support/write_lock.rs"]
-mod write_lock;
-
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Map, Value, json};
 use tidegate::Gateway;
 use tidegate::epoch::Epoch;
@@ -107,7 +105,7 @@ fn the_original_s_status_files_are_understood() {
 
         // Somebody holds the lock: what the original's readers derive is what ours do.
         let lock = fs::File::create(home.lock_path()).expect("creates");
-        assert!(write_lock::take(&lock, nix::libc::F_WRLCK), "nobody has it");
+        assert!(crate::write_lock::take(&lock, nix::libc::F_WRLCK), "nobody has it");
         let reading = home.status().expect("reads");
         let running = recorded["gateway_state"] == "running";
         assert_eq!(reading.is_drainable(), running, "{name}");
@@ -176,8 +174,7 @@ fn lay(vector: &Value, at: &Path, epoch: &str) {
                 symlink(target, at).expect("symlink");
             }
             "fifo_no_writer" => {
-                let done = std::process::Command::new("mkfifo").arg(at).status().expect("mkfifo");
-                assert!(done.success());
+                mknodat(CWD, at, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("mkfifo");
             }
             "mode_000_uid65534_reader" => {
                 fs::write(at, valid).expect("writes");

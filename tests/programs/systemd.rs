@@ -1,7 +1,5 @@
 //! What a service manager hears of a gateway, on a socket of the test's own.
 
-#![cfg(feature = "systemd")]
-
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -116,7 +114,6 @@ fn extensions(heard: &[String]) -> impl Iterator<Item = Duration> {
 }
 
 /// On a clock that the test moves: what is asked for is exact.
-#[cfg(feature = "test-util")]
 #[test]
 fn a_wedged_turn_has_its_grace_and_the_extensions_follow_it() {
     use tidegate::epoch::{ManualClock, Now};
@@ -327,7 +324,7 @@ fn the_environment_says_where_and_whether() {
     let manager = Manager::new();
     let run = |is_on: bool, variables: &[(&str, &str)]| {
         let output = Command::new(std::env::current_exe().expect("a path"))
-            .args(["--exact", "by_the_environment"])
+            .args(["--exact", "systemd::by_the_environment"])
             .env(IN_CHILD, is_on.to_string())
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_USEC")

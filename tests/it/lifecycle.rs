@@ -1,8 +1,6 @@
 //! The gateway as an author meets it: waits, changes, shutdowns, the last drop, and a home that
 //! misbehaves. Time is a clock that the tests move, or the gateway's own threads; nothing here sleeps.
 
-#![cfg(feature = "test-util")]
-
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,11 +1,6 @@
 //! Homes that several users meet in: whose files are, who is refused, and what a swapped directory leads to.
 //! With real users and processes, so only root can run it; other users see that it is not tried.
 
-#![cfg(feature = "cli")]
-
-#[path = "support/write_lock.rs"]
-mod write_lock;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -390,7 +385,7 @@ fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
 
     // A read lock of the very kind that the gateway holds.
     let reader = File::open(home.lock_path()).expect("opens");
-    while !write_lock::take(&reader, nix::libc::F_RDLCK) {
+    while !crate::write_lock::take(&reader, nix::libc::F_RDLCK) {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "nobody holds it");
         std::thread::yield_now();
     }

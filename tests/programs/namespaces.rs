@@ -2,8 +2,6 @@
 //! as in containers that share a volume; under another mount; and with a gateway that is killed and restarted
 //! meanwhile. With real processes and files, so only root can run most of it; others see what is not tried.
 
-#![cfg(feature = "cli")]
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

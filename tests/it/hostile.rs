@@ -2,8 +2,6 @@
 //! an open gate does what the table says, a closed one never opens for it, and every look returns.
 //! Run with `--nocapture` to see the table.
 
-#![cfg(feature = "test-util")]
-
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;

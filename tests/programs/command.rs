@@ -2,8 +2,6 @@
 //! answers, and how it tells the ways of not getting it apart. Nothing here sleeps: the gateway is told
 //! to look, and the command is waited for.
 
-#![cfg(feature = "cli")]
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -215,7 +213,6 @@ fn a_gateway_that_is_gone_or_going_is_told_apart() {
 }
 
 /// A gateway whose clock the test moves: it judges leases by that, and the command by the system's.
-#[cfg(feature = "test-util")]
 fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClock) {
     let clock = tidegate::epoch::ManualClock::at(now);
     let dir = tempfile::tempdir().expect("temp dir");
@@ -225,7 +222,6 @@ fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClo
 }
 
 /// I-2, U12: the lease of a slow controller runs out, its gate reopens, and it is told so.
-#[cfg(feature = "test-util")]
 #[test]
 fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::by_system());
@@ -239,7 +235,6 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
 
 /// F9. Found in review: another's lease was about to end, and with it what is promised to all; a
 /// controller was told that acting is safe for no time at all, or that its drain was lost.
-#[cfg(feature = "test-util")]
 #[test]
 fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::by_system());

@@ -2,8 +2,6 @@
 //! lost: with an interval of an hour only an event can have been it, and where the home has come to be
 //! another directory only the interval can.
 
-#![cfg(feature = "notify")]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;

@@ -1,14 +1,11 @@
 //! The guide's commands are ones that the command takes, what it names is in the repository, and each code that
 //! the repository uses has its entry.
 
-#[path = "support/files.rs"]
-mod files;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use files::{files_below, is_kind};
+use crate::files::{files_below, is_kind};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,8 +1,6 @@
 //! Several holders, their leases, and what is left of them: on real files and a clock that the tests
 //! move. Each test names the incident it rules out (`incidents.md`).
 
-#![cfg(feature = "test-util")]
-
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,6 @@
 //! Long random histories of a real gateway (real files, a clock of its own) against an oracle as plain
 //! as can be, compared after every step. What fails is kept in `proptest-regressions/`.
 
-#![cfg(feature = "test-util")]
-
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,16 +1,11 @@
 //! What the documents print of the code is what the code says. To accept a change on purpose, run with
 //! `TIDEGATE_BLESS=1` and read the diff.
 
-#[path = "support/files.rs"]
-mod files;
-#[path = "support/pictures.rs"]
-mod pictures;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use files::{files_below, is_kind};
-use pictures::Module;
+use crate::files::{files_below, is_kind};
+use crate::pictures::{self, Module};
 use tidegate::machine;
 
 const LAYERS: [&str; 4] = ["edges", "shell", "core", "ground"];

@@ -1,13 +1,12 @@
 //! Observation over generated directory trees: whatever is laid, altered and removed in whatever order,
 //! a gateway believes what a plain oracle does. And a status of any bytes makes nobody idle.
 
-#![cfg(feature = "test-util")]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tidegate::home::Home;
 use tidegate::machine::Phase;
@@ -77,6 +76,13 @@ fn believe(before: Belief, thing: &Thing, first: bool) -> Belief {
 
 const PLACES: usize = 4;
 
+fn config() -> ProptestConfig {
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/prop_trees.txt");
+    let persistence = FileFailurePersistence::Direct(regressions);
+    let failure_persistence = Some(Box::new(persistence) as _);
+    ProptestConfig { cases: 200, failure_persistence, ..ProptestConfig::default() }
+}
+
 fn places(home: &Home) -> [PathBuf; PLACES] {
     let named = ["a.1.json", "a.2.json", "b.json"].map(|name| home.requests_path().join(name));
     let [one, two, three] = named;
@@ -84,7 +90,7 @@ fn places(home: &Home) -> [PathBuf; PLACES] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Property: TG-S10 fail_safe.
     #[test]
