@@ -40,4 +40,9 @@ mod without {
     #[test]
     #[ignore = "needs the feature `tokio`: run with --all-features"]
     fn calls_from_a_runtime() {}
+
+    #[cfg(not(feature = "http"))]
+    #[test]
+    #[ignore = "`tests/http` needs the feature `http`: run with --all-features"]
+    fn the_endpoint_and_the_layer() {}
 }

@@ -24,7 +24,7 @@ mod write_lock;
 mod without {
     #[cfg(not(feature = "cli"))]
     #[test]
-    #[ignore = "needs the feature `cli`: run with --all-features"]
+    #[ignore = "these tests and `tests/kill.rs` need the feature `cli`: run with --all-features"]
     fn the_command() {}
 
     #[cfg(not(feature = "systemd"))]
