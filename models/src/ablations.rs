@@ -332,7 +332,7 @@ impl Ablation {
         self.check().map_or(ModelName::Gateway, |check| check.model)
     }
 
-    pub(crate) fn breaks_a_promise(&self) -> bool {
+    pub(crate) fn breaks_liveness(&self) -> bool {
         self.check().is_some_and(Check::is_progress)
     }
 

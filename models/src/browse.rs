@@ -13,7 +13,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 /// Why a model cannot be shown. `Display` says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotShown {
+pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen at {address}: {reason}; give another address with --listen")]
     Listening {
@@ -28,8 +28,8 @@ pub enum NotShown {
 pub(crate) fn show(
     listen: SocketAddr,
     serve: impl FnOnce(SocketAddr) + Send + 'static,
-) -> Result<(), NotShown> {
-    let not_shown = |reason: String| NotShown::Listening { address: listen, reason };
+) -> Result<(), ServeError> {
+    let not_shown = |reason: String| ServeError::Listening { address: listen, reason };
     let inner = unguessable_address().map_err(|error| not_shown(error.to_string()))?;
     let front = Server::http(listen).map_err(|error| not_shown(error.to_string()))?;
     std::thread::spawn(move || serve(inner));
@@ -81,10 +81,10 @@ fn is_from_here(host: Option<&str>, origin: Option<&str>) -> bool {
     is_no_name && origin.is_none_or(|origin| origin.strip_prefix("http://") == Some(host))
 }
 
-type Answer = Response<std::io::Cursor<Vec<u8>>>;
+type ProxyResponse = Response<std::io::Cursor<Vec<u8>>>;
 
 /// Asks the explorer the same. It reads no bodies, so none is forwarded.
-fn forward(method: &Method, url: &str, inner: SocketAddr) -> std::io::Result<Answer> {
+fn forward(method: &Method, url: &str, inner: SocketAddr) -> std::io::Result<ProxyResponse> {
     let mut socket = TcpStream::connect(inner)?;
     write!(socket, "{method} {url} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = Vec::new();

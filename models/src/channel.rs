@@ -20,7 +20,7 @@
 //! (the `gateway` model has it), the writing of files, how long a lease is, and
 //! when a directory is not listed at all (the `directory` model has that).
 
-mod story;
+mod display;
 
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
@@ -33,11 +33,11 @@ use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::{Phase, Terms};
 use tidegate::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
-use tidegate::request::{DrainRequest, Holder, HolderName, Request as DrainRequested, Slot};
+use tidegate::request::{DrainRequest, Holder, HolderName, Request as ShippedRequest, Slot};
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
-use crate::packed::{Bits, InPool, Pool, Pooled};
+use crate::packed::{Bits, Intern, Interned, Interner};
 use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, small_world};
 
 /// The model: how much of everything, and which guards.
@@ -67,7 +67,7 @@ impl ChannelModel {
 
 /// Who asks. The first holds internal work, the second does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Asker {
+pub enum RequestHolder {
     /// Begins, renews, cancels.
     First,
     /// Begins and cancels.
@@ -76,22 +76,22 @@ pub enum Asker {
     Foreign,
 }
 
-/// A request: whose, and which of his.
+/// A request: whose, and which of its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Request {
-    by: Asker,
+pub struct ChannelRequest {
+    by: RequestHolder,
     number: u8,
 }
 
-impl Demand for Request {
+impl Demand for ChannelRequest {
     fn terms(&self) -> Option<Terms> {
-        let hold_internal = self.by == Asker::First;
+        let hold_internal = self.by == RequestHolder::First;
         Some(Terms { hold_internal, suppress_notification: false })
     }
 }
 
 /// A place in the directory, by its order there.
-type Place = u8;
+type NameIndex = u8;
 
 /// The places there are, in the order of their names: the first holder's requests, the second's, the
 /// foreign one's, and the one that all would share.
@@ -110,42 +110,42 @@ static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
 
 /// Some of the places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Places(u8);
+pub struct NameSet(u8);
 
-impl Places {
-    fn of(places: &[Place]) -> Places {
-        Places(places.iter().fold(0, |all, place| all | 1 << place))
+impl NameSet {
+    fn of(places: &[NameIndex]) -> NameSet {
+        NameSet(places.iter().fold(0, |all, place| all | 1 << place))
     }
 
-    fn iter(self) -> impl Iterator<Item = Place> {
-        (0..PLACES).filter(move |place| self.0 & 1 << place != 0)
+    fn iter(self) -> impl Iterator<Item = NameIndex> {
+        (0..NAMES).filter(move |place| self.0 & 1 << place != 0)
     }
 }
 
 /// What stands in each place.
-type Files = [Option<Request>; PLACES as usize];
+type Files = [Option<ChannelRequest>; NAMES as usize];
 
 /// Which of them are the first holder's, the second's, the foreign one's, and everybody's.
-static HELD: Answers<[Places; 4]> = Answers::new(|| {
+static HELD: Answers<[NameSet; 4]> = Answers::new(|| {
     let named = |name: &str| Holder::named(name).expect("a holder's name");
     [named("a"), named("b"), named("c"), Holder::Shared].map(|holder| {
-        let is_his = |place: &Place| SLOTS[usize::from(*place)].is_held_by(&holder);
-        Places::of(&(0..PLACES).filter(is_his).collect::<Vec<_>>())
+        let is_own = |place: &NameIndex| SLOTS[usize::from(*place)].is_held_by(&holder);
+        NameSet::of(&(0..NAMES).filter(is_own).collect::<Vec<_>>())
     })
 });
 
 /// What a look is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Doing {
+pub enum LookStage {
     /// Going through the names: those still ahead are below `ahead`.
     Listing {
         /// How many names are still to be passed.
-        ahead: Place,
+        ahead: NameIndex,
         /// What has been found so far.
-        found: Places,
+        found: NameSet,
     },
     /// Looking at each of these.
-    Sighting(Places),
+    Sighting(NameSet),
     /// Nothing more: to be applied.
     Done {
         /// Whether every name was seen.
@@ -155,20 +155,20 @@ pub enum Doing {
 
 /// What was seen of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Seen {
+enum SlotRead {
     /// It was not looked at.
     Not,
     /// Whether a request stood there, and which.
-    As(Option<Request>),
+    As(Option<ChannelRequest>),
 }
 
 /// A look on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     call: LookCall,
-    scan: Pooled<Scan<Place>>,
-    doing: Doing,
-    seen: [Seen; PLACES as usize],
+    scan: Interned<Scan<NameIndex>>,
+    stage: LookStage,
+    seen: [SlotRead; NAMES as usize],
     /// Whether the directory's times have moved since before the listing before, and since before the
     /// one that is going on or comes next.
     moved: [bool; 2],
@@ -195,7 +195,7 @@ pub struct State {
     /// How many requests the first holder has made.
     made: u8,
     /// The new request it has made, while the old one is not removed yet.
-    renewing: Option<Place>,
+    renewing: Option<NameIndex>,
     /// Which of its leases have run out: all below this number.
     run_out: u8,
     second_begun: bool,
@@ -210,15 +210,15 @@ pub struct State {
     closed_for_dead: bool,
 }
 
-impl Request {
+impl ChannelRequest {
     fn pack(self) -> u8 {
         match self.by {
-            Asker::First => {
+            RequestHolder::First => {
                 assert!(self.number < 3, "the second holder's is next");
                 2 + self.number
             }
-            Asker::Second => 5,
-            Asker::Foreign => 6,
+            RequestHolder::Second => 5,
+            RequestHolder::Foreign => 6,
         }
     }
 }
@@ -226,16 +226,16 @@ impl Request {
 impl Look {
     #[inline]
     fn pack(&self, bits: Bits) -> Bits {
-        let (kind, ahead, places) = match self.doing {
-            Doing::Listing { ahead, found } => (0_u8, ahead, found.0),
-            Doing::Sighting(places) => (1, 0, places.0),
-            Doing::Done { whole } => (2, u8::from(whole), 0),
+        let (kind, ahead, places) = match self.stage {
+            LookStage::Listing { ahead, found } => (0_u8, ahead, found.0),
+            LookStage::Sighting(places) => (1, 0, places.0),
+            LookStage::Done { whole } => (2, u8::from(whole), 0),
         };
         let seen = self.seen.iter().fold(0_u32, |all, seen| {
             let one = match seen {
-                Seen::Not => 0,
-                Seen::As(None) => 1,
-                Seen::As(Some(request)) => request.pack(),
+                SlotRead::Not => 0,
+                SlotRead::As(None) => 1,
+                SlotRead::As(Some(request)) => request.pack(),
             };
             assert!(one < 8, "{one} in three bits");
             all << 3 | u32::from(one)
@@ -274,7 +274,7 @@ impl Hash for State {
         let files = self
             .files
             .iter()
-            .fold(0_u32, |all, file| all << 3 | u32::from(file.map_or(0, Request::pack)));
+            .fold(0_u32, |all, file| all << 3 | u32::from(file.map_or(0, ChannelRequest::pack)));
         bits.put(files, 18).finish(hasher);
         if let Some(process) = &self.process {
             process.pack().finish(hasher);
@@ -286,7 +286,7 @@ impl Hash for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Directory;
 
-small_world!(Directory, slot: Place, request: Request, stamp: NoStamp, input: Input, named: true);
+small_world!(Directory, slot: NameIndex, request: ChannelRequest, stamp: NoStamp, input: ChannelInput, named: true);
 
 /// Which requests are live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -298,12 +298,12 @@ struct Live {
 }
 
 /// What the shipped judge says of a request whose lease has run out, and of one of another boot.
-struct Judged {
+struct ShippedValidity {
     run_out: bool,
     foreign: bool,
 }
 
-static JUDGED: Answers<Judged> = Answers::new(|| {
+static SHIPPED_VALIDITIES: Answers<ShippedValidity> = Answers::new(|| {
     let [here, elsewhere] =
         ["this-boot", "another-boot"].map(|it| Epoch::from_texts(Some(it), None));
     let made = Now { uptime: Duration::from_secs(1000), wall: std::time::UNIX_EPOCH.into() };
@@ -311,31 +311,31 @@ static JUDGED: Answers<Judged> = Answers::new(|| {
     let now = Now { uptime: made.uptime + lease, wall: made.wall + lease };
     let ask = DrainRequest::default().with_lease(lease);
     let is_live =
-        |request: &DrainRequested, at| Judge::new(&here, at).validity(request) == Validity::Live;
+        |request: &ShippedRequest, at| Judge::new(&here, at).validity(request) == Validity::Live;
     let (own, foreign) = (ask.stamp("r", &here, made), ask.stamp("r", &elsewhere, made));
     assert!(is_live(&own, made), "what is live is live");
-    Judged { run_out: is_live(&own, now), foreign: is_live(&foreign, made) }
+    ShippedValidity { run_out: is_live(&own, now), foreign: is_live(&foreign, made) }
 });
 
 impl Live {
-    fn has(self, request: Request) -> bool {
+    fn has(self, request: ChannelRequest) -> bool {
         match request.by {
-            Asker::First => request.number >= self.from,
-            Asker::Second => true,
-            Asker::Foreign => self.foreign,
+            RequestHolder::First => request.number >= self.from,
+            RequestHolder::Second => true,
+            RequestHolder::Foreign => self.foreign,
         }
     }
 }
 
 /// What the engine is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Input {
+enum ChannelInput {
     /// It is its turn to look.
     Looks,
     /// A look has ended, so.
     Observed {
         call: LookCall,
-        seen: [Seen; PLACES as usize],
+        seen: [SlotRead; NAMES as usize],
         whole: bool,
         live: Live,
         /// What was not looked at to the end is gone.
@@ -344,22 +344,22 @@ enum Input {
 }
 
 /// There is one who looks, so its call is always the same one.
-fn run(engine: &mut Engine<Directory>, input: Input) -> (Reaction, u8) {
+fn run(engine: &mut Engine<Directory>, input: ChannelInput) -> (Reaction, u8) {
     match input {
-        Input::Looks => {
+        ChannelInput::Looks => {
             let call = engine.ask_look();
             let looks = matches!(engine.look_turn(call), LookTurn::Look(_));
             (Reaction::default(), u8::from(looks))
         }
-        Input::Observed { call, seen, whole, live, forgets } => {
+        ChannelInput::Observed { call, seen, whole, live, forgets } => {
             let listing = if whole { Listing::Whole } else { Listing::Partial(()) };
-            let sightings = (0..PLACES).zip(seen).filter_map(|(place, seen)| match seen {
-                Seen::As(Some(request)) => Some((place, Sighting::Present(request))),
-                Seen::As(None) if whole => Some((place, Sighting::Absent)),
+            let sightings = (0..NAMES).zip(seen).filter_map(|(place, seen)| match seen {
+                SlotRead::As(Some(request)) => Some((place, Sighting::Present(request))),
+                SlotRead::As(None) if whole => Some((place, Sighting::Absent)),
                 // It was not looked at, or not to the end.
-                Seen::As(None) | Seen::Not => forgets.then_some((place, Sighting::Absent)),
+                SlotRead::As(None) | SlotRead::Not => forgets.then_some((place, Sighting::Absent)),
             });
-            let is_live = |request: &Request, _: Instant| live.has(*request);
+            let is_live = |request: &ChannelRequest, _: Instant| live.has(*request);
             let reaction = engine.observed(sightings, &listing, None, NOW, is_live);
             // The look is over, and with it the call.
             let _ = engine.look_turn(call);
@@ -368,9 +368,9 @@ fn run(engine: &mut Engine<Directory>, input: Input) -> (Reaction, u8) {
     }
 }
 
-impl InPool for Scan<Place> {
-    fn pool() -> &'static Pool<Scan<Place>> {
-        static POOL: Pool<Scan<Place>> = Pool::new();
+impl Intern for Scan<NameIndex> {
+    fn pool() -> &'static Interner<Scan<NameIndex>> {
+        static POOL: Interner<Scan<NameIndex>> = Interner::new();
         &POOL
     }
 }
@@ -417,7 +417,7 @@ pub enum Action {
 impl State {
     /// Which requests ask for anything, by the shipped judge: what is on disk never changes, time does.
     fn live(&self, design: Design) -> Live {
-        let Judged { run_out, foreign } = *JUDGED.get();
+        let ShippedValidity { run_out, foreign } = *SHIPPED_VALIDITIES.get();
         let from = if design.has(Guard::Lease) && !run_out { self.run_out } else { 0 };
         Live { from, foreign: foreign || !design.has(Guard::Epoch) }
     }
@@ -428,11 +428,11 @@ impl State {
     }
 
     /// Puts a request where its holder's requests stand.
-    fn begin(&mut self, design: Design, request: Request) -> Place {
+    fn begin(&mut self, design: Design, request: ChannelRequest) -> NameIndex {
         let own = match request.by {
-            Asker::First => request.number,
-            Asker::Second => 3,
-            Asker::Foreign => 4,
+            RequestHolder::First => request.number,
+            RequestHolder::Second => 3,
+            RequestHolder::Foreign => 4,
         };
         let place = if design.has(Guard::OwnFiles) { own } else { SHARED };
         self.files[usize::from(place)] = Some(request);
@@ -440,27 +440,27 @@ impl State {
         place
     }
 
-    fn cancel(&mut self, design: Design, by: Asker) -> Option<()> {
+    fn cancel(&mut self, design: Design, by: RequestHolder) -> Option<()> {
         let [first, second, foreign, shared] = *HELD.get();
         let held = match by {
             _ if !design.has(Guard::OwnFiles) => shared,
-            Asker::First => first,
-            Asker::Second => second,
-            Asker::Foreign => foreign,
+            RequestHolder::First => first,
+            RequestHolder::Second => second,
+            RequestHolder::Foreign => foreign,
         };
         let removed = held.iter().filter_map(|place| self.files[usize::from(place)].take());
         (removed.count() > 0).then(|| self.directory_changes())
     }
 
-    fn stands(&self, by: Asker) -> bool {
+    fn stands(&self, by: RequestHolder) -> bool {
         self.files
             .iter()
             .flatten()
             .any(|request| request.by == by && request.number >= self.run_out_of(by))
     }
 
-    fn run_out_of(&self, by: Asker) -> u8 {
-        if by == Asker::First { self.run_out } else { 0 }
+    fn run_out_of(&self, by: RequestHolder) -> u8 {
+        if by == RequestHolder::First { self.run_out } else { 0 }
     }
 
     /// A name has come or gone.
@@ -473,17 +473,17 @@ impl State {
 
     fn look_going_on(&mut self) -> Option<&mut Look> {
         let look = self.process.as_mut()?.look.as_mut()?;
-        (!matches!(look.doing, Doing::Done { .. })).then_some(look)
+        (!matches!(look.stage, LookStage::Done { .. })).then_some(look)
     }
 
     fn within_look(&mut self, design: Design, fails: bool) -> Option<()> {
         let look = self.process.as_mut()?.look.as_mut()?;
-        match &mut look.doing {
-            Doing::Listing { .. } if fails => {
-                look.doing = Doing::Done { whole: false };
+        match &mut look.stage {
+            LookStage::Listing { .. } if fails => {
+                look.stage = LookStage::Done { whole: false };
                 look.forget();
             }
-            Doing::Listing { ahead, found } => {
+            LookStage::Listing { ahead, found } => {
                 // Those whose places nobody moves between are passed at once.
                 let passed = if *ahead > RENEWED { RENEWED..*ahead } else { *ahead - 1..*ahead };
                 *ahead = passed.start;
@@ -495,13 +495,14 @@ impl State {
                     look.listed(design, found);
                 }
             }
-            Doing::Sighting(places) => {
+            LookStage::Sighting(places) => {
                 for place in std::mem::take(places).iter().map(usize::from) {
-                    look.seen[place] = if fails { Seen::Not } else { Seen::As(self.files[place]) };
+                    look.seen[place] =
+                        if fails { SlotRead::Not } else { SlotRead::As(self.files[place]) };
                 }
                 look.sighted(design);
             }
-            Doing::Done { .. } => return None,
+            LookStage::Done { .. } => return None,
         }
         Some(())
     }
@@ -509,14 +510,15 @@ impl State {
     fn apply(&mut self, design: Design) -> Option<()> {
         let (live, really) = (self.live(design), self.truly_live());
         let process = self.process.as_mut()?;
-        let Look { call, doing: Doing::Done { whole }, seen, .. } = process.look.take()? else {
+        let Look { call, stage: LookStage::Done { whole }, seen, .. } = process.look.take()? else {
             return None;
         };
-        let saw_live =
-            seen.iter().any(|seen| matches!(seen, Seen::As(Some(request)) if really.has(*request)));
+        let saw_live = seen
+            .iter()
+            .any(|seen| matches!(seen, SlotRead::As(Some(request)) if really.has(*request)));
         let was = process.shell.phase();
         let forgets = !design.has(Guard::DirectNotFound);
-        let input = Input::Observed { call, seen, whole, live, forgets };
+        let input = ChannelInput::Observed { call, seen, whole, live, forgets };
         process.shell.step(input, |engine, _| run(engine, input));
         self.closed_for_dead |= was == Phase::Running
             && process.shell.phase() == Phase::ExternallyDraining
@@ -525,36 +527,36 @@ impl State {
     }
 }
 
-const SHARED: Place = 5;
+const SHARED: NameIndex = 5;
 
 /// The places below are those of one holder's requests, which a renewal moves between.
-const RENEWED: Place = 3;
+const RENEWED: NameIndex = 3;
 
 /// All of them.
-const PLACES: Place = 6;
+const NAMES: NameIndex = 6;
 
 impl Look {
-    fn begin(call: LookCall, known: Vec<Place>) -> Look {
-        let doing = Doing::Listing { ahead: PLACES, found: Places::default() };
-        let (scan, seen) = (Scan::begin(known).pooled(), [Seen::Not; PLACES as usize]);
-        Look { call, scan, doing, seen, moved: [false; 2], renewed: false }
+    fn begin(call: LookCall, known: Vec<NameIndex>) -> Look {
+        let stage = LookStage::Listing { ahead: NAMES, found: NameSet::default() };
+        let (scan, seen) = (Scan::begin(known).intern(), [SlotRead::Not; NAMES as usize]);
+        Look { call, scan, stage, seen, moved: [false; 2], renewed: false }
     }
 
-    fn listed(&mut self, design: Design, found: Places) {
+    fn listed(&mut self, design: Design, found: NameSet) {
         let mut scan = (*self.scan).clone();
         let moved = self.moved[0] && design.has(Guard::DirectoryTimes);
         self.moved = [self.moved[1], false];
         let next = scan.listed(found.iter().collect(), moved);
-        self.scan = scan.pooled();
-        self.doing = match next {
+        self.scan = scan.intern();
+        self.stage = match next {
             ScanStep::Sight(places) => {
-                self.seen = [Seen::Not; PLACES as usize];
-                Doing::Sighting(Places::of(&places))
+                self.seen = [SlotRead::Not; NAMES as usize];
+                LookStage::Sighting(NameSet::of(&places))
             }
-            ScanStep::Whole => Doing::Done { whole: true },
-            ScanStep::Partial => Doing::Done { whole: false },
+            ScanStep::Whole => LookStage::Done { whole: true },
+            ScanStep::Partial => LookStage::Done { whole: false },
         };
-        if self.doing == Doing::Sighting(Places::default()) {
+        if self.stage == LookStage::Sighting(NameSet::default()) {
             self.sighted(design);
         }
         self.forget();
@@ -562,17 +564,17 @@ impl Look {
 
     /// What a look that is over listed no longer matters.
     fn forget(&mut self) {
-        if matches!(self.doing, Doing::Done { .. }) {
-            self.scan = Scan::begin(Vec::new()).pooled();
+        if matches!(self.stage, LookStage::Done { .. }) {
+            self.scan = Scan::begin(Vec::new()).intern();
             (self.moved, self.renewed) = ([false; 2], false);
         }
     }
 
     fn sighted(&mut self, design: Design) {
-        self.doing = if design.has(Guard::SecondListing) {
-            Doing::Listing { ahead: PLACES, found: Places::default() }
+        self.stage = if design.has(Guard::SecondListing) {
+            LookStage::Listing { ahead: NAMES, found: NameSet::default() }
         } else {
-            Doing::Done { whole: true }
+            LookStage::Done { whole: true }
         };
         self.forget();
     }
@@ -580,7 +582,7 @@ impl Look {
 
 impl Process {
     /// Whether the status says quiesced, and names this request.
-    fn is_quiesced_for(&self, request: Request) -> bool {
+    fn is_quiesced_for(&self, request: ChannelRequest) -> bool {
         let named = self
             .shell
             .engine
@@ -593,10 +595,10 @@ impl Process {
 
 impl ChannelModel {
     fn start(self, state: &State) -> Process {
-        let files = (0..PLACES).zip(state.files);
+        let files = (0..NAMES).zip(state.files);
         let sightings = files.filter_map(|(at, file)| Some((at, Sighting::Present(file?))));
         let live = state.live(self.design);
-        let is_live = |request: &Request, _: Instant| live.has(*request);
+        let is_live = |request: &ChannelRequest, _: Instant| live.has(*request);
         // A start whose listing was whole: what a blind one does is the gateway model's.
         let started = Engine::start(RULES, sightings, &Listing::Whole, None, None, NOW, is_live);
         let shell = Shell::started(started);
@@ -608,7 +610,8 @@ impl ChannelModel {
         match action {
             Action::FirstBegins => {
                 (state.made < self.requests).then_some(())?;
-                state.begin(design, Request { by: Asker::First, number: state.made });
+                state
+                    .begin(design, ChannelRequest { by: RequestHolder::First, number: state.made });
                 state.made += 1;
                 state.first_asks = true;
             }
@@ -619,7 +622,8 @@ impl ChannelModel {
                     (!std::mem::replace(&mut look.renewed, true)).then_some(())?;
                 }
                 let old = state.made - 1;
-                state.begin(design, Request { by: Asker::First, number: state.made });
+                state
+                    .begin(design, ChannelRequest { by: RequestHolder::First, number: state.made });
                 state.made += 1;
                 state.renewing = design.has(Guard::OwnFiles).then_some(old);
             }
@@ -629,7 +633,7 @@ impl ChannelModel {
                 state.directory_changes();
             }
             Action::FirstCancels => {
-                state.cancel(design, Asker::First)?;
+                state.cancel(design, RequestHolder::First)?;
                 (state.first_asks, state.promised) = (false, false);
             }
             Action::LeaseRunsOut => {
@@ -637,22 +641,24 @@ impl ChannelModel {
                 (state.first_asks, state.promised) = (false, false);
             }
             Action::SecondBegins => {
-                state.begin(design, Request { by: Asker::Second, number: 0 });
+                state.begin(design, ChannelRequest { by: RequestHolder::Second, number: 0 });
                 (state.second_begun, state.second_asks) = (true, true);
             }
             Action::SecondCancels => {
-                state.cancel(design, Asker::Second)?;
+                state.cancel(design, RequestHolder::Second)?;
                 state.second_asks = false;
             }
             Action::ForeignBegins => {
-                let request = Request { by: Asker::Foreign, number: 0 };
+                let request = ChannelRequest { by: RequestHolder::Foreign, number: 0 };
                 (!state.files.contains(&Some(request))).then_some(())?;
                 state.begin(design, request);
             }
             Action::LookBegins => {
                 let process = state.process.as_mut()?;
                 let call = (*process.shell.engine).clone().ask_look();
-                process.shell.step(Input::Looks, |engine, _| run(engine, Input::Looks));
+                process
+                    .shell
+                    .step(ChannelInput::Looks, |engine, _| run(engine, ChannelInput::Looks));
                 let known = process.shell.engine.table().entries().map(|(place, _)| *place);
                 let known = known.collect();
                 process.look = Some(Look::begin(call, known));
@@ -673,7 +679,7 @@ impl ChannelModel {
             Action::QuiescedIsRead => {
                 // Its latest one: another of its requests may be dead, and not observed yet (F9).
                 let number = state.made.checked_sub(1)?;
-                let latest = Request { by: Asker::First, number };
+                let latest = ChannelRequest { by: RequestHolder::First, number };
                 let named = state.process.as_ref().is_some_and(|it| it.is_quiesced_for(latest));
                 named.then_some(())?;
                 state.promised = true;
@@ -699,7 +705,7 @@ impl Model for ChannelModel {
     fn init_states(&self) -> Vec<State> {
         let mut state = State {
             times_tell: true,
-            files: [None; PLACES as usize],
+            files: [None; NAMES as usize],
             process: None,
             made: 0,
             renewing: None,
@@ -740,10 +746,10 @@ impl Model for ChannelModel {
         };
         actions.push(match &process.look {
             None => A::LookBegins,
-            Some(Look { doing: Doing::Done { .. }, .. }) => A::LookIsApplied,
+            Some(Look { stage: LookStage::Done { .. }, .. }) => A::LookIsApplied,
             Some(_) => A::LookGoesOn,
         });
-        if matches!(&process.look, Some(look) if !matches!(look.doing, Doing::Done { .. })) {
+        if matches!(&process.look, Some(look) if !matches!(look.stage, LookStage::Done { .. })) {
             actions.push(A::LookFails);
         }
         actions.push(if process.internal { A::InternalEnds } else { A::InternalArrives });
@@ -774,8 +780,8 @@ impl Model for ChannelModel {
             }),
             // Property: TG-S7 owner_release
             Property::always("owner_release_inv", |_, state: &State| {
-                (!state.first_asks || state.stands(Asker::First))
-                    && (!state.second_asks || state.stands(Asker::Second))
+                (!state.first_asks || state.stands(RequestHolder::First))
+                    && (!state.second_asks || state.stands(RequestHolder::Second))
             }),
             Property::sometimes("owner_release_reach", |_, state: &State| {
                 state.first_asks && state.second_begun && !state.second_asks
@@ -784,7 +790,7 @@ impl Model for ChannelModel {
             Property::always("stale_never_closes_inv", |_, state: &State| !state.closed_for_dead),
             Property::sometimes("stale_never_closes_reach", |_, state: &State| {
                 state.run_out > 0
-                    && state.files != [None; PLACES as usize]
+                    && state.files != [None; NAMES as usize]
                     && process(state, |it| {
                         it.shell.phase() == Phase::Running && it.shell.machine().generation() > 0
                     })

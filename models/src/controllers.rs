@@ -32,7 +32,7 @@ use tidegate::request::DrainRequest;
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
-use crate::liveness::{Fair, Progress};
+use crate::liveness::{FairnessConstraint, LivenessProperty};
 use crate::packed::Bits;
 use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, look_at_once, small_world};
 
@@ -65,14 +65,14 @@ impl ControllersModel {
     }
 }
 
-/// A request: whose, and which of his.
+/// A request: whose, and which of its.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Request {
+pub struct ControllerRequest {
     by: usize,
     number: u8,
 }
 
-impl Demand for Request {
+impl Demand for ControllerRequest {
     fn terms(&self) -> Option<Terms> {
         // The second one does not hold.
         Some(Terms { hold_internal: self.by != 1, suppress_notification: false })
@@ -113,7 +113,7 @@ pub struct State {
     /// Each controller's request that stands, by its number, and how old it is.
     files: Files,
     controllers: [Controller; CONTROLLERS],
-    shell: Shell<Held>,
+    shell: Shell<ControllersWorld>,
     user: bool,
     internal: bool,
     /// A controller has acted: the process is gone.
@@ -121,7 +121,7 @@ pub struct State {
     /// Ghost: work was live then.
     cut_off: bool,
     /// Ghost: a user turn has started while a live request that was seen was there.
-    slipped_in: bool,
+    admitted_wrongly: bool,
 }
 
 impl Hash for State {
@@ -133,7 +133,7 @@ impl Hash for State {
             .put(self.internal, 1)
             .put(self.acted, 1)
             .put(self.cut_off, 1)
-            .put(self.slipped_in, 1);
+            .put(self.admitted_wrongly, 1);
         let bits = (0..CONTROLLERS).fold(bits, |bits, by| self.pack(by, bits));
         bits.finish(hasher);
     }
@@ -141,22 +141,22 @@ impl Hash for State {
 
 /// The world of this model: a named request of each controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Held;
+struct ControllersWorld;
 
-small_world!(Held, slot: usize, request: Request, stamp: NoStamp, input: Sees, named: true);
+small_world!(ControllersWorld, slot: usize, request: ControllerRequest, stamp: NoStamp, input: ObservationInput, named: true);
 
 /// Each controller's request, by its number, and how old it is.
 type Files = [Option<(u8, Age)>; CONTROLLERS];
 
 /// What the engine is told: it looked, and this is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Sees {
+struct ObservationInput {
     files: Files,
     has_leases: bool,
     on_boot_clock: bool,
 }
 
-fn age(files: &Files, request: Request) -> Age {
+fn age(files: &Files, request: ControllerRequest) -> Age {
     match files[request.by] {
         Some((number, age)) if number == request.number => age,
         // One that no longer exists is as old as it can be.
@@ -247,17 +247,17 @@ impl State {
     }
 
     fn look(&mut self, design: Design) {
-        let sees = Sees {
+        let sees = ObservationInput {
             files: self.files,
             has_leases: design.has(Guard::Lease),
             on_boot_clock: design.has(Guard::BootClock),
         };
         self.shell.step(sees, |engine, _| {
             let sightings = sees.files.iter().enumerate().map(|(by, file)| {
-                let request = |(number, _): &(u8, Age)| Request { by, number: *number };
+                let request = |(number, _): &(u8, Age)| ControllerRequest { by, number: *number };
                 (by, file.as_ref().map(request).map_or(Sighting::Absent, Sighting::Present))
             });
-            let is_live = |request: &Request, _: Instant| {
+            let is_live = |request: &ControllerRequest, _: Instant| {
                 !sees.has_leases || judged(age(&sees.files, *request), sees.on_boot_clock).0
             };
             let reaction = look_at_once(engine, |engine, _| {
@@ -297,10 +297,10 @@ impl State {
         holds.count()
     }
 
-    /// What this controller may take for leave to act.
-    fn leave(&self, design: Design, by: usize) -> Option<Promise> {
+    /// What this controller may take for permission_to_act to act.
+    fn permission_to_act(&self, design: Design, by: usize) -> Option<Promise> {
         let condition = self.shell.condition();
-        let latest = Request { by, number: self.controllers[by].made.checked_sub(1)? };
+        let latest = ControllerRequest { by, number: self.controllers[by].made.checked_sub(1)? };
         let entry = self.shell.engine.table().entry(&by)?;
         let named =
             entry.is_live() && entry.request() == Some(&latest) && entry.terms().hold_internal;
@@ -320,18 +320,19 @@ impl ControllersModel {
         let design = self.design;
         match action {
             Action::Begins(by) | Action::Renews(by) => {
-                let his = &mut state.controllers[by];
-                state.files[by] = Some((his.made, Age::default()));
+                let controller = &mut state.controllers[by];
+                state.files[by] = Some((controller.made, Age::default()));
                 // What was promised to the old request is not promised to the new one.
-                (his.made, his.asks, his.promise) = (his.made + 1, true, None);
+                (controller.made, controller.asks, controller.promise) =
+                    (controller.made + 1, true, None);
             }
             Action::Cancels(by) => {
-                let his = &mut state.controllers[by];
-                (his.asks, his.promise) = (false, None);
+                let controller = &mut state.controllers[by];
+                (controller.asks, controller.promise) = (false, None);
                 state.files[by] = None;
             }
             Action::Reads(by) => {
-                state.controllers[by].promise = Some(state.leave(design, by)?);
+                state.controllers[by].promise = Some(state.permission_to_act(design, by)?);
             }
             Action::Acts(by) => {
                 let in_time = matches!(state.controllers[by].promise, Some(Promise::For(1..)));
@@ -340,8 +341,8 @@ impl ControllersModel {
                 state.acted = true;
             }
             Action::Dies(by) => {
-                let his = &mut state.controllers[by];
-                (his.dead, his.promise) = (true, None);
+                let controller = &mut state.controllers[by];
+                (controller.dead, controller.promise) = (true, None);
             }
             Action::GatewayLooks => state.look(design),
             Action::Ticks => {
@@ -349,8 +350,8 @@ impl ControllersModel {
                     age.by_boot = (age.by_boot + 1).min(LEASE);
                     age.by_wall = (age.by_wall + 1).min(LEASE);
                 }
-                for his in &mut state.controllers {
-                    if let Some(Promise::For(ticks)) = &mut his.promise {
+                for controller in &mut state.controllers {
+                    if let Some(Promise::For(ticks)) = &mut controller.promise {
                         *ticks = ticks.saturating_sub(1);
                     }
                 }
@@ -361,7 +362,7 @@ impl ControllersModel {
             Action::UserArrives => {
                 state.user = true;
                 state.shell.admit(Arrival::New(Origin::User))?;
-                state.slipped_in |= state.holders() > 0;
+                state.admitted_wrongly |= state.holders() > 0;
             }
             Action::UserEnds => {
                 state.user = false;
@@ -381,21 +382,27 @@ impl ControllersModel {
 
     /// TG-L3, where those who asked are gone.
     #[must_use]
-    pub fn promises() -> Vec<Progress<ControllersModel>> {
+    pub fn liveness_properties() -> Vec<LivenessProperty<ControllersModel>> {
         vec![
             // Property: TG-L3 reopens
-            Progress {
+            LivenessProperty {
                 name: "orphans_run_out_progress",
                 premise: |_, state| {
-                    !state.acted && state.controllers.iter().all(|his| his.dead || !his.asks)
+                    !state.acted
+                        && state
+                            .controllers
+                            .iter()
+                            .all(|controller| controller.dead || !controller.asks)
                 },
                 goal: |_, state| {
                     state.shell.phase() == Phase::Running && !state.shell.word.is_closed()
                 },
                 ended: |_| false,
                 fair: vec![
-                    Fair::weak("a clock ticks", |action| matches!(action, Action::Ticks)),
-                    Fair::weak("the gateway observes the requests", |action| {
+                    FairnessConstraint::weak("a clock ticks", |action| {
+                        matches!(action, Action::Ticks)
+                    }),
+                    FairnessConstraint::weak("the gateway observes the requests", |action| {
                         matches!(action, Action::GatewayLooks)
                     }),
                 ],
@@ -409,7 +416,7 @@ impl Model for ControllersModel {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let nothing: [(usize, Sighting<Request, ()>); 0] = [];
+        let nothing: [(usize, Sighting<ControllerRequest, ()>); 0] = [];
         let started = Engine::start(RULES, nothing, &Listing::Whole, None, None, NOW, |_, _| false);
         let shell = Shell::started(started);
         vec![State {
@@ -420,7 +427,7 @@ impl Model for ControllersModel {
             internal: false,
             acted: false,
             cut_off: false,
-            slipped_in: false,
+            admitted_wrongly: false,
         }]
     }
 
@@ -430,16 +437,16 @@ impl Model for ControllersModel {
         if state.acted {
             return;
         }
-        for (by, his) in state.controllers.iter().enumerate() {
-            if his.dead {
+        for (by, controller) in state.controllers.iter().enumerate() {
+            if controller.dead {
                 continue;
             }
-            if his.made < self.requests[by] {
-                actions.push(if his.asks { A::Renews(by) } else { A::Begins(by) });
+            if controller.made < self.requests[by] {
+                actions.push(if controller.asks { A::Renews(by) } else { A::Begins(by) });
             }
-            if his.asks {
+            if controller.asks {
                 actions.extend([A::Cancels(by), A::Dies(by)]);
-                actions.push(if his.promise.is_none() { A::Reads(by) } else { A::Acts(by) });
+                actions.push(if controller.promise.is_none() { A::Reads(by) } else { A::Acts(by) });
             }
         }
         actions.extend([A::GatewayLooks, A::Ticks, A::WallClockIsSetBack]);
@@ -457,7 +464,7 @@ impl Model for ControllersModel {
         vec![
             // Property: TG-S15 held_by_each
             Property::always("held_by_each_inv", |_, state: &State| {
-                (state.holders() == 0 || state.shell.word.is_closed()) && !state.slipped_in
+                (state.holders() == 0 || state.shell.word.is_closed()) && !state.admitted_wrongly
             }),
             Property::sometimes("held_by_each_reach", |_, state: &State| {
                 // Two held it, one has let go, and a user turn is still in flight.

@@ -22,7 +22,7 @@ use tidegate::reconcile::{Listing, Sighting};
 
 use crate::design::Design;
 
-use crate::shell::{Ask, NOW, RULES, Shell, look_at_once, small_world};
+use crate::shell::{NOW, RULES, Shell, SimpleRequest, look_at_once, small_world};
 
 /// How many looks in a row may skip the listing.
 const SKIPS: u8 = 2;
@@ -50,14 +50,14 @@ impl DirectoryModel {
 
 /// The world of this model: one named request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stamped;
+struct DirectoryWorld;
 
-small_world!(Stamped, slot: (), request: Ask, stamp: Stamp, input: Found, named: true);
+small_world!(DirectoryWorld, slot: (), request: SimpleRequest, stamp: Stamp, input: Found, named: true);
 
 /// What a look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Found {
-    request: Option<Ask>,
+    request: Option<SimpleRequest>,
     /// When the directory was changed, by its own times.
     changed: u8,
     now: u8,
@@ -76,13 +76,13 @@ impl Found {
     }
 
     /// What the shipped driver does with this disk.
-    fn look(self, engine: &mut Engine<Stamped>) -> (Reaction, u8) {
-        let lives = |_: &Ask, _| true;
+    fn look(self, engine: &mut Engine<DirectoryWorld>) -> (Reaction, u8) {
+        let lives = |_: &SimpleRequest, _| true;
         let mut skips = false;
         let reaction = look_at_once(engine, |engine, order| {
             skips = order.may_skip_listing(&self.stamp());
             if skips {
-                let nothing: [((), Sighting<Ask, ()>); 0] = [];
+                let nothing: [((), Sighting<SimpleRequest, ()>); 0] = [];
                 let since = order.since().copied();
                 engine.observed(nothing, &Listing::Unchanged, since, NOW, lives)
             } else {
@@ -98,7 +98,7 @@ impl Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     found: Found,
-    shell: Shell<Stamped>,
+    shell: Shell<DirectoryWorld>,
     /// Ghost: a name has come or gone since the last look.
     names_changed: bool,
     /// Ghost: how many looks have passed since what is there last changed, in whatever way.
@@ -136,11 +136,11 @@ pub enum Action {
 
 impl State {
     /// What the gateway believes.
-    fn believed(&self) -> Option<Ask> {
+    fn believed(&self) -> Option<SimpleRequest> {
         self.shell.engine.table().entry(&()).and_then(|it| it.request().copied())
     }
 
-    fn name_changes(&mut self, request: Option<Ask>) {
+    fn name_changes(&mut self, request: Option<SimpleRequest>) {
         self.found.request = request;
         // A file system of another machine may show its times late, or not at all.
         if self.found.is_local {
@@ -160,8 +160,8 @@ impl Model for DirectoryModel {
             let order: LookOrder<Stamp> = LookOrder::first();
             let stamp = (!order.may_skip_listing(&found.stamp())).then(|| found.stamp());
             let rules = Rules { skips: SKIPS, ..RULES };
-            let first = [((), Sighting::<Ask, ()>::Absent)];
-            let lives = |_: &Ask, _| true;
+            let first = [((), Sighting::<SimpleRequest, ()>::Absent)];
+            let lives = |_: &SimpleRequest, _| true;
             let started = Engine::start(rules, first, &Listing::Whole, stamp, None, NOW, lives);
             let shell = Shell::started(started);
             State {
@@ -196,11 +196,13 @@ impl Model for DirectoryModel {
             state.changes_left -= 1;
         }
         match action {
-            Action::RequestComes => state.name_changes(Some(Ask { hold: false, number: 0 })),
+            Action::RequestComes => {
+                state.name_changes(Some(SimpleRequest { hold: false, number: 0 }))
+            }
             Action::RequestGoes => state.name_changes(None),
             Action::RequestIsRewritten => {
-                let Ask { hold, .. } = state.found.request?;
-                state.found.request = Some(Ask { hold: !hold, number: 0 });
+                let SimpleRequest { hold, .. } = state.found.request?;
+                state.found.request = Some(SimpleRequest { hold: !hold, number: 0 });
                 state.looks_since = 0;
             }
             Action::GatewayLooks => {
@@ -208,7 +210,7 @@ impl Model for DirectoryModel {
                 let skipped = state.shell.step(found, |engine, _| found.look(engine));
                 state.skipped |= skipped == 1;
                 state.looks_since = (state.looks_since + 1).min(SKIPS + 1);
-                let is_there = |request: Option<Ask>| request.is_some();
+                let is_there = |request: Option<SimpleRequest>| request.is_some();
                 let agrees = is_there(state.believed()) == is_there(found.request);
                 state.missed |= state.names_changed && !agrees;
                 state.names_changed = false;

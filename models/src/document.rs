@@ -34,7 +34,7 @@ impl Report {
         for (title, table) in [
             ("Verdicts", markdown(&self.property_rows())),
             ("Models: two engines, which must agree", markdown(&self.engine_rows())),
-            ("Liveness: what must happen in the end", markdown(&self.promise_rows())),
+            ("Liveness: what must happen in the end", markdown(&self.liveness_rows())),
             ("What the original contract breaks", markdown(&self.original_rows())),
             ("Each guard, and what breaks without it", markdown(&self.ablation_rows())),
         ] {
@@ -93,10 +93,10 @@ impl Report {
                 "broken": run.broken, "reached": run.reached, "seconds": run.took.as_secs_f64(),
             })
         });
-        let promises = self.promises.iter().map(|run| {
+        let promises = self.liveness.iter().map(|run| {
             json!({
                 "property": run.property, "states": run.states, "waiting": run.waiting,
-                "story": run.story, "seconds": run.took.as_secs_f64(),
+                "story": run.counterexample, "seconds": run.took.as_secs_f64(),
             })
         });
         let original = self.original.iter().map(|run| {
@@ -109,7 +109,7 @@ impl Report {
                 run.ablation.incidents.split(", ").filter(|it| !it.is_empty()).collect();
             json!({
                 "off": off, "broken": run.broken, "as_expected": run.is_as_expected(),
-                "states": run.states, "incidents": incidents, "story": run.story,
+                "states": run.states, "incidents": incidents, "story": run.counterexample,
                 "seconds": run.took.as_secs_f64(),
             })
         });

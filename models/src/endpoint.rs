@@ -32,7 +32,7 @@ use tidegate::status::{Reading, is_ready};
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
-use crate::shell::{Ask, OneRequest, Shell, Told};
+use crate::shell::{OneRequest, OneRequestInput, Shell, SimpleRequest};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl Ordered {
 
 /// Where the one order is that is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
+pub enum OrderStage {
     /// There is none.
     None,
     /// Sent, whole or cut short.
@@ -118,7 +118,7 @@ pub struct State {
     others: bool,
     /// What the published status says: that a user's turn would be admitted.
     published_ready: bool,
-    stage: Stage,
+    stage: OrderStage,
     orders_left: u8,
     cuts_left: u8,
     failures_left: u8,
@@ -135,7 +135,7 @@ pub struct State {
     /// Ghost: an order was taken for another.
     mistaken: bool,
     /// Ghost: a cancel was told as done, and the request stood.
-    lied: bool,
+    wrong_cancel_answer: bool,
     /// Ghost: a drain was told as in force, and the gate was open, or the request gone.
     premature: bool,
     /// Ghost: the balancer was told that it is ready, and a turn would have been refused.
@@ -205,7 +205,7 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
 });
 
 /// The one request that there is.
-const ASK: Ask = Ask { hold: false, number: 0 };
+const ASK: SimpleRequest = SimpleRequest { hold: false, number: 0 };
 
 impl State {
     fn is_going_down(&self) -> bool {
@@ -219,8 +219,8 @@ impl State {
     }
 
     /// What is in the place.
-    fn there(&self) -> Option<Ask> {
-        let others = self.others.then_some(Ask { number: 1, ..ASK });
+    fn there(&self) -> Option<SimpleRequest> {
+        let others = self.others.then_some(SimpleRequest { number: 1, ..ASK });
         if self.request { Some(ASK) } else { others }
     }
 
@@ -231,14 +231,14 @@ impl State {
 
 impl EndpointModel {
     fn send(state: &mut State, means: Ordered) -> Option<()> {
-        (state.stage == Stage::None).then_some(())?;
+        (state.stage == OrderStage::None).then_some(())?;
         state.orders_left = state.orders_left.checked_sub(1)?;
-        state.stage = Stage::Sent { means, cut: false };
+        state.stage = OrderStage::Sent { means, cut: false };
         Some(())
     }
 
     fn read(self, state: &mut State) -> Option<()> {
-        let Stage::Sent { means, cut } = state.stage else { return None };
+        let OrderStage::Sent { means, cut } = state.stage else { return None };
         let whole = means.body();
         let bytes = if cut { &whole[..whole.len() - 1] } else { whole };
         let order = match ControlOrder::parse(bytes) {
@@ -252,29 +252,29 @@ impl EndpointModel {
         });
         state.refused |= order.is_none();
         state.mistaken |= order.is_some_and(|order| order != means);
-        state.stage = order.map_or(Stage::None, Stage::Read);
+        state.stage = order.map_or(OrderStage::None, OrderStage::Read);
         Some(())
     }
 
     fn answer_drain(self, state: &mut State) -> Option<()> {
         let acknowledged = if self.design.has(Guard::AckAfterClose) {
-            (state.stage == Stage::Reconciled).then_some(())?;
+            (state.stage == OrderStage::Reconciled).then_some(())?;
             let phase = state.shell.phase() as usize;
             ACKNOWLEDGED.get()[phase][usize::from(state.believed())][usize::from(state.request)]
         } else {
             // That the request is there is taken for the gate's being closed.
-            matches!(state.stage, Stage::Written | Stage::Reconciled).then_some(())?;
+            matches!(state.stage, OrderStage::Written | OrderStage::Reconciled).then_some(())?;
             state.request
         };
         state.acknowledged |= acknowledged;
         let is_in_force = state.refuses_turns() && state.request && state.believed();
         state.premature |= acknowledged && !is_in_force;
-        state.stage = Stage::None;
+        state.stage = OrderStage::None;
         Some(())
     }
 
     fn answer_cancel(self, state: &mut State) -> Option<()> {
-        let Stage::Removed { outcome, live_before, looked: true } = state.stage else {
+        let OrderStage::Removed { outcome, live_before, looked: true } = state.stage else {
             return None;
         };
         // What the caller has on its stack, and what it does with it.
@@ -287,8 +287,9 @@ impl EndpointModel {
         };
         state.failure_told |= !told.ok;
         state.stayed_on |= !told.ok && !state.request;
-        state.lied |= told.ok && (state.request || state.believed()) && !state.is_going_down();
-        state.stage = Stage::None;
+        state.wrong_cancel_answer |=
+            told.ok && (state.request || state.believed()) && !state.is_going_down();
+        state.stage = OrderStage::None;
         Some(())
     }
 
@@ -297,37 +298,37 @@ impl EndpointModel {
             Action::DrainIsOrdered => EndpointModel::send(state, Ordered::Drain)?,
             Action::CancelIsOrdered => EndpointModel::send(state, Ordered::Cancel)?,
             Action::WireCutsShort => {
-                let Stage::Sent { means, cut: false } = state.stage else { return None };
+                let OrderStage::Sent { means, cut: false } = state.stage else { return None };
                 state.cuts_left = state.cuts_left.checked_sub(1)?;
-                state.stage = Stage::Sent { means, cut: true };
+                state.stage = OrderStage::Sent { means, cut: true };
             }
             Action::OrderIsRead => self.read(state)?,
             Action::RequestIsWritten => {
-                (state.stage == Stage::Read(Ordered::Drain)).then_some(())?;
+                (state.stage == OrderStage::Read(Ordered::Drain)).then_some(())?;
                 // What is going down takes no orders.
                 let goes_down = state.shell.engine.may_begin().is_err();
                 state.request |= !goes_down;
                 state.others &= goes_down;
-                state.stage = if goes_down { Stage::None } else { Stage::Written };
+                state.stage = if goes_down { OrderStage::None } else { OrderStage::Written };
             }
             Action::GatewayReconciles { fails } => {
                 let there = if fails {
                     state.failures_left = state.failures_left.checked_sub(1)?;
-                    Told::SeesNothing
+                    OneRequestInput::SeesNothing
                 } else {
-                    Told::Sees(state.there())
+                    OneRequestInput::Sees(state.there())
                 };
-                let _ = state.shell.told(there);
-                if let Stage::Removed { looked, .. } = &mut state.stage {
+                let _ = state.shell.apply_input(there);
+                if let OrderStage::Removed { looked, .. } = &mut state.stage {
                     *looked = true;
                 }
-                if state.stage == Stage::Written {
-                    state.stage = Stage::Reconciled;
+                if state.stage == OrderStage::Written {
+                    state.stage = OrderStage::Reconciled;
                 }
             }
             Action::DrainIsAnswered => self.answer_drain(state)?,
             Action::RequestIsRemoved { fails } => {
-                (state.stage == Stage::Read(Ordered::Cancel)).then_some(())?;
+                (state.stage == OrderStage::Read(Ordered::Cancel)).then_some(())?;
                 let outcome = if fails {
                     state.request.then_some(())?;
                     state.failures_left = state.failures_left.checked_sub(1)?;
@@ -336,7 +337,7 @@ impl EndpointModel {
                     Ok(std::mem::take(&mut state.request))
                 };
                 let live_before = state.believed();
-                state.stage = Stage::Removed { outcome, live_before, looked: false };
+                state.stage = OrderStage::Removed { outcome, live_before, looked: false };
             }
             Action::CancelIsAnswered => self.answer_cancel(state)?,
             Action::HandRemoves => std::mem::take(&mut state.request).then_some(())?,
@@ -348,7 +349,7 @@ impl EndpointModel {
                 state.published_ready = state.shell.condition().ready;
             }
             Action::SignalArrives => {
-                state.shell.told(Told::ShutdownAsked(ShutdownCause::Sigterm))?;
+                state.shell.apply_input(OneRequestInput::ShutdownAsked(ShutdownCause::Sigterm))?;
             }
             Action::BalancerAsks => {
                 let ready = if self.design.has(Guard::ReadyByGate) {
@@ -374,7 +375,7 @@ impl Model for EndpointModel {
             request: false,
             others: false,
             published_ready: true,
-            stage: Stage::None,
+            stage: OrderStage::None,
             orders_left: self.orders,
             cuts_left: self.cuts,
             failures_left: self.failures,
@@ -384,7 +385,7 @@ impl Model for EndpointModel {
             stayed_on: false,
             turned_away: false,
             mistaken: false,
-            lied: false,
+            wrong_cancel_answer: false,
             premature: false,
             misled: false,
         }]
@@ -423,7 +424,7 @@ impl Model for EndpointModel {
             // Property: TG-S14 receipt_is_true
             Property::always("order_is_understood_inv", |_, state: &State| !state.mistaken),
             Property::sometimes("order_is_understood_reach", |_, state: &State| state.refused),
-            Property::always("cancel_is_told_inv", |_, state: &State| !state.lied),
+            Property::always("cancel_is_told_inv", |_, state: &State| !state.wrong_cancel_answer),
             Property::sometimes("cancel_is_told_reach", |_, state: &State| {
                 state.failure_told && state.stayed_on
             }),

@@ -43,7 +43,7 @@ pub struct Finding {
 }
 
 /// An initial state, and each action with the state it led to.
-pub struct Way<M: Model> {
+pub struct Trace<M: Model> {
     /// Where it begins.
     pub start: M::State,
     /// What happens.
@@ -79,15 +79,15 @@ fn fingerprint<S: Hash>(state: &S) -> Fingerprint {
 
 /// The fingerprints seen: an open table, half full at most. One that is looked up is in one place of
 /// memory nearly always, which a search of millions of states a second waits for and for nothing else.
-struct Seen {
+struct FingerprintSet {
     /// Zero where there is none.
     places: Vec<u64>,
     len: usize,
 }
 
-impl Seen {
-    fn new() -> Seen {
-        Seen { places: vec![0; 1 << 12], len: 0 }
+impl FingerprintSet {
+    fn new() -> FingerprintSet {
+        FingerprintSet { places: vec![0; 1 << 12], len: 0 }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "it is smaller than the table")]
@@ -162,7 +162,7 @@ where
     let mut exploration =
         Exploration { states: 0, transitions: 0, depth: 0, exhaustive: true, findings: Vec::new() };
     let mut open: Vec<_> = properties.iter().collect();
-    let mut seen = Seen::new();
+    let mut seen = FingerprintSet::new();
     let mut layer = model.init_states();
     layer.retain(|state| seen.insert(fingerprint(state)));
     let mut next_layer = Vec::new();
@@ -248,7 +248,7 @@ impl Finding {
     ///
     /// Where the model is not the one it was found in.
     #[must_use]
-    pub fn way<M>(&self, model: &M) -> Way<M>
+    pub fn way<M>(&self, model: &M) -> Trace<M>
     where
         M: Model<State: Hash, Action: Clone>,
     {
@@ -271,7 +271,7 @@ impl Finding {
             });
             steps.push(step.expect("the model does again what it did"));
         }
-        Way { start, steps }
+        Trace { start, steps }
     }
 
     /// From which state each was reached first, as far as this finding.

@@ -47,7 +47,7 @@ mod imp {
     }
 
     const _: () = assert!(
-        Fault::ALL.len() == crate::seeded::SEEDED.len(),
+        Fault::ALL.len() == crate::seeded::SEEDED_FAULTS.len(),
         "each fault of the shipped code has its line in `seeded`"
     );
 }

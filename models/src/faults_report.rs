@@ -10,15 +10,15 @@ use crate::design::Design;
 use crate::explorer::{Until, explore};
 use crate::faults;
 use crate::liveness::Graph;
-use crate::registry::{Checked, Configuration, Size, Visit, visit};
+use crate::registry::{Configuration, ModelVisitor, Size, VerifiedModel, visit};
 use crate::report::{aligned, seconds};
-use crate::seeded::{Fate, SEEDED, Seeded};
+use crate::seeded::{ExpectedOutcome, SEEDED_FAULTS, SeededFault};
 use crate::suite::Options;
 
 /// What became of one fault.
 #[derive(Clone, Debug)]
 struct FaultRun {
-    seeded: Seeded,
+    seeded: SeededFault,
     /// What broke, where, and after how many steps.
     broken: Option<(String, String, u64)>,
     took: Duration,
@@ -33,16 +33,18 @@ pub struct FaultReport {
 impl FaultRun {
     fn is_as_expected(&self) -> bool {
         match self.seeded.fate {
-            Fate::Killed(property) => self.broken.as_ref().is_some_and(|it| it.0 == property),
-            Fate::Simulated(property) => {
+            ExpectedOutcome::Killed(property) => {
+                self.broken.as_ref().is_some_and(|it| it.0 == property)
+            }
+            ExpectedOutcome::Simulated(property) => {
                 self.broken.as_ref().is_some_and(|it| it.0.ends_with(property))
             }
-            Fate::Covered(_) => self.broken.is_none(),
+            ExpectedOutcome::Covered(_) => self.broken.is_none(),
         }
     }
 
     fn row(&self) -> [String; 7] {
-        let Seeded { fault, fate } = self.seeded;
+        let SeededFault { fault, fate } = self.seeded;
         let broken = self.broken.clone();
         let (result, place_of_death, steps) = match (self.is_as_expected(), broken, fate) {
             (true, Some((property, place, steps)), _) => {
@@ -50,7 +52,7 @@ impl FaultRun {
                 let name = format!("{id} {property}");
                 (format!("killed by {}", name.trim_start()), place, steps.to_string())
             }
-            (true, None, Fate::Covered(by)) => {
+            (true, None, ExpectedOutcome::Covered(by)) => {
                 (format!("covered by {by}"), String::new(), String::new())
             }
             (_, Some((property, place, steps)), _) => {
@@ -90,7 +92,7 @@ impl std::fmt::Display for FaultReport {
 
 /// Searches one model for what breaks.
 #[derive(Clone, Copy)]
-enum Search {
+enum FindBroken {
     /// This check, and no other.
     For(Check),
     /// Whatever must always hold; the fewest steps first.
@@ -99,10 +101,10 @@ enum Search {
     Progress,
 }
 
-impl Visit for Search {
+impl ModelVisitor for FindBroken {
     type Out = Option<(&'static str, u64)>;
 
-    fn visit<M: Checked>(self, model: M) -> Self::Out {
+    fn visit<M: VerifiedModel>(self, model: M) -> Self::Out {
         let failures = |until| {
             let found = explore(&model, until, |states| states < STATES_MAX).findings;
             let failures = found.into_iter().filter(|it| it.is_failure);
@@ -110,19 +112,20 @@ impl Visit for Search {
         };
         let lasso = |is_wanted: &dyn Fn(&str) -> bool| {
             let graph = Graph::of(&model, GRAPH_MAX)?;
-            let mut wanted = model.promises().into_iter().filter(|it| is_wanted(it.name));
+            let mut wanted =
+                model.liveness_properties().into_iter().filter(|it| is_wanted(it.name));
             wanted.find_map(|promise| {
                 let lasso = graph.check(&model, &promise).broken?;
                 Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
             })
         };
         match self {
-            Search::For(check) if check.is_progress() => lasso(&|name| name == check.property),
-            Search::For(check) => {
+            FindBroken::For(check) if check.is_progress() => lasso(&|name| name == check.property),
+            FindBroken::For(check) => {
                 failures(Until::Found(check.property)).find(|it| it.0 == check.property)
             }
-            Search::Safety => failures(Until::Exhausted).min_by_key(|it| it.1),
-            Search::Progress => lasso(&|_| true),
+            FindBroken::Safety => failures(Until::Exhausted).min_by_key(|it| it.1),
+            FindBroken::Progress => lasso(&|_| true),
         }
     }
 }
@@ -132,31 +135,32 @@ const STATES_MAX: u64 = 20_000_000;
 /// A graph that is larger is not searched.
 const GRAPH_MAX: usize = 5_000_000;
 
-fn run(seeded: Seeded, simulation: &Simulation<'_>) -> FaultRun {
+fn run(seeded: SeededFault, simulation: &Simulation<'_>) -> FaultRun {
     let began = Instant::now();
-    if let Fate::Simulated(property) = seeded.fate {
+    if let ExpectedOutcome::Simulated(property) = seeded.fate {
         let broken = simulation(seeded.fault, property);
         let broken = broken.map(|(property, steps)| (property, "simulation".to_owned(), steps));
         return FaultRun { seeded, broken, took: began.elapsed() };
     }
-    let search = |model, within, search: Search| visit(model, within, Design::tidegate(), search);
+    let search =
+        |model, within, search: FindBroken| visit(model, within, Design::tidegate(), search);
     let expected = |check: Check| {
-        let within = |within| search(check.model, within, Search::For(check));
+        let within = |within| search(check.model, within, FindBroken::For(check));
         if check.is_progress() {
-            return within(Configuration::Endless);
+            return within(Configuration::Liveness);
         }
         // What the small configuration is too small for, the full one must find.
         let sizes = [Size::Small, Size::Full].into_iter();
         sizes.map(Configuration::Of).find_map(within)
     };
     let anything = |model| {
-        let safety = || search(model, Configuration::Of(Size::Small), Search::Safety);
-        safety().or_else(|| search(model, Configuration::Endless, Search::Progress))
+        let safety = || search(model, Configuration::Of(Size::Small), FindBroken::Safety);
+        safety().or_else(|| search(model, Configuration::Liveness, FindBroken::Progress))
     };
     let broken = faults::with_fault(seeded.fault, || {
         let check = match seeded.fate {
-            Fate::Killed(property) => entry_of(property).map(|(_, check)| check),
-            Fate::Simulated(_) | Fate::Covered(_) => None,
+            ExpectedOutcome::Killed(property) => entry_of(property).map(|(_, check)| check),
+            ExpectedOutcome::Simulated(_) | ExpectedOutcome::Covered(_) => None,
         };
         let found = check.and_then(|it| Some((it.model, expected(it)?)));
         // Else it is worth knowing what breaks, if anything does.
@@ -177,11 +181,12 @@ pub type Simulation<'a> = dyn Fn(&str, &str) -> Option<(String, u64)> + Sync + '
 ///
 /// When a search panics. That is a bug of the suite.
 #[must_use]
-pub fn switch_on(options: &Options<'_>, simulation: &Simulation<'_>) -> Option<FaultReport> {
+pub fn verify_faults(options: &Options<'_>, simulation: &Simulation<'_>) -> Option<FaultReport> {
     faults::HAS_SWITCHES.then_some(())?;
-    let named =
-        |it: &&Seeded| options.only.is_empty() || options.only.iter().any(|name| name == it.fault);
-    let all: Vec<Seeded> = SEEDED.iter().filter(named).copied().collect();
+    let named = |it: &&SeededFault| {
+        options.only.is_empty() || options.only.iter().any(|name| name == it.fault)
+    };
+    let all: Vec<SeededFault> = SEEDED_FAULTS.iter().filter(named).copied().collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {

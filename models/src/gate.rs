@@ -23,9 +23,9 @@ use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::{Phase, ShutdownCause};
 
 use crate::design::{Design, Guard};
-use crate::liveness::{Fair, Progress};
-use crate::packed::InPool;
-use crate::shell::{Ask, NOW, OneRequest, Shell, Told, YES};
+use crate::liveness::{FairnessConstraint, LivenessProperty};
+use crate::packed::Intern;
+use crate::shell::{NOW, OneRequest, OneRequestInput, Shell, SimpleRequest, YES};
 
 /// Turns that may be in flight at once.
 const TURNS: u8 = 2;
@@ -69,7 +69,7 @@ enum Waiter {
     /// About to look.
     Asks,
     /// It was not so; about to register.
-    Saw,
+    NotYet,
     /// Registered; about to look again.
     Registered,
     /// It still was not; registered, and asleep until it is woken.
@@ -102,7 +102,7 @@ pub struct State {
     waiter: Waiter,
     woken: bool,
     /// Ghost: something was admitted by a sealed word.
-    slipped_in: bool,
+    admitted_wrongly: bool,
 }
 
 /// What can happen next.
@@ -141,7 +141,7 @@ pub enum Action {
 
 impl State {
     /// Whether what is waited for is so: each check is the one that ships.
-    fn is_so(&self) -> bool {
+    fn is_satisfied(&self) -> bool {
         let Shell { engine, word } = &self.shell;
         match self.wanted {
             Wanted::Idle => word.is_idle(),
@@ -152,8 +152,8 @@ impl State {
         }
     }
 
-    fn told(&mut self, input: Told) -> Option<()> {
-        let answer = self.shell.told(input)?;
+    fn apply_input(&mut self, input: OneRequestInput) -> Option<()> {
+        let answer = self.shell.apply_input(input)?;
         self.rung |= answer == YES;
         Some(())
     }
@@ -172,22 +172,23 @@ impl GateModel {
             Action::DrainBegins { hold } => {
                 (state.shell.machine().generation() < DRAINS).then_some(())?;
                 (state.shell.phase() == Phase::Running).then_some(())?;
-                state.told(Told::Sees(Some(Ask { hold, number: 0 })))?;
+                state
+                    .apply_input(OneRequestInput::Sees(Some(SimpleRequest { hold, number: 0 })))?;
             }
             Action::DrainIsCancelled => {
                 (state.shell.phase() == Phase::ExternallyDraining).then_some(())?;
-                state.told(Told::Sees(None))?;
+                state.apply_input(OneRequestInput::Sees(None))?;
             }
             Action::SignalArrives => {
                 (!state.shell.phase().is_shut()).then_some(())?;
-                state.told(Told::ShutdownAsked(ShutdownCause::Sigterm))?;
+                state.apply_input(OneRequestInput::ShutdownAsked(ShutdownCause::Sigterm))?;
             }
             Action::LastStatusIsWritten => {
                 (state.shell.phase() == Phase::Stopped).then_some(())?;
-                (state.shell.told(Told::WantsToPublish)? == YES).then_some(())?;
-                let written = Told::HasWritten(state.shell.condition().pooled(), true);
-                (state.shell.told(written)? == YES).then_some(())?;
-                state.shell.told(Told::HomeIsGivenBack)?;
+                (state.shell.apply_input(OneRequestInput::WantsToPublish)? == YES).then_some(())?;
+                let written = OneRequestInput::HasWritten(state.shell.condition().intern(), true);
+                (state.shell.apply_input(written)? == YES).then_some(())?;
+                state.shell.apply_input(OneRequestInput::HomeIsGivenBack)?;
                 state.rung = true;
             }
             Action::TurnStarts => {
@@ -197,7 +198,7 @@ impl GateModel {
                 if !self.design.has(Guard::CountedClasses) {
                     state.shell.word = word;
                 }
-                state.slipped_in |= word.is_sealed();
+                state.admitted_wrongly |= word.is_sealed();
                 state.turns += 1;
             }
             Action::TurnLeaves => {
@@ -220,7 +221,7 @@ impl GateModel {
             Action::TimerTakesRing => {
                 (!state.timer_is_up && std::mem::take(&mut state.rung)).then_some(())?;
                 state.timer_is_up = true;
-                state.told(Told::TimePasses(NOW));
+                state.apply_input(OneRequestInput::TimePasses(NOW));
             }
             Action::TimerWakesAll => {
                 std::mem::take(&mut state.timer_is_up).then_some(())?;
@@ -228,16 +229,16 @@ impl GateModel {
             }
             Action::WaiterLooks => {
                 (state.waiter == Waiter::Asks).then_some(())?;
-                state.waiter = if state.is_so() { Waiter::Knows } else { Waiter::Saw };
+                state.waiter = if state.is_satisfied() { Waiter::Knows } else { Waiter::NotYet };
             }
             Action::WaiterRegisters => {
-                (state.waiter == Waiter::Saw).then_some(())?;
+                (state.waiter == Waiter::NotYet).then_some(())?;
                 let looks_again = self.design.has(Guard::SecondLook);
                 state.waiter = if looks_again { Waiter::Registered } else { Waiter::Sleeps };
             }
             Action::WaiterLooksAgain => {
                 (state.waiter == Waiter::Registered).then_some(())?;
-                state.waiter = if state.is_so() { Waiter::Knows } else { Waiter::Sleeps };
+                state.waiter = if state.is_satisfied() { Waiter::Knows } else { Waiter::Sleeps };
             }
             Action::WaiterWakes => {
                 (state.waiter == Waiter::Sleeps && state.woken).then_some(())?;
@@ -249,36 +250,40 @@ impl GateModel {
 
     /// TG-L2, of those who wait; and TG-L4, that the end is told.
     #[must_use]
-    pub fn promises() -> Vec<Progress<GateModel>> {
-        const TIMER: Fair<Action> = Fair::weak("the timer thread makes its rounds", |action| {
-            matches!(action, Action::TimerTakesRing | Action::TimerWakesAll)
-        });
-        const WAITER: Fair<Action> = Fair::weak("the waiter takes its next step", |action| {
-            matches!(
-                action,
-                Action::WaiterLooks
-                    | Action::WaiterRegisters
-                    | Action::WaiterLooksAgain
-                    | Action::WaiterWakes
-            )
-        });
-        const LEAVER: Fair<Action> = Fair::weak("a turn that is leaving leaves", |action| {
-            matches!(action, Action::TurnHasLeft)
-        });
-        const PUBLISHER: Fair<Action> = Fair::weak("the last status is written", |action| {
-            matches!(action, Action::LastStatusIsWritten)
-        });
+    pub fn liveness_properties() -> Vec<LivenessProperty<GateModel>> {
+        const TIMER: FairnessConstraint<Action> =
+            FairnessConstraint::weak("the timer thread makes its rounds", |action| {
+                matches!(action, Action::TimerTakesRing | Action::TimerWakesAll)
+            });
+        const WAITER: FairnessConstraint<Action> =
+            FairnessConstraint::weak("the waiter takes its next step", |action| {
+                matches!(
+                    action,
+                    Action::WaiterLooks
+                        | Action::WaiterRegisters
+                        | Action::WaiterLooksAgain
+                        | Action::WaiterWakes
+                )
+            });
+        const LEAVER: FairnessConstraint<Action> =
+            FairnessConstraint::weak("a turn that is leaving leaves", |action| {
+                matches!(action, Action::TurnHasLeft)
+            });
+        const PUBLISHER: FairnessConstraint<Action> =
+            FairnessConstraint::weak("the last status is written", |action| {
+                matches!(action, Action::LastStatusIsWritten)
+            });
         vec![
             // Property: TG-L2 drains
-            Progress {
+            LivenessProperty {
                 name: "waiter_is_woken_progress",
-                premise: |_, state| state.is_so() && state.waiter != Waiter::Knows,
+                premise: |_, state| state.is_satisfied() && state.waiter != Waiter::Knows,
                 goal: |_, _| false,
                 ended: |_| false,
                 fair: vec![TIMER, WAITER, LEAVER],
             },
             // Property: TG-L4 stops. With nothing in flight nothing need pass but the rounds.
-            Progress {
+            LivenessProperty {
                 name: "end_is_told_progress",
                 premise: |_, state| state.shell.phase().is_shut() && state.turns == 0,
                 goal: |_, state| state.shell.engine.outcome().is_some(),
@@ -296,8 +301,11 @@ impl Model for GateModel {
     fn init_states(&self) -> Vec<State> {
         let change = Wanted::Change(Phase::Running);
         let all = [Wanted::Idle, Wanted::Quiesced, Wanted::Open, change, Wanted::End];
-        let there =
-            [None, Some(Ask { hold: false, number: 0 }), Some(Ask { hold: true, number: 0 })];
+        let there = [
+            None,
+            Some(SimpleRequest { hold: false, number: 0 }),
+            Some(SimpleRequest { hold: true, number: 0 }),
+        ];
         let each = all.into_iter().flat_map(|wanted| there.map(|there| (wanted, there)));
         each.map(|(wanted, there)| State {
             shell: Shell::start(there),
@@ -308,7 +316,7 @@ impl Model for GateModel {
             wanted,
             waiter: Waiter::Asks,
             woken: false,
-            slipped_in: false,
+            admitted_wrongly: false,
         })
         .collect()
     }
@@ -345,7 +353,7 @@ impl Model for GateModel {
             Property::always("sealed_admits_nothing_inv", |_, state: &State| {
                 let word = state.shell.word;
                 let counted = u32::from(state.turns) == word.in_flight().internal;
-                !state.slipped_in && counted && (!word.is_sealed() || state.turns == 0)
+                !state.admitted_wrongly && counted && (!word.is_sealed() || state.turns == 0)
             }),
             Property::sometimes("sealed_admits_nothing_reach", |_, state: &State| {
                 state.shell.word.is_sealed()

@@ -11,7 +11,7 @@
 //! | `WatcherFails` | `Engine::look_abandoned`, where a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
 //! | `CallerReturns` | `Engine::look_turn` of one who waited, and `Engine::receipt` |
-//! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildBegets` | the compare-and-swap in `Gate::claim`: `Word::admit` |
+//! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildStartsChild` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
 //! | `TimerRounds` | `Engine::time_passed`, in the timer's round, before every deadline or after it |
@@ -26,15 +26,15 @@
 //! runs out), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
-pub mod crowd;
+pub mod any_number;
+mod display;
+pub mod liveness;
 mod marker;
-pub mod progress;
 mod properties;
 mod state;
-mod story;
 
-pub use marker::{Marker, Seen};
-pub use state::{Looker, Process, State};
+pub use marker::{Marker, ReadOutcome};
+pub use state::{ObserverState, Process, State};
 
 use stateright::{Model, Property};
 use tidegate::gate::word::{Arrival, Origin, Word};
@@ -102,7 +102,7 @@ impl GatewayModel {
 
     /// What is searched for runs that go on for ever: the whole graph is kept.
     #[must_use]
-    pub const fn endless(design: Design) -> GatewayModel {
+    pub const fn for_liveness(design: Design) -> GatewayModel {
         GatewayModel {
             design,
             begins: 1,
@@ -175,7 +175,7 @@ pub enum Action {
     /// A live user turn starts work it needs.
     ChildArrives,
     /// A live child starts work it needs.
-    ChildBegets,
+    ChildStartsChild,
     /// That work ends.
     ChildEnds,
     /// SIGTERM.
@@ -206,8 +206,8 @@ impl GatewayModel {
     /// The one of all states that differ only in which watcher is which that stands for them.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
-        if let Some(Process { lookers, .. }) = &mut state.process {
-            lookers[..self.watchers].sort_unstable_by_key(|looker| looker.packed());
+        if let Some(Process { observers, .. }) = &mut state.process {
+            observers[..self.watchers].sort_unstable_by_key(|observer| observer.packed());
         }
         state
     }
@@ -218,42 +218,43 @@ impl GatewayModel {
     }
 
     /// One who looks wants to, or has waited for its turn: looks where it may.
-    fn look(self, state: &mut State, looker: usize, fails: bool) -> Option<()> {
+    fn look(self, state: &mut State, observer: usize, fails: bool) -> Option<()> {
         let marker = state.marker;
         let process = state.process.as_mut()?;
-        let call = match process.lookers[looker] {
-            Looker::Resting => process.ask(),
-            Looker::Waits(call) => call,
-            Looker::Looked { .. } | Looker::Stepped { .. } => return None,
+        let call = match process.observers[observer] {
+            ObserverState::Resting => process.ask(),
+            ObserverState::Waits(call) => call,
+            ObserverState::Looked { .. } | ObserverState::Stepped { .. } => return None,
         };
         (process.take_turn(call)?).then_some(())?;
-        let seen = if fails { Seen::Error } else { Seen::Marker(marker) };
+        let seen = if fails { ReadOutcome::Error } else { ReadOutcome::Marker(marker) };
         let caller_waits = self.caller_number().is_some_and(|caller| {
-            caller == looker || matches!(process.lookers[caller], Looker::Waits(_))
+            caller == observer || matches!(process.observers[caller], ObserverState::Waits(_))
         });
-        process.lookers[looker] =
-            Looker::Looked { call, seen, current: !fails, since_call: caller_waits };
+        process.observers[observer] =
+            ObserverState::Looked { call, seen, current: !fails, since_call: caller_waits };
         Some(())
     }
 
     /// One look applied: to the machine always, to the gate at once or later.
-    fn apply(self, state: &mut State, looker: usize) -> Option<()> {
+    fn apply(self, state: &mut State, observer: usize) -> Option<()> {
         let process = state.process.as_mut()?;
-        let Looker::Looked { call, seen, current, since_call } = process.lookers[looker] else {
+        let ObserverState::Looked { call, seen, current, since_call } = process.observers[observer]
+        else {
             return None;
         };
         process.answered |= since_call;
         let was = process.phase();
         let input = Input::Observed(self.design, seen);
         if self.design.has(Guard::TransitionLock) {
-            process.told(input);
+            process.apply_input(input);
             let is = process.phase();
-            state.opened_unduly |= was == Phase::ExternallyDraining
+            state.opened_wrongly |= was == Phase::ExternallyDraining
                 && is == Phase::Running
-                && matches!(seen, Seen::Error | Seen::Marker(Marker::Corrupt));
+                && matches!(seen, ReadOutcome::Error | ReadOutcome::Marker(Marker::Corrupt));
         } else if let Some(effect) = process.step_only(input) {
             process.take_turn(call);
-            process.lookers[looker] = Looker::Stepped { effect, current };
+            process.observers[observer] = ObserverState::Stepped { effect, current };
             return Some(());
         }
         if !self.design.has(Guard::SingleStatusWriter)
@@ -267,17 +268,17 @@ impl GatewayModel {
             && process.shell.engine.table().wanted().is_some()
             && process.phase() == Phase::ExternallyDraining;
         // Watchers that rode on this look return at once: what they do then depends on nobody.
-        let others = (0..self.watchers).filter(|other| *other != looker);
+        let others = (0..self.watchers).filter(|other| *other != observer);
         for other in others.collect::<Vec<_>>() {
             let process = state.process.as_mut()?;
-            if let Looker::Waits(call) = process.lookers[other]
+            if let ObserverState::Waits(call) = process.observers[other]
                 && process.is_served(call)
             {
                 self.returns(state, other, call);
             }
         }
         // Its own call is served by this look.
-        self.returns(state, looker, call);
+        self.returns(state, observer, call);
         Some(())
     }
 
@@ -285,14 +286,15 @@ impl GatewayModel {
     fn returns(
         self,
         state: &mut State,
-        looker: usize,
+        observer: usize,
         call: tidegate::engine::LookCall,
     ) -> Option<()> {
         let process = state.process.as_mut()?;
         // Where it is to look once more, it is as one who waits.
         let is_done = process.take_turn(call) == Some(false);
-        process.lookers[looker] = if is_done { Looker::Resting } else { Looker::Waits(call) };
-        if self.caller_number() == Some(looker) && is_done {
+        process.observers[observer] =
+            if is_done { ObserverState::Resting } else { ObserverState::Waits(call) };
+        if self.caller_number() == Some(observer) && is_done {
             state.answered_early |= !process.answered && process.phase() != Phase::Stopped;
             process.answered = false;
             let is_own = |marker: &Marker| *marker == Marker::Called;
@@ -327,13 +329,13 @@ impl Model for GatewayModel {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             marker: Marker::Absent,
-            process: Some(Process::start(self.design, Seen::Marker(Marker::Absent), false)),
+            process: Some(Process::start(self.design, ReadOutcome::Marker(Marker::Absent), false)),
             begins_left: self.begins,
             restarts_left: self.restarts,
             confirmed: false,
             started_while_draining: false,
-            passed_unduly: false,
-            opened_unduly: false,
+            admitted_wrongly: false,
+            opened_wrongly: false,
             answered_early: false,
             receipt_lied: false,
             promised: false,
@@ -367,7 +369,7 @@ impl Model for GatewayModel {
             actions.push(A::ChildArrives);
         }
         if process.children > 0 {
-            actions.extend([A::ChildBegets, A::ChildEnds]);
+            actions.extend([A::ChildStartsChild, A::ChildEnds]);
         }
         if process.internals > 0 {
             actions.push(A::InternalTurnEnds);
@@ -383,34 +385,34 @@ impl Model for GatewayModel {
             actions.push(A::SignalArrives);
         }
         let has_stopped = process.phase() == Phase::Stopped;
-        for (watcher, at) in process.lookers.iter().enumerate() {
+        for (watcher, at) in process.observers.iter().enumerate() {
             let is_caller = self.caller_number() == Some(watcher);
             let looks = [false, true].map(|fails| A::WatcherLooks { watcher, fails });
             match at {
-                Looker::Resting if is_caller => {
+                ObserverState::Resting if is_caller => {
                     if state.begins_left > 0 && !process.phase().is_shut() {
                         actions.push(A::CallerBegins);
                     }
                 }
                 // After the end, nobody looks.
-                Looker::Resting if has_stopped || watcher >= self.watchers => {}
-                Looker::Resting => {
+                ObserverState::Resting if has_stopped || watcher >= self.watchers => {}
+                ObserverState::Resting => {
                     actions.extend(looks);
                     actions.push(A::WatcherWaits { watcher });
                 }
-                Looker::Waits(_) => {
+                ObserverState::Waits(_) => {
                     actions.extend(looks);
                     if is_caller {
                         actions.push(A::CallerReturns);
                     }
                 }
-                Looker::Looked { .. } => {
+                ObserverState::Looked { .. } => {
                     actions.push(A::WatcherApplies { watcher });
                     if !is_caller {
                         actions.push(A::WatcherFails { watcher });
                     }
                 }
-                Looker::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
+                ObserverState::Stepped { .. } => actions.push(A::WatcherPerforms { watcher }),
             }
         }
     }
@@ -443,13 +445,14 @@ impl Model for GatewayModel {
             }
             Action::ProcessStarts { fails } => {
                 lower(&mut state.restarts_left)?;
-                let seen = if fails { Seen::Error } else { Seen::Marker(state.marker) };
+                let seen =
+                    if fails { ReadOutcome::Error } else { ReadOutcome::Marker(state.marker) };
                 let process = Process::start(self.design, seen, state.promised);
                 state.confirmed |= !fails
                     && process.shell.engine.table().wanted().is_some()
                     && process.phase() == Phase::ExternallyDraining;
                 let open = process.phase() == Phase::Running;
-                state.opened_unduly |= open && (fails || state.marker == Marker::Corrupt);
+                state.opened_wrongly |= open && (fails || state.marker == Marker::Corrupt);
                 state.process = Some(process);
             }
             Action::CallerBegins
@@ -465,7 +468,7 @@ impl Model for GatewayModel {
                 raise(&mut state.process.as_mut()?.users, self.users.checked_sub(leaked)?)?;
                 state.admit(Arrival::New(Origin::User))?;
             }
-            Action::ChildArrives | Action::ChildBegets => {
+            Action::ChildArrives | Action::ChildStartsChild => {
                 let process = state.process.as_mut()?;
                 raise(&mut process.children, self.children)?;
                 state.admit(Arrival::ChildOf(Origin::User))?;
@@ -481,7 +484,7 @@ impl Model for GatewayModel {
                     let open = word.perform(Effect::ReopenGate)?;
                     let counted = open.admit(arrival).ok()?.bits() - open.bits();
                     state.process.as_mut()?.shell.word = Word::from_bits(word.bits() + counted);
-                    state.passed_unduly |= word.is_sealed();
+                    state.admitted_wrongly |= word.is_sealed();
                 }
                 if !self.design.has(Guard::CountedClasses) {
                     state.process.as_mut()?.shell.word = word;
@@ -516,21 +519,23 @@ impl GatewayModel {
                 state.marker_becomes(Marker::Called);
                 let process = state.process.as_mut()?;
                 process.answered = false;
-                process.lookers[self.caller_number()?] = Looker::Waits(process.ask());
+                process.observers[self.caller_number()?] = ObserverState::Waits(process.ask());
             }
             Action::WatcherWaits { watcher } => {
                 let process = state.process.as_mut()?;
                 let call = process.ask();
                 process.take_turn(call).is_none().then_some(())?;
-                process.lookers[watcher] = Looker::Waits(call);
+                process.observers[watcher] = ObserverState::Waits(call);
             }
             Action::WatcherLooks { watcher, fails } => self.look(state, watcher, fails)?,
             Action::WatcherApplies { watcher } => self.apply(state, watcher)?,
             Action::WatcherFails { watcher } => {
                 let process = state.process.as_mut()?;
-                let Looker::Looked { call, .. } = process.lookers[watcher] else { return None };
-                process.told(Input::Abandons(call));
-                process.lookers[watcher] = Looker::Resting;
+                let ObserverState::Looked { call, .. } = process.observers[watcher] else {
+                    return None;
+                };
+                process.apply_input(Input::Abandons(call));
+                process.observers[watcher] = ObserverState::Resting;
             }
             Action::QuiescedIsRead => {
                 // It must name the very request, which must have been seen, and not one that was as this one.
@@ -542,7 +547,7 @@ impl GatewayModel {
             }
             Action::CallerReturns => {
                 let caller = self.caller_number()?;
-                let Looker::Waits(call) = state.process.as_ref()?.lookers[caller] else {
+                let ObserverState::Waits(call) = state.process.as_ref()?.observers[caller] else {
                     return None;
                 };
                 self.returns(state, caller, call)?;
@@ -562,10 +567,10 @@ impl GatewayModel {
     ) -> Option<()> {
         match action {
             Action::WatcherPerforms { watcher } => {
-                let Looker::Stepped { effect, current } = process.lookers[watcher] else {
+                let ObserverState::Stepped { effect, current } = process.observers[watcher] else {
                     return None;
                 };
-                process.lookers[watcher] = Looker::Resting;
+                process.observers[watcher] = ObserverState::Resting;
                 process.perform(effect);
                 *confirmed |= current && matches!(effect, Effect::CloseGate { .. });
             }
@@ -590,17 +595,17 @@ impl GatewayModel {
                 }
             }
             Action::SignalArrives => {
-                process.told(Input::ShutdownAsked)?;
+                process.apply_input(Input::ShutdownAsked)?;
             }
             Action::TimerRounds { late } => {
                 (!late || self.design.has(Guard::Deadline)).then_some(())?;
-                process.told(Input::TimePasses(if late { DUE } else { NOW }))?;
+                process.apply_input(Input::TimePasses(if late { DUE } else { NOW }))?;
             }
             Action::LoopEnds => {
                 // A running gateway first shuts, and one that shuts then stops: under one lock.
                 (process.phase() != Phase::Stopped).then_some(())?;
                 while process.phase() != Phase::Stopped {
-                    process.told(Input::LoopEnds)?;
+                    process.apply_input(Input::LoopEnds)?;
                 }
             }
             Action::StatusIsPublished => {
@@ -625,7 +630,7 @@ impl GatewayModel {
             | Action::UserClaims
             | Action::InternalArrives
             | Action::ChildArrives
-            | Action::ChildBegets
+            | Action::ChildStartsChild
             | Action::ProcessDies
             | Action::MachineReboots
             | Action::ProcessStarts { .. } => return None,

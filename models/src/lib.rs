@@ -27,8 +27,8 @@ mod suite;
 pub mod work;
 
 pub use document::list;
-pub use faults_report::{FaultReport, Simulation, switch_on};
-pub use matrix::Without;
+pub use faults_report::{FaultReport, Simulation, verify_faults};
+pub use matrix::MatrixRow;
 pub use registry::Size;
-pub use report::{AblationRun, EngineRun, OriginalRun, PromiseRun, Report};
-pub use suite::{Options, Progress, bench, serve, side_by_side, verify};
+pub use report::{AblationRun, EngineRun, LivenessRun, OriginalRun, Report};
+pub use suite::{Options, Progress, bench, bench_parallel_stateright, serve, verify};

@@ -4,7 +4,7 @@
 //! stateright's own `eventually` follows only paths that do not repeat a state. On a cycle, and where two paths
 //! join, it passes properties that are false (a test here shows both). A reversible drain *is* a cycle.
 //!
-//! A counterexample to a [`Progress`] is an infinite fair run that from some point on keeps the premise and never
+//! A counterexample to a [`LivenessProperty`] is an infinite fair run that from some point on keeps the premise and never
 //! meets the goal. In a finite graph, such a run leads to a set of states and then visits them for ever. The set
 //! lies within one strongly connected component of the states with the premise and without the goal. A component
 //! is fair if two things hold. Every weakly fair class of steps is taken in it, or is disabled in some state of
@@ -32,7 +32,7 @@ pub enum Fairness {
 }
 
 /// A class of steps that is taken fairly.
-pub struct Fair<A> {
+pub struct FairnessConstraint<A> {
     /// Its name in the catalogue.
     pub name: &'static str,
     /// How often it must be taken.
@@ -41,22 +41,22 @@ pub struct Fair<A> {
     pub includes: fn(&A) -> bool,
 }
 
-impl<A> Fair<A> {
+impl<A> FairnessConstraint<A> {
     /// A class with [`Fairness::Weak`].
     #[must_use]
-    pub const fn weak(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
-        Fair { name, fairness: Fairness::Weak, includes }
+    pub const fn weak(name: &'static str, includes: fn(&A) -> bool) -> FairnessConstraint<A> {
+        FairnessConstraint { name, fairness: Fairness::Weak, includes }
     }
 
     /// A class with [`Fairness::Strong`].
     #[must_use]
-    pub const fn strong(name: &'static str, includes: fn(&A) -> bool) -> Fair<A> {
-        Fair { name, fairness: Fairness::Strong, includes }
+    pub const fn strong(name: &'static str, includes: fn(&A) -> bool) -> FairnessConstraint<A> {
+        FairnessConstraint { name, fairness: Fairness::Strong, includes }
     }
 }
 
 /// A liveness property: if the premise holds from some point on, the goal is met in the end.
-pub struct Progress<M: Model> {
+pub struct LivenessProperty<M: Model> {
     /// Its name, ending in `_progress`.
     pub name: &'static str,
     /// What must hold from some point on.
@@ -66,7 +66,7 @@ pub struct Progress<M: Model> {
     /// The steps that from some point on are no longer taken.
     pub ended: fn(&M::Action) -> bool,
     /// The classes of steps that are taken fairly. All other steps may stop at any time.
-    pub fair: Vec<Fair<M::Action>>,
+    pub fair: Vec<FairnessConstraint<M::Action>>,
 }
 
 /// A counterexample: a path to a state, and a fair cycle from there.
@@ -82,7 +82,7 @@ pub struct Lasso<S, A> {
 
 /// The result of checking a liveness property.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged<S, A> {
+pub struct LivenessResult<S, A> {
     /// The number of states in which the premise holds and the goal is not met yet. With none, a pass shows
     /// nothing.
     pub waiting: usize,
@@ -179,7 +179,11 @@ where
     /// # Panics
     ///
     /// Where more than 32 classes are fair.
-    pub fn check(&self, model: &M, progress: &Progress<M>) -> Judged<M::State, M::Action> {
+    pub fn check(
+        &self,
+        model: &M,
+        progress: &LivenessProperty<M>,
+    ) -> LivenessResult<M::State, M::Action> {
         assert!(progress.fair.len() <= 32, "a class is a bit of a word");
         let search = Search {
             graph: self,
@@ -194,7 +198,7 @@ where
             (0..small(self.len())).filter(|at| waits(&self.states[*at as usize])).collect();
         let waiting = region.len();
         let broken = search.fair_component(region).map(|component| search.lasso(&component));
-        Judged { waiting, broken }
+        LivenessResult { waiting, broken }
     }
 
     fn steps_from(&self, state: u32) -> std::ops::Range<usize> {
@@ -203,7 +207,7 @@ where
     }
 }
 
-impl<M: Model> Progress<M> {
+impl<M: Model> LivenessProperty<M> {
     fn classes_with(&self, fairness: Fairness) -> Classes {
         self.classes(|fair| fair.fairness == fairness)
     }
@@ -212,7 +216,7 @@ impl<M: Model> Progress<M> {
         if (self.ended)(action) { 0 } else { self.classes(|fair| (fair.includes)(action)) }
     }
 
-    fn classes(&self, is: impl Fn(&Fair<M::Action>) -> bool) -> Classes {
+    fn classes(&self, is: impl Fn(&FairnessConstraint<M::Action>) -> bool) -> Classes {
         let classes = self.fair.iter().enumerate().filter(|(_, fair)| is(fair));
         classes.fold(0, |all, (at, _)| all | 1 << at)
     }
@@ -333,8 +337,8 @@ where
         stem.reverse();
         Lasso {
             start: self.graph.states[at as usize].clone(),
-            stem: self.told(&stem),
-            cycle: self.told(&cycle),
+            stem: self.with_states(&stem),
+            cycle: self.with_states(&cycle),
         }
     }
 
@@ -395,7 +399,7 @@ where
         Vec::new()
     }
 
-    fn told(&self, steps: &[usize]) -> Vec<(M::Action, M::State)> {
+    fn with_states(&self, steps: &[usize]) -> Vec<(M::Action, M::State)> {
         let steps = steps.iter().map(|step| &self.graph.steps[*step]);
         steps.map(|it| (it.action.clone(), self.graph.states[it.to as usize].clone())).collect()
     }
@@ -419,7 +423,7 @@ mod tests {
 
     /// A graph by hand: steps are `(from, class, to)`, and the run begins in 0.
     #[derive(Clone, Debug, PartialEq)]
-    struct Drawn {
+    struct TestGraph {
         steps: Vec<(u8, u8, u8)>,
         waiting: Vec<u8>,
     }
@@ -427,7 +431,7 @@ mod tests {
     /// The class, and the number, of a step.
     type Arrow = (u8, usize);
 
-    impl Model for Drawn {
+    impl Model for TestGraph {
         type State = u8;
         type Action = Arrow;
 
@@ -444,9 +448,11 @@ mod tests {
             Some(self.steps[at].2)
         }
 
-        fn properties(&self) -> Vec<Property<Drawn>> {
+        fn properties(&self) -> Vec<Property<TestGraph>> {
             vec![
-                Property::eventually("goal", |model: &Drawn, state| !model.waiting.contains(state)),
+                Property::eventually("goal", |model: &TestGraph, state| {
+                    !model.waiting.contains(state)
+                }),
                 // stateright stops where no other property is left to be decided.
                 Property::always("always", |_, _| true),
             ]
@@ -456,25 +462,25 @@ mod tests {
     const WEAK: u8 = 1;
     const STRONG: u8 = 2;
 
-    fn promise() -> Progress<Drawn> {
-        Progress {
+    fn promise() -> LivenessProperty<TestGraph> {
+        LivenessProperty {
             name: "drawn_progress",
             premise: |_, _| true,
             goal: |model, state| !model.waiting.contains(state),
             ended: |_| false,
             fair: vec![
-                Fair::weak("weak", |step| step.0 == WEAK),
-                Fair::strong("strong", |it| it.0 == STRONG),
+                FairnessConstraint::weak("weak", |step| step.0 == WEAK),
+                FairnessConstraint::strong("strong", |it| it.0 == STRONG),
             ],
         }
     }
 
-    fn lasso(drawn: &Drawn) -> Option<Lasso<u8, Arrow>> {
+    fn lasso(drawn: &TestGraph) -> Option<Lasso<u8, Arrow>> {
         Graph::of(drawn, 1000).expect("small").check(drawn, &promise()).broken
     }
 
-    fn drawn(steps: &[(u8, u8, u8)], waiting: &[u8]) -> Drawn {
-        Drawn { steps: steps.to_vec(), waiting: waiting.to_vec() }
+    fn drawn(steps: &[(u8, u8, u8)], waiting: &[u8]) -> TestGraph {
+        TestGraph { steps: steps.to_vec(), waiting: waiting.to_vec() }
     }
 
     #[test]
@@ -510,9 +516,9 @@ mod tests {
         let model = drawn(&[(0, WEAK, 2), (2, WEAK, 0)], &[0, 2]);
         let graph = Graph::of(&model, 10).expect("small");
         assert!(graph.check(&model, &promise()).broken.is_some());
-        let only_0 = Progress { premise: |_, state| *state == 0, ..promise() };
-        assert_eq!(graph.check(&model, &only_0), Judged { waiting: 1, broken: None });
-        let ended = Progress { ended: |step: &Arrow| step.1 == 1, ..promise() };
+        let only_0 = LivenessProperty { premise: |_, state| *state == 0, ..promise() };
+        assert_eq!(graph.check(&model, &only_0), LivenessResult { waiting: 1, broken: None });
+        let ended = LivenessProperty { ended: |step: &Arrow| step.1 == 1, ..promise() };
         let stays = graph.check(&model, &ended).broken.expect("in 2, for the way back has ended");
         assert_eq!((stays.stem.len(), stays.cycle.len()), (1, 0));
     }
@@ -525,8 +531,9 @@ mod tests {
     /// Why stateright's `eventually` is not used.
     #[test]
     fn stateright_passes_what_is_false_on_cycles_and_joins() {
-        let passes =
-            |model: &Drawn| model.clone().checker().spawn_bfs().join().discovery("goal").is_none();
+        let passes = |model: &TestGraph| {
+            model.clone().checker().spawn_bfs().join().discovery("goal").is_none()
+        };
         let straight = drawn(&[(0, WEAK, 2)], &[0, 2]);
         assert!(!passes(&straight), "it does see a run that ends without");
         let cycle = drawn(&[(0, WEAK, 2), (2, WEAK, 0), (0, 0, 1)], &[0, 2]);
@@ -539,7 +546,7 @@ mod tests {
     }
 
     /// Every set of states that a run could go round in, one by one.
-    fn by_brute_force(model: &Drawn, graph: &Graph<Drawn>) -> bool {
+    fn by_brute_force(model: &TestGraph, graph: &Graph<TestGraph>) -> bool {
         let states = &graph.states;
         (1u32..1 << states.len()).any(|set| {
             let members: Vec<u8> =
@@ -571,7 +578,7 @@ mod tests {
     }
 
     /// The lasso is one: each step is there, it waits all the way round, and it is fair.
-    fn is_a_fair_lasso(model: &Drawn, lasso: &Lasso<u8, Arrow>) -> bool {
+    fn is_a_fair_lasso(model: &TestGraph, lasso: &Lasso<u8, Arrow>) -> bool {
         let mut at = lasso.start;
         let mut follow = |(arrow, to): &(Arrow, u8)| {
             let step = model.steps[arrow.1];
@@ -610,7 +617,7 @@ mod tests {
                 .map(|_| (dice.u8(..states), dice.u8(..3), dice.u8(..states)))
                 .collect();
             let waiting = (0..states).filter(|_| dice.u8(..4) != 0).collect();
-            let model = Drawn { steps, waiting };
+            let model = TestGraph { steps, waiting };
             let graph = Graph::of(&model, 10).expect("small");
             let found = graph.check(&model, &promise()).broken;
             assert_eq!(found.is_some(), by_brute_force(&model, &graph), "{model:?}");

@@ -16,7 +16,8 @@ use indicatif::{MultiProgress, ProgressBar};
 use tidegate_models::catalogue::{CATALOGUE, ModelName};
 use tidegate_models::design::Guard;
 use tidegate_models::{
-    Options, Progress, Report, Size, bench, list, serve, side_by_side, switch_on, verify,
+    Options, Progress, Report, Size, bench, bench_parallel_stateright, list, serve, verify,
+    verify_faults,
 };
 
 // Exploring allocates little and hashes a lot; a faster allocator is still a third of the time.
@@ -169,7 +170,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Bench { models }) => {
             print!("{}", bench(models));
-            print!("{}", side_by_side());
+            print!("{}", bench_parallel_stateright());
             ExitCode::SUCCESS
         }
     }
@@ -177,7 +178,7 @@ fn main() -> ExitCode {
 
 /// Switches on faults, and prints what became of each.
 fn run_faults(only: &[String]) -> ExitCode {
-    let Some(report) = switch_on(&Options { only, ..Options::default() }, &simulated) else {
+    let Some(report) = verify_faults(&Options { only, ..Options::default() }, &simulated) else {
         note(
             "tidegate-verify: this build has no faults to switch on; run `cargo verify faults` in a clone",
         );

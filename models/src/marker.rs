@@ -22,9 +22,11 @@ use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
 
-use self::program::{Answer, Call, Id, Owner, PLACES, Place, Places, Receipt, Run, SHARED, Task};
+use self::program::{
+    Answer, Call, Id, Owner, Receipt, Run, SHARED, SLOTS, SlotIndex, SlotSet, Task,
+};
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool, Pooled};
+use crate::packed::{Bits, Intern, Interned};
 
 /// The writers: two processes of the named holder, one who uses the shared place, and a sweeping gateway.
 const WRITERS: usize = 4;
@@ -72,9 +74,9 @@ pub struct File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Disk {
     /// What stands in each place.
-    files: [Option<File>; PLACES],
+    files: [Option<File>; SLOTS],
     /// What each may hold after a power loss, a bit each: nothing, or the request of a number.
-    may_hold: [u8; PLACES],
+    may_hold: [u8; SLOTS],
     /// Of each request, whether its bytes are written and not synced.
     unsynced: [bool; program::IDS],
     /// Whether there is a directory of named requests, and whether it survives a power loss.
@@ -100,7 +102,7 @@ struct Claims {
 /// A writer at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Writing {
-    run: Pooled<Run>,
+    run: Interned<Run>,
     /// Ghost, of a cancel: something stood when it began, and nobody else has taken the last away.
     stood: bool,
     /// Ghost: nothing that the same owner asked went on beside it which may have come before or after it.
@@ -127,7 +129,7 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A writer begins something.
-    Starts(usize, Start),
+    Starts(usize, Operation),
     /// It makes the next system call, or ends.
     GoesOn(usize),
     /// It is killed.
@@ -135,12 +137,12 @@ pub enum Action {
     /// A request's lease runs out.
     LeaseRunsOut(Id),
     /// Power is lost, and this is found afterwards, place by place.
-    PowerFails([Option<File>; PLACES]),
+    PowerFails([Option<File>; SLOTS]),
 }
 
 /// What a writer may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum Operation {
     /// A drain.
     Begin,
     /// The renewal of the request in this place.
@@ -158,19 +160,19 @@ fn bit(file: Option<File>) -> u8 {
 impl Disk {
     fn empty() -> Disk {
         Disk {
-            files: [None; PLACES],
-            may_hold: [bit(None); PLACES],
+            files: [None; SLOTS],
+            may_hold: [bit(None); SLOTS],
             unsynced: [false; program::IDS],
             directory: None,
         }
     }
 
-    fn put(&mut self, place: Place, file: Option<File>) {
+    fn put(&mut self, place: SlotIndex, file: Option<File>) {
         self.files[usize::from(place)] = file;
         self.may_hold[usize::from(place)] |= bit(file);
     }
 
-    fn file(&self, place: Place) -> Option<File> {
+    fn file(&self, place: SlotIndex) -> Option<File> {
         self.files[usize::from(place)]
     }
 
@@ -183,14 +185,14 @@ impl Disk {
         places.filter_map(|place| self.file(place))
     }
 
-    fn sync(&mut self, places: std::ops::Range<Place>) {
+    fn sync(&mut self, places: std::ops::Range<SlotIndex>) {
         for place in places.map(usize::from) {
             self.may_hold[place] = bit(self.files[place]);
         }
     }
 
     /// The named places where a request stands.
-    fn named(&self) -> Places {
+    fn named(&self) -> SlotSet {
         let there = (0..SHARED).filter(|place| self.file(*place).is_some());
         there.fold(0, |all, place| all | 1 << place)
     }
@@ -255,9 +257,9 @@ impl Disk {
     }
 
     /// Everything that may be found after a power loss.
-    fn after_power_loss(&self) -> Vec<[Option<File>; PLACES]> {
-        let mut all = vec![[None; PLACES]];
-        for place in 0..PLACES {
+    fn after_power_loss(&self) -> Vec<[Option<File>; SLOTS]> {
+        let mut all = vec![[None; SLOTS]];
+        for place in 0..SLOTS {
             let ids = (0..SHARED).filter(|id| self.may_hold[place] & 2 << id != 0);
             let files = ids.flat_map(|id| {
                 let torn = self.unsynced[usize::from(id)];
@@ -267,7 +269,7 @@ impl Disk {
             let nothing = (self.may_hold[place] & bit(None) != 0).then_some(None);
             let found: Vec<_> = nothing.into_iter().chain(files.map(Some)).collect();
             let with = |file| {
-                move |mut disk: [Option<File>; PLACES]| {
+                move |mut disk: [Option<File>; SLOTS]| {
                     disk[place] = file;
                     disk
                 }
@@ -366,7 +368,7 @@ impl State {
 }
 
 impl MarkerModel {
-    fn task(self, state: &State, writer: usize, start: Start) -> Option<Task> {
+    fn task(self, state: &State, writer: usize, start: Operation) -> Option<Task> {
         let design = self.design;
         let owner = if writer == SHARED_WRITER { Owner::Shared } else { Owner::Named };
         let id = state.made;
@@ -379,8 +381,8 @@ impl MarkerModel {
         let older = if owner == Owner::Named { state.disk.named() & !(1 << place) } else { 0 };
         let may_make = state.made < self.requests;
         Some(match start {
-            Start::Begin => may_make.then_some(Task::Begin { id, place, older })?,
-            Start::Renew(first) => {
+            Operation::Begin => may_make.then_some(Task::Begin { id, place, older })?,
+            Operation::Renew(first) => {
                 may_make.then_some(())?;
                 state.disk.file(first).filter(|file| state.lives(file.id))?;
                 let others = older & !(1 << first);
@@ -392,9 +394,9 @@ impl MarkerModel {
                     Task::RenewRegardless { id, place, older }
                 }
             }
-            Start::Cancel if design.has(Guard::CancelLooksAgain) => Task::Cancel(owner),
-            Start::Cancel => Task::CancelOnce(owner),
-            Start::Sweep(place) => {
+            Operation::Cancel if design.has(Guard::CancelLooksAgain) => Task::Cancel(owner),
+            Operation::Cancel => Task::CancelOnce(owner),
+            Operation::Sweep(place) => {
                 state.disk.file(place).filter(|file| !state.lives(file.id))?;
                 Task::Sweep(place)
             }
@@ -409,7 +411,7 @@ impl MarkerModel {
                 && self.is_private(run.next())
             {
                 let answer = state.disk.call(self.design, run.next(), run.task.id());
-                *run = run.answered(answer).pooled();
+                *run = run.answered(answer).intern();
             }
         }
         state.writers[..SHARED_WRITER].sort_unstable_by_key(|writer| {
@@ -432,7 +434,7 @@ impl MarkerModel {
             && matches!(run.answered(Answer::Done).next(), Call::Remove(_))
     }
 
-    fn start(self, state: &mut State, writer: usize, start: Start) -> Option<()> {
+    fn start(self, state: &mut State, writer: usize, start: Operation) -> Option<()> {
         let task = self.task(state, writer, start)?;
         let owner = task.owner();
         let stood = task.cancels() && state.stands(owner);
@@ -445,7 +447,7 @@ impl MarkerModel {
             undisturbed &= task.cancels() && other.renews();
             beside.undisturbed &= other.cancels() && task.renews();
         }
-        state.writers[writer] = Some(Writing { run: Run::of(task).pooled(), stood, undisturbed });
+        state.writers[writer] = Some(Writing { run: Run::of(task).intern(), stood, undisturbed });
         if let Some(id) = task.id() {
             state.made = id + 1;
             let claims = state.claims(owner);
@@ -461,7 +463,7 @@ impl MarkerModel {
         let run = writing.run;
         if self.is_forgotten(&run) {
             // The sync before the old request is removed is not made.
-            let answered = run.answered(Answer::Done).pooled();
+            let answered = run.answered(Answer::Done).intern();
             state.writers[writer] = Some(Writing { run: answered, ..writing });
             return Some(());
         }
@@ -487,7 +489,7 @@ impl MarkerModel {
             }
         }
         let answer = state.disk.call(self.design, call, task.id());
-        state.writers[writer] = Some(Writing { run: run.answered(answer).pooled(), ..writing });
+        state.writers[writer] = Some(Writing { run: run.answered(answer).intern(), ..writing });
         if matches!(task, Task::Begin { .. }) && matches!(call, Call::Put(_)) {
             // A cancel meanwhile may have come before or after it.
             let alone = state.tasks(owner).all(|task| !task.cancels());
@@ -531,18 +533,18 @@ impl Model for MarkerModel {
             if state.writers[writer].is_some() {
                 actions.extend([Action::GoesOn(writer), Action::Dies(writer)]);
             } else if writer != SHARED_WRITER {
-                let renewals = (0..SHARED).map(Start::Renew);
-                let starts = renewals.chain([Start::Begin, Start::Cancel]);
+                let renewals = (0..SHARED).map(Operation::Renew);
+                let starts = renewals.chain([Operation::Begin, Operation::Cancel]);
                 actions.extend(starts.map(|start| Action::Starts(writer, start)));
             } else if self.shared {
-                let starts = [Start::Begin, Start::Cancel];
+                let starts = [Operation::Begin, Operation::Cancel];
                 actions.extend(starts.map(|start| Action::Starts(writer, start)));
             }
         }
         if state.writers[SWEEPER].is_some() {
             actions.push(Action::GoesOn(SWEEPER));
         } else {
-            actions.extend((0..SHARED).map(|it| Action::Starts(SWEEPER, Start::Sweep(it))));
+            actions.extend((0..SHARED).map(|it| Action::Starts(SWEEPER, Operation::Sweep(it))));
         }
         actions.extend((0..state.made).map(Action::LeaseRunsOut));
         if !state.power_lost {
@@ -557,7 +559,8 @@ impl Model for MarkerModel {
             Action::GoesOn(writer) => self.go_on(&mut state, writer)?,
             Action::Dies(writer) => state.die(writer),
             Action::LeaseRunsOut(id) => {
-                let stands = |place: Place| state.disk.file(place).is_some_and(|it| it.id == id);
+                let stands =
+                    |place: SlotIndex| state.disk.file(place).is_some_and(|it| it.id == id);
                 (state.lives(id) && (0..SHARED).any(stands)).then_some(())?;
                 state.dead |= 1 << id;
                 state.named.begun = state.named.begun.filter(|begun| *begun != id);
@@ -673,10 +676,10 @@ impl fmt::Display for Action {
             ][writer]
         };
         match *self {
-            Action::Starts(it, Start::Begin) => write!(f, "{} begins a drain", name(it)),
-            Action::Starts(it, Start::Renew(_)) => write!(f, "{} renews its drain", name(it)),
-            Action::Starts(it, Start::Cancel) => write!(f, "{} cancels its drain", name(it)),
-            Action::Starts(it, Start::Sweep(place)) => {
+            Action::Starts(it, Operation::Begin) => write!(f, "{} begins a drain", name(it)),
+            Action::Starts(it, Operation::Renew(_)) => write!(f, "{} renews its drain", name(it)),
+            Action::Starts(it, Operation::Cancel) => write!(f, "{} cancels its drain", name(it)),
+            Action::Starts(it, Operation::Sweep(place)) => {
                 write!(f, "{} sees that the request in slot {place} is dead", name(it))
             }
             Action::GoesOn(it) => write!(f, "{} takes its next step", name(it)),

@@ -5,7 +5,7 @@ use crate::catalogue::{CATALOGUE, ModelName, entry_of};
 use crate::design::Guard;
 use crate::explorer::{Until, explore};
 use crate::liveness::Graph;
-use crate::registry::{Checked, Size, Visit};
+use crate::registry::{ModelVisitor, Size, VerifiedModel};
 
 /// How many states are explored without a guard. Their number may be unbounded, and what breaks, breaks early.
 pub(crate) const fn states_max(size: Size) -> u64 {
@@ -20,7 +20,7 @@ const GRAPH_MAX: usize = 600_000;
 
 /// What one model breaks without one guard.
 #[derive(Clone, Debug)]
-pub struct Without {
+pub struct MatrixRow {
     /// The guard that was off.
     pub guard: Guard,
     /// In which model.
@@ -31,25 +31,25 @@ pub struct Without {
 }
 
 /// Searches for everything that breaks, safety or liveness. `going_on` is called now and then.
-pub(crate) enum Broken<F> {
+pub(crate) enum FindAllBroken<F> {
     /// Among so many states.
     Safety(u64, F),
     /// In the whole graph.
-    Promises,
+    Liveness,
 }
 
-impl<F: Fn(u64) -> bool> Visit for Broken<F> {
+impl<F: Fn(u64) -> bool> ModelVisitor for FindAllBroken<F> {
     type Out = Vec<(&'static str, u64)>;
 
-    fn visit<M: Checked>(self, model: M) -> Vec<(&'static str, u64)> {
-        if let Broken::Safety(states_max, going_on) = self {
+    fn visit<M: VerifiedModel>(self, model: M) -> Vec<(&'static str, u64)> {
+        if let FindAllBroken::Safety(states_max, going_on) = self {
             let within = |states| going_on(states) && states < states_max;
             let found = explore(&model, Until::Exhausted, within).findings;
             let broken = found.into_iter().filter(|it| it.is_failure);
             return broken.map(|it| (it.property, it.depth)).collect();
         }
         let Some(graph) = Graph::of(&model, GRAPH_MAX) else { return Vec::new() };
-        let broken = model.promises().into_iter().filter_map(|promise| {
+        let broken = model.liveness_properties().into_iter().filter_map(|promise| {
             let lasso = graph.check(&model, &promise).broken?;
             Some((promise.name, (lasso.stem.len() + lasso.cycle.len()) as u64))
         });
@@ -61,7 +61,7 @@ impl<F: Fn(u64) -> bool> Visit for Broken<F> {
 pub(crate) const COLUMNS: usize = CATALOGUE.len() + 1;
 
 /// The matrix, its head first: in each cell the steps of the shortest counterexample, if there is one.
-pub(crate) fn rows(runs: &[Without]) -> Vec<[String; COLUMNS]> {
+pub(crate) fn rows(runs: &[MatrixRow]) -> Vec<[String; COLUMNS]> {
     let head = std::array::from_fn(|column| match column.checked_sub(1) {
         None => "without".to_owned(),
         Some(entry) => CATALOGUE[entry].id.trim_start_matches("TG-").to_owned(),

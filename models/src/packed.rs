@@ -44,7 +44,7 @@ impl Bits {
 
 /// A value of which there are few, as a state holds it: by its number. Two with one number are equal, and
 /// none is ever dropped.
-pub(crate) struct Pooled<T: 'static>(&'static Numbered<T>);
+pub(crate) struct Interned<T: 'static>(&'static Numbered<T>);
 
 struct Numbered<T> {
     number: u32,
@@ -52,36 +52,36 @@ struct Numbered<T> {
 }
 
 /// Every value of a type that any state has held.
-pub(crate) struct Pool<T: 'static> {
+pub(crate) struct Interner<T: 'static> {
     /// Guards the numbering.
-    numbers: Mutex<FxHashMap<T, Pooled<T>>>,
+    numbers: Mutex<FxHashMap<T, Interned<T>>>,
 }
 
-impl<T> Pool<T> {
-    pub(crate) const fn new() -> Pool<T> {
-        Pool { numbers: Mutex::new(FxHashMap::with_hasher(FxBuildHasher)) }
+impl<T> Interner<T> {
+    pub(crate) const fn new() -> Interner<T> {
+        Interner { numbers: Mutex::new(FxHashMap::with_hasher(FxBuildHasher)) }
     }
 }
 
 /// A type with a pool.
-pub(crate) trait InPool: Clone + Eq + Hash + Send + Sized + Sync + 'static {
+pub(crate) trait Intern: Clone + Eq + Hash + Send + Sized + Sync + 'static {
     /// The one of all models in this process.
-    fn pool() -> &'static Pool<Self>;
+    fn pool() -> &'static Interner<Self>;
 
     /// This value, by its number.
-    fn pooled(self) -> Pooled<Self> {
+    fn intern(self) -> Interned<Self> {
         let mut numbers = Self::pool().numbers.lock().expect("nobody panics while numbering");
         if let Some(known) = numbers.get(&self) {
             return *known;
         }
         let number = u32::try_from(numbers.len()).expect("a pool is for few values");
-        let pooled = Pooled(Box::leak(Box::new(Numbered { number, value: self.clone() })));
-        numbers.insert(self, pooled);
-        pooled
+        let intern = Interned(Box::leak(Box::new(Numbered { number, value: self.clone() })));
+        numbers.insert(self, intern);
+        intern
     }
 }
 
-impl<T> Deref for Pooled<T> {
+impl<T> Deref for Interned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -89,36 +89,36 @@ impl<T> Deref for Pooled<T> {
     }
 }
 
-impl<T> Pooled<T> {
+impl<T> Interned<T> {
     #[inline]
     pub(crate) fn number(self) -> u32 {
         self.0.number
     }
 }
 
-impl<T> Clone for Pooled<T> {
-    fn clone(&self) -> Pooled<T> {
+impl<T> Clone for Interned<T> {
+    fn clone(&self) -> Interned<T> {
         *self
     }
 }
 
-impl<T> Copy for Pooled<T> {}
+impl<T> Copy for Interned<T> {}
 
-impl<T> PartialEq for Pooled<T> {
-    fn eq(&self, other: &Pooled<T>) -> bool {
+impl<T> PartialEq for Interned<T> {
+    fn eq(&self, other: &Interned<T>) -> bool {
         std::ptr::eq(self.0, other.0)
     }
 }
 
-impl<T> Eq for Pooled<T> {}
+impl<T> Eq for Interned<T> {}
 
-impl<T> Hash for Pooled<T> {
+impl<T> Hash for Interned<T> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         hasher.write_u32(self.0.number);
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Pooled<T> {
+impl<T: fmt::Debug> fmt::Debug for Interned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.value.fmt(f)
     }
@@ -128,16 +128,16 @@ impl<T: fmt::Debug> fmt::Debug for Pooled<T> {
 mod tests {
     use super::*;
 
-    impl InPool for String {
-        fn pool() -> &'static Pool<String> {
-            static POOL: Pool<String> = Pool::new();
+    impl Intern for String {
+        fn pool() -> &'static Interner<String> {
+            static POOL: Interner<String> = Interner::new();
             &POOL
         }
     }
 
     #[test]
     fn what_is_equal_has_one_number_and_what_is_not_has_two() {
-        let [one, again, other] = ["one", "one", "other"].map(|text| text.to_owned().pooled());
+        let [one, again, other] = ["one", "one", "other"].map(|text| text.to_owned().intern());
         assert_eq!((one, one.number()), (again, again.number()));
         assert_ne!(one, other);
         assert_eq!((&*one, &*other), (&"one".to_owned(), &"other".to_owned()));

@@ -14,15 +14,15 @@ use crate::directory::DirectoryModel;
 use crate::endpoint::EndpointModel;
 use crate::gate::GateModel;
 use crate::gateway::GatewayModel;
-use crate::gateway::crowd::CrowdModel;
-use crate::liveness::Progress;
+use crate::gateway::any_number::AnyNumberModel;
+use crate::liveness::LivenessProperty;
 use crate::marker::MarkerModel;
 use crate::status::StatusModel;
 use crate::work::WorkModel;
 
 /// A model as the suite checks it: by stateright and by the explorer. Its liveness properties are checked by
 /// searching for fair cycles.
-pub trait Checked:
+pub trait VerifiedModel:
     Model<
         State: Clone + Debug + Display + Eq + Hash + Send + Sync,
         Action: Clone + Debug + Display + PartialEq + Send + Sync,
@@ -32,48 +32,48 @@ pub trait Checked:
     + 'static
 {
     /// Its liveness properties.
-    fn promises(&self) -> Vec<Progress<Self>> {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<Self>> {
         Vec::new()
     }
 }
 
-impl Checked for GatewayModel {
-    fn promises(&self) -> Vec<Progress<GatewayModel>> {
-        crate::gateway::progress::promises()
+impl VerifiedModel for GatewayModel {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<GatewayModel>> {
+        crate::gateway::liveness::liveness_properties()
     }
 }
 
-impl Checked for ChannelModel {}
+impl VerifiedModel for ChannelModel {}
 
-impl Checked for CrowdModel {}
+impl VerifiedModel for AnyNumberModel {}
 
-impl Checked for ControllersModel {
-    fn promises(&self) -> Vec<Progress<ControllersModel>> {
-        ControllersModel::promises()
+impl VerifiedModel for ControllersModel {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<ControllersModel>> {
+        ControllersModel::liveness_properties()
     }
 }
 
-impl Checked for GateModel {
-    fn promises(&self) -> Vec<Progress<GateModel>> {
-        GateModel::promises()
+impl VerifiedModel for GateModel {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<GateModel>> {
+        GateModel::liveness_properties()
     }
 }
 
-impl Checked for DirectoryModel {}
+impl VerifiedModel for DirectoryModel {}
 
-impl Checked for EndpointModel {}
+impl VerifiedModel for EndpointModel {}
 
-impl Checked for MarkerModel {}
+impl VerifiedModel for MarkerModel {}
 
-impl Checked for StatusModel {
-    fn promises(&self) -> Vec<Progress<StatusModel>> {
-        StatusModel::promises()
+impl VerifiedModel for StatusModel {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<StatusModel>> {
+        StatusModel::liveness_properties()
     }
 }
 
-impl Checked for WorkModel {
-    fn promises(&self) -> Vec<Progress<WorkModel>> {
-        WorkModel::promises()
+impl VerifiedModel for WorkModel {
+    fn liveness_properties(&self) -> Vec<LivenessProperty<WorkModel>> {
+        WorkModel::liveness_properties()
     }
 }
 
@@ -180,9 +180,9 @@ impl Size {
 }
 
 /// What is done with a model, whichever it is.
-pub(crate) trait Visit {
+pub(crate) trait ModelVisitor {
     type Out;
-    fn visit<M: Checked>(self, model: M) -> Self::Out;
+    fn visit<M: VerifiedModel>(self, model: M) -> Self::Out;
 }
 
 /// A configuration of a model.
@@ -191,39 +191,41 @@ pub(crate) enum Configuration {
     /// What is explored.
     Of(Size),
     /// What is searched for fair cycles. The whole graph is kept.
-    Endless,
+    Liveness,
 }
 
 /// Does it with this model.
-pub(crate) fn visit<V: Visit>(
+pub(crate) fn visit<V: ModelVisitor>(
     model: ModelName,
     configuration: Configuration,
     design: Design,
     visit: V,
 ) -> V::Out {
-    use Configuration::{Endless, Of};
+    use Configuration::{Liveness, Of};
     match (model, configuration) {
         (ModelName::Gateway, Of(Size::Small)) => visit.visit(GatewayModel::small(design)),
         (ModelName::Gateway, Of(Size::Full)) => visit.visit(GatewayModel::full(design)),
-        (ModelName::Gateway, Endless) => visit.visit(GatewayModel::endless(design)),
-        (ModelName::Crowd, Of(_) | Endless) => visit.visit(CrowdModel::any(design)),
-        (ModelName::Channel, Of(Size::Small) | Endless) => visit.visit(ChannelModel::small(design)),
+        (ModelName::Gateway, Liveness) => visit.visit(GatewayModel::for_liveness(design)),
+        (ModelName::Crowd, Of(_) | Liveness) => visit.visit(AnyNumberModel::any(design)),
+        (ModelName::Channel, Of(Size::Small) | Liveness) => {
+            visit.visit(ChannelModel::small(design))
+        }
         (ModelName::Channel, Of(Size::Full)) => visit.visit(ChannelModel::full(design)),
-        (ModelName::Marker, Of(Size::Small) | Endless) => visit.visit(MarkerModel::small(design)),
+        (ModelName::Marker, Of(Size::Small) | Liveness) => visit.visit(MarkerModel::small(design)),
         (ModelName::Marker, Of(Size::Full)) => visit.visit(MarkerModel::full(design)),
-        (ModelName::Controllers, Of(Size::Small) | Endless) => {
+        (ModelName::Controllers, Of(Size::Small) | Liveness) => {
             visit.visit(ControllersModel::small(design))
         }
         (ModelName::Controllers, Of(Size::Full)) => visit.visit(ControllersModel::full(design)),
-        (ModelName::Status, Of(Size::Small) | Endless) => visit.visit(StatusModel::small(design)),
+        (ModelName::Status, Of(Size::Small) | Liveness) => visit.visit(StatusModel::small(design)),
         (ModelName::Status, Of(Size::Full)) => visit.visit(StatusModel::full(design)),
-        (ModelName::Endpoint, Of(Size::Small) | Endless) => {
+        (ModelName::Endpoint, Of(Size::Small) | Liveness) => {
             visit.visit(EndpointModel::small(design))
         }
         (ModelName::Endpoint, Of(Size::Full)) => visit.visit(EndpointModel::full(design)),
-        (ModelName::Directory, Of(_) | Endless) => visit.visit(DirectoryModel::small(design)),
-        (ModelName::Work, Of(Size::Small) | Endless) => visit.visit(WorkModel::small(design)),
+        (ModelName::Directory, Of(_) | Liveness) => visit.visit(DirectoryModel::small(design)),
+        (ModelName::Work, Of(Size::Small) | Liveness) => visit.visit(WorkModel::small(design)),
         (ModelName::Work, Of(Size::Full)) => visit.visit(WorkModel::full(design)),
-        (ModelName::Gate, Of(_) | Endless) => visit.visit(GateModel::small(design)),
+        (ModelName::Gate, Of(_) | Liveness) => visit.visit(GateModel::small(design)),
     }
 }

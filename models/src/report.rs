@@ -7,9 +7,9 @@ use crate::ablations::{ABLATIONS, Ablation, Expected};
 use crate::catalogue::{CATALOGUE, Check, Entry, ModelName, entry_of};
 use crate::design::Guard;
 use crate::faults;
-use crate::matrix::{self, Without};
+use crate::matrix::{self, MatrixRow};
 use crate::registry::Size;
-use crate::seeded::is_killer;
+use crate::seeded::kills_a_fault;
 
 const HOLDS: &str = "holds";
 const NOT_RUN: &str = "not run";
@@ -53,7 +53,7 @@ impl EngineRun {
 
 /// The result of checking one liveness property, by searching for fair cycles.
 #[derive(Clone, Debug)]
-pub struct PromiseRun {
+pub struct LivenessRun {
     /// The property.
     pub property: &'static str,
     /// Distinct states of the graph that was searched.
@@ -61,9 +61,9 @@ pub struct PromiseRun {
     /// States in which the premise holds and the goal is not met yet. With none, a pass shows nothing.
     pub waiting: u64,
     /// A counterexample, one line a step.
-    pub story: Option<Vec<String>>,
+    pub counterexample: Option<Vec<String>>,
     /// A fairness assumption that it does not need.
-    pub idle_fairness: Option<&'static str>,
+    pub unneeded_fairness: Option<&'static str>,
     /// How long it took, including building the graph.
     pub took: Duration,
 }
@@ -91,7 +91,7 @@ pub struct AblationRun {
     /// Distinct states seen.
     pub states: u64,
     /// The shortest counterexample, one line a step.
-    pub story: Vec<String>,
+    pub counterexample: Vec<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -115,13 +115,13 @@ pub struct Report {
     /// The design that ships, by each engine.
     pub engines: Vec<EngineRun>,
     /// The liveness properties of the design that ships.
-    pub promises: Vec<PromiseRun>,
+    pub liveness: Vec<LivenessRun>,
     /// What the original contract breaks.
     pub original: Vec<OriginalRun>,
     /// Each seeded fault.
     pub ablations: Vec<AblationRun>,
     /// Everything that breaks without each guard, model by model.
-    pub matrix: Vec<Without>,
+    pub matrix: Vec<MatrixRow>,
     /// What is not promised, each with the shortest way to it.
     pub gaps: Vec<(&'static str, Vec<String>)>,
     /// Counterexamples to the design that ships, if there are any: one line a step.
@@ -144,7 +144,7 @@ impl Report {
     /// Whether no property, model, guard or incident has a name that was to be run alone.
     #[must_use]
     pub fn is_of_nothing(&self) -> bool {
-        let ran = self.engines.len() + self.promises.len() + self.ablations.len();
+        let ran = self.engines.len() + self.liveness.len() + self.ablations.len();
         self.is_complete() && ran == 0
     }
 
@@ -188,19 +188,19 @@ impl Report {
         }
         for (entry, check) in checks().filter(|(_, it)| it.is_progress()) {
             let (id, name) = (entry.id, entry.name);
-            let Some(run) = self.promise_run(check) else {
+            let Some(run) = self.liveness_run(check) else {
                 if self.is_of_everything() {
                     failures.push(format!("{id} {name} was not checked"));
                 }
                 continue;
             };
-            if run.story.is_some() {
+            if run.counterexample.is_some() {
                 failures.push(format!("{id} {name} is falsified"));
             }
             if run.waiting == 0 {
                 failures.push(format!("no state waits for {id} {name}, so it shows nothing"));
             }
-            if let Some(fairness) = run.idle_fairness {
+            if let Some(fairness) = run.unneeded_fairness {
                 failures.push(format!("{id} {name} holds without the fairness \"{fairness}\": remove it from what it assumes"));
             }
         }
@@ -235,14 +235,14 @@ impl Report {
         self.failures().is_empty()
     }
 
-    fn promise_run(&self, check: Check) -> Option<&PromiseRun> {
-        self.promises.iter().find(|it| it.property == check.property)
+    fn liveness_run(&self, check: Check) -> Option<&LivenessRun> {
+        self.liveness.iter().find(|it| it.property == check.property)
     }
 
     /// The verdict of all checks of a property together.
     pub(crate) fn verdict_on(&self, entry: &Entry) -> &'static str {
         let was_run = |check: &Check| {
-            self.promise_run(*check).is_some()
+            self.liveness_run(*check).is_some()
                 || (!check.is_progress() && self.engines.iter().any(|it| it.model == check.model))
         };
         if !entry.checked_as.iter().all(was_run) {
@@ -250,14 +250,14 @@ impl Report {
         }
         let is_vacuous = |check: &Check| {
             if check.is_progress() {
-                return self.promise_run(*check).is_none_or(|run| run.waiting == 0);
+                return self.liveness_run(*check).is_none_or(|run| run.waiting == 0);
             }
             let mut runs = self.engines.iter().filter(|run| run.model == check.model);
             check.is_reach() && runs.any(|run| !run.reached.contains(&check.property))
         };
         let is_broken = |check: &Check| {
             self.engines.iter().any(|run| run.broken.contains(&check.property))
-                || self.promise_run(*check).is_some_and(|run| run.story.is_some())
+                || self.liveness_run(*check).is_some_and(|run| run.counterexample.is_some())
         };
         if entry.checked_as.iter().any(is_broken) {
             "FALSIFIED"
@@ -284,7 +284,7 @@ impl Report {
             !faults::HAS_SWITCHES && ABLATIONS.iter().any(|it| breaks(it) && is_inside(it))
         };
         let unbroken = checks()
-            .filter(|(_, check)| !check.is_reach() && !is_killer(check.property))
+            .filter(|(_, check)| !check.is_reach() && !kills_a_fault(check.property))
             .filter(move |(_, check)| !is_for_the_checking_build(check.property))
             .filter(move |(_, check)| !breaking().any(|run| run.broken == Some(check.property)))
             .map(|(entry, check)| {
@@ -338,9 +338,9 @@ impl Report {
     }
 
     /// Each liveness property, and how many states wait for it.
-    pub(crate) fn promise_rows(&self) -> Vec<[String; 4]> {
+    pub(crate) fn liveness_rows(&self) -> Vec<[String; 4]> {
         let mut rows = vec![["liveness property", "states", "waiting", "time"].map(str::to_owned)];
-        for run in &self.promises {
+        for run in &self.liveness {
             let (states, waiting) = (thousands(run.states), thousands(run.waiting));
             rows.push([run.property.to_owned(), states, waiting, seconds(run.took)]);
         }
@@ -380,8 +380,11 @@ impl Report {
                 (false, Some(other)) => format!("BROKE {}", id(other)),
                 (false, None) => "SURVIVED".to_owned(),
             };
-            let steps =
-                if run.story.is_empty() { "-".to_owned() } else { run.story.len().to_string() };
+            let steps = if run.counterexample.is_empty() {
+                "-".to_owned()
+            } else {
+                run.counterexample.len().to_string()
+            };
             rows.push([
                 names(run.ablation.off),
                 expected,
@@ -409,7 +412,7 @@ impl Report {
             Some(Story {
                 title: format!("without {off}{incidents}: {id} breaks ({broken})"),
                 about: rules.chain(statement_of(broken)).collect(),
-                steps: &run.story,
+                steps: &run.counterexample,
             })
         });
         let falsified = self.counterexamples.iter().map(|(property, steps)| Story {
@@ -464,7 +467,7 @@ impl fmt::Display for Report {
         }
         section(f, PROPERTIES, &properties)?;
         section(f, ENGINES, &self.engine_rows())?;
-        section(f, LIVENESS, &self.promise_rows())?;
+        section(f, LIVENESS, &self.liveness_rows())?;
         section(f, ORIGINAL, &self.original_rows())?;
         section(f, FAULTS, &self.ablation_rows())?;
         let within = thousands(matrix::states_max(self.size));
@@ -577,21 +580,22 @@ mod tests {
             },
             exhaustive: true,
             states: 1,
-            story: Vec::new(),
+            counterexample: Vec::new(),
             took: Duration::ZERO,
         });
-        let kept = checks().filter(|(_, check)| check.is_progress()).map(|(_, check)| PromiseRun {
-            property: check.property,
-            states: 2,
-            waiting: 1,
-            story: None,
-            idle_fairness: None,
-            took: Duration::ZERO,
-        });
+        let kept =
+            checks().filter(|(_, check)| check.is_progress()).map(|(_, check)| LivenessRun {
+                property: check.property,
+                states: 2,
+                waiting: 1,
+                counterexample: None,
+                unneeded_fairness: None,
+                took: Duration::ZERO,
+            });
         Report {
             size: Size::Small,
             engines: std::iter::once(run(ModelName::Gateway, states)).chain(others).collect(),
-            promises: kept.collect(),
+            liveness: kept.collect(),
             original: Vec::new(),
             ablations: ablations.to_vec(),
             matrix: Vec::new(),
@@ -626,15 +630,15 @@ mod tests {
         let mut survived = report_with(None, &every_reach(), pinned);
         survived.ablations[0].broken = None;
         assert!(!survived.is_ok(), "a seeded fault survived");
-        let with_promise = |change: fn(&mut PromiseRun)| {
+        let with_promise = |change: fn(&mut LivenessRun)| {
             let mut report = report_with(None, &every_reach(), pinned);
-            change(&mut report.promises[0]);
+            change(&mut report.liveness[0]);
             report
         };
-        let broken = with_promise(|it| it.story = Some(vec![String::new()]));
+        let broken = with_promise(|it| it.counterexample = Some(vec![String::new()]));
         assert!(!broken.is_ok(), "a promise is broken");
         assert!(!with_promise(|it| it.waiting = 0).is_ok(), "nothing waits for it");
-        assert!(!with_promise(|it| it.idle_fairness = Some("x")).is_ok(), "not needed");
+        assert!(!with_promise(|it| it.unneeded_fairness = Some("x")).is_ok(), "not needed");
         let mut harmless = report_with(None, &every_reach(), pinned);
         harmless.original.push(OriginalRun {
             model: ModelName::Gateway,
@@ -643,7 +647,7 @@ mod tests {
         });
         assert!(!harmless.is_ok(), "the original contract must break something");
         let mut unchecked = report_with(None, &every_reach(), pinned);
-        unchecked.promises.clear();
+        unchecked.liveness.clear();
         assert!(!unchecked.is_ok(), "a promise that was not checked");
         let mut covered = report_with(None, &every_reach(), pinned);
         covered.ablations.retain(|run| run.ablation.off != [Guard::OneDoor]);

@@ -3,7 +3,7 @@
 
 /// What becomes of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ExpectedOutcome {
     /// This property breaks.
     Killed(&'static str),
     /// This property breaks in the simulation: no model has threads, clocks that are set, or a whole disk.
@@ -14,27 +14,27 @@ pub enum Fate {
 
 /// A fault, and what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seeded {
+pub struct SeededFault {
     /// Its name.
     pub fault: &'static str,
     /// What must become of it.
-    pub fate: Fate,
+    pub fate: ExpectedOutcome,
 }
 
-const fn killed(fault: &'static str, by: &'static str) -> Seeded {
-    Seeded { fault, fate: Fate::Killed(by) }
+const fn killed(fault: &'static str, by: &'static str) -> SeededFault {
+    SeededFault { fault, fate: ExpectedOutcome::Killed(by) }
 }
 
-const fn simulated(fault: &'static str, by: &'static str) -> Seeded {
-    Seeded { fault, fate: Fate::Simulated(by) }
+const fn simulated(fault: &'static str, by: &'static str) -> SeededFault {
+    SeededFault { fault, fate: ExpectedOutcome::Simulated(by) }
 }
 
-const fn covered(fault: &'static str, by: &'static str) -> Seeded {
-    Seeded { fault, fate: Fate::Covered(by) }
+const fn covered(fault: &'static str, by: &'static str) -> SeededFault {
+    SeededFault { fault, fate: ExpectedOutcome::Covered(by) }
 }
 
 /// Every fault.
-pub const SEEDED: &[Seeded] = &[
+pub const SEEDED_FAULTS: &[SeededFault] = &[
     killed("looks_overlap", "observations_never_overlap_inv"),
     killed("never_lists_anew", "changes_are_seen_in_time_inv"),
     killed("look_serves_late_callers", "observations_never_overlap_inv"),
@@ -115,6 +115,6 @@ pub const SEEDED: &[Seeded] = &[
 ];
 
 /// Whether a property is killed by one of the faults.
-pub(crate) fn is_killer(property: &str) -> bool {
-    SEEDED.iter().any(|it| matches!(it.fate, Fate::Killed(by) if by == property))
+pub(crate) fn kills_a_fault(property: &str) -> bool {
+    SEEDED_FAULTS.iter().any(|it| matches!(it.fate, ExpectedOutcome::Killed(by) if by == property))
 }

@@ -17,7 +17,7 @@ use tidegate::machine::{Effect, Machine, Phase, ShutdownCause, Terms};
 use tidegate::reconcile::{Demand, Listing, Sighting};
 use tidegate::status::Condition;
 
-use crate::packed::{InPool, Pool, Pooled};
+use crate::packed::{Intern, Interned, Interner};
 
 /// A time in a model: before a deadline, or after it.
 pub(crate) type Instant = u8;
@@ -63,16 +63,16 @@ macro_rules! small_world {
         impl $crate::shell::SmallWorld for $world {
             type Input = $input;
 
-            fn memory() -> &'static std::thread::LocalKey<$crate::shell::Memory<$world>> {
-                thread_local!(static MEMORY: $crate::shell::Memory<$world> = $crate::shell::Memory::new());
+            fn memory() -> &'static std::thread::LocalKey<$crate::shell::StepCache<$world>> {
+                thread_local!(static MEMORY: $crate::shell::StepCache<$world> = $crate::shell::StepCache::new());
                 &MEMORY
             }
         }
 
-        impl $crate::packed::InPool for tidegate::engine::Engine<$world> {
-            fn pool() -> &'static $crate::packed::Pool<tidegate::engine::Engine<$world>> {
-                static POOL: $crate::packed::Pool<tidegate::engine::Engine<$world>> =
-                    $crate::packed::Pool::new();
+        impl $crate::packed::Intern for tidegate::engine::Engine<$world> {
+            fn pool() -> &'static $crate::packed::Interner<tidegate::engine::Engine<$world>> {
+                static POOL: $crate::packed::Interner<tidegate::engine::Engine<$world>> =
+                    $crate::packed::Interner::new();
                 &POOL
             }
         }
@@ -84,51 +84,51 @@ pub(crate) use small_world;
 pub(crate) trait SmallWorld:
     World<Instant = Instant, Labels = ()> + Sized + 'static
 where
-    Engine<Self>: InPool,
+    Engine<Self>: Intern,
 {
     /// What its engines are told.
     type Input: Copy + Eq + Hash;
     /// What is remembered of this world's steps.
-    fn memory() -> &'static std::thread::LocalKey<Memory<Self>>;
+    fn memory() -> &'static std::thread::LocalKey<StepCache<Self>>;
 }
 
 /// An engine by its number, the word and the input.
 type Key<W> = (u32, Word, <W as SmallWorld>::Input);
 
 /// The steps that were made: engine, word and input; and what came of them.
-pub(crate) struct Memory<W: SmallWorld>(RefCell<Remembered<W>>)
+pub(crate) struct StepCache<W: SmallWorld>(RefCell<StepCacheEntries<W>>)
 where
-    Engine<W>: InPool;
+    Engine<W>: Intern;
 
-struct Remembered<W: SmallWorld>
+struct StepCacheEntries<W: SmallWorld>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     faults: u128,
     steps: FxHashMap<Key<W>, (Shell<W>, u8)>,
 }
 
-impl<W: SmallWorld> Memory<W>
+impl<W: SmallWorld> StepCache<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
-    pub(crate) fn new() -> Memory<W> {
-        Memory(RefCell::new(Remembered { faults: 0, steps: FxHashMap::default() }))
+    pub(crate) fn new() -> StepCache<W> {
+        StepCache(RefCell::new(StepCacheEntries { faults: 0, steps: FxHashMap::default() }))
     }
 }
 
 /// An engine, and the gate that it gives orders to.
 pub(crate) struct Shell<W: SmallWorld>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
-    pub(crate) engine: Pooled<Engine<W>>,
+    pub(crate) engine: Interned<Engine<W>>,
     pub(crate) word: Word,
 }
 
 impl<W: SmallWorld> Shell<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     /// A process whose engine has just started, with the gate as its first order leaves it.
     pub(crate) fn started((engine, effect): (Engine<W>, Effect)) -> Shell<W> {
@@ -137,10 +137,10 @@ where
     }
 
     pub(crate) fn new(engine: Engine<W>, word: Word) -> Shell<W> {
-        Shell { engine: engine.pooled(), word }
+        Shell { engine: engine.intern(), word }
     }
 
-    /// Makes a step: `run` is the engine's, and its answer is small. Remembered by its input.
+    /// Makes a step: `run` is the engine's, and its answer is small. StepCacheEntries by its input.
     pub(crate) fn step(
         &mut self,
         input: W::Input,
@@ -198,29 +198,29 @@ where
 
 impl<W: SmallWorld> Clone for Shell<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     fn clone(&self) -> Shell<W> {
         *self
     }
 }
 
-impl<W: SmallWorld> Copy for Shell<W> where Engine<W>: InPool {}
+impl<W: SmallWorld> Copy for Shell<W> where Engine<W>: Intern {}
 
 impl<W: SmallWorld> PartialEq for Shell<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     fn eq(&self, other: &Shell<W>) -> bool {
         (self.engine, self.word) == (other.engine, other.word)
     }
 }
 
-impl<W: SmallWorld> Eq for Shell<W> where Engine<W>: InPool {}
+impl<W: SmallWorld> Eq for Shell<W> where Engine<W>: Intern {}
 
 impl<W: SmallWorld> Hash for Shell<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.engine.hash(hasher);
@@ -230,7 +230,7 @@ where
 
 impl<W: SmallWorld> fmt::Debug for Shell<W>
 where
-    Engine<W>: InPool,
+    Engine<W>: Intern,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, gate {:?}", self.phase(), self.word)
@@ -251,13 +251,13 @@ pub(crate) fn look_at_once<W: World>(
 
 /// A request, as the smaller models have it: whether it holds internal work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ask {
+pub(crate) struct SimpleRequest {
     pub(crate) hold: bool,
     /// Which request it is, where there may be another with the same terms.
     pub(crate) number: u8,
 }
 
-impl Demand for Ask {
+impl Demand for SimpleRequest {
     fn terms(&self) -> Option<Terms> {
         Some(Terms { hold_internal: self.hold, suppress_notification: false })
     }
@@ -267,13 +267,13 @@ impl Demand for Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OneRequest;
 
-small_world!(OneRequest, slot: (), request: Ask, stamp: NoStamp, input: Told, named: false);
+small_world!(OneRequest, slot: (), request: SimpleRequest, stamp: NoStamp, input: OneRequestInput, named: false);
 
 /// What an engine of that world is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Told {
+pub(crate) enum OneRequestInput {
     /// It looked, and this is there.
-    Sees(Option<Ask>),
+    Sees(Option<SimpleRequest>),
     /// It looked, and could not see what is there.
     SeesNothing,
     /// A shutdown is asked for.
@@ -283,37 +283,39 @@ pub(crate) enum Told {
     /// Somebody wants to publish.
     WantsToPublish,
     /// The write of a status with this condition has ended.
-    HasWritten(Pooled<Condition>, bool),
+    HasWritten(Interned<Condition>, bool),
     /// The home is given back.
     HomeIsGivenBack,
 }
 
-/// The answer to [`Told::WantsToPublish`] of one who is to write; to [`Told::HasWritten`] of one who is to give
+/// The answer to [`OneRequestInput::WantsToPublish`] of one who is to write; to [`OneRequestInput::HasWritten`] of one who is to give
 /// the home back; and to the others where the timer is to be woken.
 pub(crate) const YES: u8 = 1;
 
-impl InPool for Condition {
-    fn pool() -> &'static Pool<Condition> {
-        static POOL: Pool<Condition> = Pool::new();
+impl Intern for Condition {
+    fn pool() -> &'static Interner<Condition> {
+        static POOL: Interner<Condition> = Interner::new();
         &POOL
     }
 }
 
 impl Shell<OneRequest> {
     /// A process that has just started, as in `Shared::start`.
-    pub(crate) fn start(there: Option<Ask>) -> Shell<OneRequest> {
+    pub(crate) fn start(there: Option<SimpleRequest>) -> Shell<OneRequest> {
         let first = [((), there.map_or(Sighting::Absent, Sighting::Present))];
-        let lives = |_: &Ask, _| true;
+        let lives = |_: &SimpleRequest, _| true;
         Shell::started(Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives))
     }
 
     /// Tells the engine, under the transition lock; `None` where that changes nothing.
-    pub(crate) fn told(&mut self, input: Told) -> Option<u8> {
+    pub(crate) fn apply_input(&mut self, input: OneRequestInput) -> Option<u8> {
         let before = *self;
         let answer = self.step(input, |engine, word| match input {
-            Told::Sees(_) | Told::SeesNothing => {
+            OneRequestInput::Sees(_) | OneRequestInput::SeesNothing => {
                 let seen = match input {
-                    Told::Sees(there) => there.map_or(Sighting::Absent, Sighting::Present),
+                    OneRequestInput::Sees(there) => {
+                        there.map_or(Sighting::Absent, Sighting::Present)
+                    }
                     _ => Sighting::Unreadable(()),
                 };
                 let reaction = look_at_once(engine, |engine, _| {
@@ -321,23 +323,23 @@ impl Shell<OneRequest> {
                 });
                 (reaction, u8::from(reaction.wakes_timer))
             }
-            Told::ShutdownAsked(cause) => {
+            OneRequestInput::ShutdownAsked(cause) => {
                 let reaction = engine.shutdown_asked(cause, DUE);
                 (reaction, u8::from(reaction.wakes_timer))
             }
-            Told::TimePasses(now) => {
+            OneRequestInput::TimePasses(now) => {
                 let reaction = engine.time_passed(word, now);
                 (reaction, u8::from(reaction.wakes_timer))
             }
-            Told::WantsToPublish => {
+            OneRequestInput::WantsToPublish => {
                 let writes = matches!(engine.publish_turn(word, ()), PublishTurn::Write(_));
                 (Reaction::default(), u8::from(writes))
             }
-            Told::HasWritten(condition, succeeded) => {
+            OneRequestInput::HasWritten(condition, succeeded) => {
                 let meant = Meant { condition: *condition, labels: () };
                 (Reaction::default(), u8::from(engine.status_written(meant, succeeded)))
             }
-            Told::HomeIsGivenBack => {
+            OneRequestInput::HomeIsGivenBack => {
                 engine.home_given_back();
                 (Reaction::default(), 0)
             }

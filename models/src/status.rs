@@ -27,9 +27,9 @@ use tidegate::status::{Condition, Reading};
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
-use crate::liveness::{Fair, Progress};
-use crate::packed::{Bits, InPool, Pooled};
-use crate::shell::{Ask, NOW, OneRequest, Shell, Told, YES};
+use crate::liveness::{FairnessConstraint, LivenessProperty};
+use crate::packed::{Bits, Intern, Interned};
+use crate::shell::{NOW, OneRequest, OneRequestInput, Shell, SimpleRequest, YES};
 
 /// Threads of one process that publish.
 const PUBLISHERS: usize = 2;
@@ -71,7 +71,7 @@ struct Written {
     by: u8,
     sequence: u8,
     /// `None` while it is starting.
-    condition: Option<Pooled<Condition>>,
+    condition: Option<Interned<Condition>>,
     /// The request that it names.
     holder: Option<u8>,
     /// What is wanted: that it is not to be started again.
@@ -151,8 +151,8 @@ pub enum Action {
 }
 
 impl Process {
-    fn condition(&self) -> Pooled<Condition> {
-        self.shell.condition().pooled()
+    fn condition(&self) -> Interned<Condition> {
+        self.shell.condition().intern()
     }
 
     fn stays_down(&self) -> bool {
@@ -284,17 +284,19 @@ impl StatusModel {
 
     /// TG-L1, the half of it that is about the status.
     #[must_use]
-    pub fn promises() -> Vec<Progress<StatusModel>> {
-        const READS: Fair<Action> = Fair::weak("a publisher takes its turn", |action| {
-            matches!(action, Action::PublisherReads(..))
-        });
+    pub fn liveness_properties() -> Vec<LivenessProperty<StatusModel>> {
+        const READS: FairnessConstraint<Action> =
+            FairnessConstraint::weak("a publisher takes its turn", |action| {
+                matches!(action, Action::PublisherReads(..))
+            });
         // A write may fail, and is tried again.
-        const WRITES: Fair<Action> = Fair::strong("a write succeeds (strong)", |action| {
-            matches!(action, Action::PublisherWrites { fails: false, .. })
-        });
+        const WRITES: FairnessConstraint<Action> =
+            FairnessConstraint::strong("a write succeeds (strong)", |action| {
+                matches!(action, Action::PublisherWrites { fails: false, .. })
+            });
         vec![
             // Property: TG-L1 closes
-            Progress {
+            LivenessProperty {
                 name: "status_says_so_progress",
                 premise: |_, state| {
                     let drains = |it: &Process| it.shell.phase() == Phase::ExternallyDraining;
@@ -320,37 +322,44 @@ impl StatusModel {
         match action {
             Action::DrainIsWanted(process) => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
-                let wanted = Told::Sees(Some(Ask { hold: false, number: 0 }));
-                state.processes[process].as_mut()?.shell.told(wanted)?;
+                let wanted = OneRequestInput::Sees(Some(SimpleRequest { hold: false, number: 0 }));
+                state.processes[process].as_mut()?.shell.apply_input(wanted)?;
             }
             Action::DrainIsRenewed(process) => {
                 let process = state.processes[process].as_mut()?;
                 // Another one with the same terms: nothing else tells that a status is out of date.
                 (process.holder()? == 0).then_some(())?;
-                process.shell.told(Told::Sees(Some(Ask { hold: false, number: 1 })))?;
+                process.shell.apply_input(OneRequestInput::Sees(Some(SimpleRequest {
+                    hold: false,
+                    number: 1,
+                })))?;
             }
             Action::DrainIsUnwanted(process) => {
-                state.processes[process].as_mut()?.shell.told(Told::Sees(None))?;
+                state.processes[process]
+                    .as_mut()?
+                    .shell
+                    .apply_input(OneRequestInput::Sees(None))?;
             }
             Action::SignalArrives(process) => {
-                let asked = Told::ShutdownAsked(ShutdownCause::Sigterm);
-                state.processes[process].as_mut()?.shell.told(asked)?;
+                let asked = OneRequestInput::ShutdownAsked(ShutdownCause::Sigterm);
+                state.processes[process].as_mut()?.shell.apply_input(asked)?;
             }
             Action::OperatorStops(process) => {
-                let asked = Told::ShutdownAsked(ShutdownCause::Operator);
-                state.processes[process].as_mut()?.shell.told(asked)?;
+                let asked = OneRequestInput::ShutdownAsked(ShutdownCause::Operator);
+                state.processes[process].as_mut()?.shell.apply_input(asked)?;
                 state.operator_stopped = true;
             }
             Action::GateIsEmpty(process) => {
                 let process = state.processes[process].as_mut()?;
-                process.shell.told(Told::TimePasses(NOW))?;
+                process.shell.apply_input(OneRequestInput::TimePasses(NOW))?;
                 if !design.has(Guard::LockUntilLastStatus) && state.lock == Some(process.number) {
                     state.lock = None;
                 }
             }
             Action::PublisherReads(process, publisher) => {
                 let process = state.processes[process].as_mut()?;
-                (process.shell.told(Told::WantsToPublish)? == YES).then_some(())?;
+                (process.shell.apply_input(OneRequestInput::WantsToPublish)? == YES)
+                    .then_some(())?;
                 let condition = process.condition();
                 let stays_down = if design.has(Guard::DesiredState) {
                     process.stays_down()
@@ -367,20 +376,20 @@ impl StatusModel {
             Action::PublisherWrites { process, publisher, fails } => {
                 let process = state.processes[process].as_mut()?;
                 let written = process.publishers[publisher].take()?;
-                let ended = Told::HasWritten(written.condition?, !fails);
-                let gives_back = process.shell.told(ended) == Some(YES);
+                let ended = OneRequestInput::HasWritten(written.condition?, !fails);
+                let gives_back = process.shell.apply_input(ended) == Some(YES);
                 if fails {
                     state.failures_left = state.failures_left.checked_sub(1)?;
                     return Some(());
                 }
                 process.sequence += 1;
                 if gives_back {
-                    let says_stopped = |it: Pooled<Condition>| it.phase == Phase::Stopped;
+                    let says_stopped = |it: Interned<Condition>| it.phase == Phase::Stopped;
                     state.let_go_early |= !written.condition.is_some_and(says_stopped);
                     if state.lock == Some(process.number) {
                         state.lock = None;
                     }
-                    process.shell.told(Told::HomeIsGivenBack);
+                    process.shell.apply_input(OneRequestInput::HomeIsGivenBack);
                     state.said_its_last = true;
                 }
                 state.write(written);
@@ -558,7 +567,7 @@ impl fmt::Display for Action {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let phase = |condition: Option<Pooled<Condition>>| {
+        let phase = |condition: Option<Interned<Condition>>| {
             condition.map_or("starting".to_owned(), |it| it.phase.to_string())
         };
         match self.file {

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, Model};
 
 use crate::ablations::{ABLATIONS, Ablation, Expected};
-use crate::browse::{NotShown, show};
+use crate::browse::{ServeError, show};
 use crate::catalogue::{CATALOGUE, Check, ModelName, entry_of};
 use crate::design::{Design, Guard};
 use crate::explorer::{Exploration, Finding, Until, explore};
 use crate::faults;
-use crate::liveness::{Graph, Judged, Lasso};
-use crate::matrix::{Broken, Without, states_max};
-use crate::registry::{Checked, Configuration, Size, Visit, guards_of, visit};
+use crate::liveness::{Graph, Lasso, LivenessResult};
+use crate::matrix::{FindAllBroken, MatrixRow, states_max};
+use crate::registry::{Configuration, ModelVisitor, Size, VerifiedModel, guards_of, visit};
 use crate::report::{
-    AblationRun, ENGINE_COLUMNS, EngineRun, OriginalRun, PromiseRun, Report, aligned, names,
+    AblationRun, ENGINE_COLUMNS, EngineRun, LivenessRun, OriginalRun, Report, aligned, names,
 };
 use crate::status::StatusModel;
 
@@ -69,12 +69,12 @@ impl Default for Options<'_> {
 }
 
 /// A job's result.
-enum Done {
+enum JobResult {
     Engine(EngineRun, Vec<(&'static str, Vec<String>)>),
-    Promises(Vec<PromiseRun>),
+    Liveness(Vec<LivenessRun>),
     Original(OriginalRun),
     Ablation(AblationRun),
-    Without(Without),
+    Matrix(MatrixRow),
     Gap(&'static str, Vec<String>),
 }
 
@@ -82,10 +82,10 @@ enum Done {
 enum Job {
     Stateright(ModelName),
     Explorer(ModelName),
-    Promises(ModelName),
+    Liveness(ModelName),
     Original(ModelName),
     Ablation(Ablation),
-    Without(ModelName, Guard),
+    Matrix(ModelName, Guard),
     Gap(Check),
 }
 
@@ -94,7 +94,7 @@ impl Job {
         match self {
             Job::Stateright(model) => format!("{model} model, by stateright"),
             Job::Explorer(model) => format!("{model} model, by the explorer"),
-            Job::Promises(model) => format!("{model} model, liveness"),
+            Job::Liveness(model) => format!("{model} model, liveness"),
             Job::Original(model) => format!("{model} model, original contract"),
             // Several faults switch off the same guard. Each has a name of its own: progress is kept by name.
             Job::Ablation(ablation) => {
@@ -106,7 +106,7 @@ impl Job {
                     None => format!("seeded fault, without {off}"),
                 }
             }
-            Job::Without(model, guard) => {
+            Job::Matrix(model, guard) => {
                 format!("{model} model, everything that breaks without {guard}")
             }
             Job::Gap(check) => format!("{} model, shortest way to {}", check.model, check.property),
@@ -119,12 +119,12 @@ impl Job {
             Job::Stateright(model) | Job::Explorer(model) => {
                 (model, ids_of(|check| check.model == model && !check.is_progress()), None)
             }
-            Job::Promises(model) => {
+            Job::Liveness(model) => {
                 (model, ids_of(|check| check.model == model && check.is_progress()), None)
             }
             Job::Original(model) => (model, Vec::new(), None),
             Job::Gap(gap) => (gap.model, ids_of(|check| check == gap), None),
-            Job::Without(model, guard) => {
+            Job::Matrix(model, guard) => {
                 return only.is_empty()
                     || only.iter().any(|it| it == model.as_str() || *it == guard.to_string());
             }
@@ -150,14 +150,14 @@ impl Job {
     fn can_be_run(self) -> bool {
         let off: &[Guard] = match &self {
             Job::Ablation(ablation) => ablation.off,
-            Job::Without(_, guard) => std::slice::from_ref(guard),
+            Job::Matrix(_, guard) => std::slice::from_ref(guard),
             _ => &[],
         };
         faults::HAS_SWITCHES || !off.iter().any(|guard| guard.is_in_shipped_code())
     }
 
     /// `None` where it was interrupted.
-    fn run(self, options: &Options<'_>) -> Option<Done> {
+    fn run(self, options: &Options<'_>) -> Option<JobResult> {
         let name = self.name();
         let began = Instant::now();
         (options.progress)(&name, Progress::Begun);
@@ -169,22 +169,22 @@ impl Job {
         let done = match self {
             Job::Stateright(model) => visit(model, explored, ships, ByStateright(model, at)),
             Job::Explorer(model) => visit(model, explored, ships, ByExplorer(model, at)),
-            Job::Promises(model) => visit(model, Configuration::Endless, ships, KeepPromises),
+            Job::Liveness(model) => visit(model, Configuration::Liveness, ships, CheckLiveness),
             Job::Original(model) => {
                 let small = Configuration::Of(Size::Small);
                 let off = Design::original().off();
                 let original = || visit(model, small, Design::original(), Original(model, at));
                 faults::without(&off, original)
             }
-            Job::Without(model, guard) => faults::without(&[guard], || {
+            Job::Matrix(model, guard) => faults::without(&[guard], || {
                 let design = ships.without(&[guard]);
-                let safety = Broken::Safety(states_max(options.size), at);
+                let safety = FindAllBroken::Safety(states_max(options.size), at);
                 let mut broken = visit(model, explored, design, safety);
-                if promises_anything(model) {
-                    let promises: Broken<fn(u64) -> bool> = Broken::Promises;
-                    broken.extend(visit(model, Configuration::Endless, design, promises));
+                if has_liveness_properties(model) {
+                    let promises: FindAllBroken<fn(u64) -> bool> = FindAllBroken::Liveness;
+                    broken.extend(visit(model, Configuration::Liveness, design, promises));
                 }
-                Done::Without(Without { guard, model, broken })
+                JobResult::Matrix(MatrixRow { guard, model, broken })
             }),
             // In the small configuration, which keeps identities apart.
             Job::Gap(gap) => {
@@ -192,14 +192,15 @@ impl Job {
             }
             Job::Ablation(ablation) => faults::without(ablation.off, || {
                 let (model, design) = (ablation.model(), ships.without(ablation.off));
-                if ablation.breaks_a_promise() {
-                    return visit(model, Configuration::Endless, design, BreakPromise(ablation));
+                if ablation.breaks_liveness() {
+                    return visit(model, Configuration::Liveness, design, AblateLiveness(ablation));
                 }
                 // What the small configuration is too small for, the full one must find.
-                let run =
-                    |size| visit(model, Configuration::Of(size), design, Ablate(ablation, at));
+                let run = |size| {
+                    visit(model, Configuration::Of(size), design, AblateSafety(ablation, at))
+                };
                 let found = Some(run(Size::Small)).filter(AblationRun::is_as_expected);
-                Done::Ablation(found.unwrap_or_else(|| run(Size::Full)))
+                JobResult::Ablation(found.unwrap_or_else(|| run(Size::Full)))
             }),
         };
         (options.progress)(&name, Progress::Ended(began.elapsed()));
@@ -213,80 +214,81 @@ const GRAPH_MAX: usize = 5_000_000;
 
 /// Checks each liveness property; and again without each of its fairness assumptions, which must break it.
 /// An assumption that is not needed could hide a fault.
-struct KeepPromises;
+struct CheckLiveness;
 
-impl Visit for KeepPromises {
-    type Out = Done;
+impl ModelVisitor for CheckLiveness {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let began = Instant::now();
         let graph = Graph::of(&model, GRAPH_MAX).expect("the endless size is small enough");
         let mut runs = Vec::new();
-        for promise in model.promises() {
-            let Judged { waiting, broken } = graph.check(&model, &promise);
-            let idle_fairness = (0..promise.fair.len()).find_map(|without| {
-                let mut weaker = model.promises().into_iter().find(|it| it.name == promise.name)?;
+        for promise in model.liveness_properties() {
+            let LivenessResult { waiting, broken } = graph.check(&model, &promise);
+            let unneeded_fairness = (0..promise.fair.len()).find_map(|without| {
+                let mut weaker =
+                    model.liveness_properties().into_iter().find(|it| it.name == promise.name)?;
                 let dropped = weaker.fair.remove(without);
                 graph.check(&model, &weaker).broken.is_none().then_some(dropped.name)
             });
-            runs.push(PromiseRun {
+            runs.push(LivenessRun {
                 property: promise.name,
                 states: graph.len() as u64,
                 waiting: waiting as u64,
-                story: broken.as_ref().map(endless_story),
-                idle_fairness,
+                counterexample: broken.as_ref().map(lasso_lines),
+                unneeded_fairness,
                 took: began.elapsed(),
             });
         }
-        Done::Promises(runs)
+        JobResult::Liveness(runs)
     }
 }
 
-struct BreakPromise(Ablation);
+struct AblateLiveness(Ablation);
 
-impl Visit for BreakPromise {
-    type Out = Done;
+impl ModelVisitor for AblateLiveness {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
-        let BreakPromise(ablation) = self;
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
+        let AblateLiveness(ablation) = self;
         let began = Instant::now();
         let graph = Graph::of(&model, GRAPH_MAX);
         let broken = graph.as_ref().and_then(|graph| {
-            let made = model.promises().into_iter();
+            let made = model.liveness_properties().into_iter();
             let promise = { made }.find(|it| ablation.expected == Expected::Breaks(it.name))?;
             Some((promise.name, graph.check(&model, &promise).broken?))
         });
-        Done::Ablation(AblationRun {
+        JobResult::Ablation(AblationRun {
             ablation,
             broken: broken.as_ref().map(|it| it.0),
             exhaustive: graph.is_some(),
             states: graph.map_or(0, |graph| graph.len() as u64),
-            story: broken.map(|it| endless_story(&it.1)).unwrap_or_default(),
+            counterexample: broken.map(|it| lasso_lines(&it.1)).unwrap_or_default(),
             took: began.elapsed(),
         })
     }
 }
 
-fn endless_story<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
+fn lasso_lines<S: Display, A: Display>(lasso: &Lasso<S, A>) -> Vec<String> {
     let line = |prefix: &str, (action, state): &(A, S)| {
         format!("{:<58} [{state}]", format!("{prefix}{action}"))
     };
-    let mut story: Vec<String> = lasso.stem.iter().map(|step| line("", step)).collect();
+    let mut lines: Vec<String> = lasso.stem.iter().map(|step| line("", step)).collect();
     if lasso.cycle.is_empty() {
-        story.push("the run may stop here".to_owned());
+        lines.push("the run may stop here".to_owned());
     } else {
-        story.extend(lasso.cycle.iter().map(|step| line("for ever: ", step)));
+        lines.extend(lasso.cycle.iter().map(|step| line("for ever: ", step)));
     }
-    story
+    lines
 }
 
-struct Ablate<F>(Ablation, F);
+struct AblateSafety<F>(Ablation, F);
 
-impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
+impl<F: Fn(u64) -> bool> ModelVisitor for AblateSafety<F> {
     type Out = AblationRun;
 
-    fn visit<M: Checked>(self, model: M) -> AblationRun {
-        let Ablate(ablation, at) = self;
+    fn visit<M: VerifiedModel>(self, model: M) -> AblationRun {
+        let AblateSafety(ablation, at) = self;
         let began = Instant::now();
         let until = match ablation.expected {
             Expected::Breaks(property) => Until::Found(property),
@@ -302,7 +304,7 @@ impl<F: Fn(u64) -> bool> Visit for Ablate<F> {
             broken: broken.map(|broken| broken.property),
             exhaustive: found.exhaustive,
             states: found.states,
-            story: broken.map(|it| story(&model, it)).unwrap_or_default(),
+            counterexample: broken.map(|it| counterexample_lines(&model, it)).unwrap_or_default(),
             took: began.elapsed(),
         }
     }
@@ -314,36 +316,36 @@ const ORIGINAL_MAX: u64 = 200_000;
 
 struct Original<F>(ModelName, F);
 
-impl<F: Fn(u64) -> bool> Visit for Original<F> {
-    type Out = Done;
+impl<F: Fn(u64) -> bool> ModelVisitor for Original<F> {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let found =
             explore(&model, Until::Exhausted, |states| (self.1)(states) && states < ORIGINAL_MAX);
         let broken = failures_of(&found).map(|it| (it.property, it.depth)).collect();
-        Done::Original(OriginalRun { model: self.0, states: found.states, broken })
+        JobResult::Original(OriginalRun { model: self.0, states: found.states, broken })
     }
 }
 
 struct Gap<F>(&'static str, F);
 
-impl<F: Fn(u64) -> bool> Visit for Gap<F> {
-    type Out = Done;
+impl<F: Fn(u64) -> bool> ModelVisitor for Gap<F> {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let Gap(property, at) = self;
         let found = explore(&model, Until::Found(property), at);
-        let story = found.finding(property).map(|it| story(&model, it));
-        Done::Gap(property, story.unwrap_or_default())
+        let story = found.finding(property).map(|it| counterexample_lines(&model, it));
+        JobResult::Gap(property, story.unwrap_or_default())
     }
 }
 
 struct ByStateright<F>(ModelName, F);
 
-impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
-    type Out = Done;
+impl<F: Fn(u64) -> bool> ModelVisitor for ByStateright<F> {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let began = Instant::now();
         let starts = model.init_states().len();
         let checker = model.checker().threads(1).spawn_bfs();
@@ -364,16 +366,16 @@ impl<F: Fn(u64) -> bool> Visit for ByStateright<F> {
         let steps = (checker.state_count() - starts) as u64;
         let (engine, took) = ("stateright", began.elapsed());
         let run = EngineRun { model: self.0, engine, states, steps, broken, reached, took };
-        Done::Engine(run, Vec::new())
+        JobResult::Engine(run, Vec::new())
     }
 }
 
 struct ByExplorer<F>(ModelName, F);
 
-impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
-    type Out = Done;
+impl<F: Fn(u64) -> bool> ModelVisitor for ByExplorer<F> {
+    type Out = JobResult;
 
-    fn visit<M: Checked>(self, model: M) -> Done {
+    fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let began = Instant::now();
         let found = explore(&model, Until::Exhausted, self.1);
         let names = |failures| {
@@ -389,8 +391,9 @@ impl<F: Fn(u64) -> bool> Visit for ByExplorer<F> {
             reached: names(false),
             took: began.elapsed(),
         };
-        let stories = failures_of(&found).map(|it| (it.property, story(&model, it))).collect();
-        Done::Engine(run, stories)
+        let stories =
+            failures_of(&found).map(|it| (it.property, counterexample_lines(&model, it))).collect();
+        JobResult::Engine(run, stories)
     }
 }
 
@@ -400,7 +403,7 @@ fn ids_of(wanted: impl Fn(Check) -> bool) -> Vec<&'static str> {
     entries.flat_map(|entry| [entry.id, entry.name]).collect()
 }
 
-fn promises_anything(model: ModelName) -> bool {
+fn has_liveness_properties(model: ModelName) -> bool {
     let mut checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
     checks.any(|check| check.model == model && check.is_progress())
 }
@@ -409,7 +412,7 @@ fn failures_of(found: &Exploration) -> impl Iterator<Item = &Finding> {
     found.findings.iter().filter(|finding| finding.is_failure)
 }
 
-fn story<M: Checked>(model: &M, finding: &Finding) -> Vec<String> {
+fn counterexample_lines<M: VerifiedModel>(model: &M, finding: &Finding) -> Vec<String> {
     let way = finding.way(model);
     way.steps
         .iter()
@@ -436,18 +439,20 @@ pub fn verify(options: &Options<'_>) -> Report {
         .iter()
         .flat_map(|model| [Job::Stateright(*model), Job::Explorer(*model)])
         .collect();
-    jobs.extend(ModelName::ALL.into_iter().filter(|it| promises_anything(*it)).map(Job::Promises));
+    jobs.extend(
+        ModelName::ALL.into_iter().filter(|it| has_liveness_properties(*it)).map(Job::Liveness),
+    );
     let has_guards = |model: &ModelName| !guards_of(*model).is_empty();
     jobs.extend(ModelName::ALL.into_iter().filter(has_guards).map(Job::Original));
     let checks = CATALOGUE.iter().flat_map(|entry| entry.checked_as);
     jobs.extend(checks.filter(|check| check.is_gap()).map(|check| Job::Gap(*check)));
     jobs.extend(ABLATIONS.map(Job::Ablation));
     let guarded =
-        |model: ModelName| guards_of(model).iter().map(move |guard| Job::Without(model, *guard));
+        |model: ModelName| guards_of(model).iter().map(move |guard| Job::Matrix(model, *guard));
     jobs.extend(ModelName::ALL.into_iter().flat_map(guarded));
     jobs.retain(|job| job.is_named(options.only) && job.can_be_run());
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Option<Done>)>> = Mutex::new(Vec::new());
+    let done: Mutex<Vec<(usize, Option<JobResult>)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
@@ -467,7 +472,7 @@ pub fn verify(options: &Options<'_>) -> Report {
     let mut report = Report {
         size: options.size,
         engines: Vec::new(),
-        promises: Vec::new(),
+        liveness: Vec::new(),
         original: Vec::new(),
         ablations: Vec::new(),
         matrix: Vec::new(),
@@ -483,19 +488,20 @@ pub fn verify(options: &Options<'_>) -> Report {
             continue;
         };
         match result {
-            Done::Engine(run, stories) => {
+            JobResult::Engine(run, stories) => {
                 report.engines.push(run);
                 report.counterexamples.extend(stories);
             }
-            Done::Promises(runs) => {
-                let broken = runs.iter().filter_map(|it| Some((it.property, it.story.clone()?)));
+            JobResult::Liveness(runs) => {
+                let broken =
+                    runs.iter().filter_map(|it| Some((it.property, it.counterexample.clone()?)));
                 report.counterexamples.extend(broken);
-                report.promises.extend(runs);
+                report.liveness.extend(runs);
             }
-            Done::Original(run) => report.original.push(run),
-            Done::Ablation(run) => report.ablations.push(run),
-            Done::Without(run) => report.matrix.push(run),
-            Done::Gap(property, story) => report.gaps.push((property, story)),
+            JobResult::Original(run) => report.original.push(run),
+            JobResult::Ablation(run) => report.ablations.push(run),
+            JobResult::Matrix(run) => report.matrix.push(run),
+            JobResult::Gap(property, story) => report.gaps.push((property, story)),
         }
     }
     report
@@ -503,10 +509,10 @@ pub fn verify(options: &Options<'_>) -> Report {
 
 struct Serve(std::net::SocketAddr);
 
-impl Visit for Serve {
+impl ModelVisitor for Serve {
     type Out = ();
 
-    fn visit<M: Checked>(self, model: M) {
+    fn visit<M: VerifiedModel>(self, model: M) {
         model.checker().serve(self.0);
     }
 }
@@ -516,8 +522,8 @@ impl Visit for Serve {
 ///
 /// # Errors
 ///
-/// [`NotShown`] if the address cannot be listened on.
-pub fn serve(model: ModelName, listen: std::net::SocketAddr) -> Result<(), NotShown> {
+/// [`ServeError`] if the address cannot be listened on.
+pub fn serve(model: ModelName, listen: std::net::SocketAddr) -> Result<(), ServeError> {
     let (size, ships) = (Configuration::Of(Size::Small), Design::tidegate());
     show(listen, move |inner| visit(model, size, ships, Serve(inner)))
 }
@@ -536,7 +542,9 @@ pub fn bench(models: &[ModelName]) -> String {
     for model in models.iter().copied() {
         let stateright = visit(model, size, ships, ByStateright(model, |_| true));
         let explorer = visit(model, size, ships, ByExplorer(model, |_| true));
-        if let (Done::Engine(stateright, _), Done::Engine(explorer, _)) = (stateright, explorer) {
+        if let (JobResult::Engine(stateright, _), JobResult::Engine(explorer, _)) =
+            (stateright, explorer)
+        {
             let ratio = stateright.took.as_secs_f64() / explorer.took.as_secs_f64();
             push(stateright.row(), String::new());
             push(explorer.row(), format!("{ratio:.1}"));
@@ -548,7 +556,7 @@ pub fn bench(models: &[ModelName]) -> String {
 /// Measures two of stateright's checkers, one thread each, side by side on two configurations of the status
 /// model. This is how stateright runs best on two cores.
 #[must_use]
-pub fn side_by_side() -> String {
+pub fn bench_parallel_stateright() -> String {
     let ships = Design::tidegate();
     let began = Instant::now();
     let configurations = [
@@ -567,10 +575,10 @@ mod tests {
 
     struct Count;
 
-    impl Visit for Count {
+    impl ModelVisitor for Count {
         type Out = u64;
 
-        fn visit<M: Checked>(self, model: M) -> u64 {
+        fn visit<M: VerifiedModel>(self, model: M) -> u64 {
             explore(&model, Until::Exhausted, |_| true).states
         }
     }
@@ -589,10 +597,10 @@ mod tests {
 
     struct BothCounts;
 
-    impl Visit for BothCounts {
+    impl ModelVisitor for BothCounts {
         type Out = (Option<usize>, u64);
 
-        fn visit<M: Checked>(self, model: M) -> (Option<usize>, u64) {
+        fn visit<M: VerifiedModel>(self, model: M) -> (Option<usize>, u64) {
             let whole = Graph::of(&model, GRAPH_MAX).map(|graph| graph.len());
             (whole, explore(&model, Until::Exhausted, |_| true).states)
         }

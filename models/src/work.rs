@@ -22,8 +22,8 @@ use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
 
 use crate::design::{Design, Guard};
-use crate::liveness::{Fair, Progress};
-use crate::shell::{Ask, OneRequest, Shell, Told};
+use crate::liveness::{FairnessConstraint, LivenessProperty};
+use crate::shell::{OneRequest, OneRequestInput, Shell, SimpleRequest};
 
 /// The model: how much of everything, and which guards.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl WorkModel {
 
 /// Where the user's turn is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
+pub enum TurnStage {
     /// There is none.
     None,
     /// It runs, and may yet need a child.
@@ -62,7 +62,7 @@ pub enum Stage {
     /// Its child runs.
     HasChild,
     /// Its child has run.
-    Fed,
+    ChildDone,
     /// It is done, and its reply is on its way.
     Delivering,
 }
@@ -71,7 +71,7 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     shell: Shell<OneRequest>,
-    turn: Stage,
+    turn: TurnStage,
     /// A message waits behind the turn.
     waits: bool,
     internal: bool,
@@ -84,7 +84,7 @@ pub struct State {
     /// Ghost: work was live when it acted.
     cut_off: bool,
     /// Ghost: a user turn started at a closed gate.
-    slipped_in: bool,
+    admitted_wrongly: bool,
     /// Ghost: a turn was taken from the count by something else than its own end.
     ended_by_others: bool,
 }
@@ -126,7 +126,7 @@ impl State {
     fn admit(&mut self, arrival: Arrival) -> Option<()> {
         let closed = self.shell.word.is_closed();
         self.shell.admit(arrival)?;
-        self.slipped_in |= closed && arrival == Arrival::New(Origin::User);
+        self.admitted_wrongly |= closed && arrival == Arrival::New(Origin::User);
         Some(())
     }
 
@@ -138,7 +138,7 @@ impl State {
     }
 
     fn is_at_work(&self) -> bool {
-        self.turn != Stage::None || self.internal
+        self.turn != TurnStage::None || self.internal
     }
 }
 
@@ -150,64 +150,66 @@ impl WorkModel {
             Action::DrainBegins => {
                 state.drains_left = state.drains_left.checked_sub(1)?;
                 let hold = design.has(Guard::Seal);
-                state.shell.told(Told::Sees(Some(Ask { hold, number: 0 })))?;
+                state
+                    .shell
+                    .apply_input(OneRequestInput::Sees(Some(SimpleRequest { hold, number: 0 })))?;
             }
             Action::DrainIsCancelled => {
-                state.shell.told(Told::Sees(None))?;
+                state.shell.apply_input(OneRequestInput::Sees(None))?;
                 state.promised = false;
             }
             Action::UserArrives => {
-                (state.turn == Stage::None && !state.waits).then_some(())?;
+                (state.turn == TurnStage::None && !state.waits).then_some(())?;
                 state.admit(Arrival::New(Origin::User))?;
-                state.turn = Stage::Running;
+                state.turn = TurnStage::Running;
             }
             Action::MessageWaits => {
-                (state.turn != Stage::None && !state.waits).then_some(())?;
+                (state.turn != TurnStage::None && !state.waits).then_some(())?;
                 state.messages_left = state.messages_left.checked_sub(1)?;
                 state.waits = true;
             }
             Action::TurnNeedsChild => {
-                (state.turn == Stage::Running).then_some(())?;
-                state.turn = Stage::NeedsChild;
+                (state.turn == TurnStage::Running).then_some(())?;
+                state.turn = TurnStage::NeedsChild;
             }
             Action::ChildStarts => {
-                (state.turn == Stage::NeedsChild).then_some(())?;
+                (state.turn == TurnStage::NeedsChild).then_some(())?;
                 let child = Arrival::ChildOf(Origin::User);
                 let asks =
                     if design.has(Guard::Children) { child } else { Arrival::New(Origin::User) };
                 state.shell.admit(asks)?;
-                state.turn = Stage::HasChild;
+                state.turn = TurnStage::HasChild;
             }
             Action::ChildEnds => {
-                (state.turn == Stage::HasChild).then_some(())?;
+                (state.turn == TurnStage::HasChild).then_some(())?;
                 state.shell.release(Origin::User);
-                state.turn = Stage::Fed;
+                state.turn = TurnStage::ChildDone;
             }
             Action::TurnDelivers => {
-                matches!(state.turn, Stage::Running | Stage::Fed).then_some(())?;
-                state.turn = Stage::Delivering;
+                matches!(state.turn, TurnStage::Running | TurnStage::ChildDone).then_some(())?;
+                state.turn = TurnStage::Delivering;
                 if !design.has(Guard::DeliveryCounted) {
                     state.count_out();
                 }
             }
             Action::TurnEnds => {
-                (state.turn == Stage::Delivering).then_some(())?;
-                state.turn = Stage::None;
+                (state.turn == TurnStage::Delivering).then_some(())?;
+                state.turn = TurnStage::None;
                 if state.waits && !design.has(Guard::FollowUpsAsk) {
                     // The turn goes on with what waited, and nobody is asked.
-                    (state.turn, state.waits) = (Stage::Running, false);
-                    state.slipped_in |= state.shell.word.is_closed();
+                    (state.turn, state.waits) = (TurnStage::Running, false);
+                    state.admitted_wrongly |= state.shell.word.is_closed();
                 } else if design.has(Guard::DeliveryCounted) {
                     state.count_out();
                 }
             }
             Action::FollowUpStarts => {
-                (state.turn == Stage::None).then_some(())?;
+                (state.turn == TurnStage::None).then_some(())?;
                 state.waits.then_some(())?;
                 state.waits = false;
                 // Refused, it is told so; it has not started.
                 if state.admit(Arrival::New(Origin::User)).is_some() {
-                    state.turn = Stage::Running;
+                    state.turn = TurnStage::Running;
                 }
             }
             Action::InternalArrives => {
@@ -240,22 +242,24 @@ impl WorkModel {
 
     /// TG-L5.
     #[must_use]
-    pub fn promises() -> Vec<Progress<WorkModel>> {
+    pub fn liveness_properties() -> Vec<LivenessProperty<WorkModel>> {
         vec![
             // Property: TG-L5 bypass_progress
-            Progress {
+            LivenessProperty {
                 name: "bypass_progress",
                 premise: |_, state| {
-                    let needs = matches!(state.turn, Stage::NeedsChild | Stage::HasChild);
+                    let needs = matches!(state.turn, TurnStage::NeedsChild | TurnStage::HasChild);
                     needs && state.shell.phase() == Phase::ExternallyDraining
                 },
                 goal: |_, _| false,
                 ended: |action| matches!(action, Action::ControllerActs),
                 fair: vec![
-                    Fair::weak("a child that is needed asks the gate", |action| {
+                    FairnessConstraint::weak("a child that is needed asks the gate", |action| {
                         matches!(action, Action::ChildStarts)
                     }),
-                    Fair::weak("a child ends", |action| matches!(action, Action::ChildEnds)),
+                    FairnessConstraint::weak("a child ends", |action| {
+                        matches!(action, Action::ChildEnds)
+                    }),
                 ],
             },
         ]
@@ -269,7 +273,7 @@ impl Model for WorkModel {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             shell: Shell::start(None),
-            turn: Stage::None,
+            turn: TurnStage::None,
             waits: false,
             internal: false,
             drains_left: self.drains,
@@ -277,7 +281,7 @@ impl Model for WorkModel {
             promised: false,
             acted: false,
             cut_off: false,
-            slipped_in: false,
+            admitted_wrongly: false,
             ended_by_others: false,
         }]
     }
@@ -325,12 +329,12 @@ impl Model for WorkModel {
                 // A drain has begun and ended, and the turn still runs.
                 state.shell.machine().generation() > 0
                     && state.shell.phase() == Phase::Running
-                    && state.turn == Stage::Running
+                    && state.turn == TurnStage::Running
             }),
             // Property: TG-S2 no_new_turn_while_draining
-            Property::always("follow_ups_ask_step", |_, state: &State| !state.slipped_in),
+            Property::always("follow_ups_ask_step", |_, state: &State| !state.admitted_wrongly),
             Property::sometimes("follow_ups_ask_reach", |_, state: &State| {
-                state.waits && state.turn == Stage::None && state.shell.word.is_closed()
+                state.waits && state.turn == TurnStage::None && state.shell.word.is_closed()
             }),
         ]
     }

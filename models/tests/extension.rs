@@ -100,7 +100,7 @@ impl Model for Scaled {
 }
 
 fn scaled(writes_the_status: bool) -> Scaled {
-    let gateway = GatewayModel { restarts: 0, ..GatewayModel::endless(Design::tidegate()) };
+    let gateway = GatewayModel { restarts: 0, ..GatewayModel::for_liveness(Design::tidegate()) };
     Scaled { gateway, writes_the_status }
 }
 

@@ -8,7 +8,7 @@ use stateright::Model;
 use tidegate_models::design::Design;
 use tidegate_models::explorer::{Until, explore};
 use tidegate_models::gateway::GatewayModel;
-use tidegate_models::gateway::crowd::{CrowdModel, State as Crowd};
+use tidegate_models::gateway::any_number::{AnyNumberModel, State as Crowd};
 use tidegate_models::marker::MarkerModel;
 
 fn reachable<M: Model<State: Copy + Eq + Hash>>(model: &M) -> HashSet<M::State> {
@@ -44,7 +44,7 @@ fn compare<M: Model<State: Copy + Eq + Hash>>(
 
 #[test]
 fn watchers_are_alike() {
-    let whole = GatewayModel::endless(Design::tidegate());
+    let whole = GatewayModel::for_liveness(Design::tidegate());
     let reduced = GatewayModel { reduced: true, ..whole };
     compare(&whole, &reduced, |state| whole.representative(state));
 }
@@ -59,12 +59,12 @@ fn a_holder_s_processes_are_alike_and_drafts_are_nobody_s_business() {
 /// Whatever the gateway model can come to, with these numbers of everything, the crowd covers.
 #[test]
 fn a_crowd_covers_every_small_number() {
-    let crowd = CrowdModel::any(Design::tidegate());
+    let crowd = AnyNumberModel::any(Design::tidegate());
     let mut of_gateway: HashMap<_, Vec<Crowd>> = HashMap::new();
     for state in reachable(&crowd) {
         of_gateway.entry(*state.gateway()).or_default().push(state);
     }
-    let few = GatewayModel::endless(Design::tidegate());
+    let few = GatewayModel::for_liveness(Design::tidegate());
     let more_turns = GatewayModel { users: 3, children: 2, others: 2, watchers: 1, ..few };
     let more_watchers = GatewayModel { watchers: 3, reduced: true, ..few };
     for model in [GatewayModel { begins: 2, restarts: 0, ..few }, more_turns, more_watchers] {

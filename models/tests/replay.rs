@@ -55,7 +55,7 @@ impl Real {
             Action::InternalArrives => {
                 return keep(&mut self.internals, self.gateway.admit(Origin::Internal));
             }
-            Action::ChildArrives | Action::ChildBegets => {
+            Action::ChildArrives | Action::ChildStartsChild => {
                 // A child may be any live turn's, also one whose own parent is gone.
                 let parent = self.users.first().or(self.children.first());
                 let child = parent.expect("the model has one").child();
@@ -121,7 +121,7 @@ fn is_up_to_the_gate(model: &GatewayModel, action: Action, real: &Real) -> bool 
     match action {
         Action::UserArrives => users < model.users,
         Action::ChildArrives => children < usize::from(model.children) && users > 0,
-        Action::ChildBegets => children < usize::from(model.children) && children > 0,
+        Action::ChildStartsChild => children < usize::from(model.children) && children > 0,
         Action::InternalArrives => internals < others,
         _ => false,
     }

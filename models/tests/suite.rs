@@ -69,19 +69,19 @@ fn every_property_is_traced() {
     use tidegate_models::endpoint::EndpointModel;
     use tidegate_models::gate::GateModel;
     use tidegate_models::gateway::GatewayModel;
-    use tidegate_models::gateway::crowd::CrowdModel;
+    use tidegate_models::gateway::any_number::AnyNumberModel;
     use tidegate_models::marker::MarkerModel;
-    use tidegate_models::registry::Checked;
+    use tidegate_models::registry::VerifiedModel;
     use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
 
     /// A property's name, and what it takes fairly.
     type Named = (&'static str, Vec<&'static str>);
 
-    fn named<M: Checked>(model: &M) -> Vec<Named> {
+    fn named<M: VerifiedModel>(model: &M) -> Vec<Named> {
         let checked = model.properties().into_iter().map(|it| (it.name, Vec::new()));
         let promised = model
-            .promises()
+            .liveness_properties()
             .into_iter()
             .map(|it| (it.name, it.fair.iter().map(|fair| fair.name).collect()));
         checked.chain(promised).collect()
@@ -93,7 +93,7 @@ fn every_property_is_traced() {
         named(&ChannelModel::small(design)),
         named(&ControllersModel::small(design)),
         named(&GateModel::small(design)),
-        named(&CrowdModel::any(design)),
+        named(&AnyNumberModel::any(design)),
         named(&MarkerModel::small(design)),
         named(&StatusModel::small(design)),
         named(&DirectoryModel::small(design)),

@@ -31,7 +31,7 @@ pub enum Marker {
 
 /// What a look found there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Seen {
+pub enum ReadOutcome {
     /// What lay there.
     Marker(Marker),
     /// Nothing could be told.
@@ -40,15 +40,15 @@ pub enum Seen {
 
 /// What the shipped reader makes of a marker.
 #[derive(Clone, Copy)]
-struct Reading {
+struct ParsedMarker {
     asks: Option<Terms>,
     /// Whether it stands for a gateway that knows its epoch, and for one that does not.
     stands: bool,
     stands_where_epoch_is_unknown: bool,
 }
 
-fn read(marker: Marker) -> Reading {
-    static TABLE: Answers<[Reading; 6]> = Answers::new(|| {
+fn read(marker: Marker) -> ParsedMarker {
+    static TABLE: Answers<[ParsedMarker; 6]> = Answers::new(|| {
         let epoch = Epoch::from_texts(Some("this-boot"), None);
         let now = Now { uptime: Duration::from_secs(60), wall: std::time::UNIX_EPOCH.into() };
         [
@@ -63,7 +63,7 @@ fn read(marker: Marker) -> Reading {
             let request = Request::parse(text.as_bytes());
             let stands =
                 |epoch: &Epoch| Judge::new(epoch, now).validity(&request) == Validity::Live;
-            Reading {
+            ParsedMarker {
                 asks: Demand::terms(&request),
                 stands: stands(&epoch),
                 stands_where_epoch_is_unknown: stands(&Epoch::default()),
@@ -87,13 +87,13 @@ pub(super) fn is_live(design: Design) -> impl Fn(&Marker, Instant) -> bool {
     }
 }
 
-pub(super) fn sighting_of(design: Design, seen: Seen) -> Sighting<Marker, ()> {
+pub(super) fn sighting_of(design: Design, seen: ReadOutcome) -> Sighting<Marker, ()> {
     match seen {
-        Seen::Marker(Marker::Absent) => Sighting::Absent,
-        Seen::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
+        ReadOutcome::Marker(Marker::Absent) => Sighting::Absent,
+        ReadOutcome::Marker(Marker::Corrupt) if !design.has(Guard::TotalReader) => {
             Sighting::Unreadable(())
         }
-        Seen::Marker(marker) => Sighting::Present(marker),
-        Seen::Error => Sighting::Unreadable(()),
+        ReadOutcome::Marker(marker) => Sighting::Present(marker),
+        ReadOutcome::Error => Sighting::Unreadable(()),
     }
 }

@@ -7,8 +7,8 @@ use tidegate::machine::Phase;
 use tidegate::status::gateway_state;
 
 use super::GatewayModel;
-use super::marker::{Marker, Seen};
-use super::state::{Looker, Process, State};
+use super::marker::{Marker, ReadOutcome};
+use super::state::{ObserverState, Process, State};
 
 fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
@@ -34,16 +34,20 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
         }),
         Property::sometimes("shutdown_wins_reach", |_, state: &State| {
             process(state, |it| {
-                let about_to_release = |looker: &Looker| {
+                let about_to_release = |observer: &ObserverState| {
                     matches!(
-                        looker,
-                        Looker::Looked { seen: Seen::Marker(Marker::Absent), current: true, .. }
+                        observer,
+                        ObserverState::Looked {
+                            seen: ReadOutcome::Marker(Marker::Absent),
+                            current: true,
+                            ..
+                        }
                     )
                 };
                 it.phase() == Phase::ShuttingDown
                     && it.shell.machine().generation() > 0
                     && it.users > 0
-                    && it.lookers.iter().any(about_to_release)
+                    && it.observers.iter().any(about_to_release)
             })
         }),
         // Property: TG-S2 no_new_turn_while_draining
@@ -74,7 +78,7 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
         }),
         // Property: TG-S3 bypass_is_bounded
         Property::always("bypass_is_bounded_inv", |_, state: &State| {
-            !state.passed_unduly
+            !state.admitted_wrongly
                 && state.process.as_ref().is_none_or(|it| it.shell.word.in_flight() == it.live())
         }),
         Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
@@ -86,28 +90,31 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
 fn of_observations() -> Vec<Property<GatewayModel>> {
     vec![
         // Property: TG-S10 fail_safe
-        Property::always("fail_safe_inv", |_, state: &State| !state.opened_unduly),
+        Property::always("fail_safe_inv", |_, state: &State| !state.opened_wrongly),
         Property::sometimes("fail_safe_reach", |_, state: &State| {
-            let blind =
-                |looker: &Looker| matches!(looker, Looker::Looked { seen: Seen::Error, .. });
+            let blind = |observer: &ObserverState| {
+                matches!(observer, ObserverState::Looked { seen: ReadOutcome::Error, .. })
+            };
             state.marker == Marker::Corrupt
                 && process(state, |it| {
-                    it.phase() == Phase::ExternallyDraining && it.lookers.iter().any(blind)
+                    it.phase() == Phase::ExternallyDraining && it.observers.iter().any(blind)
                 })
         }),
         // Property: TG-S11 observations_never_overlap
         Property::always("observations_never_overlap_inv", |_, state: &State| {
             let looks = |it: &Process| {
-                it.lookers.iter().filter(|it| matches!(it, Looker::Looked { .. })).count()
+                it.observers.iter().filter(|it| matches!(it, ObserverState::Looked { .. })).count()
             };
             !process(state, |it| looks(it) > 1) && !state.answered_early
         }),
         Property::sometimes("observations_never_overlap_reach", |model, state: &State| {
             // The caller has asked during a look that did not see its request.
-            let late = |it: &Process| matches!(it.lookers[model.watchers], Looker::Waits(_));
+            let late =
+                |it: &Process| matches!(it.observers[model.watchers], ObserverState::Waits(_));
             let looks = |it: &Process| {
-                let outdated = |it: &Looker| matches!(it, Looker::Looked { current: false, .. });
-                it.lookers.iter().any(outdated)
+                let outdated =
+                    |it: &ObserverState| matches!(it, ObserverState::Looked { current: false, .. });
+                it.observers.iter().any(outdated)
             };
             state.marker == Marker::Called && process(state, |it| late(it) && looks(it))
         }),

@@ -8,26 +8,26 @@ use tidegate::machine::{Effect, Phase, ShutdownCause};
 use tidegate::reconcile::{Listing, Sighting};
 use tidegate::status::Condition;
 
-use super::marker::{Marker, Seen, is_live, sighting_of};
+use super::marker::{Marker, ReadOutcome, is_live, sighting_of};
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool};
+use crate::packed::{Bits, Intern};
 use crate::shell::{DUE, Instant, NOW, NoStamp, RULES, Shell, small_world};
 
-/// The most lookers there can be: watchers, and the caller after them.
-pub(super) const LOOKERS_MAX: usize = 3;
+/// The most observers there can be: watchers, and the caller after them.
+pub(super) const OBSERVERS_MAX: usize = 3;
 
 /// The world of this model: one marker, whose directory is listed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Small;
+pub(super) struct GatewayWorld;
 
-small_world!(Small, slot: (), request: Marker, stamp: NoStamp, input: Input, named: false);
+small_world!(GatewayWorld, slot: (), request: Marker, stamp: NoStamp, input: Input, named: false);
 
 /// What the engine is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Input {
     Asks,
     TakesTurn(LookCall),
-    Observed(Design, Seen),
+    Observed(Design, ReadOutcome),
     Abandons(LookCall),
     ShutdownAsked,
     TimePasses(Instant),
@@ -36,7 +36,7 @@ pub(super) enum Input {
 
 /// Where one who looks is: a watcher in its round, or a caller in its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looker {
+pub enum ObserverState {
     /// Between rounds.
     Resting,
     /// It has asked for a look while another one was under way, or has not begun its own.
@@ -46,7 +46,7 @@ pub enum Looker {
         /// Its call.
         call: LookCall,
         /// What it saw.
-        seen: Seen,
+        seen: ReadOutcome,
         /// Ghost: whether that is still what is there.
         current: bool,
         /// Ghost: whether the look began after the caller had asked.
@@ -64,8 +64,8 @@ pub enum Looker {
 /// A living process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    pub(super) shell: Shell<Small>,
-    pub(super) lookers: [Looker; LOOKERS_MAX],
+    pub(super) shell: Shell<GatewayWorld>,
+    pub(super) observers: [ObserverState; OBSERVERS_MAX],
     /// Ghost: a look that began after the caller had asked has been applied.
     pub(super) answered: bool,
     /// User turns that have checked the gate and not claimed yet: only without atomic admission.
@@ -94,9 +94,9 @@ pub struct State {
     /// Ghost: a user turn has started while `confirmed`.
     pub(super) started_while_draining: bool,
     /// Ghost: something was admitted that the rule for closed gates does not let pass.
-    pub(super) passed_unduly: bool,
+    pub(super) admitted_wrongly: bool,
     /// Ghost: bytes that say nothing, or a look that saw nothing, opened the gate.
-    pub(super) opened_unduly: bool,
+    pub(super) opened_wrongly: bool,
     /// Ghost: a caller was answered before a look that began after the call was applied.
     pub(super) answered_early: bool,
     /// Ghost: a receipt said "draining", and the gate was open, or not closed for that request.
@@ -111,14 +111,14 @@ impl Process {
     /// From the first look to an open or closed gate.
     ///
     /// `promised`: the predecessor's status promises that nothing starts.
-    pub(super) fn start(design: Design, seen: Seen, promised: bool) -> Process {
+    pub(super) fn start(design: Design, seen: ReadOutcome, promised: bool) -> Process {
         let first = [((), sighting_of(design, seen))];
         let held_until = promised.then_some(DUE);
         let started =
             Engine::start(RULES, first, &Listing::Whole, None, held_until, NOW, is_live(design));
         Process {
             shell: Shell::started(started),
-            lookers: [Looker::Resting; LOOKERS_MAX],
+            observers: [ObserverState::Resting; OBSERVERS_MAX],
             answered: false,
             checked: 0,
             users: 0,
@@ -138,7 +138,7 @@ impl Process {
     }
 
     /// What the engine is told, under the transition lock; `None` where that changes nothing.
-    pub(super) fn told(&mut self, input: Input) -> Option<u8> {
+    pub(super) fn apply_input(&mut self, input: Input) -> Option<u8> {
         let before = self.shell;
         let answer = self.shell.step(input, |engine, word| run(engine, word, input));
         if self.phase().is_shut() && !self.shut {
@@ -152,7 +152,7 @@ impl Process {
     pub(super) fn step_only(&mut self, input: Input) -> Option<Effect> {
         let mut engine = (*self.shell.engine).clone();
         let (reaction, _) = run(&mut engine, self.shell.word, input);
-        self.shell.engine = engine.pooled();
+        self.shell.engine = engine.intern();
         reaction.ordered.map(|ordered| ordered.effect)
     }
 
@@ -160,13 +160,13 @@ impl Process {
     pub(super) fn ask(&mut self) -> LookCall {
         // The engine's own answer: it is made again, for a call is no small number to the outside.
         let call = (*self.shell.engine).clone().ask_look();
-        self.told(Input::Asks);
+        self.apply_input(Input::Asks);
         call
     }
 
-    /// What the looker does next: `true` to look, `false` for nothing more; `None` to wait.
+    /// What the observer does next: `true` to look, `false` for nothing more; `None` to wait.
     pub(super) fn take_turn(&mut self, call: LookCall) -> Option<bool> {
-        match self.told(Input::TakesTurn(call)) {
+        match self.apply_input(Input::TakesTurn(call)) {
             Some(TURN_LOOK) => Some(true),
             Some(TURN_DONE) => Some(false),
             _ => None,
@@ -190,7 +190,7 @@ impl Process {
 const TURN_LOOK: u8 = 1;
 const TURN_DONE: u8 = 2;
 
-fn run(engine: &mut Engine<Small>, word: Word, input: Input) -> (Reaction, u8) {
+fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction, u8) {
     let nothing = Reaction::default();
     match input {
         Input::Asks => {
@@ -237,8 +237,10 @@ impl State {
         self.marker = marker;
         // Whoever removes or replaces a request releases it.
         (self.confirmed, self.promised) = (false, false);
-        for looker in self.process.iter_mut().flat_map(|process| &mut process.lookers) {
-            if let Looker::Looked { current, .. } | Looker::Stepped { current, .. } = looker {
+        for observer in self.process.iter_mut().flat_map(|process| &mut process.observers) {
+            if let ObserverState::Looked { current, .. } | ObserverState::Stepped { current, .. } =
+                observer
+            {
                 *current = false;
             }
         }
@@ -259,14 +261,14 @@ impl State {
         let is_new_user = arrival == Arrival::New(Origin::User);
         self.promise_broken |= self.promised;
         self.started_while_draining |= is_new_user && self.confirmed;
-        self.passed_unduly |= before.is_sealed()
+        self.admitted_wrongly |= before.is_sealed()
             || (before.is_closed() && is_new_user)
             || process.phase() == Phase::Stopped;
         Some(())
     }
 }
 
-impl Looker {
+impl ObserverState {
     /// Nine bits that tell it from every other of the same process.
     pub(super) fn packed(self) -> u16 {
         let numbered = |call: LookCall| {
@@ -275,12 +277,12 @@ impl Looker {
             number
         };
         match self {
-            Looker::Resting => 0,
-            Looker::Waits(call) => 1 | numbered(call) << 2,
-            Looker::Looked { call, seen, current, since_call } => {
+            ObserverState::Resting => 0,
+            ObserverState::Waits(call) => 1 | numbered(call) << 2,
+            ObserverState::Looked { call, seen, current, since_call } => {
                 let seen = match seen {
-                    Seen::Marker(marker) => marker as u16,
-                    Seen::Error => 7,
+                    ReadOutcome::Marker(marker) => marker as u16,
+                    ReadOutcome::Error => 7,
                 };
                 assert!(seen < 8, "{seen} in three bits");
                 2 | numbered(call) << 2
@@ -288,7 +290,7 @@ impl Looker {
                     | u16::from(current) << 7
                     | u16::from(since_call) << 8
             }
-            Looker::Stepped { effect, current } => {
+            ObserverState::Stepped { effect, current } => {
                 let effect = match effect {
                     Effect::CloseGate { hold_internal } => u16::from(hold_internal),
                     Effect::AmendDrain { hold_internal } => 2 | u16::from(hold_internal),
@@ -318,7 +320,7 @@ impl Process {
             .put(self.internals, 2)
             .put(self.shut, 1)
             .put(published, 4);
-        self.lookers.iter().fold(bits, |bits, looker| bits.put(looker.packed(), 9))
+        self.observers.iter().fold(bits, |bits, observer| bits.put(observer.packed(), 9))
     }
 }
 
@@ -330,8 +332,8 @@ impl Hash for State {
             .put(self.restarts_left, 2)
             .put(self.confirmed, 1)
             .put(self.started_while_draining, 1)
-            .put(self.passed_unduly, 1)
-            .put(self.opened_unduly, 1)
+            .put(self.admitted_wrongly, 1)
+            .put(self.opened_wrongly, 1)
             .put(self.answered_early, 1)
             .put(self.receipt_lied, 1)
             .put(self.promised, 1)

@@ -20,7 +20,7 @@ use tidegate::marker;
 use tidegate::request::{DrainRequest, Holder, HolderName, Request, Slot};
 
 use crate::faults;
-use crate::packed::{InPool, Pool};
+use crate::packed::{Intern, Interner};
 
 /// A request, by the order in which they were made.
 pub(super) type Id = u8;
@@ -29,16 +29,16 @@ pub(super) type Id = u8;
 pub(super) const IDS: usize = SHARED as usize;
 
 /// Where a request stands: in the place of the named request of that number, or in the shared one.
-pub(super) type Place = u8;
+pub(super) type SlotIndex = u8;
 
 /// The shared place.
-pub(super) const SHARED: Place = 4;
+pub(super) const SHARED: SlotIndex = 4;
 
 /// All of them.
-pub(super) const PLACES: usize = IDS + 1;
+pub(super) const SLOTS: usize = IDS + 1;
 
 /// Some of the named places, a bit each.
-pub(super) type Places = u8;
+pub(super) type SlotSet = u8;
 
 /// Whose a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,30 +53,30 @@ pub(super) enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Task {
     /// `marker::begin`, with the holder's older requests.
-    Begin { id: Id, place: Place, older: Places },
+    Begin { id: Id, place: SlotIndex, older: SlotSet },
     /// `marker::renew`, of the request in the first of these places.
-    Renew { id: Id, place: Place, first: Place, others: Places },
+    Renew { id: Id, place: SlotIndex, first: SlotIndex, others: SlotSet },
     /// What a renewal would be that makes the new request and removes the old ones, whether or not they
     /// still stood.
-    RenewRegardless { id: Id, place: Place, older: Places },
+    RenewRegardless { id: Id, place: SlotIndex, older: SlotSet },
     /// What a renewal would be that removes the old request before it makes the new one.
-    RemoveThenBegin { id: Id, place: Place, older: Places },
+    RemoveThenBegin { id: Id, place: SlotIndex, older: SlotSet },
     /// `marker::cancel_all_of`.
     Cancel(Owner),
     /// What a cancel would be that looks once.
     CancelOnce(Owner),
     /// `marker::cancel` of one dead request, by the gateway that sweeps it.
-    Sweep(Place),
+    Sweep(SlotIndex),
 }
 
 /// What a writer does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Call {
-    Draft(Place),
-    Fill(Place),
-    Sync(Place),
-    Put(Place),
-    Remove(Place),
+    Draft(SlotIndex),
+    Fill(SlotIndex),
+    Sync(SlotIndex),
+    Put(SlotIndex),
+    Remove(SlotIndex),
     MakeDirectory,
     SyncHome,
     SyncRequests,
@@ -131,7 +131,7 @@ pub(super) enum Answer {
     Done,
     /// Whether there was one, or whether it is new.
     Was(bool),
-    Listed(Places),
+    Listed(SlotSet),
     NoDirectory,
 }
 
@@ -159,9 +159,9 @@ impl std::hash::Hash for Run {
     }
 }
 
-impl InPool for Run {
-    fn pool() -> &'static Pool<Run> {
-        static POOL: Pool<Run> = Pool::new();
+impl Intern for Run {
+    fn pool() -> &'static Interner<Run> {
+        static POOL: Interner<Run> = Interner::new();
         &POOL
     }
 }
@@ -182,11 +182,11 @@ fn holder(owner: Owner) -> Holder {
     }
 }
 
-fn slot(place: Place) -> Slot {
+fn slot(place: SlotIndex) -> Slot {
     if place == SHARED { Slot::Shared } else { Slot::of(&name(), &place.to_string()) }
 }
 
-fn slots(places: Places) -> Vec<Slot> {
+fn slots(places: SlotSet) -> Vec<Slot> {
     (0..SHARED).filter(|place| places & 1 << place != 0).map(slot).collect()
 }
 
@@ -328,7 +328,7 @@ enum Dir {
 }
 
 /// The place that a file's name, or its draft's, belongs to.
-fn place(name: &OsStr) -> Place {
+fn place(name: &OsStr) -> SlotIndex {
     let name = name.to_string_lossy();
     let draft = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
     let name = draft.map_or(&*name, |(name, _)| name.trim_start_matches('.'));
@@ -356,7 +356,7 @@ fn unused<T>() -> io::Result<T> {
 
 impl Disk for Replay<'_> {
     type Dir = Dir;
-    type File = Place;
+    type File = SlotIndex;
     type Listing = Option<Answer>;
 
     fn open_home(&self, _: &Path) -> io::Result<Dir> {
@@ -390,32 +390,32 @@ impl Disk for Replay<'_> {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn open(&self, _: &Dir, _: &OsStr, _: Access) -> io::Result<Place> {
+    fn open(&self, _: &Dir, _: &OsStr, _: Access) -> io::Result<SlotIndex> {
         unused()
     }
 
-    fn create(&self, _: &Dir, name: &OsStr) -> io::Result<Place> {
+    fn create(&self, _: &Dir, name: &OsStr) -> io::Result<SlotIndex> {
         let place = place(name);
         self.ask(Call::Draft(place)).map(|_| place)
     }
 
-    fn stat_file(&self, _: &Place) -> io::Result<Stat> {
+    fn stat_file(&self, _: &SlotIndex) -> io::Result<Stat> {
         Ok(of_this_user(Kind::File))
     }
 
-    fn read(&self, _: &Place, _: u64) -> io::Result<Vec<u8>> {
+    fn read(&self, _: &SlotIndex, _: u64) -> io::Result<Vec<u8>> {
         unused()
     }
 
-    fn write(&self, file: &Place, _: &[u8]) -> io::Result<()> {
+    fn write(&self, file: &SlotIndex, _: &[u8]) -> io::Result<()> {
         self.ask(Call::Fill(*file)).map(drop)
     }
 
-    fn truncate(&self, _: &Place) -> io::Result<()> {
+    fn truncate(&self, _: &SlotIndex) -> io::Result<()> {
         unused()
     }
 
-    fn sync(&self, file: &Place) -> io::Result<()> {
+    fn sync(&self, file: &SlotIndex) -> io::Result<()> {
         self.ask(Call::Sync(*file)).map(drop)
     }
 
@@ -465,19 +465,19 @@ impl Disk for Replay<'_> {
         Ok(names.collect())
     }
 
-    fn chmod(&self, _: &Place, _: u32) -> io::Result<()> {
+    fn chmod(&self, _: &SlotIndex, _: u32) -> io::Result<()> {
         Ok(())
     }
 
-    fn chown(&self, _: &Place, _: FileOwner) -> io::Result<()> {
+    fn chown(&self, _: &SlotIndex, _: FileOwner) -> io::Result<()> {
         Ok(())
     }
 
-    fn lock(&self, _: &Place) -> io::Result<bool> {
+    fn lock(&self, _: &SlotIndex) -> io::Result<bool> {
         unused()
     }
 
-    fn is_locked(&self, _: &Place) -> io::Result<bool> {
+    fn is_locked(&self, _: &SlotIndex) -> io::Result<bool> {
         unused()
     }
 
@@ -489,7 +489,7 @@ impl Disk for Replay<'_> {
         None
     }
 
-    fn flock_of(&self, _: &Place) -> io::Result<Flock> {
+    fn flock_of(&self, _: &SlotIndex) -> io::Result<Flock> {
         Ok(Flock::Free)
     }
 

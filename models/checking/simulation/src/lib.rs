@@ -27,8 +27,8 @@ mod world;
 
 pub use monitors::{Finding, judge};
 pub use report::Report;
-pub use results::Broken;
+pub use results::BrokenProperty;
 pub use runs::{Options, kill, simulate};
 pub use script::Script;
-pub use seeds::FAILED;
+pub use seeds::REGRESSION_SEEDS;
 pub use setting::Setting;

@@ -12,13 +12,13 @@ use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Effect;
 use tidegate::request::Slot;
 use tidegate::{Ended, GatewayEvent};
-use tidegate_world::log::{Entry, What};
+use tidegate_world::log::{Entry, EventKind};
 use tidegate_world::process::ProcessId;
 
-use crate::script::Deed;
+use crate::script::ScriptAction;
 use crate::setting::Setting;
-use crate::view::{Gate, Gateway, Version, View};
-use crate::world::{Answer, Call, STATUS, Told, Waiting};
+use crate::view::{GateView, GatewayView, RequestVersion, View};
+use crate::world::{Answer, Call, STATUS, ScriptEvent, Waiting};
 
 /// A property that is broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +68,13 @@ struct Monitors {
     is_own_status: bool,
     closes_due: Vec<Due>,
     /// What was in its place when the power failed, until it is told what is left.
-    before_power_loss: Vec<Version>,
+    before_power_loss: Vec<RequestVersion>,
     /// The shutdowns that were asked for: the grace, and when, by the boot clock and by the one that waits go by.
     shutdowns: BTreeMap<u64, (Duration, (Duration, Duration))>,
     /// When the machine woke last, by both clocks.
     woke: Option<(Duration, Duration)>,
     last: (Duration, Duration),
-    /// Who made a draft that has no other name yet.
+    /// RequestedBy made a draft that has no other name yet.
     drafts: BTreeMap<(u64, String), ProcessId>,
     was_set: bool,
 }
@@ -157,19 +157,19 @@ impl Monitors {
         self.closes_in_time(at, entry);
         self.draft(at, entry);
         match &entry.what {
-            What::Put { dir, name, bytes, .. } => {
+            EventKind::Put { dir, name, bytes, .. } => {
                 if *dir == self.view.home && name == STATUS {
                     self.is_own_status = self.gateway(entry.process).is_some();
                     self.status(at, entry, bytes);
                 }
             }
-            What::Gone { dir, name } => {
+            EventKind::Gone { dir, name } => {
                 self.is_own_status &= name != STATUS;
                 if let Some(slot) = self.view.slot(*dir, name) {
                     self.removal(at, entry, &slot);
                 }
             }
-            What::Booted { lost } => {
+            EventKind::Booted { lost } => {
                 self.promises.clear();
                 self.closes_due.clear();
                 if *lost {
@@ -179,23 +179,23 @@ impl Monitors {
                     }
                 }
             }
-            What::Found => self.survives(at),
-            What::Began(_) | What::Exited | What::Killed => {}
-            What::Told(_) => {
-                if let Some(event) = entry.what.told::<GateEvent>() {
+            EventKind::Found => self.survives(at),
+            EventKind::Began(_) | EventKind::Exited | EventKind::Killed => {}
+            EventKind::Program(_) => {
+                if let Some(event) = entry.what.program_event::<GateEvent>() {
                     self.gate(at, entry, *event, log);
                 }
-                if let Some(event) = entry.what.told::<GatewayEvent>() {
+                if let Some(event) = entry.what.program_event::<GatewayEvent>() {
                     self.look(at, entry, *event);
                 }
-                if let Some(told) = entry.what.told::<Told>() {
+                if let Some(told) = entry.what.program_event::<ScriptEvent>() {
                     self.told(at, entry, told, log);
                 }
             }
         }
     }
 
-    fn gateway(&self, process: ProcessId) -> Option<&Gateway> {
+    fn gateway(&self, process: ProcessId) -> Option<&GatewayView> {
         self.view.gateways.get(&process)
     }
 
@@ -277,7 +277,7 @@ impl Monitors {
 
     /// TG-S8: one gateway a home.
     fn one_gateway(&mut self, at: usize, entry: &Entry) {
-        let lives = |(process, it): (&ProcessId, &Gateway)| {
+        let lives = |(process, it): (&ProcessId, &GatewayView)| {
             let goes_on = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
             (goes_on && *process != entry.process).then_some(*process)
         };
@@ -298,7 +298,7 @@ impl Monitors {
     fn reopens(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
         let began = self.look_began(entry);
         let Some(gateway) = self.gateway(entry.process) else { return };
-        let counts = |it: &&Version| {
+        let counts = |it: &&RequestVersion| {
             // What could never be read is not known: an error changes nothing.
             let is_listed = |id| self.known.contains(&(entry.process, Some(id)));
             let is_known = self.setting.reads_all || it.id().is_some_and(is_listed);
@@ -331,7 +331,7 @@ impl Monitors {
             return;
         }
         let Some(gateway) = self.gateway(entry.process) else { return };
-        let counts = |it: &&Version| {
+        let counts = |it: &&RequestVersion| {
             let first = &log[it.from.max(began)];
             let is_live = it.is_by_the_wall() || View::is_live(&it.request, first, gateway);
             it.to.is_none_or(|to| to >= began) && is_live
@@ -410,10 +410,10 @@ impl Monitors {
     fn draft(&mut self, at: usize, entry: &Entry) {
         let is_draft = |name: &str| Path::new(name).extension() == Some(OsStr::new("tmp"));
         match &entry.what {
-            What::Put { dir, name, .. } if is_draft(name) => {
+            EventKind::Put { dir, name, .. } if is_draft(name) => {
                 self.drafts.entry((*dir, name.clone())).or_insert(entry.process);
             }
-            What::Gone { dir, name } if is_draft(name) => {
+            EventKind::Gone { dir, name } if is_draft(name) => {
                 let made = self.drafts.remove(&(*dir, name.clone()));
                 let is_anothers = made.is_some_and(|made| {
                     made != entry.process
@@ -431,8 +431,8 @@ impl Monitors {
             }
             _ => {}
         }
-        let deed = entry.what.told::<Told>();
-        self.was_set |= matches!(deed, Some(Told::Deed(_, Deed::SetsClock(_))));
+        let action = entry.what.program_event::<ScriptEvent>();
+        self.was_set |= matches!(action, Some(ScriptEvent::Action(_, ScriptAction::SetsClock(_))));
     }
 
     /// TG-S7: who removes a request is its holder, a person, or a gateway that sweeps a dead one.
@@ -442,11 +442,11 @@ impl Monitors {
             Some(Call::Cancel(who) | Call::Begin(who) | Call::Renew(who)) => {
                 slot.is_held_by(&who.holder())
             }
-            Some(Call::CancelAll | Call::Shell(_)) => true,
+            Some(Call::CancelAll | Call::Person(_)) => true,
             _ => {
                 let gateway = self.gateway(entry.process);
                 let found = self.view.present().find(|it| it.slot == *slot).zip(gateway);
-                let is_dead = |(it, gateway): (&Version, &Gateway)| {
+                let is_dead = |(it, gateway): (&RequestVersion, &GatewayView)| {
                     it.is_by_the_wall() || !View::is_live(&it.request, entry, gateway)
                 };
                 found.is_some_and(is_dead) && *slot != Slot::Shared
@@ -457,20 +457,21 @@ impl Monitors {
         }
     }
 
-    fn told(&mut self, at: usize, entry: &Entry, told: &Told, log: &[Entry]) {
+    fn told(&mut self, at: usize, entry: &Entry, told: &ScriptEvent, log: &[Entry]) {
         match told {
-            Told::Calls(number, Call::ShutDown(grace)) => {
+            ScriptEvent::Calls(number, Call::ShutDown(grace)) => {
                 self.shutdowns.insert(*number, (*grace, (entry.at, entry.waited)));
             }
-            Told::Safe(id, left) => {
+            ScriptEvent::Safe(id, left) => {
                 let is_there = self.view.present().any(|it| it.id().as_ref() == Some(id));
-                self.is_safe(at, entry, is_there);
+                self.check_safe(at, entry, is_there);
                 // Gone between its last look and this: its promise is over.
                 if let (true, Some(left)) = (is_there, left) {
                     // By the machine's clock, whatever the controller's shows.
                     let (id, until, boot) = (id.clone(), entry.at + *left, entry.boot);
-                    let lives =
-                        |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+                    let lives = |it: &&GatewayView| {
+                        it.started.is_some() && !it.is_over && !it.gate.is_stopped
+                    };
                     let container = self.view.gateways.values().find(lives);
                     let container = container.map_or(1, |it| it.container);
                     let told = self.view.present().find(|it| it.id().as_ref() == Some(&id));
@@ -478,28 +479,31 @@ impl Monitors {
                     self.promises.push(Promise { id, until, boot, container, run });
                 }
             }
-            Told::Returns(number, answer) => {
+            ScriptEvent::Returns(number, answer) => {
                 let Some((call, ..)) = self.view.calls.get(number).cloned() else { return };
                 self.answer(at, entry, *number, &call, answer, log);
             }
-            Told::SaysAlive(is_alive) => self.is_found_alive(at, *is_alive),
-            Told::Settled => self.settled(at, entry),
-            Told::Broken(property, saw) => self.breaks(property, at, saw.clone()),
-            Told::Home(_) | Told::Deed(..) | Told::Calls(..) | Told::Quiet => {}
+            ScriptEvent::SaysAlive(is_alive) => self.check_reported_alive(at, *is_alive),
+            ScriptEvent::Settled => self.settled(at, entry),
+            ScriptEvent::Broken(property, saw) => self.breaks(property, at, saw.clone()),
+            ScriptEvent::Home(_)
+            | ScriptEvent::Action(..)
+            | ScriptEvent::Calls(..)
+            | ScriptEvent::Quiet => {}
         }
     }
 
     /// TG-S8: a gateway that lives is found alive, whatever became of its lock file and of the home's name.
-    fn is_found_alive(&mut self, at: usize, is_alive: bool) {
-        let lives = |it: &Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+    fn check_reported_alive(&mut self, at: usize, is_alive: bool) {
+        let lives = |it: &GatewayView| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
         if !is_alive && self.is_own_status && self.view.gateways.values().any(lives) {
             self.breaks(FAITHFUL, at, "a gateway lives, and its home says that none does");
         }
     }
 
     /// TG-S4: who is told that acting is safe is told of a gate that is sealed.
-    fn is_safe(&mut self, at: usize, entry: &Entry, is_there: bool) {
-        let is_open = |it: &&Gateway| {
+    fn check_safe(&mut self, at: usize, entry: &Entry, is_there: bool) {
+        let is_open = |it: &&GatewayView| {
             let lives = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
             lives && it.boot == entry.boot && !it.gate.is_sealed
         };
@@ -519,7 +523,7 @@ impl Monitors {
         answer: &Answer,
         log: &[Entry],
     ) {
-        let is_call = |it: &Entry| matches!(it.what.told::<Told>(), Some(Told::Calls(of, _)) if *of == number);
+        let is_call = |it: &Entry| matches!(it.what.program_event::<ScriptEvent>(), Some(ScriptEvent::Calls(of, _)) if *of == number);
         let Some(called) = log[..at].iter().rposition(is_call) else { return };
         match (call, answer) {
             (_, Answer::Receipt { id, draining }) => {
@@ -538,7 +542,8 @@ impl Monitors {
             (_, Answer::Begun(id)) => self.acknowledge(id),
             (Call::Cancel(who), Answer::Cancelled(_)) => {
                 let holder = who.holder();
-                let was_there = |it: &&Version| it.slot.is_held_by(&holder) && it.from < called;
+                let was_there =
+                    |it: &&RequestVersion| it.slot.is_held_by(&holder) && it.from < called;
                 let found = self.view.present().find(was_there).cloned();
                 if let Some(found) = found {
                     let saw = format!("{:?} is told cancelled, and is there", found.slot);
@@ -603,7 +608,7 @@ impl Monitors {
 
     fn acknowledge(&mut self, id: &str) {
         // What a person writes into its file is that person's.
-        let is_own = |it: &&mut Version| it.id().as_deref() == Some(id) && !it.is_rewritten;
+        let is_own = |it: &&mut RequestVersion| it.id().as_deref() == Some(id) && !it.is_rewritten;
         for version in self.view.versions.iter_mut().filter(is_own) {
             version.is_acknowledged = true;
         }
@@ -623,7 +628,7 @@ impl Monitors {
             .view
             .present()
             .filter(|now| {
-                let same = |it: &&Version| it.of == now.of && it.slot == now.slot;
+                let same = |it: &&RequestVersion| it.of == now.of && it.slot == now.slot;
                 self.view.versions.iter().filter(same).any(|it| it.is_removed_for_good)
             })
             .map(|it| it.slot.clone())
@@ -656,7 +661,7 @@ impl Monitors {
 
     /// After the event is taken in.
     fn has_seen(&mut self, at: usize, entry: &Entry) {
-        let held: Vec<String> = self.view.present().filter_map(Version::id).collect();
+        let held: Vec<String> = self.view.present().filter_map(RequestVersion::id).collect();
         self.promises.retain(|it| held.contains(&it.id));
         if !self.setting.is_calm {
             return;
@@ -679,12 +684,13 @@ impl Monitors {
 
     /// TG-L1 to TG-L4: what must have come about, where nothing keeps it from that.
     fn settled(&mut self, at: usize, entry: &Entry) {
-        let lives = |it: &&Gateway| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
+        let lives = |it: &&GatewayView| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
         let Some(gateway) = self.view.gateways.values().find(lives).cloned() else { return };
         let gate = gateway.gate;
-        let is_special = |it: &Version| !it.is_file || it.is_rewritten || it.is_by_the_wall();
+        let is_special =
+            |it: &RequestVersion| !it.is_file || it.is_rewritten || it.is_by_the_wall();
         let is_live =
-            |it: &&Version| !is_special(it) && View::is_live(&it.request, entry, &gateway);
+            |it: &&RequestVersion| !is_special(it) && View::is_live(&it.request, entry, &gateway);
         let special = self.view.present().any(is_special);
         let live = self.view.present().find(is_live).map(|it| it.slot.clone());
         match live {
@@ -702,7 +708,7 @@ impl Monitors {
         if self.is_own_status && said["lifecycle"] != gate.lifecycle() {
             self.breaks(FAITHFUL, at, format!("of {gate:?} the status says {}", said["lifecycle"]));
         }
-        let holds = |it: &&Version| is_live(it) && it.request.terms().hold_internal;
+        let holds = |it: &&RequestVersion| is_live(it) && it.request.terms().hold_internal;
         if self.view.present().any(|it| holds(&it)) && gate.is_closed && !gate.is_held {
             self.breaks(DRAINS, at, "a request holds internal work, and the gate does not");
         }
@@ -710,7 +716,7 @@ impl Monitors {
         let mut said: Vec<Option<String>> =
             said["holders"].as_array().into_iter().flatten().map(listed).collect();
         let mut there: Vec<Option<String>> =
-            self.view.present().filter(is_live).map(Version::id).collect();
+            self.view.present().filter(is_live).map(RequestVersion::id).collect();
         said.sort_unstable();
         there.sort_unstable();
         if self.is_own_status && !gate.is_shut && !special && said != there {
@@ -723,7 +729,7 @@ impl Monitors {
     }
 
     /// TG-L2, TG-L3, TG-L4: who waits for what has come about was woken.
-    fn still_waits(&mut self, at: usize, call: &Call, gate: Gate) {
+    fn still_waits(&mut self, at: usize, call: &Call, gate: GateView) {
         match call {
             Call::Wait(Waiting::Open) if !gate.is_closed => {
                 self.breaks(REOPENS, at, "the gate is open, and somebody waits for it");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::results::{Broken, Explored, Worlds};
-use crate::seeds::FAILED;
+use crate::results::{BrokenProperty, Explored, Worlds};
+use crate::seeds::REGRESSION_SEEDS;
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Report {
     }
 
     /// What broke.
-    pub fn broken(&self) -> impl Iterator<Item = &Broken> {
+    pub fn broken(&self) -> impl Iterator<Item = &BrokenProperty> {
         self.scenarios.iter().filter_map(|it| it.broken.as_ref()).chain(&self.worlds.broken)
     }
 
@@ -49,7 +49,7 @@ impl Report {
                 "steps": it.steps,
             })
         };
-        let broken = |it: &Broken| {
+        let broken = |it: &BrokenProperty| {
             json!({
                 "property": it.finding.property,
                 "saw": it.finding.saw,
@@ -62,7 +62,7 @@ impl Report {
             "from_seed": self.from,
             "scenarios": self.scenarios.iter().map(scenario).collect::<Vec<_>>(),
             "worlds": self.worlds.worlds,
-            "failed_before": FAILED.len(),
+            "failed_before": REGRESSION_SEEDS.len(),
             "steps": self.steps(),
             "seconds": self.took.as_secs_f64(),
             "faults": self.worlds.faults,
@@ -90,7 +90,7 @@ impl fmt::Display for Report {
             "{} worlds, from seed {} on, after the {} that failed once",
             self.worlds.worlds,
             self.from,
-            FAILED.len()
+            REGRESSION_SEEDS.len()
         )?;
         writeln!(f, "{steps} steps in {seconds:.1} s, {rate:.0} per second")?;
         let faults: Vec<String> =

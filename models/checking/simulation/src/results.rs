@@ -7,7 +7,7 @@ use crate::schedules::Scenario;
 
 /// What broke.
 #[derive(Clone, Debug)]
-pub struct Broken {
+pub struct BrokenProperty {
     /// What was seen first.
     pub finding: Finding,
     /// After how many steps.
@@ -30,7 +30,7 @@ pub struct Explored {
     /// How many steps they made.
     pub steps: u64,
     /// What broke.
-    pub broken: Option<Broken>,
+    pub broken: Option<BrokenProperty>,
 }
 
 /// What the worlds have come to.
@@ -43,7 +43,7 @@ pub struct Worlds {
     /// The faults that were put in, by kind.
     pub faults: Counts,
     /// What broke.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenProperty>,
 }
 
 impl Worlds {

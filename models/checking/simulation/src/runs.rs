@@ -13,10 +13,10 @@ use tidegate_world::{self as machine, Counts, Director, Outcome, Policy, Tree, W
 
 use crate::monitors::{Finding, judge, names};
 use crate::report::Report;
-use crate::results::{Broken, Explored, Worlds};
+use crate::results::{BrokenProperty, Explored, Worlds};
 use crate::schedules::{self, Scenario};
 use crate::script::Script;
-use crate::seeds::FAILED;
+use crate::seeds::REGRESSION_SEEDS;
 use crate::setting::Setting;
 use crate::story::story;
 use crate::world;
@@ -48,7 +48,7 @@ fn judged(outcome: &Outcome, setting: Setting) -> Vec<Finding> {
 
 /// Runs the schedules of one scenario: first so many that are drawn, and then all, those with the fewest preemptions
 /// first.
-struct Schedules {
+struct ScheduleDirector {
     scenario: Scenario,
     drawn_left: u64,
     tree: Tree,
@@ -59,10 +59,10 @@ struct Schedules {
     is_begun: bool,
     is_all: bool,
     steps: u64,
-    broken: Option<Broken>,
+    broken: Option<BrokenProperty>,
 }
 
-impl Schedules {
+impl ScheduleDirector {
     fn policy(&mut self) -> Option<Policy> {
         if self.drawn_left > 0 {
             self.drawn_left -= 1;
@@ -80,7 +80,7 @@ impl Schedules {
     }
 }
 
-impl Director for Schedules {
+impl Director for ScheduleDirector {
     fn next(&mut self) -> Option<World> {
         if self.broken.is_some() {
             return None;
@@ -95,7 +95,7 @@ impl Director for Schedules {
         if let Some(finding) = judged(&outcome, self.scenario.setting()).into_iter().next() {
             let again = format!("schedule {} of: {}", self.schedules, self.scenario.name);
             let story = story(&outcome.log, &finding);
-            self.broken = Some(Broken { finding, steps: self.steps, again, story });
+            self.broken = Some(BrokenProperty { finding, steps: self.steps, again, story });
         }
     }
 }
@@ -104,7 +104,7 @@ impl Director for Schedules {
 const DRAWN: u64 = 500;
 
 fn explore(scenario: Scenario, schedules_max: u64) -> Explored {
-    let schedules = Rc::new(RefCell::new(Schedules {
+    let schedules = Rc::new(RefCell::new(ScheduleDirector {
         scenario,
         drawn_left: DRAWN.min(schedules_max),
         tree: Tree::up_to(0),
@@ -138,13 +138,13 @@ fn policy(seed: u64) -> Policy {
 }
 
 /// What is run next, and what came of it.
-struct Seeds<N, E> {
+struct ScriptDirector<N, E> {
     next: N,
     ended: E,
     now: Option<(u64, Script)>,
 }
 
-impl<N, E> Director for Seeds<N, E>
+impl<N, E> Director for ScriptDirector<N, E>
 where
     N: FnMut() -> Option<(u64, Script)>,
     E: FnMut(u64, &Script, Outcome),
@@ -167,7 +167,7 @@ where
     N: FnMut() -> Option<(u64, Script)> + 'static,
     E: FnMut(u64, &Script, Outcome) + 'static,
 {
-    machine::run(&Rc::new(RefCell::new(Seeds { next, ended, now: None })));
+    machine::run(&Rc::new(RefCell::new(ScriptDirector { next, ended, now: None })));
 }
 
 /// Runs one world.
@@ -186,7 +186,7 @@ fn one(seed: u64, script: &Script) -> (Vec<Finding>, Vec<Entry>, u64, Counts) {
 }
 
 /// What broke in the world of this seed without these steps, if anything did.
-fn broken_in(seed: u64, without: &[usize]) -> (Option<Broken>, u64, Counts) {
+fn broken_in(seed: u64, without: &[usize]) -> (Option<BrokenProperty>, u64, Counts) {
     let script = Script::of(seed).without(without);
     let (found, log, steps, faults) = one(seed, &script);
     let broken = found.into_iter().next().map(|finding| {
@@ -198,20 +198,20 @@ fn broken_in(seed: u64, without: &[usize]) -> (Option<Broken>, u64, Counts) {
         };
         let again = format!("cargo verify simulate --seed {seed}{left_out}");
         let story = story(&log, &finding);
-        Broken { finding, steps, again, story }
+        BrokenProperty { finding, steps, again, story }
     });
     (broken, steps, faults)
 }
 
 /// Leaves out what is not needed for the same property to break.
-fn shorten(seed: u64) -> (Vec<usize>, Option<Broken>) {
+fn shorten(seed: u64) -> (Vec<usize>, Option<BrokenProperty>) {
     let mut left_out = Vec::new();
     let (mut broken, ..) = broken_in(seed, &left_out);
     for step in (0..Script::of(seed).steps.len()).rev() {
         let mut tried = left_out.clone();
         tried.insert(0, step);
         let (shorter, ..) = broken_in(seed, &tried);
-        let property = |it: &Option<Broken>| it.as_ref().map(|it| it.finding.property);
+        let property = |it: &Option<BrokenProperty>| it.as_ref().map(|it| it.finding.property);
         if shorter.is_some() && property(&shorter) == property(&broken) {
             (left_out, broken) = (tried, shorter);
         }
@@ -287,10 +287,10 @@ fn share(options: &Options, began: Instant, next: &Arc<AtomicU64>, results: &Res
     let (from, lasts) = (options.from, options.lasts);
     let (found, failed) = worlds(move || {
         let number = taken.take().unwrap_or_else(|| take(&next)) - scenarios as u64;
-        match FAILED.get(index(number)) {
+        match REGRESSION_SEEDS.get(index(number)) {
             Some(failed) => Some(failed.seed),
             None if began.elapsed() >= lasts => None,
-            None => Some(from.wrapping_add(number - FAILED.len() as u64)),
+            None => Some(from.wrapping_add(number - REGRESSION_SEEDS.len() as u64)),
         }
     });
     let mut all = results.lock().expect("no thread panics");
@@ -355,7 +355,7 @@ mod tests {
     /// Each is sound as the code ships, and still finds what it found.
     #[test]
     fn every_seed_that_failed_finds_its_fault() {
-        for failed in FAILED {
+        for failed in REGRESSION_SEEDS {
             assert_eq!(breaks(failed.seed), None, "{failed:?}");
             let found = tidegate::faults::with(&[failed.found], || breaks(failed.seed));
             assert!(found.is_some(), "{failed:?}");

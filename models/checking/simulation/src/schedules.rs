@@ -10,17 +10,17 @@ use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::pending::{Goal, PAUSE, PendingDrain, WaitFailed};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Ended, Gateway, Origin};
-use tidegate_world::disk::Nature;
+use tidegate_world::disk::DiskProperties;
 use tidegate_world::log::tell;
-use tidegate_world::process::{self, Birth, ProcessId};
+use tidegate_world::process::{self, ProcessId, ProcessSpec};
 use tidegate_world::sync::mpsc;
 use tidegate_world::{disk, host, thread};
 
 use crate::monitors::names;
-use crate::script::{Shell, Who};
+use crate::script::{PersonAction, RequestedBy};
 use crate::setting::Setting;
 use crate::world::{
-    AWAY, Answer, Call, HOME, MARKER, STATUS, Told, Waiting, call, home_is_made, shell,
+    AWAY, Answer, Call, HOME, MARKER, STATUS, ScriptEvent, Waiting, call, home_is_made, shell,
 };
 
 /// A scenario.
@@ -190,13 +190,18 @@ impl Scenario {
     }
 }
 
-fn a_gateway() -> Birth {
-    Birth { name: "gateway".to_owned(), container: 1, dies_at: None, is_exposed: false }
+fn a_gateway() -> ProcessSpec {
+    ProcessSpec {
+        name: "gateway".to_owned(),
+        container: 1,
+        kill_after_steps: None,
+        is_exposed: false,
+    }
 }
 
 /// A gateway that lives until it is killed, in this container.
 fn living(container: u64) -> ProcessId {
-    process::spawn(Birth { container, ..a_gateway() }, || {
+    process::spawn(ProcessSpec { container, ..a_gateway() }, || {
         let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
         thread::sleep(Duration::from_secs(3600));
     })
@@ -205,8 +210,8 @@ fn living(container: u64) -> ProcessId {
 /// Somebody who does this in this container, and is waited for.
 fn in_container(container: u64, run: impl FnOnce() + Send + 'static) {
     let name = "controller".to_owned();
-    let birth = Birth { name, container, dies_at: None, is_exposed: false };
-    process::wait_for(process::spawn(birth, run), Duration::from_secs(600));
+    let spec = ProcessSpec { name, container, kill_after_steps: None, is_exposed: false };
+    process::wait_for(process::spawn(spec, run), Duration::from_secs(600));
 }
 
 fn kill(gateway: ProcessId) {
@@ -216,7 +221,7 @@ fn kill(gateway: ProcessId) {
 
 fn must(holds: bool, property: &'static str, saw: &str) {
     if !holds {
-        tell(Told::Broken(property, saw.to_owned()));
+        tell(ScriptEvent::Broken(property, saw.to_owned()));
     }
 }
 
@@ -351,7 +356,7 @@ fn publishers() {
     let worker = spawn(move || drop(turn));
     join(callers.into_iter().chain([worker]));
     gateway.reconcile_now();
-    tell(Told::Settled);
+    tell(ScriptEvent::Settled);
 }
 
 fn last_handle() {
@@ -380,12 +385,16 @@ fn restart() {
 
 /// The request is stamped with the very time that the directory had before.
 fn clock_set_back() {
-    disk::is_like(Nature { tick_ns: 2_000_000_000, ..Nature::LOCAL });
+    disk::set_properties(DiskProperties { tick_ns: 2_000_000_000, ..DiskProperties::LOCAL });
     sees_in_two_ticks(|| host::step_wall(-4500));
 }
 
 fn times_do_not_tell() {
-    disk::is_like(Nature { is_known: false, times_move: false, ..Nature::LOCAL });
+    disk::set_properties(DiskProperties {
+        is_known: false,
+        times_move: false,
+        ..DiskProperties::LOCAL
+    });
     sees_in_two_ticks(|| {});
 }
 
@@ -393,7 +402,7 @@ fn sees_in_two_ticks(first: impl FnOnce()) {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(5));
     first();
-    let holder = Who::Named(0).holder();
+    let holder = RequestedBy::Named(0).holder();
     let _ = Home::at(HOME).begin_drain(&DrainRequest::default().with_holder(holder));
     thread::sleep(Duration::from_secs(2));
     must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
@@ -409,8 +418,8 @@ fn blind_start() {
     thread::sleep(Duration::from_secs(3));
     process::kill(first);
     process::wait_for(first, Duration::from_secs(1));
-    shell(Shell::RemovesMarker);
-    shell(Shell::LaysFifo);
+    shell(PersonAction::RemovesMarker);
+    shell(PersonAction::LaysFifo);
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let is_let_in = gateway.admit(Origin::Internal).is_ok();
     must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work starts within a promise");
@@ -436,7 +445,7 @@ fn late_turns() {
 fn timeouts_and_ids() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
-    let holder = Who::Named(0).holder();
+    let holder = RequestedBy::Named(0).holder();
     let begun = gateway.begin_drain(&DrainRequest::default().with_holder(holder.clone()));
     let Ok(receipt) = begun else { return };
     let mut idle = gateway.idle();
@@ -451,7 +460,7 @@ fn timeouts_and_ids() {
     must(!gateway.is_ready(), names::HELD_BY_EACH, "its request is there");
     let id = receipt.request.request_id().unwrap_or_default();
     let cancels = || cancel(id);
-    let cancelled = call(Call::Cancel(Who::Named(0)), cancels, |_| Answer::Done);
+    let cancelled = call(Call::Cancel(RequestedBy::Named(0)), cancels, |_| Answer::Done);
     must(cancelled == Some(true), names::RECEIPT_IS_TRUE, "its own was not there");
     must(gateway.is_ready(), names::REOPENS, "no request is left");
 }
@@ -467,13 +476,13 @@ fn look(drain: &mut PendingDrain<'_>, goal: Goal) -> Result<bool, WaitFailed> {
 fn lock_removed() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
-    let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+    let (home, holder) = (Home::at(HOME), RequestedBy::Named(0).holder());
     let ask = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
     let Ok(request) = home.begin_drain(&ask) else { return };
     let mut drain = PendingDrain::new(&holder, &request);
     for after in 0..150 {
         if after == 70 {
-            shell(Shell::RemovesLock);
+            shell(PersonAction::RemovesLock);
             let other = Gateway::builder(HOME).start();
             must(other.is_err(), names::FAITHFUL, "a second gateway starts beside the first");
         }
@@ -491,7 +500,7 @@ fn lock_removed() {
 fn lock_taken() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let before = disk::bytes_at(Path::new(HOME), STATUS);
-    process::actor("person", || shell(Shell::TakesLock(Duration::from_secs(4))));
+    process::actor("person", || shell(PersonAction::TakesLock(Duration::from_secs(4))));
     thread::sleep(Duration::from_secs(3));
     let is_let_in = [Origin::User, Origin::Internal].map(|it| gateway.admit(it).is_ok());
     must(is_let_in == [false; 2], names::FAIL_SAFE, "work starts, and the home is another's");
@@ -513,7 +522,7 @@ fn name_leads_elsewhere() {
         dir.unlink(OsStr::new(MARKER)).ok()
     };
     let removed = || remove_marker(away);
-    let _ = call(Call::Shell(Shell::RemovesMarker), removed, |_| Answer::Done);
+    let _ = call(Call::Person(PersonAction::RemovesMarker), removed, |_| Answer::Done);
     thread::sleep(Duration::from_secs(3));
     must(!gateway.is_ready(), names::FAIL_SAFE, "its name leads elsewhere, and it reopens");
     let says = disk::bytes_at(home, STATUS);
@@ -532,7 +541,7 @@ fn name_leads_elsewhere() {
 fn successor() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
-    let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+    let (home, holder) = (Home::at(HOME), RequestedBy::Named(0).holder());
     let Ok(request) = home.begin_drain(&DrainRequest::default().with_holder(holder.clone())) else {
         return;
     };
@@ -560,7 +569,7 @@ fn another_container() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(3, || {
-        let (home, holder) = (Home::at(HOME), Who::Named(0).holder());
+        let (home, holder) = (Home::at(HOME), RequestedBy::Named(0).holder());
         let ask = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
         let Ok(request) = home.begin_drain(&ask) else { return };
         let mut drain = PendingDrain::new(&holder, &request);
@@ -579,7 +588,7 @@ fn another_clock() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(host::OWN_CLOCK, || {
-        let ask = DrainRequest::default().with_holder(Who::Named(0).holder());
+        let ask = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
         let begun = Home::at(HOME).begin_drain(&ask.with_lease(Duration::from_secs(10)));
         must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
         thread::sleep(Duration::from_secs(3));
@@ -598,7 +607,8 @@ fn another_clock() {
 fn this_run() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
-    let ask = DrainRequest::default().with_holder(Who::Named(0).holder()).with_this_run(true);
+    let ask =
+        DrainRequest::default().with_holder(RequestedBy::Named(0).holder()).with_this_run(true);
     let begun = Home::at(HOME).begin_drain(&ask);
     must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
     thread::sleep(Duration::from_secs(3));
@@ -624,7 +634,7 @@ fn neighbour() {
     in_container(1, || {
         let is_refused = Gateway::builder(HOME).start().is_err();
         must(is_refused, names::FAITHFUL, "a gateway starts beside one of another make");
-        let named = DrainRequest::default().with_holder(Who::Named(0).holder());
+        let named = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
         let is_refused = Home::at(HOME).begin_drain(&named).is_err();
         must(is_refused, names::RECEIPT_IS_TRUE, "nobody hears a named request there");
     });
@@ -639,17 +649,17 @@ fn replaced() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
     let name = "controller".to_owned();
-    let birth = Birth { name, container: 1, dies_at: None, is_exposed: false };
+    let spec = ProcessSpec { name, container: 1, kill_after_steps: None, is_exposed: false };
     let (tells, told) = mpsc::channel();
-    let begins = process::spawn(birth, move || {
+    let begins = process::spawn(spec, move || {
         let begin = || Home::at(HOME).begin_drain(&DrainRequest::default());
-        let begun = call(Call::Begin(Who::Shared), begin, |_| Answer::Done);
+        let begun = call(Call::Begin(RequestedBy::Shared), begin, |_| Answer::Done);
         let _ = tells.send(begun.is_ok());
     });
     process::kill(first);
     let (starts, started) = mpsc::channel();
     // No time passes while the controller could go on, so nothing here waits for time.
-    let second = process::spawn(Birth { container: 2, ..a_gateway() }, move || {
+    let second = process::spawn(ProcessSpec { container: 2, ..a_gateway() }, move || {
         let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
         let _ = starts.send(());
         thread::sleep(Duration::from_secs(3600));

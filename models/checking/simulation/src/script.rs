@@ -1,14 +1,14 @@
-//! What is done in a world, and when: drawn from a seed, one line a deed, so that a story can be told and shortened.
+//! What is done in a world, and when: drawn from a seed, one line a action, so that a story can be told and shortened.
 
 use std::time::Duration;
 
-use tidegate_world::disk::Nature;
+use tidegate_world::disk::DiskProperties;
 
 use crate::setting::Setting;
 
 /// Whose request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub enum RequestedBy {
     /// The shared one.
     Shared,
     /// A holder with this number.
@@ -17,9 +17,9 @@ pub enum Who {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestSpec {
     /// By whom.
-    pub who: Who,
+    pub who: RequestedBy,
     /// Whether internal work is to be held.
     pub hold: bool,
     /// For how long.
@@ -43,7 +43,7 @@ pub enum Until {
 
 /// What somebody with a shell does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shell {
+pub enum PersonAction {
     /// Removes the marker.
     RemovesMarker,
     /// Makes a marker with nothing in it.
@@ -74,13 +74,13 @@ pub enum Shell {
 
 /// One thing that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ScriptAction {
     /// A gateway starts, in the container with this number; killed after so many steps.
     Starts {
         /// The container.
         container: u64,
         /// After how many steps.
-        dies_at: Option<u64>,
+        kill_after_steps: Option<u64>,
     },
     /// A turn comes, and lasts so long; it may need a child.
     Turn {
@@ -100,9 +100,9 @@ pub enum Deed {
     /// Somebody in the process waits until it is idle.
     WaitsForIdle,
     /// The process itself asks for a drain.
-    BeginsInside(Ask),
+    BeginsInside(RequestSpec),
     /// The process itself cancels.
-    CancelsInside(Who),
+    CancelsInside(RequestedBy),
     /// The process looks now.
     Reconciles,
     /// The process is asked to end.
@@ -113,27 +113,27 @@ pub enum Deed {
     /// The process drops its gateway, and goes on.
     DropsGateway,
     /// A controller asks for a drain, and leaves.
-    Begins(Ask),
+    Begins(RequestSpec),
     /// A controller renews.
-    Renews(Who, Option<Duration>),
+    Renews(RequestedBy, Option<Duration>),
     /// A controller cancels.
-    Cancels(Who),
+    Cancels(RequestedBy),
     /// A controller asks for a drain, waits, acts for as long as it was told that it may, and cancels; killed after
     /// so many steps.
     Drains {
         /// What it asks for.
-        ask: Ask,
+        ask: RequestSpec,
         /// What it waits for.
         until: Until,
         /// For how long.
         within: Duration,
         /// After how many steps it is killed.
-        dies_at: Option<u64>,
+        kill_after_steps: Option<u64>,
     },
     /// A person removes every request.
     CancelsAll,
     /// A person has a shell.
-    Person(Shell),
+    Person(PersonAction),
     /// The gateway is killed.
     Kill,
     /// The machine sleeps.
@@ -147,20 +147,20 @@ pub enum Deed {
     },
 }
 
-/// A deed at a time.
+/// A action at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Since the world began.
     pub at: Duration,
     /// What.
-    pub deed: Deed,
+    pub action: ScriptAction,
 }
 
 /// A world to be.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// What the disk is like.
-    pub nature: Nature,
+    pub properties: DiskProperties,
     /// How often a gateway looks.
     pub interval: Duration,
     /// How many calls to the disk fail, of a thousand, and how many are slow.
@@ -193,18 +193,23 @@ impl Draw {
         Duration::from_millis(self.0.u64(0..below.max(1)))
     }
 
-    fn who(&mut self) -> Who {
-        self.one(&[Who::Shared, Who::Named(0), Who::Named(0), Who::Named(1)])
+    fn who(&mut self) -> RequestedBy {
+        self.one(&[
+            RequestedBy::Shared,
+            RequestedBy::Named(0),
+            RequestedBy::Named(0),
+            RequestedBy::Named(1),
+        ])
     }
 
-    fn ask(&mut self) -> Ask {
+    fn ask(&mut self) -> RequestSpec {
         let lease = match self.0.u32(0..4) {
             0 => Duration::from_millis(500) + self.millis(3000),
             1 => Duration::from_secs(5) + self.millis(10_000),
             _ => Duration::from_secs(3600),
         };
         let (who, hold) = (self.who(), !self.chance(3));
-        Ask { who, hold, lease, this_run: self.chance(5), from: self.one(&[1, 1, 3, 4]) }
+        RequestSpec { who, hold, lease, this_run: self.chance(5), from: self.one(&[1, 1, 3, 4]) }
     }
 
     fn dies(&mut self, one_in: u32, below: u64) -> Option<u64> {
@@ -212,71 +217,78 @@ impl Draw {
     }
 
     /// One of the kinds that this world has.
-    fn deed(&mut self, kinds: &[Kind]) -> Deed {
+    fn action(&mut self, kinds: &[Kind]) -> ScriptAction {
         match self.one(kinds) {
-            Kind::Turn => Deed::Turn {
+            Kind::Turn => ScriptAction::Turn {
                 is_user: !self.chance(3),
                 has_child: self.chance(3),
                 has_label: self.chance(4),
                 lasts: self.millis(4000),
             },
-            Kind::Waits => {
-                self.one(&[Deed::WaitsToStart, Deed::WaitsForQuiesced, Deed::WaitsForIdle])
-            }
+            Kind::Waits => self.one(&[
+                ScriptAction::WaitsToStart,
+                ScriptAction::WaitsForQuiesced,
+                ScriptAction::WaitsForIdle,
+            ]),
             Kind::Inside => match self.0.u32(0..3) {
-                0 => Deed::BeginsInside(self.ask()),
-                1 => Deed::CancelsInside(self.who()),
-                _ => Deed::Reconciles,
+                0 => ScriptAction::BeginsInside(self.ask()),
+                1 => ScriptAction::CancelsInside(self.who()),
+                _ => ScriptAction::Reconciles,
             },
-            Kind::Begins => Deed::Begins(self.ask()),
+            Kind::Begins => ScriptAction::Begins(self.ask()),
             Kind::Renews => {
                 let lease = self.chance(2).then(|| Duration::from_secs(1) + self.millis(9000));
-                Deed::Renews(self.who(), lease)
+                ScriptAction::Renews(self.who(), lease)
             }
-            Kind::Cancels if self.chance(6) => Deed::CancelsAll,
-            Kind::Cancels => Deed::Cancels(self.who()),
-            Kind::Drains => Deed::Drains {
+            Kind::Cancels if self.chance(6) => ScriptAction::CancelsAll,
+            Kind::Cancels => ScriptAction::Cancels(self.who()),
+            Kind::Drains => ScriptAction::Drains {
                 ask: self.ask(),
                 until: self.one(&[Until::Draining, Until::Idle, Until::Quiesced, Until::Quiesced]),
                 within: Duration::from_secs(2) + self.millis(8000),
-                dies_at: self.dies(6, 400),
+                kill_after_steps: self.dies(6, 400),
             },
-            Kind::Marker => Deed::Person(self.one(&[Shell::RemovesMarker, Shell::TouchesMarker])),
-            Kind::ShutsDown if self.chance(3) => Deed::DropsGateway,
-            Kind::ShutsDown => Deed::ShutsDown { grace: self.millis(4000) },
-            Kind::Starts => {
-                Deed::Starts { container: self.one(&[1, 1, 1, 2]), dies_at: self.dies(3, 900) }
-            }
-            Kind::Vandal => Deed::Person(self.one(&[
-                Shell::RuinsMarker,
-                Shell::RemovesRequest,
-                Shell::RewritesRequest,
-                Shell::RemovesStatus,
-                Shell::RuinsStatus,
-                Shell::LaysFifo,
+            Kind::Marker => ScriptAction::Person(
+                self.one(&[PersonAction::RemovesMarker, PersonAction::TouchesMarker]),
+            ),
+            Kind::ShutsDown if self.chance(3) => ScriptAction::DropsGateway,
+            Kind::ShutsDown => ScriptAction::ShutsDown { grace: self.millis(4000) },
+            Kind::Starts => ScriptAction::Starts {
+                container: self.one(&[1, 1, 1, 2]),
+                kill_after_steps: self.dies(3, 900),
+            },
+            Kind::Vandal => ScriptAction::Person(self.one(&[
+                PersonAction::RuinsMarker,
+                PersonAction::RemovesRequest,
+                PersonAction::RewritesRequest,
+                PersonAction::RemovesStatus,
+                PersonAction::RuinsStatus,
+                PersonAction::LaysFifo,
             ])),
             Kind::HomeLost => {
                 let away = self.millis(5000);
-                Deed::Person(self.one(&[
-                    Shell::RemovesLock,
-                    Shell::EmptiesLock,
-                    Shell::ReplacesLock,
-                    Shell::TakesLock(away),
-                    Shell::MovesHome(away),
+                ScriptAction::Person(self.one(&[
+                    PersonAction::RemovesLock,
+                    PersonAction::EmptiesLock,
+                    PersonAction::ReplacesLock,
+                    PersonAction::TakesLock(away),
+                    PersonAction::MovesHome(away),
                 ]))
             }
-            Kind::Kill => Deed::Kill,
-            Kind::Suspend => Deed::Suspend(self.millis(120_000)),
+            Kind::Kill => ScriptAction::Kill,
+            Kind::Suspend => ScriptAction::Suspend(self.millis(120_000)),
             Kind::SetsClock => {
                 let little = -i64::from(self.0.u32(500..5000));
-                Deed::SetsClock(self.one(&[little, little, little, -7_200_000, 1500, 86_400_000]))
+                ScriptAction::SetsClock(
+                    self.one(&[little, little, little, -7_200_000, 1500, 86_400_000]),
+                )
             }
-            Kind::Reboot => Deed::Reboot { loses_power: !self.chance(3) },
+            Kind::Reboot => ScriptAction::Reboot { loses_power: !self.chance(3) },
         }
     }
 }
 
-/// A kind of deed. Each world has some of them, so that each is now and then among few others.
+/// A kind of action. Each world has some of them, so that each is now and then among few others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Turn,
@@ -330,13 +342,18 @@ impl Script {
     /// What is known of its world besides the log.
     #[must_use]
     pub fn setting(&self) -> Setting {
-        let interferes = |deed: &Deed| match deed {
-            Deed::Kill | Deed::Reboot { .. } | Deed::Suspend(_) | Deed::SetsClock(_) => true,
-            Deed::Person(shell) => matches!(shell, Shell::MovesHome(_) | Shell::TakesLock(_)),
+        let interferes = |action: &ScriptAction| match action {
+            ScriptAction::Kill
+            | ScriptAction::Reboot { .. }
+            | ScriptAction::Suspend(_)
+            | ScriptAction::SetsClock(_) => true,
+            ScriptAction::Person(shell) => {
+                matches!(shell, PersonAction::MovesHome(_) | PersonAction::TakesLock(_))
+            }
             _ => false,
         };
         let takes_time = self.failing + self.slow + self.brief + self.panicking > 0;
-        let is_calm = !takes_time && !self.steps.iter().any(|step| interferes(&step.deed));
+        let is_calm = !takes_time && !self.steps.iter().any(|step| interferes(&step.action));
         let (interval, reads_all) = (self.interval, self.failing == 0);
         Setting { interval, is_calm, reads_all, has_files: true }
     }
@@ -353,18 +370,23 @@ impl Script {
             // What kills is of use where something starts again.
             kinds.extend(kinds.contains(&Kind::Kill).then_some(Kind::Starts));
         }
-        let nature = match draw.0.u32(0..9) {
-            0 | 8 => Nature { tick_ns: 1_000_000_000, ..Nature::LOCAL },
-            1 => Nature { tick_ns: 2_000_000_000, batch: 1, ..Nature::LOCAL },
-            2 => Nature { is_known: false, times_move: false, ..Nature::LOCAL },
-            3 => Nature { is_known: false, tick_ns: 1_000_000_000, ..Nature::LOCAL },
-            4 => Nature { batch: 16, tick_ns: 1, ..Nature::LOCAL },
-            _ => Nature::LOCAL,
+        let properties = match draw.0.u32(0..9) {
+            0 | 8 => DiskProperties { tick_ns: 1_000_000_000, ..DiskProperties::LOCAL },
+            1 => DiskProperties { tick_ns: 2_000_000_000, batch: 1, ..DiskProperties::LOCAL },
+            2 => DiskProperties { is_known: false, times_move: false, ..DiskProperties::LOCAL },
+            3 => {
+                DiskProperties { is_known: false, tick_ns: 1_000_000_000, ..DiskProperties::LOCAL }
+            }
+            4 => DiskProperties { batch: 16, tick_ns: 1, ..DiskProperties::LOCAL },
+            _ => DiskProperties::LOCAL,
         };
         // A clock that is set matters most where times are coarse.
         let is_set = kinds.contains(&Kind::SetsClock) && draw.chance(2);
-        let nature =
-            if is_set { Nature { tick_ns: 2_000_000_000, ..Nature::LOCAL } } else { nature };
+        let properties = if is_set {
+            DiskProperties { tick_ns: 2_000_000_000, ..DiskProperties::LOCAL }
+        } else {
+            properties
+        };
         let interval = draw.one(&[1000, 1000, 1000, 200, 3000]);
         let (failing, slow, brief) = match draw.0.u32(0..4) {
             _ if !is_hostile => (0, 0, draw.one(&[0, 30])),
@@ -380,13 +402,16 @@ impl Script {
                 let at = draw.millis(12_000);
                 // Close to others, now and then to the very instant.
                 let at = if draw.chance(2) { at } else { Duration::from_secs(at.as_secs()) };
-                Step { at, deed: draw.deed(&kinds) }
+                Step { at, action: draw.action(&kinds) }
             })
             .collect();
-        steps.push(Step { at: Duration::ZERO, deed: Deed::Starts { container: 1, dies_at: None } });
+        steps.push(Step {
+            at: Duration::ZERO,
+            action: ScriptAction::Starts { container: 1, kill_after_steps: None },
+        });
         steps.sort_by_key(|step| step.at);
         Script {
-            nature,
+            properties,
             interval: Duration::from_millis(interval),
             failing,
             slow,

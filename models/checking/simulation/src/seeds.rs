@@ -6,7 +6,7 @@ use tidegate::faults::Fault;
 
 /// A world that failed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct RegressionSeed {
     /// Its seed.
     pub seed: u64,
     /// What it found, as a fault that can be switched on again.
@@ -14,9 +14,9 @@ pub struct Failed {
 }
 
 /// All of them.
-pub const FAILED: &[Failed] = &[
-    Failed { seed: 4_704, found: Fault::SetClockBelieved },
-    Failed { seed: 6_909, found: Fault::SetClockBelieved },
-    Failed { seed: 164, found: Fault::TimesNeverDoubted },
-    Failed { seed: 230, found: Fault::TimesNeverDoubted },
+pub const REGRESSION_SEEDS: &[RegressionSeed] = &[
+    RegressionSeed { seed: 4_704, found: Fault::SetClockBelieved },
+    RegressionSeed { seed: 6_909, found: Fault::SetClockBelieved },
+    RegressionSeed { seed: 164, found: Fault::TimesNeverDoubted },
+    RegressionSeed { seed: 230, found: Fault::TimesNeverDoubted },
 ];

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use tidegate::GatewayEvent;
-use tidegate_world::log::{Entry, What};
+use tidegate_world::log::{Entry, EventKind};
 
 use crate::monitors::Finding;
 
@@ -14,11 +14,11 @@ const EVENTS_MAX: usize = 60;
 /// What happened, up to the finding: one line an event, but for what a reader can do without.
 pub fn story(log: &[Entry], finding: &Finding) -> String {
     let is_told = |entry: &&Entry| match &entry.what {
-        What::Put { name, .. } | What::Gone { name, .. } => {
+        EventKind::Put { name, .. } | EventKind::Gone { name, .. } => {
             Path::new(name).extension() != Some(OsStr::new("tmp"))
         }
         // Most looks see nothing new.
-        what => what.told::<GatewayEvent>().is_none(),
+        what => what.program_event::<GatewayEvent>().is_none(),
     };
     let line = |entry: &Entry| {
         let what: String = format!("{:?}", entry.what).chars().take(200).collect();

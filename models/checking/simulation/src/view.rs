@@ -15,15 +15,15 @@ use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Effect;
 use tidegate::request::{Request, Slot};
 use tidegate_world::host;
-use tidegate_world::log::{Entry, What};
+use tidegate_world::log::{Entry, EventKind};
 use tidegate_world::process::ProcessId;
 
-use crate::script::Shell;
-use crate::world::{Answer, Call, MARKER, REQUESTS, STATUS, Told};
+use crate::script::PersonAction;
+use crate::world::{Answer, Call, MARKER, REQUESTS, STATUS, ScriptEvent};
 
 /// A gate, as its events say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gate {
+pub struct GateView {
     pub is_closed: bool,
     pub is_held: bool,
     pub is_sealed: bool,
@@ -33,17 +33,17 @@ pub struct Gate {
     pub internal: u32,
 }
 
-impl Gate {
+impl GateView {
     pub fn in_flight(&self) -> u32 {
         self.user + self.internal
     }
 
     pub fn lifecycle(&self) -> &'static str {
         match self {
-            Gate { is_stopped: true, .. } => "stopped",
-            Gate { is_shut: true, .. } => "shutting_down",
-            Gate { is_closed: true, .. } => "externally_draining",
-            Gate { .. } => "running",
+            GateView { is_stopped: true, .. } => "stopped",
+            GateView { is_shut: true, .. } => "shutting_down",
+            GateView { is_closed: true, .. } => "externally_draining",
+            GateView { .. } => "running",
         }
     }
 
@@ -78,7 +78,7 @@ impl Gate {
 
 /// A gateway's process.
 #[derive(Clone, Debug, Default)]
-pub struct Gateway {
+pub struct GatewayView {
     /// Since this event; `None` until the first look is applied.
     pub started: Option<usize>,
     pub began: usize,
@@ -86,13 +86,13 @@ pub struct Gateway {
     pub container: u64,
     /// As its status says.
     pub incarnation: String,
-    pub gate: Gate,
+    pub gate: GateView,
     /// The look under way began with this event.
     pub look: Option<usize>,
     /// The last look that was applied began with this event.
     pub last_look: Option<usize>,
     /// What the gate was like when a status with this sequence was derived.
-    pub derived: BTreeMap<u64, Gate>,
+    pub derived: BTreeMap<u64, GateView>,
     /// It was draining last at this event.
     pub draining_last: Option<usize>,
     /// The time since boot at which it stopped, and how much was in flight then.
@@ -103,7 +103,7 @@ pub struct Gateway {
 
 /// What was in a request's place from one event to another.
 #[derive(Clone, Debug)]
-pub struct Version {
+pub struct RequestVersion {
     pub slot: Slot,
     pub of: u64,
     pub is_file: bool,
@@ -114,13 +114,13 @@ pub struct Version {
     /// It was written into the file that was there, of which the directory's times do not tell: a gateway may need
     /// 64 looks to see that.
     pub is_rewritten: bool,
-    /// Who removed it has been told so.
+    /// RequestedBy removed it has been told so.
     pub is_removed_for_good: bool,
-    /// Who wrote it has been told so.
+    /// RequestedBy wrote it has been told so.
     pub is_acknowledged: bool,
 }
 
-impl Version {
+impl RequestVersion {
     /// Whether its lease is on no boot clock: a gateway counts down what the wall clock said was left at first sight.
     pub fn is_by_the_wall(&self) -> bool {
         let body = self.request.body();
@@ -142,8 +142,8 @@ impl Version {
 pub struct View {
     pub home: u64,
     pub requests: Option<u64>,
-    pub versions: Vec<Version>,
-    pub gateways: BTreeMap<ProcessId, Gateway>,
+    pub versions: Vec<RequestVersion>,
+    pub gateways: BTreeMap<ProcessId, GatewayView>,
     /// The calls that have not returned, by the one who made them: what, and since which event.
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
@@ -161,12 +161,12 @@ impl View {
     }
 
     /// What is in requests' places now.
-    pub fn present(&self) -> impl Iterator<Item = &Version> {
+    pub fn present(&self) -> impl Iterator<Item = &RequestVersion> {
         self.versions.iter().filter(|it| it.to.is_none())
     }
 
     /// Whether a request counts for a gateway of this boot and container, now.
-    pub fn is_live(request: &Request, entry: &Entry, gateway: &Gateway) -> bool {
+    pub fn is_live(request: &Request, entry: &Entry, gateway: &GatewayView) -> bool {
         let (boot_id, stat) = (host::boot_id(entry.boot), host::stat(gateway.container));
         let epoch = Epoch::from_texts(Some(&boot_id), Some(&stat));
         let wall = chrono::DateTime::from_timestamp_millis(entry.wall_ms).unwrap_or_default();
@@ -189,7 +189,7 @@ impl View {
     /// Takes the next event in.
     pub fn takes(&mut self, at: usize, entry: &Entry) {
         match &entry.what {
-            What::Put { dir, name, of, is_file, bytes } => {
+            EventKind::Put { dir, name, of, is_file, bytes } => {
                 if *dir == self.home && name == REQUESTS {
                     self.requests = Some(*of);
                 }
@@ -205,7 +205,7 @@ impl View {
                     }
                 }
                 let Some(slot) = self.slot(*dir, name) else { return };
-                let is_same = |it: &&mut Version| it.to.is_none() && it.slot == slot;
+                let is_same = |it: &&mut RequestVersion| it.to.is_none() && it.slot == slot;
                 if let Some(found) = self.versions.iter_mut().find(is_same)
                     && found.bytes == *bytes
                     && found.of == *of
@@ -215,7 +215,7 @@ impl View {
                 let is_rewritten = slot != Slot::Shared
                     && self.present().any(|it| it.slot == slot && it.of == *of);
                 self.ends(&slot, at);
-                self.versions.push(Version {
+                self.versions.push(RequestVersion {
                     is_rewritten,
                     slot,
                     of: *of,
@@ -228,7 +228,7 @@ impl View {
                     is_acknowledged: false,
                 });
             }
-            What::Gone { dir, name } => {
+            EventKind::Gone { dir, name } => {
                 if *dir == self.home && name == STATUS {
                     self.status = None;
                 }
@@ -236,34 +236,35 @@ impl View {
                     self.ends(&slot, at);
                 }
             }
-            What::Began(container) => {
+            EventKind::Began(container) => {
                 let (boot, container) = (entry.boot, *container);
-                let gate = Gate { is_closed: true, ..Gate::default() };
-                let gateway = Gateway { began: at, boot, container, gate, ..Gateway::default() };
+                let gate = GateView { is_closed: true, ..GateView::default() };
+                let gateway =
+                    GatewayView { began: at, boot, container, gate, ..GatewayView::default() };
                 self.gateways.insert(entry.process, gateway);
             }
-            What::Exited | What::Killed => {
+            EventKind::Exited | EventKind::Killed => {
                 self.calls.retain(|_, it| it.2 != entry.process.0 || entry.process.0 == 0);
                 if let Some(gateway) = self.gateways.get_mut(&entry.process) {
                     gateway.is_over = true;
                 }
             }
-            What::Booted { .. } | What::Found => {}
-            What::Told(_) => self.told(at, entry),
+            EventKind::Booted { .. } | EventKind::Found => {}
+            EventKind::Program(_) => self.told(at, entry),
         }
     }
 
     fn told(&mut self, at: usize, entry: &Entry) {
-        if let Some(told) = entry.what.told::<Told>() {
+        if let Some(told) = entry.what.program_event::<ScriptEvent>() {
             match told {
-                Told::Home(number) => self.home = *number,
-                Told::Calls(number, call) => {
-                    if matches!(call, Call::Shell(Shell::TakesLock(_))) {
+                ScriptEvent::Home(number) => self.home = *number,
+                ScriptEvent::Calls(number, call) => {
+                    if matches!(call, Call::Person(PersonAction::TakesLock(_))) {
                         self.taken.insert(*number, (at, None));
                     }
                     self.calls.insert(*number, (call.clone(), entry.task, entry.process.0));
                 }
-                Told::Returns(number, answer) => {
+                ScriptEvent::Returns(number, answer) => {
                     if let Some(taken) = self.taken.get_mut(number) {
                         taken.1 = Some(at);
                     }
@@ -275,16 +276,16 @@ impl View {
                         gateway.is_over = true;
                     }
                 }
-                Told::Broken(..)
-                | Told::Deed(..)
-                | Told::SaysAlive(_)
-                | Told::Safe(..)
-                | Told::Quiet
-                | Told::Settled => {}
+                ScriptEvent::Broken(..)
+                | ScriptEvent::Action(..)
+                | ScriptEvent::SaysAlive(_)
+                | ScriptEvent::Safe(..)
+                | ScriptEvent::Quiet
+                | ScriptEvent::Settled => {}
             }
         }
         let Some(gateway) = self.gateways.get_mut(&entry.process) else { return };
-        if let Some(event) = entry.what.told::<GateEvent>() {
+        if let Some(event) = entry.what.program_event::<GateEvent>() {
             let gate = &mut gateway.gate;
             match *event {
                 GateEvent::Admitted(arrival, _) => *gate.count(arrival.origin()) += 1,
@@ -309,7 +310,7 @@ impl View {
                 gateway.stopped.get_or_insert(entry.at);
             }
         }
-        if let Some(event) = entry.what.told::<GatewayEvent>() {
+        if let Some(event) = entry.what.program_event::<GatewayEvent>() {
             match event {
                 GatewayEvent::LookBegan => gateway.look = Some(at),
                 GatewayEvent::LookApplied => gateway.last_look = gateway.look.take(),

@@ -12,20 +12,20 @@ use tidegate::request::{DrainRequest, Holder};
 use tidegate::{ControlError, Ended, Gateway, Origin, StartError};
 use tidegate_world::disk::{self, Faults};
 use tidegate_world::log::tell;
-use tidegate_world::process::{self, Birth, ProcessId};
+use tidegate_world::process::{self, ProcessId, ProcessSpec};
 use tidegate_world::sync::mpsc::{self, Sender};
 use tidegate_world::{host, thread};
 
-use crate::script::{Ask, Deed, Script, Shell, Step, Until, Who};
+use crate::script::{PersonAction, RequestSpec, RequestedBy, Script, ScriptAction, Step, Until};
 
 /// What somebody does, or was told.
 #[derive(Clone, Debug)]
 #[allow(dead_code, reason = "some of it is only for the story")]
-pub enum Told {
+pub enum ScriptEvent {
     /// The number of the home's directory.
     Home(u64),
     /// A script's step is taken.
-    Deed(usize, Deed),
+    Action(usize, ScriptAction),
     /// A call begins, of the one with this number.
     Calls(u64, Call),
     /// It has returned.
@@ -36,27 +36,27 @@ pub enum Told {
     Broken(&'static str, String),
     /// Nothing is done any more, and nothing fails.
     Quiet,
-    /// Who reads the home finds a gateway that is alive, or none.
+    /// RequestedBy reads the home finds a gateway that is alive, or none.
     SaysAlive(bool),
     /// All that must come about has had the time for it.
     Settled,
 }
 
-/// Who asks for what.
+/// RequestedBy asks for what.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// A gateway is started.
     Start,
     /// A drain is begun.
-    Begin(Who),
+    Begin(RequestedBy),
     /// A request is renewed.
-    Renew(Who),
+    Renew(RequestedBy),
     /// A holder's requests are cancelled.
-    Cancel(Who),
+    Cancel(RequestedBy),
     /// Everybody's are.
     CancelAll,
     /// A person does something with files.
-    Shell(Shell),
+    Person(PersonAction),
     /// The gateway looks now.
     Reconcile,
     /// A shutdown, with a grace.
@@ -137,7 +137,7 @@ struct Running {
 /// Numbers the calls.
 pub(crate) fn call<T>(what: Call, run: impl FnOnce() -> T, answer: impl FnOnce(&T) -> Answer) -> T {
     let number = host::random();
-    tell(Told::Calls(number, what));
+    tell(ScriptEvent::Calls(number, what));
     let goes_on = Returning(number, true);
     let done = run();
     goes_on.has_returned(answer(&done));
@@ -150,32 +150,32 @@ struct Returning(u64, bool);
 impl Returning {
     fn has_returned(mut self, answer: Answer) {
         self.1 = false;
-        tell(Told::Returns(self.0, answer));
+        tell(ScriptEvent::Returns(self.0, answer));
     }
 }
 
 impl Drop for Returning {
     fn drop(&mut self) {
         if self.1 {
-            tell(Told::Returns(self.0, Answer::Panicked));
+            tell(ScriptEvent::Returns(self.0, Answer::Panicked));
         }
     }
 }
 
-impl Who {
+impl RequestedBy {
     /// The holder.
     #[must_use]
     pub fn holder(self) -> Holder {
         match self {
-            Who::Shared => Holder::Shared,
-            Who::Named(number) => {
+            RequestedBy::Shared => Holder::Shared,
+            RequestedBy::Named(number) => {
                 Holder::named(&format!("holder-{number}")).unwrap_or(Holder::Shared)
             }
         }
     }
 }
 
-impl Ask {
+impl RequestSpec {
     fn request(self) -> DrainRequest {
         DrainRequest::new("simulated")
             .with_holder(self.who.holder())
@@ -243,7 +243,7 @@ fn wait(
     }
 }
 
-fn drains(ask: Ask, until: Until, within: Duration) {
+fn drains(ask: RequestSpec, until: Until, within: Duration) {
     let (home, holder) = (Home::at(HOME), ask.who.holder());
     let begun = begins(ask);
     let Ok(request) = begun else { return };
@@ -257,7 +257,7 @@ fn drains(ask: Ask, until: Until, within: Duration) {
     {
         let id = request.request_id().unwrap_or_default().to_owned();
         let left = safe.map(|safe| safe.left);
-        tell(Told::Safe(id, left));
+        tell(ScriptEvent::Safe(id, left));
         // It acts, for as long as it may.
         let left = left.unwrap_or(Duration::from_secs(2));
         thread::sleep(left.min(Duration::from_secs(3)));
@@ -265,7 +265,7 @@ fn drains(ask: Ask, until: Until, within: Duration) {
     cancels(ask.who);
 }
 
-fn begins(ask: Ask) -> Result<tidegate::request::Request, ControlError> {
+fn begins(ask: RequestSpec) -> Result<tidegate::request::Request, ControlError> {
     let begin = || Home::at(HOME).begin_drain(&ask.request());
     call(Call::Begin(ask.who), begin, |begun| match begun {
         Ok(request) => Answer::Begun(request.request_id().unwrap_or_default().to_owned()),
@@ -273,7 +273,7 @@ fn begins(ask: Ask) -> Result<tidegate::request::Request, ControlError> {
     })
 }
 
-fn cancels(who: Who) {
+fn cancels(who: RequestedBy) {
     let cancel = || Home::at(HOME).cancel_drain(&who.holder());
     let _ = call(Call::Cancel(who), cancel, cancelled);
 }
@@ -282,15 +282,15 @@ fn cancels(who: Who) {
 fn controller(
     name: &str,
     container: u64,
-    dies_at: Option<u64>,
+    kill_after_steps: Option<u64>,
     run: impl FnOnce() + Send + 'static,
 ) {
     let name = name.to_owned();
-    process::spawn(Birth { name, container, dies_at, is_exposed: true }, run);
+    process::spawn(ProcessSpec { name, container, kill_after_steps, is_exposed: true }, run);
 }
 
 /// What somebody with a shell does.
-pub(crate) fn shell(what: Shell) {
+pub(crate) fn shell(what: PersonAction) {
     let done = || -> Option<()> {
         let home = disk::open_home(Path::new(HOME)).ok()?;
         let [marker, status, lock] = [MARKER, STATUS, LOCK].map(OsStr::new);
@@ -306,27 +306,27 @@ pub(crate) fn shell(what: Shell) {
             (!names.is_empty()).then(|| names.swap_remove(host::choose(names.len())))
         };
         match what {
-            Shell::RemovesMarker => home.unlink(marker).ok(),
-            Shell::TouchesMarker => home.create(marker).ok().map(drop),
-            Shell::RuinsMarker => write(&home, marker, b"{\"action\": \"dr"),
-            Shell::RemovesRequest => {
+            PersonAction::RemovesMarker => home.unlink(marker).ok(),
+            PersonAction::TouchesMarker => home.create(marker).ok().map(drop),
+            PersonAction::RuinsMarker => write(&home, marker, b"{\"action\": \"dr"),
+            PersonAction::RemovesRequest => {
                 let requests = requests()?;
                 requests.unlink(&request(&requests)?).ok()
             }
-            Shell::RewritesRequest => {
+            PersonAction::RewritesRequest => {
                 let requests = requests()?;
                 let name = request(&requests)?;
                 write(&requests, &name, if host::choose(2) == 0 { b"{" } else { b"{}" })
             }
-            Shell::RemovesStatus => home.unlink(status).ok(),
-            Shell::RuinsStatus => write(&home, status, b"{\"gateway_state\": "),
-            Shell::RemovesLock => home.unlink(lock).ok(),
-            Shell::EmptiesLock => home.open(lock).ok()?.truncate().ok(),
-            Shell::ReplacesLock => {
+            PersonAction::RemovesStatus => home.unlink(status).ok(),
+            PersonAction::RuinsStatus => write(&home, status, b"{\"gateway_state\": "),
+            PersonAction::RemovesLock => home.unlink(lock).ok(),
+            PersonAction::EmptiesLock => home.open(lock).ok()?.truncate().ok(),
+            PersonAction::ReplacesLock => {
                 home.unlink(lock).ok()?;
                 home.create(lock).ok().map(drop)
             }
-            Shell::TakesLock(for_how_long) => {
+            PersonAction::TakesLock(for_how_long) => {
                 let draft = OsStr::new("draft");
                 let file = home.create(draft).ok()?;
                 file.lock().ok()?;
@@ -334,8 +334,8 @@ pub(crate) fn shell(what: Shell) {
                 thread::sleep(for_how_long);
                 Some(())
             }
-            Shell::LaysFifo => home.make_special(marker, disk::Kind::Fifo).ok(),
-            Shell::MovesHome(for_how_long) => {
+            PersonAction::LaysFifo => home.make_special(marker, disk::Kind::Fifo).ok(),
+            PersonAction::MovesHome(for_how_long) => {
                 disk::move_home(Path::new(HOME), Path::new(AWAY));
                 thread::sleep(for_how_long);
                 disk::move_home(Path::new(AWAY), Path::new(HOME));
@@ -343,7 +343,7 @@ pub(crate) fn shell(what: Shell) {
             }
         }
     };
-    call(Call::Shell(what), done, |_| Answer::Done);
+    call(Call::Person(what), done, |_| Answer::Done);
 }
 
 /// Something to be done by the gateway's process, where there is one.
@@ -389,27 +389,35 @@ fn turn(is_user: bool, has_child: bool, has_label: bool, lasts: Duration) -> imp
 }
 
 /// Starts a gateway's process, in the place of the one that was started last.
-fn starts(running: &mut Running, container: u64, dies_at: Option<u64>, interval: Duration) {
+fn starts(
+    running: &mut Running,
+    container: u64,
+    kill_after_steps: Option<u64>,
+    interval: Duration,
+) {
     let (orders, taken) = mpsc::channel();
-    let birth = Birth { name: "gateway".to_owned(), container, dies_at, is_exposed: true };
+    let spec =
+        ProcessSpec { name: "gateway".to_owned(), container, kill_after_steps, is_exposed: true };
     let is_alive = running.process.is_some_and(|it| !process::wait_for(it, Duration::ZERO));
-    let process = process::spawn(birth, move || gateway(interval, &taken));
+    let process = process::spawn(spec, move || gateway(interval, &taken));
     // A second start is to be told that the home is in use; the first goes on.
     if !is_alive {
         *running = Running { process: Some(process), orders: Some(orders) };
     }
 }
 
-fn does(deed: Deed, now: &mut Running, interval: Duration) {
-    match deed {
-        Deed::Starts { container, dies_at } => starts(now, container, dies_at, interval),
-        Deed::Turn { is_user, has_child, has_label, lasts } => {
+fn does(action: ScriptAction, now: &mut Running, interval: Duration) {
+    match action {
+        ScriptAction::Starts { container, kill_after_steps } => {
+            starts(now, container, kill_after_steps, interval)
+        }
+        ScriptAction::Turn { is_user, has_child, has_label, lasts } => {
             inside(now, turn(is_user, has_child, has_label, lasts));
         }
-        Deed::WaitsToStart => inside(now, waits(Waiting::Open)),
-        Deed::WaitsForQuiesced => inside(now, waits(Waiting::Quiesced)),
-        Deed::WaitsForIdle => inside(now, waits(Waiting::Idle)),
-        Deed::BeginsInside(ask) => inside(now, move |gateway| {
+        ScriptAction::WaitsToStart => inside(now, waits(Waiting::Open)),
+        ScriptAction::WaitsForQuiesced => inside(now, waits(Waiting::Quiesced)),
+        ScriptAction::WaitsForIdle => inside(now, waits(Waiting::Idle)),
+        ScriptAction::BeginsInside(ask) => inside(now, move |gateway| {
             let begin = || gateway.begin_drain(&ask.request());
             let _ = call(Call::Begin(ask.who), begin, |begun| match begun {
                 Ok(receipt) => Answer::Receipt {
@@ -419,47 +427,49 @@ fn does(deed: Deed, now: &mut Running, interval: Duration) {
                 Err(error) => failed(error),
             });
         }),
-        Deed::CancelsInside(who) => inside(now, move |gateway| {
+        ScriptAction::CancelsInside(who) => inside(now, move |gateway| {
             let cancel = || gateway.cancel_drain(&who.holder());
             let _ = call(Call::Cancel(who), cancel, cancelled);
         }),
-        Deed::Reconciles => inside(now, |gateway| {
+        ScriptAction::Reconciles => inside(now, |gateway| {
             call(Call::Reconcile, || gateway.reconcile_now(), |()| Answer::Done);
         }),
-        Deed::ShutsDown { grace } => inside(now, move |gateway| {
+        ScriptAction::ShutsDown { grace } => inside(now, move |gateway| {
             let shut = || gateway.shut_down(ShutdownCause::Sigterm, grace).wait();
             let _ = call(Call::ShutDown(grace), shut, |ended| Answer::Ended(*ended));
         }),
-        Deed::DropsGateway => {
+        ScriptAction::DropsGateway => {
             if let Some(orders) = &now.orders {
                 let _ = orders.send(Message::Drop);
             }
         }
-        Deed::Begins(ask) => controller("begins", ask.from, None, move || drop(begins(ask))),
-        Deed::Renews(who, lease) => controller("renews", 1, None, move || {
+        ScriptAction::Begins(ask) => {
+            controller("begins", ask.from, None, move || drop(begins(ask)))
+        }
+        ScriptAction::Renews(who, lease) => controller("renews", 1, None, move || {
             let renew = || Home::at(HOME).renew_drain(&who.holder(), lease);
             let _ = call(Call::Renew(who), renew, |renewed| match renewed {
                 Ok(request) => Answer::Begun(request.request_id().unwrap_or_default().to_owned()),
                 Err(error) => failed(error),
             });
         }),
-        Deed::Cancels(who) => controller("cancels", 1, None, move || cancels(who)),
-        Deed::Drains { ask, until, within, dies_at } => {
-            controller("drains", ask.from, dies_at, move || drains(ask, until, within));
+        ScriptAction::Cancels(who) => controller("cancels", 1, None, move || cancels(who)),
+        ScriptAction::Drains { ask, until, within, kill_after_steps } => {
+            controller("drains", ask.from, kill_after_steps, move || drains(ask, until, within));
         }
-        Deed::CancelsAll => controller("cancels all", 1, None, || {
+        ScriptAction::CancelsAll => controller("cancels all", 1, None, || {
             let all = || Home::at(HOME).cancel_all("somebody");
             let _ = call(Call::CancelAll, all, |(_, result)| done(result));
         }),
-        Deed::Person(what) => process::actor("person", move || shell(what)),
-        Deed::Kill => {
+        ScriptAction::Person(what) => process::actor("person", move || shell(what)),
+        ScriptAction::Kill => {
             if let Some(process) = now.process {
                 process::kill(process);
             }
         }
-        Deed::Suspend(how_long) => host::suspend(how_long),
-        Deed::SetsClock(by) => host::step_wall(by),
-        Deed::Reboot { loses_power } => {
+        ScriptAction::Suspend(how_long) => host::suspend(how_long),
+        ScriptAction::SetsClock(by) => host::step_wall(by),
+        ScriptAction::Reboot { loses_power } => {
             *now = Running::default();
             host::reboot(loses_power);
         }
@@ -470,15 +480,15 @@ fn does(deed: Deed, now: &mut Running, interval: Duration) {
 pub(crate) fn home_is_made() {
     let home = Path::new(HOME);
     disk::make_home(home, 0o700);
-    tell(Told::Home(disk::number_of(home).unwrap_or_default()));
+    tell(ScriptEvent::Home(disk::number_of(home).unwrap_or_default()));
 }
 
 /// Does all that the script says, and then waits until what must come about has come about.
 pub fn play(script: &Script) {
-    disk::is_like(script.nature);
+    disk::set_properties(script.properties);
     home_is_made();
     let Script { failing, slow, brief, panicking, ends, interval, .. } = *script;
-    disk::has_faults(Faults {
+    disk::set_faults(Faults {
         failing,
         slow,
         brief,
@@ -489,21 +499,21 @@ pub fn play(script: &Script) {
     let mut running = Running::default();
     let mut at = Duration::ZERO;
     for (number, step) in script.steps.iter().enumerate() {
-        let Step { at: then, deed } = *step;
+        let Step { at: then, action } = *step;
         if then > at {
             thread::sleep(then.saturating_sub(at));
             at = then;
         }
-        tell(Told::Deed(number, deed));
-        does(deed, &mut running, interval);
+        tell(ScriptEvent::Action(number, action));
+        does(action, &mut running, interval);
     }
     thread::sleep(ends.saturating_sub(at));
     starts(&mut running, 1, None, interval);
     // What was begun comes to its end: controllers act and wait for so long at most.
     thread::sleep(Duration::from_secs(16));
-    tell(Told::Quiet);
+    tell(ScriptEvent::Quiet);
     thread::sleep(SETTLES);
     let says = Home::at(HOME).status();
-    tell(Told::SaysAlive(says.is_ok_and(|it| it.is_alive())));
-    tell(Told::Settled);
+    tell(ScriptEvent::SaysAlive(says.is_ok_and(|it| it.is_alive())));
+    tell(ScriptEvent::Settled);
 }

@@ -11,27 +11,27 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::entry::{ProcessId, What};
+use crate::entry::{EventKind, ProcessId};
 use crate::kernel::{self, Kernel};
 
-pub use crate::files::{Faults, Kind, Nature, Stat};
+pub use crate::files::{DiskProperties, Faults, Kind, Stat};
 
 /// The time by which files are stamped: seconds and nanoseconds, as coarse as the disk's.
 fn time(kernel: &Kernel) -> (i64, i64) {
     let micros = (kernel.now + kernel.slept).subsec_micros();
     let nanos = kernel.wall_ms() * 1_000_000 + i64::from(micros % 1000) * 1000;
-    let tick = kernel.disk.nature.tick_ns.max(1);
+    let tick = kernel.disk.properties.tick_ns.max(1);
     let stamped = nanos.div_euclid(tick) * tick;
     (stamped.div_euclid(1_000_000_000), stamped.rem_euclid(1_000_000_000))
 }
 
 /// Sets what the disk is like.
-pub fn is_like(nature: Nature) {
-    kernel::with(|it| it.disk.nature = nature);
+pub fn set_properties(properties: DiskProperties) {
+    kernel::with(|it| it.disk.properties = properties);
 }
 
 /// Sets which faults are put in.
-pub fn has_faults(faults: Faults) {
+pub fn set_faults(faults: Faults) {
     kernel::with(|it| it.disk.faults = faults);
 }
 
@@ -414,7 +414,7 @@ impl Dir {
     /// As the system's.
     pub fn lock(&self) -> io::Result<bool> {
         call(&[], |it, _| {
-            if !it.disk.nature.locks_directories {
+            if !it.disk.properties.locks_directories {
                 return Err(io::ErrorKind::Unsupported.into());
             }
             let found = it.disk.inode_mut(self.0)?;
@@ -442,11 +442,11 @@ impl Kernel {
         let bytes = found.map_or_else(|| Rc::from([]), |it| Rc::clone(&it.bytes));
         let is_file = found.is_some_and(|it| it.stat.kind == Kind::File);
         let name = name.to_string_lossy().into_owned();
-        self.log(What::Put { dir, name, of, is_file, bytes });
+        self.log(EventKind::Put { dir, name, of, is_file, bytes });
     }
 
     fn gone(&mut self, dir: u64, name: &OsStr) {
-        self.log(What::Gone { dir, name: name.to_string_lossy().into_owned() });
+        self.log(EventKind::Gone { dir, name: name.to_string_lossy().into_owned() });
     }
 
     /// The bytes of a file have changed: under each of its names.
@@ -481,7 +481,7 @@ pub fn next_names(listing: &mut Listing) -> io::Result<Vec<OsString>> {
             .filter(|(place, _)| listing.after.is_none_or(|after| *place > after))
             .collect();
         left.sort_unstable();
-        left.truncate(it.disk.nature.batch.max(1));
+        left.truncate(it.disk.properties.batch.max(1));
         if let Some((last, _)) = left.last() {
             listing.after = Some(*last);
         }
@@ -605,7 +605,7 @@ impl File {
 /// Whether the disk is known to be one whose directories' times tell.
 #[must_use]
 pub fn times_tell() -> bool {
-    kernel::with(|it| it.disk.nature.is_known).unwrap_or_default()
+    kernel::with(|it| it.disk.properties.is_known).unwrap_or_default()
 }
 
 /// Of what was not synced, any part is lost.
@@ -652,9 +652,9 @@ pub(crate) fn lose_power(kernel: &mut Kernel) {
             it.names.iter().map(move |(name, inode)| (*dir, name.clone(), *inode))
         })
         .collect();
-    kernel.log(What::Booted { lost: true });
+    kernel.log(EventKind::Booted { lost: true });
     for (dir, name, inode) in listed {
         kernel.named(dir, &name, inode);
     }
-    kernel.log(What::Found);
+    kernel.log(EventKind::Found);
 }

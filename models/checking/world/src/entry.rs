@@ -27,11 +27,11 @@ pub struct Entry {
     /// Which thread.
     pub task: usize,
     /// What happened.
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// What happened.
-pub enum What {
+pub enum EventKind {
     /// A name was given to a file, or the file with this name was written to: what is in it now.
     Put {
         /// The directory's number.
@@ -66,40 +66,40 @@ pub enum What {
     /// All that is left after a power loss was told.
     Found,
     /// What the program that runs here says of itself.
-    Told(Box<dyn Told>),
+    Program(Box<dyn ProgramEvent>),
 }
 
 /// An event that this crate knows nothing of.
-pub trait Told: Any + fmt::Debug {}
+pub trait ProgramEvent: Any + fmt::Debug {}
 
-impl<T: Any + fmt::Debug> Told for T {}
+impl<T: Any + fmt::Debug> ProgramEvent for T {}
 
-impl What {
+impl EventKind {
     /// The event, where it is of this type.
     #[must_use]
-    pub fn told<T: Told>(&self) -> Option<&T> {
+    pub fn program_event<T: ProgramEvent>(&self) -> Option<&T> {
         match self {
-            What::Told(told) => (&**told as &dyn Any).downcast_ref(),
+            EventKind::Program(told) => (&**told as &dyn Any).downcast_ref(),
             _ => None,
         }
     }
 }
 
-impl fmt::Debug for What {
+impl fmt::Debug for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Put { dir, name, bytes, .. } => {
+            EventKind::Put { dir, name, bytes, .. } => {
                 let text = String::from_utf8_lossy(bytes);
                 let text: String = text.chars().take(160).collect();
                 write!(f, "put {dir}/{name}: {text:?}")
             }
-            What::Gone { dir, name } => write!(f, "gone {dir}/{name}"),
-            What::Began(container) => write!(f, "process begins in container {container}"),
-            What::Exited => f.write_str("process exits"),
-            What::Killed => f.write_str("process is killed"),
-            What::Booted { lost } => write!(f, "machine boots; power lost: {lost}"),
-            What::Found => f.write_str("that is what is left"),
-            What::Told(told) => told.fmt(f),
+            EventKind::Gone { dir, name } => write!(f, "gone {dir}/{name}"),
+            EventKind::Began(container) => write!(f, "process begins in container {container}"),
+            EventKind::Exited => f.write_str("process exits"),
+            EventKind::Killed => f.write_str("process is killed"),
+            EventKind::Booted { lost } => write!(f, "machine boots; power lost: {lost}"),
+            EventKind::Found => f.write_str("that is what is left"),
+            EventKind::Program(told) => told.fmt(f),
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct Stat {
 
 /// What the disk is like.
 #[derive(Clone, Copy, Debug)]
-pub struct Nature {
+pub struct DiskProperties {
     /// Times are rounded down to so many nanoseconds.
     pub tick_ns: i64,
     /// Whether it is known to be a file system whose directories' times tell.
@@ -59,9 +59,9 @@ pub struct Nature {
     pub locks_directories: bool,
 }
 
-impl Nature {
+impl DiskProperties {
     /// As a local disk is.
-    pub const LOCAL: Nature = Nature {
+    pub const LOCAL: DiskProperties = DiskProperties {
         tick_ns: 4_000_000,
         is_known: true,
         times_move: true,
@@ -115,7 +115,7 @@ pub(crate) struct Disk {
     /// What a path from outside leads to.
     pub(crate) paths: BTreeMap<PathBuf, u64>,
     made: u64,
-    pub(crate) nature: Nature,
+    pub(crate) properties: DiskProperties,
     pub(crate) faults: Faults,
 }
 
@@ -126,7 +126,7 @@ impl Disk {
             handles: BTreeMap::new(),
             paths: BTreeMap::new(),
             made: 0,
-            nature: Nature::LOCAL,
+            properties: DiskProperties::LOCAL,
             faults: Faults::default(),
         }
     }
@@ -196,7 +196,7 @@ impl Disk {
     }
 
     pub(crate) fn set(&mut self, dir: u64, name: &OsStr, to: Option<u64>, at: (i64, i64)) {
-        let times_move = self.nature.times_move;
+        let times_move = self.properties.times_move;
         let Some(found) = self.inodes.get_mut(&dir) else { return };
         let was = match to {
             Some(inode) => found.names.insert(name.to_owned(), inode),

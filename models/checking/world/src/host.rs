@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::disk;
-use crate::entry::{ProcessId, What};
+use crate::entry::{EventKind, ProcessId};
 use crate::kernel;
 
 /// Containers from this number on have a time since boot of their own: an hour more than the machine's.
@@ -126,7 +126,7 @@ pub fn reboot(loses_power: bool) {
         if loses_power {
             disk::lose_power(it);
         } else {
-            it.log(What::Booted { lost: false });
+            it.log(EventKind::Booted { lost: false });
         }
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shuttle::scheduler::{Schedule, Scheduler, Task as ShuttleTask, TaskId};
 
-use crate::entry::{Entry, ProcessId, What};
+use crate::entry::{Entry, EventKind, ProcessId};
 use crate::files::{Disk, Faults};
 use crate::policy::{Chooser, Policy};
 
@@ -48,7 +48,7 @@ pub(crate) struct Process {
     pub(crate) is_dead: bool,
     /// How many steps its threads have made, and after how many it is killed.
     pub(crate) steps: u64,
-    pub(crate) dies_at: Option<u64>,
+    pub(crate) kill_after_steps: Option<u64>,
     /// When its container was made: what tells one from another.
     pub(crate) container: u64,
     /// Whether faults are put into what it does.
@@ -56,8 +56,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) const fn new(container: u64, dies_at: Option<u64>, is_exposed: bool) -> Process {
-        Process { is_dead: false, steps: 0, dies_at, container, is_exposed }
+    pub(crate) const fn new(
+        container: u64,
+        kill_after_steps: Option<u64>,
+        is_exposed: bool,
+    ) -> Process {
+        Process { is_dead: false, steps: 0, kill_after_steps, container, is_exposed }
     }
 }
 
@@ -143,12 +147,12 @@ const AT_ONCE_MAX: u64 = 100_000;
 const STEPS_MAX: u64 = 5_000_000;
 
 /// A panic that the world has put in: one that ends a thread is no finding.
-struct PutIn;
+struct InjectedPanic;
 
 /// Panics, as a fault: no hook is told.
 pub(crate) fn panic() -> ! {
     with(|it| it.task().panics = true);
-    resume_unwind(Box::new(PutIn))
+    resume_unwind(Box::new(InjectedPanic))
 }
 
 /// The unwinding of a killed thread. It is no panic: no hook is told.
@@ -238,7 +242,7 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn log(&mut self, what: What) {
+    pub(crate) fn log(&mut self, what: EventKind) {
         let task = self.current;
         let process = self.tasks.get(task).map_or(ProcessId(0), |it| it.process);
         // What a dead process does while it unwinds has no effect, and has not happened.
@@ -259,7 +263,7 @@ impl Kernel {
     pub(crate) fn kill(&mut self, id: ProcessId) {
         if !self.processes[id.0].is_dead {
             self.end(id);
-            let entry = self.entry(id, What::Killed);
+            let entry = self.entry(id, EventKind::Killed);
             self.log.push(entry);
         }
     }
@@ -269,7 +273,7 @@ impl Kernel {
         self.disk.close_all(id);
     }
 
-    pub(crate) fn entry(&self, process: ProcessId, what: What) -> Entry {
+    pub(crate) fn entry(&self, process: ProcessId, what: EventKind) -> Entry {
         let (at, boot, step) = (self.uptime(), self.boots, self.steps);
         let (wall_ms, task) = (self.wall_ms(), self.current);
         Entry { at, boot, waited: self.now, wall_ms, step, process, task, what }
@@ -364,7 +368,7 @@ pub(crate) fn switch() {
     let is_in_world = with(|it| {
         let steps = &mut it.process().steps;
         *steps += 1;
-        let (steps, dies) = (*steps, it.process().dies_at);
+        let (steps, dies) = (*steps, it.process().kill_after_steps);
         if dies == Some(steps) {
             let id = it.process_id();
             it.fault("kill -9");
@@ -440,7 +444,7 @@ fn body(task: usize, run: impl FnOnce()) {
     };
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run))
         && !payload.is::<Killed>()
-        && !payload.is::<PutIn>()
+        && !payload.is::<InjectedPanic>()
     {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a value");
@@ -476,13 +480,13 @@ pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
 }
 
 /// shuttle's side.
-struct Schedules<D>(Rc<RefCell<D>>);
+struct ShuttleScheduler<D>(Rc<RefCell<D>>);
 
 thread_local! {
     static MAIN: RefCell<Option<Box<dyn FnOnce() + Send>>> = const { RefCell::new(None) };
 }
 
-impl<D: Director> Scheduler for Schedules<D> {
+impl<D: Director> Scheduler for ShuttleScheduler<D> {
     fn new_execution(&mut self) -> Option<Schedule> {
         self.finish();
         let World { policy, main } = self.0.borrow_mut().next()?;
@@ -532,7 +536,7 @@ impl<D: Director> Scheduler for Schedules<D> {
     }
 }
 
-impl<D: Director> Schedules<D> {
+impl<D: Director> ShuttleScheduler<D> {
     /// What is left of the last world goes to the director.
     fn finish(&mut self) {
         let Some(kernel) = KERNEL.take() else { return };
@@ -551,7 +555,7 @@ pub fn run<D: Director + 'static>(director: &Rc<RefCell<D>>) {
     config.max_steps = shuttle::MaxSteps::None;
     config.failure_persistence = shuttle::FailurePersistence::None;
     config.silence_warnings = true;
-    let runner = shuttle::Runner::new(Schedules(Rc::clone(director)), config);
+    let runner = shuttle::Runner::new(ShuttleScheduler(Rc::clone(director)), config);
     runner.run(|| {
         let main = MAIN.take().unwrap_or_else(|| Box::new(|| {}));
         body(0, move || {

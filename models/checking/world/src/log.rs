@@ -2,9 +2,9 @@
 
 use crate::kernel;
 
-pub use crate::entry::{Entry, Told, What};
+pub use crate::entry::{Entry, EventKind, ProgramEvent};
 
 /// Writes an event. It comes right after the step that it tells of: nothing happens between.
-pub fn tell(event: impl Told) {
-    kernel::with(|it| it.log(What::Told(Box::new(event))));
+pub fn tell(event: impl ProgramEvent) {
+    kernel::with(|it| it.log(EventKind::Program(Box::new(event))));
 }

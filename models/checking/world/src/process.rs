@@ -2,30 +2,30 @@
 
 use std::time::Duration;
 
-use crate::entry::What;
+use crate::entry::EventKind;
 use crate::kernel::{self, Key, Process};
 
 pub use crate::entry::ProcessId;
 
 /// How a process is begun.
 #[derive(Clone, Debug)]
-pub struct Birth {
+pub struct ProcessSpec {
     /// Its name.
     pub name: String,
     /// Which container it is in.
     pub container: u64,
     /// Killed after this many of its steps.
-    pub dies_at: Option<u64>,
+    pub kill_after_steps: Option<u64>,
     /// Whether faults are put into what it does.
     pub is_exposed: bool,
 }
 
 /// Begins a process. It ends with this, whatever its other threads do.
-pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
+pub fn spawn(spec: ProcessSpec, main: impl FnOnce() + Send + 'static) -> ProcessId {
     let (id, task) = kernel::with(|it| {
         let id = ProcessId(it.processes.len());
-        let Birth { name, container, dies_at, is_exposed } = birth;
-        it.processes.push(Process::new(container, dies_at, is_exposed));
+        let ProcessSpec { name, container, kill_after_steps, is_exposed } = spec;
+        it.processes.push(Process::new(container, kill_after_steps, is_exposed));
         let task = it.add(id, &name);
         (id, task)
     })
@@ -33,13 +33,13 @@ pub fn spawn(birth: Birth, main: impl FnOnce() + Send + 'static) -> ProcessId {
     kernel::spawn(task, move || {
         kernel::with(|it| {
             let container = it.process().container;
-            it.log(What::Began(container));
+            it.log(EventKind::Began(container));
         });
         main();
         kernel::with(|it| {
             let id = it.process_id();
             // One that was killed logs nothing.
-            it.log(What::Exited);
+            it.log(EventKind::Exited);
             it.end(id);
         });
     });

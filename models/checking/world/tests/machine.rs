@@ -6,8 +6,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_world::disk::{self, Nature};
-use tidegate_world::process::{self, Birth};
+use tidegate_world::disk::{self, DiskProperties};
+use tidegate_world::process::{self, ProcessSpec};
 use tidegate_world::sync::{Arc, Mutex};
 use tidegate_world::{Director, Outcome, Policy, Tree, World, host, run, thread, time};
 
@@ -48,8 +48,13 @@ fn hold(main: fn()) {
     }
 }
 
-fn birth() -> Birth {
-    Birth { name: "process".to_owned(), container: 1, dies_at: None, is_exposed: false }
+fn spec() -> ProcessSpec {
+    ProcessSpec {
+        name: "process".to_owned(),
+        container: 1,
+        kill_after_steps: None,
+        is_exposed: false,
+    }
 }
 
 const HOME: &str = "/home";
@@ -88,7 +93,7 @@ fn a_killed_process_gives_its_locks_back_and_does_no_more() {
         disk::make_home(Path::new(HOME), 0o700);
         let state = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&state);
-        let held = process::spawn(birth(), move || {
+        let held = process::spawn(spec(), move || {
             let home = disk::open_home(Path::new(HOME)).expect("opens");
             assert!(home.lock().expect("locks"));
             loop {
@@ -133,7 +138,7 @@ fn what_was_synced_survives_a_power_loss() {
 #[test]
 fn a_listing_misses_nothing_that_stays() {
     hold(|| {
-        disk::is_like(Nature { batch: 1, ..Nature::LOCAL });
+        disk::set_properties(DiskProperties { batch: 1, ..DiskProperties::LOCAL });
         disk::make_home(Path::new(HOME), 0o700);
         let home = disk::open_home(Path::new(HOME)).expect("opens");
         for name in ["a", "b", "c"] {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Asker, Doing, State};
+use super::{Action, LookStage, RequestHolder, State};
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,9 +34,9 @@ impl fmt::Display for State {
         for (place, file) in self.files.iter().enumerate() {
             let Some(request) = file else { continue };
             let by = match request.by {
-                Asker::First => "first",
-                Asker::Second => "second",
-                Asker::Foreign => "foreign",
+                RequestHolder::First => "first",
+                RequestHolder::Second => "second",
+                RequestHolder::Foreign => "foreign",
             };
             write!(f, " {place}:{by}.{}", request.number)?;
         }
@@ -44,11 +44,11 @@ impl fmt::Display for State {
             None => f.write_str(", no process"),
             Some(process) => {
                 write!(f, ", {}, gate {:?}", process.shell.phase(), process.shell.word)?;
-                f.write_str(match process.look.as_ref().map(|look| look.doing) {
-                    Some(Doing::Listing { .. }) => ", watcher lists",
-                    Some(Doing::Sighting(_)) => ", watcher reads",
-                    Some(Doing::Done { whole: true }) => ", watcher is done",
-                    Some(Doing::Done { whole: false }) => ", watcher broke off",
+                f.write_str(match process.look.as_ref().map(|look| look.stage) {
+                    Some(LookStage::Listing { .. }) => ", watcher lists",
+                    Some(LookStage::Sighting(_)) => ", watcher reads",
+                    Some(LookStage::Done { whole: true }) => ", watcher is done",
+                    Some(LookStage::Done { whole: false }) => ", watcher broke off",
                     None => "",
                 })
             }

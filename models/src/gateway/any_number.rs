@@ -25,27 +25,27 @@ use tidegate::engine::LookTurn;
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Phase};
 
-use super::marker::{Marker, Seen};
-use super::state::{LOOKERS_MAX, Looker, Process};
+use super::marker::{Marker, ReadOutcome};
+use super::state::{OBSERVERS_MAX, ObserverState, Process};
 use super::{Action as Step, GatewayModel};
 use crate::design::{Design, Guard};
-use crate::packed::{Bits, InPool};
+use crate::packed::{Bits, Intern};
 
 /// From here on, many.
 const MANY: u8 = 2;
 
 /// The model: which guards.
 #[derive(Clone, Copy, Debug)]
-pub struct CrowdModel {
+pub struct AnyNumberModel {
     gateway: GatewayModel,
 }
 
-impl CrowdModel {
+impl AnyNumberModel {
     /// All of it: there is nothing to bound.
     #[must_use]
-    pub const fn any(design: Design) -> CrowdModel {
+    pub const fn any(design: Design) -> AnyNumberModel {
         let one_more = MANY + 2;
-        CrowdModel {
+        AnyNumberModel {
             gateway: GatewayModel {
                 begins: 1,
                 restarts: 1,
@@ -95,18 +95,18 @@ pub enum Action {
     /// A watcher applies what it saw.
     WatcherApplies {
         /// That.
-        seen: Seen,
+        seen: ReadOutcome,
         /// Whether none was applied since it began.
         fresh: bool,
     },
     /// Without the transition lock: the gate is given an order.
-    GateIsTold(Order),
+    GateIsTold(EffectIndex),
 }
 
 /// An order to the gate, by its number among them.
-pub type Order = usize;
+pub type EffectIndex = usize;
 
-const ORDERS: [Effect; 5] = [
+const EFFECTS: [Effect; 5] = [
     Effect::CloseGate { hold_internal: false },
     Effect::CloseGate { hold_internal: true },
     Effect::AmendDrain { hold_internal: false },
@@ -148,10 +148,10 @@ impl Process {
         let mut engine = (*self.shell.engine).clone();
         // The one look under way comes to nothing, and those who wait for it leave.
         for looked in [true, false] {
-            for looker in self.lookers {
-                match looker {
-                    Looker::Looked { call, .. } if looked => engine.look_abandoned(call),
-                    Looker::Waits(call) if !looked => {
+            for observer in self.observers {
+                match observer {
+                    ObserverState::Looked { call, .. } if looked => engine.look_abandoned(call),
+                    ObserverState::Waits(call) if !looked => {
                         if matches!(engine.look_turn(call), LookTurn::Look(_)) {
                             engine.look_abandoned(call);
                         }
@@ -160,8 +160,8 @@ impl Process {
                 }
             }
         }
-        self.lookers = [Looker::Resting; LOOKERS_MAX];
-        self.shell.engine = engine.uncounted().pooled();
+        self.observers = [ObserverState::Resting; OBSERVERS_MAX];
+        self.shell.engine = engine.uncounted().intern();
     }
 
     fn turns(&self) -> Turns {
@@ -207,8 +207,8 @@ impl State {
             process.answered = false;
             // Only without atomic admission, where it is enough that something breaks.
             process.checked = process.checked.min(MANY);
-            for looker in &process.lookers {
-                if let Looker::Looked { seen: Seen::Marker(marker), .. } = looker {
+            for observer in &process.observers {
+                if let ObserverState::Looked { seen: ReadOutcome::Marker(marker), .. } = observer {
                     fresh |= 1 << *marker as u8;
                 }
             }
@@ -235,23 +235,23 @@ impl State {
     }
 }
 
-impl CrowdModel {
-    fn apply(self, before: &State, seen: Seen, fresh: bool) -> Option<State> {
+impl AnyNumberModel {
+    fn apply(self, before: &State, seen: ReadOutcome, fresh: bool) -> Option<State> {
         let mut state = *before;
         let process = state.gateway.process.as_mut()?;
-        let current = fresh && seen == Seen::Marker(state.gateway.marker);
+        let current = fresh && seen == ReadOutcome::Marker(state.gateway.marker);
         let call = process.ask();
         // After the end nobody begins to look, and one may have begun before it.
         if process.phase() != Phase::Stopped {
             (process.take_turn(call)?).then_some(())?;
         }
-        process.lookers[0] = Looker::Looked { call, seen, current, since_call: false };
+        process.observers[0] = ObserverState::Looked { call, seen, current, since_call: false };
         self.gateway.apply(&mut state.gateway, 0)?;
         let process = state.gateway.process.as_mut()?;
-        if let Looker::Stepped { effect, .. } = process.lookers[0] {
-            let order = ORDERS.iter().position(|order| *order == effect)?;
+        if let ObserverState::Stepped { effect, .. } = process.observers[0] {
+            let order = EFFECTS.iter().position(|order| *order == effect)?;
             state.orders |= 1 << order;
-            process.lookers[0] = Looker::Resting;
+            process.observers[0] = ObserverState::Resting;
         }
         if fresh {
             state.stale |= state.fresh;
@@ -261,7 +261,7 @@ impl CrowdModel {
     }
 }
 
-impl Model for CrowdModel {
+impl Model for AnyNumberModel {
     type State = State;
     type Action = Action;
 
@@ -295,13 +295,13 @@ impl Model for CrowdModel {
         for marker in MARKERS {
             for (set, fresh) in [(state.fresh, true), (state.stale, false)] {
                 if set & 1 << marker as u8 != 0 {
-                    actions.push(applies(Seen::Marker(marker), fresh));
+                    actions.push(applies(ReadOutcome::Marker(marker), fresh));
                 }
             }
         }
-        actions.push(applies(Seen::Error, true));
-        let told = (0..ORDERS.len()).filter(|order| state.orders & 1 << order != 0);
-        actions.extend(told.map(Action::GateIsTold));
+        actions.push(applies(ReadOutcome::Error, true));
+        let orders = (0..EFFECTS.len()).filter(|order| state.orders & 1 << order != 0);
+        actions.extend(orders.map(Action::GateIsTold));
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
@@ -327,7 +327,7 @@ impl Model for CrowdModel {
             }
             Action::WatcherApplies { seen, fresh } => state = self.apply(before, seen, fresh)?,
             Action::GateIsTold(order) => {
-                state.gateway.process.as_mut()?.perform(ORDERS[order]);
+                state.gateway.process.as_mut()?.perform(EFFECTS[order]);
             }
         }
         let State { gateway, fresh, .. } = State::of(state.gateway);
@@ -336,7 +336,7 @@ impl Model for CrowdModel {
         (state != *before).then_some(state)
     }
 
-    fn properties(&self) -> Vec<Property<CrowdModel>> {
+    fn properties(&self) -> Vec<Property<AnyNumberModel>> {
         fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
             state.gateway.process.as_ref().is_some_and(holds)
         }
@@ -358,7 +358,7 @@ impl Model for CrowdModel {
             }),
             // Property: TG-S3 bypass_is_bounded
             Property::always("any_bypass_is_bounded_inv", |_, state: &State| {
-                !state.gateway.passed_unduly
+                !state.gateway.admitted_wrongly
                     && state
                         .gateway
                         .process
@@ -370,7 +370,7 @@ impl Model for CrowdModel {
                     && process(state, |it| it.internals == MANY && it.children == MANY)
             }),
             // Property: TG-S10 fail_safe
-            Property::always("any_fail_safe_inv", |_, state: &State| !state.gateway.opened_unduly),
+            Property::always("any_fail_safe_inv", |_, state: &State| !state.gateway.opened_wrongly),
             Property::sometimes("any_fail_safe_reach", |_, state: &State| {
                 state.gateway.marker == Marker::Corrupt
                     && process(state, |it| it.shell.word.is_closed())
@@ -398,7 +398,7 @@ impl fmt::Display for Action {
                 write!(f, "a watcher applies its observation {seen:?}{when}")
             }
             Action::GateIsTold(order) => {
-                write!(f, "the gate performs {:?}", ORDERS[*order])
+                write!(f, "the gate performs {:?}", EFFECTS[*order])
             }
         }
     }

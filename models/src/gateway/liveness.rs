@@ -6,29 +6,35 @@ use tidegate::gate::word::{Arrival, Origin};
 use tidegate::machine::Phase;
 
 use super::{Action, GatewayModel, Marker, Process, State};
-use crate::liveness::{Fair, Progress};
+use crate::liveness::{FairnessConstraint, LivenessProperty};
 
 /// What is taken fairly, for each class of steps.
 // A read may fail, and is tried again.
-const LOOKS: Fair<Action> = Fair::strong("a watcher's read succeeds (strong)", |action| {
-    matches!(action, Action::WatcherLooks { fails: false, .. })
-});
+const LOOKS: FairnessConstraint<Action> =
+    FairnessConstraint::strong("a watcher's read succeeds (strong)", |action| {
+        matches!(action, Action::WatcherLooks { fails: false, .. })
+    });
 
-const APPLIES: Fair<Action> = Fair::weak("a watcher applies its observation", |action| {
-    matches!(action, Action::WatcherApplies { .. })
-});
+const APPLIES: FairnessConstraint<Action> =
+    FairnessConstraint::weak("a watcher applies its observation", |action| {
+        matches!(action, Action::WatcherApplies { .. })
+    });
 
-const TURNS_END: Fair<Action> =
-    Fair::weak("user turns end", |action| matches!(action, Action::UserTurnEnds));
+const TURNS_END: FairnessConstraint<Action> =
+    FairnessConstraint::weak("user turns end", |action| matches!(action, Action::UserTurnEnds));
 
-const CHILDREN_END: Fair<Action> =
-    Fair::weak("children end", |action| matches!(action, Action::ChildEnds));
+const CHILDREN_END: FairnessConstraint<Action> =
+    FairnessConstraint::weak("children end", |action| matches!(action, Action::ChildEnds));
 
-const INTERNAL_WORK_ENDS: Fair<Action> =
-    Fair::weak("internal work ends", |action| matches!(action, Action::InternalTurnEnds));
+const INTERNAL_WORK_ENDS: FairnessConstraint<Action> =
+    FairnessConstraint::weak("internal work ends", |action| {
+        matches!(action, Action::InternalTurnEnds)
+    });
 
-const DEADLINE_PASSES: Fair<Action> =
-    Fair::weak("time passes", |action| matches!(action, Action::TimerRounds { late: true }));
+const DEADLINE_PASSES: FairnessConstraint<Action> =
+    FairnessConstraint::weak("time passes", |action| {
+        matches!(action, Action::TimerRounds { late: true })
+    });
 
 fn lives(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
@@ -40,10 +46,10 @@ fn rounds_panic(action: &Action) -> bool {
 
 /// TG-L1 to TG-L4.
 #[must_use]
-pub fn promises() -> Vec<Progress<GatewayModel>> {
+pub fn liveness_properties() -> Vec<LivenessProperty<GatewayModel>> {
     vec![
         // Property: TG-L1 closes
-        Progress {
+        LivenessProperty {
             name: "closes_progress",
             premise: |_, state| {
                 let asks = !matches!(state.marker, Marker::Absent | Marker::Stale);
@@ -58,7 +64,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
             fair: vec![LOOKS, APPLIES],
         },
         // Property: TG-L2 drains
-        Progress {
+        LivenessProperty {
             name: "drains_progress",
             premise: |_, state| lives(state, |it| it.phase() == Phase::ExternallyDraining),
             goal: |_, state| {
@@ -69,11 +75,11 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
                     condition.quiesced || (condition.idle && !holds)
                 })
             },
-            ended: |action| matches!(action, Action::InternalArrives | Action::ChildBegets),
+            ended: |action| matches!(action, Action::InternalArrives | Action::ChildStartsChild),
             fair: vec![TURNS_END, CHILDREN_END, INTERNAL_WORK_ENDS],
         },
         // Property: TG-L3 reopens
-        Progress {
+        LivenessProperty {
             name: "reopens_progress",
             premise: |_, state| {
                 let asks_nothing = matches!(state.marker, Marker::Absent | Marker::Stale);
@@ -89,7 +95,7 @@ pub fn promises() -> Vec<Progress<GatewayModel>> {
             fair: vec![LOOKS, APPLIES],
         },
         // Property: TG-L4 stops. Turns need not end: a wedged one does not.
-        Progress {
+        LivenessProperty {
             name: "stops_progress",
             premise: |_, state| lives(state, |it| it.phase() == Phase::ShuttingDown),
             goal: |_, _| false,

@@ -49,7 +49,7 @@ impl fmt::Display for Action {
             Action::InternalArrives => f.write_str("internal work starts"),
             Action::InternalTurnEnds => f.write_str("internal work ends"),
             Action::ChildArrives => f.write_str("a user turn starts a child"),
-            Action::ChildBegets => f.write_str("the child starts a child of its own"),
+            Action::ChildStartsChild => f.write_str("the child starts a child of its own"),
             Action::ChildEnds => f.write_str("the child ends"),
             Action::SignalArrives => f.write_str("SIGTERM arrives"),
             Action::TimerRounds { late: false } => f.write_str("the timer makes a round"),
