@@ -35,7 +35,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::channel::Channel;
 use tidegate::http::{
-    CurrentTurn, GateLayer, Kind, Server, SharedSecret, drain_router, health_router,
+    Classification, CurrentTurn, GateLayer, Server, SharedSecret, drain_router, health_router,
 };
 use tidegate::{Ended, Gateway, Origin, Refused};
 use tokio::net::TcpListener;
@@ -96,12 +96,14 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Classifies each request: a turn of a user, except the path that only the gateway itself uses.
-fn classify(request: &Parts) -> Kind {
+fn classify(request: &Parts) -> Classification {
     match request.uri.path() {
-        "/internal" => Kind::Turn(Origin::Internal),
+        "/internal" => Classification::Turn(Origin::Internal),
         // The status, and a client that waits for a drain, show the label.
-        path @ ("/slow" | "/stream") => Kind::Labelled(Origin::User, format!("GET {path}")),
-        _ => Kind::Turn(Origin::User),
+        path @ ("/slow" | "/stream") => {
+            Classification::Labelled(Origin::User, format!("GET {path}"))
+        }
+        _ => Classification::Turn(Origin::User),
     }
 }
 

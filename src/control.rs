@@ -6,18 +6,18 @@
 use std::io;
 use std::time::Duration;
 
-use crate::addressee::Addressee;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::LookOrder;
 use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
-use crate::home::{Home, HomeCheck, Name, Neighbour, OpenHome};
+use crate::home::{ForeignGateway, Home, HomeCheck, Name, OpenHome};
 use crate::id::fresh_id;
 use crate::judge::Validity;
 use crate::marker::{self, Observer, RawObservation, Reader};
 use crate::pending::{Goal, PendingDrain, Reached, WaitFailed};
+use crate::recipient::Recipient;
 use crate::reconcile::{Listing, Sighting, Verdict};
 use crate::request::{DEFAULT_LEASE, DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
@@ -27,7 +27,7 @@ impl Home {
     /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it
     /// wrote. What the same holder asked before is replaced; what others ask is not touched. A gateway
     /// closes at its next look, or at its start. The request is for the gateway that lives, wherever this runs, and
-    /// where none does for one that starts in this boot and container: see [`Addressee`].
+    /// where none does for one that starts in this boot and container: see [`Recipient`].
     ///
     /// # Errors
     ///
@@ -41,14 +41,14 @@ impl Home {
         let (home, holder) = (self.open()?, ask.holder());
         let ask = &home.for_neighbour(ask)?;
         for _ in 0..2 {
-            let addressee = home.addressee_or_next();
-            let Some(request) = addressee.stamp(ask, &fresh_id(), Now::by_system()) else {
+            let recipient = home.addressee_or_next();
+            let Some(request) = recipient.stamp(ask, &fresh_id(), Now::by_system()) else {
                 // Where it cannot be seen, that is why.
-                return home.addressee().and(Err(ControlError::NoRun));
+                return home.recipient().and(Err(ControlError::NoRun));
             };
             home.begin(holder, &request)?;
             let by_now = home.addressee_or_next();
-            if fault!(AddresseeNotChecked) || !by_now.has_replaced(&addressee, &request) {
+            if fault!(AddresseeNotChecked) || !by_now.has_replaced(&recipient, &request) {
                 return Ok(request);
             }
             // To the gateway that lives now it is of another epoch, or of another run.
@@ -64,8 +64,8 @@ impl Home {
     /// As [`Home::status`].
     ///
     /// [F20](crate::guide::requirements#f20)
-    pub fn addressee(&self) -> Result<Addressee, ControlError> {
-        self.open()?.addressee()
+    pub fn recipient(&self) -> Result<Recipient, ControlError> {
+        self.open()?.recipient()
     }
 
     /// Asks again for what the holder asks already, for as long as `lease` from now, or as before. Its
@@ -157,12 +157,12 @@ impl Home {
         let now = Now::by_system();
         match self.open() {
             Ok(home) => {
-                let addressee = home.addressee_or_next();
-                Observation::of(home.look(&addressee, now), addressee, now)
+                let recipient = home.addressee_or_next();
+                Observation::of(home.look(&recipient, now), recipient, now)
             }
             Err(error) => {
                 let raw = RawObservation::unseen(&error.to_string());
-                Observation::of(raw, Addressee::next_here(), now)
+                Observation::of(raw, Recipient::next_here(), now)
             }
         }
     }
@@ -205,9 +205,9 @@ impl Home {
     ) -> Result<(Option<Reached>, Reading), WaitFailed> {
         let reading = self.status()?;
         let sighting = self.find_request(drain.holder(), drain.id());
-        let addressee = reading.addressee();
+        let recipient = reading.recipient();
         let reached =
-            drain.evaluate(goal, &reading, &sighting, &addressee.judge(Now::by_system()))?;
+            drain.evaluate(goal, &reading, &sighting, &recipient.judge(Now::by_system()))?;
         Ok((reached, reading))
     }
 }
@@ -275,8 +275,8 @@ impl OpenHome<RealDisk> {
             Some(lease) => again.with_lease(lease),
             None => again,
         };
-        let (again, addressee) = (self.for_neighbour(&again)?, self.addressee_or_next());
-        let stamped = addressee.stamp(&again, &fresh_id(), Now::by_system());
+        let (again, recipient) = (self.for_neighbour(&again)?, self.addressee_or_next());
+        let stamped = recipient.stamp(&again, &fresh_id(), Now::by_system());
         let renewed = stamped.ok_or(ControlError::NoRun)?;
         let was_there = match holder {
             Holder::Shared => {
@@ -352,8 +352,8 @@ impl OpenHome<RealDisk> {
     }
 
     /// Looks at everything, for a visitor.
-    fn look(&self, addressee: &Addressee, now: Now) -> RawObservation {
-        let judge = addressee.judge(now);
+    fn look(&self, recipient: &Recipient, now: Now) -> RawObservation {
+        let judge = recipient.judge(now);
         let counts = |request: &Request| judge.validity(request) == Validity::Live;
         // What it sees it sees once.
         let (first_seen, home_check) = (|request| request, HomeCheck::default);
@@ -363,9 +363,9 @@ impl OpenHome<RealDisk> {
 
     /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
     /// their names.
-    pub(crate) fn observe_holder(&self, holder: &Holder, addressee: Addressee) -> Observation {
+    pub(crate) fn observe_holder(&self, holder: &Holder, recipient: Recipient) -> Observation {
         let raw = marker::look_at_own(self, holder);
-        Observation::of(raw, addressee, Now::by_system())
+        Observation::of(raw, recipient, Now::by_system())
     }
 
     /// What is asked, as a gateway of another make can be asked it, where one lives here: it knows the shared marker
@@ -375,26 +375,26 @@ impl OpenHome<RealDisk> {
         if fault!(NeighbourIgnored) || matches!(self.read_lock(), Ok(Some(_))) {
             return Ok(ask.clone());
         }
-        let Some(Neighbour { pid }) = self.neighbour() else { return Ok(ask.clone()) };
+        let Some(ForeignGateway { pid }) = self.neighbour() else { return Ok(ask.clone()) };
         if *ask.holder() != Holder::Shared || ask.is_for_this_run() {
             return Err(ControlError::OtherMake { pid });
         }
         Ok(ask.clone().lease_at_most(DEFAULT_LEASE))
     }
 
-    pub(crate) fn addressee(&self) -> Result<Addressee, ControlError> {
+    pub(crate) fn recipient(&self) -> Result<Recipient, ControlError> {
         let owner = self.read_lock()?;
         match &owner {
             Some(owner) if owner.read::<String>("incarnation").is_some() => {
-                Ok(Addressee::stated(owner))
+                Ok(Recipient::stated(owner))
             }
             // Its lock file was removed or emptied: until its next look, its status says who holds the home.
             _ if owner.is_some() || self.held_by().is_some() => {
                 let reading = self.status()?;
                 let has_ended = owner.is_none() && reading.is_going_down();
-                Ok(if has_ended { Addressee::next_here() } else { reading.stated_addressee() })
+                Ok(if has_ended { Recipient::next_here() } else { reading.stated_addressee() })
             }
-            _ => Ok(Addressee::next_here()),
+            _ => Ok(Recipient::next_here()),
         }
     }
 
@@ -405,8 +405,8 @@ impl OpenHome<RealDisk> {
     }
 
     /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
-    fn addressee_or_next(&self) -> Addressee {
-        self.addressee().unwrap_or_else(|_| Addressee::unseen())
+    fn addressee_or_next(&self) -> Recipient {
+        self.recipient().unwrap_or_else(|_| Recipient::unseen())
     }
 
     pub(crate) fn status(&self) -> Result<Reading, ControlError> {
@@ -448,20 +448,20 @@ pub struct Removed {
 pub struct Observation {
     sightings: Vec<(Slot, Sighting)>,
     listing: Listing,
-    addressee: Addressee,
+    recipient: Recipient,
     now: Now,
 }
 
 impl Observation {
-    pub(crate) fn of(raw: RawObservation, addressee: Addressee, now: Now) -> Observation {
+    pub(crate) fn of(raw: RawObservation, recipient: Recipient, now: Now) -> Observation {
         let (sightings, listing, ..) = raw.into_parts();
-        Observation { sightings: sightings.collect(), listing, addressee, now }
+        Observation { sightings: sightings.collect(), listing, recipient, now }
     }
 
     /// Who judges.
     #[must_use]
-    pub const fn addressee(&self) -> &Addressee {
-        &self.addressee
+    pub const fn recipient(&self) -> &Recipient {
+        &self.recipient
     }
 
     /// What it all amounts to.
@@ -473,7 +473,7 @@ impl Observation {
         };
         self.sightings
             .iter()
-            .map(|(_, sighting)| Verdict::of(sighting, &self.addressee.judge(self.now)))
+            .map(|(_, sighting)| Verdict::of(sighting, &self.recipient.judge(self.now)))
             .fold(listing, Verdict::with)
     }
 
@@ -481,7 +481,7 @@ impl Observation {
     pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
         self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
             Sighting::Present(request) => {
-                Some((slot, Verdict::of(sighting, &self.addressee.judge(self.now)), request))
+                Some((slot, Verdict::of(sighting, &self.recipient.judge(self.now)), request))
             }
             Sighting::Absent | Sighting::Unreadable(_) => None,
         })

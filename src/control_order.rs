@@ -148,10 +148,10 @@ impl ControlOrder {
             body => body?,
         };
         match action(&body).as_str() {
-            "drain" => Fields::of(&body)?.terms().map(ControlOrder::Drain),
+            "drain" => OrderFields::of(&body)?.terms().map(ControlOrder::Drain),
             // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
             "cancel" => {
-                Fields::of(&body).map(|fields| ControlOrder::Cancel { holder: fields.holder })
+                OrderFields::of(&body).map(|fields| ControlOrder::Cancel { holder: fields.holder })
             }
             unknown => {
                 let action = unknown.chars().take(ACTION_MAX).collect::<String>();
@@ -211,7 +211,7 @@ fn action(body: &RawObject) -> String {
 }
 
 /// The fields, each by itself what it must be.
-struct Fields {
+struct OrderFields {
     holder: Holder,
     lease: Duration,
     hold_internal: Option<bool>,
@@ -221,13 +221,13 @@ struct Fields {
     idle_is_enough: bool,
 }
 
-impl Fields {
-    fn of(body: &RawObject) -> Result<Fields, ControlOrderError> {
+impl OrderFields {
+    fn of(body: &RawObject) -> Result<OrderFields, ControlOrderError> {
         let name: Option<String> = field(body, "holder", "a string with the name of a holder")?;
         let flag = |name| field::<bool>(body, name, "true or false");
         let a_year = "a number of seconds from 1 to 31622400 (366 days)";
         let an_hour = "a number of seconds from 0 to 3600";
-        Ok(Fields {
+        Ok(OrderFields {
             holder: name.map_or(Ok(Holder::Shared), |name| Holder::named(&name))?,
             lease: seconds(body, "lease_s", a_year, LEASE_MIN..=LEASE_MAX)?
                 .unwrap_or(DEFAULT_LEASE),
@@ -241,8 +241,9 @@ impl Fields {
 
     /// What they say together.
     fn terms(self) -> Result<DrainParams, ControlOrderError> {
-        let Fields { holder, lease, hold_internal, suppress_notification, this_run, .. } = self;
-        let Fields { at_most, idle_is_enough, .. } = self;
+        let OrderFields { holder, lease, hold_internal, suppress_notification, this_run, .. } =
+            self;
+        let OrderFields { at_most, idle_is_enough, .. } = self;
         if idle_is_enough && at_most.is_none() {
             return Err(ControlOrderError::Contradiction(
                 "'idle_is_enough' needs 'wait'; give both",

@@ -43,7 +43,7 @@ pub struct FileId {
 /// What kind of thing has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -58,22 +58,22 @@ pub enum Kind {
     Device,
 }
 
-impl Kind {
+impl FileKind {
     /// As a person calls it.
     #[must_use]
     pub const fn noun(self) -> &'static str {
         match self {
-            Kind::File => "a file",
-            Kind::Directory => "a directory",
-            Kind::Link => "a symbolic link",
-            Kind::Fifo => "a FIFO",
-            Kind::Socket => "a socket",
-            Kind::Device => "a device",
+            FileKind::File => "a file",
+            FileKind::Directory => "a directory",
+            FileKind::Link => "a symbolic link",
+            FileKind::Fifo => "a FIFO",
+            FileKind::Socket => "a socket",
+            FileKind::Device => "a device",
         }
     }
 }
 
-impl Kind {
+impl FileKind {
     /// The error where something else was expected.
     pub(crate) fn is_not(self, expected: &str) -> io::Error {
         io::Error::other(format!("found {} instead of {expected}; remove it", self.noun()))
@@ -86,7 +86,7 @@ pub struct Stat {
     /// Which it is.
     pub id: FileId,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its permission bits: the lower twelve.
     pub mode: u32,
     /// How many names it has; 0 once it is removed.

@@ -34,8 +34,8 @@ use looking::Looking;
 use publishing::Publishing;
 
 pub use looking::{DirectoryStamp, LookCall, LookOrder, LookTurn};
-pub use publishing::{Corrected, Meant, PublishTurn};
-pub use shutdown::{Ended, Report, ShutdownProgress};
+pub use publishing::{CorrectionOutcome, IntendedStatus, PublishTurn};
+pub use shutdown::{EndReport, Ended, ShutdownProgress};
 
 /// The types of what an engine is told.
 pub trait World {
@@ -58,7 +58,7 @@ pub trait World {
 
 /// What an engine is built with, and never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Rules {
+pub struct EngineConfig {
     /// Whether a thread looks and publishes by itself.
     pub has_watcher: bool,
     /// How many looks in a row may skip the listing because of the directory's times.
@@ -67,7 +67,7 @@ pub struct Rules {
 
 /// What could not be seen by the last look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Unseen<S, R> {
+pub struct Unreadables<S, R> {
     /// The requests that could not be read.
     pub requests: Vec<(S, R)>,
     /// Why the requests could not be listed whole.
@@ -78,7 +78,7 @@ pub struct Unseen<S, R> {
 /// the step was made under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "the gate changes only when the effect is performed"]
-pub struct Ordered {
+pub struct GateOrder {
     /// What the gate must do.
     pub effect: Effect,
     /// The machine before the step.
@@ -92,7 +92,7 @@ pub struct Ordered {
 #[must_use = "what a step orders must be done"]
 pub struct Reaction {
     /// The order to the gate, if there is one.
-    pub ordered: Option<Ordered>,
+    pub ordered: Option<GateOrder>,
     /// The timer thread must make a round: somebody may wait for this, or a deadline is nearer.
     pub wakes_timer: bool,
 }
@@ -149,13 +149,13 @@ pub enum NotQuiesced {
 pub struct Engine<W: World> {
     machine: Machine,
     table: RequestTable<W::Slot, W::Request, W::Instant>,
-    unseen: Unseen<W::Slot, W::Reason>,
+    unseen: Unreadables<W::Slot, W::Reason>,
     looking: Looking<W::Stamp>,
     shutdown: ShutdownProgress<W::Instant>,
     publishing: Publishing<W::Labels>,
     /// The last handle is gone.
     is_abandoned: bool,
-    rules: Rules,
+    rules: EngineConfig,
 }
 
 impl<W: World> Engine<W> {
@@ -167,7 +167,7 @@ impl<W: World> Engine<W> {
     /// [F22](crate::guide::requirements#f22)
     // Property: TG-S10 fail_safe, TG-S4 quiesced_means_idle.
     pub fn start(
-        rules: Rules,
+        rules: EngineConfig,
         sightings: impl IntoIterator<Item = (W::Slot, Sighting<W::Request, W::Reason>)>,
         listing: &Listing<W::Reason>,
         stamp: Option<W::Stamp>,
@@ -175,7 +175,7 @@ impl<W: World> Engine<W> {
         at: W::Instant,
         is_live: impl Fn(&W::Request, W::Instant) -> bool,
     ) -> (Engine<W>, Effect) {
-        let mut unseen = Unseen::of(listing);
+        let mut unseen = Unreadables::of(listing);
         let held_until = held_until.filter(|_| !fault!(BlindStartHoldsNothing));
         let table = RequestTable::first(unseen.note(sightings), listing, held_until, at, is_live);
         let wanted = if fault!(AdmitsBeforeFirstLook) { None } else { table.wanted() };
@@ -224,7 +224,7 @@ impl<W: World> Engine<W> {
         is_live: impl Fn(&W::Request, W::Instant) -> bool,
     ) -> Reaction {
         self.looking.ended(stamp, self.rules.skips);
-        let mut unseen = Unseen::of(listing);
+        let mut unseen = Unreadables::of(listing);
         let mut is_news = self.table.apply(unseen.note(sightings), listing, at, is_live);
         if unseen != self.unseen {
             (self.unseen, is_news) = (unseen, true);
@@ -263,16 +263,16 @@ impl<W: World> Engine<W> {
         let Ok(effect) = lifecycle.apply(event) else { return Reaction::NONE };
         self.machine = lifecycle.machine();
         self.publishing.changed();
-        Reaction { ordered: Some(Ordered { effect, from, to: self.machine }), wakes_timer: true }
+        Reaction { ordered: Some(GateOrder { effect, from, to: self.machine }), wakes_timer: true }
     }
 
     /// The gate has done what was ordered: its word before that. `report_by` is how long the end of a shutdown is
     /// kept from those who wait while its last status is not written. Says whether the phase has changed.
-    pub fn gate_done(&mut self, ordered: Ordered, before: Word, report_by: W::Instant) -> bool {
+    pub fn gate_done(&mut self, ordered: GateOrder, before: Word, report_by: W::Instant) -> bool {
         let (from, to) = (ordered.from.phase(), ordered.to.phase());
         if to == Phase::Stopped && from != to {
             let is_told_later = self.rules.has_watcher && !fault!(EndToldBeforeLastStatus);
-            let report = if is_told_later { Report::Due(report_by) } else { Report::Done };
+            let report = if is_told_later { EndReport::Due(report_by) } else { EndReport::Done };
             self.shutdown.stopped(Ended::with(before), report);
         }
         from != to
@@ -328,19 +328,19 @@ impl<W: World> Engine<W> {
 
     /// A caller wants what is meant to be on disk: what it does next, where the gate is so.
     pub fn publish_turn(&mut self, word: Word, labels: W::Labels) -> PublishTurn<W::Labels> {
-        let meant = Meant { condition: self.condition(word), labels };
+        let meant = IntendedStatus { condition: self.condition(word), labels };
         self.publishing.turn(meant)
     }
 
     /// Whether what is on disk is what is meant, where the gate is so.
     #[must_use]
     pub fn is_published(&self, word: Word, labels: W::Labels) -> bool {
-        self.publishing.is_clean(&Meant { condition: self.condition(word), labels })
+        self.publishing.is_clean(&IntendedStatus { condition: self.condition(word), labels })
     }
 
     /// The write has ended. Says whether the home's lock is to be given back now, and
     /// [`home_given_back`](Engine::home_given_back) called then.
-    pub fn status_written(&mut self, meant: Meant<W::Labels>, succeeded: bool) -> bool {
+    pub fn status_written(&mut self, meant: IntendedStatus<W::Labels>, succeeded: bool) -> bool {
         self.publishing.written(meant, succeeded)
     }
 
@@ -351,7 +351,11 @@ impl<W: World> Engine<W> {
     }
 
     /// The last status has been written anew, or has not.
-    pub fn status_corrected(&mut self, meant: Meant<W::Labels>, outcome: Corrected) {
+    pub fn status_corrected(
+        &mut self,
+        meant: IntendedStatus<W::Labels>,
+        outcome: CorrectionOutcome,
+    ) {
         self.publishing.corrected(meant, outcome);
     }
 
@@ -446,7 +450,7 @@ impl<W: World> Engine<W> {
 
     /// What the last look could not see.
     #[must_use]
-    pub const fn unseen(&self) -> &Unseen<W::Slot, W::Reason> {
+    pub const fn unseen(&self) -> &Unreadables<W::Slot, W::Reason> {
         &self.unseen
     }
 
@@ -526,13 +530,13 @@ impl<W: World> Engine<W> {
     }
 }
 
-impl<S: Clone, R: Clone> Unseen<S, R> {
-    fn of(listing: &Listing<R>) -> Unseen<S, R> {
+impl<S: Clone, R: Clone> Unreadables<S, R> {
+    fn of(listing: &Listing<R>) -> Unreadables<S, R> {
         let listing = match listing {
             Listing::Partial(reason) | Listing::Taken(reason) => Some(reason.clone()),
             Listing::Whole | Listing::Unchanged => None,
         };
-        Unseen { requests: Vec::new(), listing }
+        Unreadables { requests: Vec::new(), listing }
     }
 
     /// Passes the sightings on, and remembers which places could not be read.

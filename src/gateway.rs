@@ -59,7 +59,7 @@ pub use changes::Changes;
 pub use labels::LabelledTurn;
 pub use outcome::{Ending, Idle, Quiesced, Receipt};
 #[cfg(feature = "systemd")]
-pub(crate) use readings::Glance;
+pub(crate) use readings::StateSnapshot;
 #[cfg(tidegate_checking)]
 pub use shared::GatewayEvent;
 #[cfg(feature = "systemd")]
@@ -281,7 +281,7 @@ impl Gateway {
     /// request's file. Returns at once; without a watcher it does nothing.
     pub fn poke(&self) {
         if let Some(watcher) = &self.handle.shared.threads.watcher {
-            watcher.ring();
+            watcher.wake();
         }
     }
 
@@ -331,13 +331,13 @@ impl Gateway {
 
     /// What a status would say, as a mark for [`news_since`](Gateway::news_since).
     #[cfg(feature = "http")]
-    pub(crate) fn seen(&self) -> Seen {
-        Seen(self.handle.shared.seen())
+    pub(crate) fn seen(&self) -> ObservedChange {
+        ObservedChange(self.handle.shared.seen())
     }
 
     /// Waits until a status would say something else.
     #[cfg(feature = "http")]
-    pub(crate) fn news_since(&self, seen: Seen) -> Wait<()> {
+    pub(crate) fn news_since(&self, seen: ObservedChange) -> Wait<()> {
         let gateway = self.clone();
         self.wait_until(move || (gateway.seen() != seen).then_some(()))
     }
@@ -372,7 +372,7 @@ impl Gateway {
 /// How things were at some time.
 #[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen((Condition, u64));
+pub(crate) struct ObservedChange((Condition, u64));
 
 /// A gateway that this does not keep alive.
 #[cfg(feature = "tokio")]

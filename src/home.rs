@@ -18,8 +18,8 @@
 //! [F18]: crate::guide::requirements#f18
 //! [F19]: crate::guide::requirements#f19
 
+mod foreign_gateway;
 mod lock;
-mod neighbour;
 mod ownership;
 
 use std::ffi::OsStr;
@@ -28,12 +28,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::disk::{Disk, Kind, Owner, RealDisk, Stat, User};
+use crate::disk::{Disk, FileKind, Owner, RealDisk, Stat, User};
 use crate::error::ControlError;
 use crate::holder::Slot;
 
+pub(crate) use foreign_gateway::ForeignGateway;
 pub(crate) use lock::{HomeCheck, HomeLock};
-pub(crate) use neighbour::Neighbour;
 pub use ownership::DEFAULT_MODE;
 use ownership::Ownership;
 
@@ -242,7 +242,7 @@ impl<D: Disk> OpenHome<D> {
         let name = Name::Requests.as_os_str();
         let dir = self.disk.open_dir(&self.dir, name).map_err(|error| {
             match self.disk.stat(&self.dir, name) {
-                Ok(found) if found.kind != Kind::Directory => found.kind.is_not("a directory"),
+                Ok(found) if found.kind != FileKind::Directory => found.kind.is_not("a directory"),
                 Ok(found) => self.denied(error, &found, "opening"),
                 Err(_) => error,
             }

@@ -34,7 +34,7 @@
 //! | shell | [`home`] | the directory, the names in it, and its lock |
 //! | shell | [`disk`] | the one way to a file |
 //! | core | [`engine`] | what the gateway's threads decide, as one value |
-//! | core | [`addressee`] | whom a request is made for, and who judges it |
+//! | core | [`recipient`] | whom a request is made for, and who judges it |
 //! | core | [`pending`] | what has become of a drain that somebody waits for |
 //! | core | [`control_order`] | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
@@ -64,7 +64,6 @@ compile_error!(
     "tidegate needs a Unix: its home is locked, and its files are opened without following links"
 );
 
-pub mod addressee;
 #[cfg(not(tidegate_loom))]
 pub mod control;
 pub mod control_order;
@@ -101,6 +100,7 @@ pub mod metrics;
 mod metrics;
 pub mod pending;
 mod probe;
+pub mod recipient;
 pub mod reconcile;
 pub mod request;
 #[cfg(all(feature = "tokio", not(tidegate_loom)))]

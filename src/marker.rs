@@ -25,7 +25,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Access, Disk, Kind, Stat};
+use crate::disk::{Access, Disk, FileKind, Stat};
 use crate::error::ControlError;
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
@@ -97,7 +97,7 @@ fn read_found<D: Disk>(
 
 fn require_regular_file(found: &Stat) -> io::Result<()> {
     match found.kind {
-        Kind::File => Ok(()),
+        FileKind::File => Ok(()),
         other => Err(other.is_not("a file")),
     }
 }

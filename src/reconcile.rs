@@ -337,18 +337,18 @@ mod tests {
 
     /// What one asks for who is live as long as it is not `Dead`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Ask {
+    enum TestRequest {
         Live(Terms),
         Ruined,
         Dead,
     }
 
-    impl Demand for Ask {
+    impl Demand for TestRequest {
         fn terms(&self) -> Option<Terms> {
             match self {
-                Ask::Live(terms) => Some(*terms),
-                Ask::Dead => Some(Terms::default()),
-                Ask::Ruined => None,
+                TestRequest::Live(terms) => Some(*terms),
+                TestRequest::Dead => Some(Terms::default()),
+                TestRequest::Ruined => None,
             }
         }
     }
@@ -364,24 +364,27 @@ mod tests {
     const HOLD: Terms = Terms { hold_internal: true, suppress_notification: false };
     const QUIET: Terms = Terms { hold_internal: false, suppress_notification: true };
 
-    fn lives() -> impl Fn(&Ask, Duration) -> bool {
-        |ask, _| *ask != Ask::Dead
+    fn lives() -> impl Fn(&TestRequest, Duration) -> bool {
+        |ask, _| *ask != TestRequest::Dead
     }
 
     fn partial() -> Listing {
         Listing::Partial("EIO".to_owned())
     }
 
-    fn unreadable() -> Sighting<Ask> {
+    fn unreadable() -> Sighting<TestRequest> {
         Sighting::Unreadable("EIO".to_owned())
     }
 
-    fn first(sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> RequestTable<u8, Ask> {
+    fn first(
+        sightings: &[(u8, Sighting<TestRequest>)],
+        listing: &Listing,
+    ) -> RequestTable<u8, TestRequest> {
         RequestTable::first(sightings.iter().cloned(), listing, None, Duration::ZERO, lives())
     }
 
-    impl RequestTable<u8, Ask> {
-        fn look(&mut self, sightings: &[(u8, Sighting<Ask>)], listing: &Listing) -> bool {
+    impl RequestTable<u8, TestRequest> {
+        fn look(&mut self, sightings: &[(u8, Sighting<TestRequest>)], listing: &Listing) -> bool {
             self.apply(sightings.iter().cloned(), listing, Duration::from_secs(1), lives())
         }
     }
@@ -402,14 +405,14 @@ mod tests {
 
     #[test]
     fn a_live_request_that_cannot_be_seen_any_more_stays_live() {
-        let mut table = first(&[(1, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
-        let nothing_lives = |_: &Ask, _| false;
+        let mut table = first(&[(1, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
+        let nothing_lives = |_: &TestRequest, _| false;
         assert!(!table.apply([(1, unreadable())], &WHOLE, Duration::MAX, nothing_lives));
         assert!(!table.apply([], &partial(), Duration::MAX, nothing_lives));
         assert_eq!(table.wanted(), Some(HOLD));
         // Its place is as it was when it was last seen, and now its lease counts.
         assert!(table.apply(
-            [(1, Sighting::Present(Ask::Live(HOLD)))],
+            [(1, Sighting::Present(TestRequest::Live(HOLD)))],
             &WHOLE,
             Duration::MAX,
             nothing_lives
@@ -420,7 +423,7 @@ mod tests {
     /// What one look shows is news whether it is one thing or several: of a request, and of a hold that is over.
     #[test]
     fn several_things_that_are_new_at_once_are_news() {
-        let live = |terms| Sighting::Present(Ask::Live(terms));
+        let live = |terms| Sighting::Present(TestRequest::Live(terms));
         let mut table = first(&[], &WHOLE);
         assert!(table.look(&[(0, live(PLAIN)), (1, live(PLAIN))], &WHOLE), "two join at once");
         assert!(!table.look(&[(0, live(PLAIN)), (1, live(PLAIN))], &WHOLE));
@@ -441,9 +444,9 @@ mod tests {
         let begun = |sighting| {
             RequestTable::first([(0_u8, sighting)], &WHOLE, until, Duration::ZERO, lives())
         };
-        let table = begun(Sighting::Present(Ask::Live(PLAIN)));
+        let table = begun(Sighting::Present(TestRequest::Live(PLAIN)));
         assert_eq!((table.unseen_held_until(), table.wanted()), (None, Some(PLAIN)));
-        for unseen in [unreadable(), Sighting::Present(Ask::Ruined)] {
+        for unseen in [unreadable(), Sighting::Present(TestRequest::Ruined)] {
             let table = begun(unseen);
             assert_eq!((table.unseen_held_until(), table.wanted()), (until, Some(HOLD)));
         }
@@ -460,14 +463,17 @@ mod tests {
         assert_eq!(table.wanted(), Some(HOLD));
         assert!(table.look(&[], &WHOLE));
         assert_eq!(table.wanted(), None);
-        let table = first(&[(0, Sighting::Present(Ask::Live(QUIET)))], &taken);
+        let table = first(&[(0, Sighting::Present(TestRequest::Live(QUIET)))], &taken);
         assert_eq!(table.wanted(), Some(HOLD));
     }
 
     #[test]
     fn only_its_own_place_takes_a_request_off_the_table() {
         let mut table = first(
-            &[(0, Sighting::Present(Ask::Live(PLAIN))), (1, Sighting::Present(Ask::Live(HOLD)))],
+            &[
+                (0, Sighting::Present(TestRequest::Live(PLAIN))),
+                (1, Sighting::Present(TestRequest::Live(HOLD))),
+            ],
             &WHOLE,
         );
         assert!(!table.look(&[], &WHOLE), "a listing without it proves nothing");
@@ -479,13 +485,17 @@ mod tests {
 
     #[test]
     fn holding_takes_one_and_silence_takes_all() {
-        let present = |terms| Sighting::Present(Ask::Live(terms));
+        let present = |terms| Sighting::Present(TestRequest::Live(terms));
         let table = first(&[(0, present(QUIET)), (1, present(QUIET))], &WHOLE);
         assert_eq!(table.wanted(), Some(QUIET));
         let table = first(&[(0, present(QUIET)), (1, present(HOLD))], &WHOLE);
         assert_eq!(table.wanted(), Some(HOLD));
         let table = first(
-            &[(0, present(QUIET)), (1, Sighting::Present(Ask::Dead)), (2, Sighting::Absent)],
+            &[
+                (0, present(QUIET)),
+                (1, Sighting::Present(TestRequest::Dead)),
+                (2, Sighting::Absent),
+            ],
             &WHOLE,
         );
         assert_eq!(table.wanted(), Some(QUIET), "the dead have no say");
@@ -493,9 +503,12 @@ mod tests {
 
     #[test]
     fn a_ruined_request_keeps_its_own_terms() {
-        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
+        let mut table = first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
         table.look(
-            &[(0, Sighting::Present(Ask::Ruined)), (1, Sighting::Present(Ask::Ruined))],
+            &[
+                (0, Sighting::Present(TestRequest::Ruined)),
+                (1, Sighting::Present(TestRequest::Ruined)),
+            ],
             &WHOLE,
         );
         assert_eq!(table.entry(&0).map(Entry::terms), Some(HOLD));
@@ -507,14 +520,15 @@ mod tests {
     /// dropped before the end of the lease that had been promised.
     #[test]
     fn a_ruined_request_keeps_what_was_promised_of_its_lease() {
-        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
-        let until =
-            |end: u64| move |ask: &Ask, _: Duration| matches!(ask, Ask::Live(_)) && end > 10;
-        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
+        let mut table = first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
+        let until = |end: u64| {
+            move |ask: &TestRequest, _: Duration| matches!(ask, TestRequest::Live(_)) && end > 10
+        };
+        let ruined = || [(0, Sighting::Present(TestRequest::Ruined))];
         for _ in 0..2 {
             table.apply(ruined(), &WHOLE, Duration::from_secs(1), until(11));
             assert_eq!(table.wanted(), Some(HOLD), "also where its bytes would count no more");
-            assert_eq!(table.entry(&0).and_then(Entry::promised), Some(&Ask::Live(HOLD)));
+            assert_eq!(table.entry(&0).and_then(Entry::promised), Some(&TestRequest::Live(HOLD)));
         }
         assert!(table.apply(ruined(), &WHOLE, Duration::from_secs(2), until(10)));
         assert_eq!(table.wanted(), None);
@@ -522,9 +536,9 @@ mod tests {
 
     #[test]
     fn a_ruined_request_that_would_be_dead_by_now_keeps_no_terms() {
-        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
-        let only_the_ruined = |ask: &Ask, _: Duration| *ask == Ask::Ruined;
-        let table = || first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
+        let ruined = || [(0, Sighting::Present(TestRequest::Ruined))];
+        let only_the_ruined = |ask: &TestRequest, _: Duration| *ask == TestRequest::Ruined;
+        let table = || first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
         // Ruined first, and then run out; and both within one look.
         let mut slow = table();
         slow.look(&ruined(), &WHOLE);
@@ -538,11 +552,11 @@ mod tests {
 
     #[test]
     fn a_ruined_request_inherits_nothing_from_a_dead_one() {
-        let mut table = first(&[(0, Sighting::Present(Ask::Live(HOLD)))], &WHOLE);
-        let nothing_lives = |_: &Ask, _| false;
-        let lives_no_more = [(0, Sighting::Present(Ask::Live(HOLD)))];
+        let mut table = first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
+        let nothing_lives = |_: &TestRequest, _| false;
+        let lives_no_more = [(0, Sighting::Present(TestRequest::Live(HOLD)))];
         assert!(table.apply(lives_no_more, &WHOLE, Duration::MAX, nothing_lives));
-        assert!(table.look(&[(0, Sighting::Present(Ask::Ruined))], &WHOLE));
+        assert!(table.look(&[(0, Sighting::Present(TestRequest::Ruined))], &WHOLE));
         assert_eq!(table.wanted(), Some(PLAIN));
     }
 
@@ -566,9 +580,9 @@ mod tests {
 
     #[test]
     fn the_dead_do_not_rise() {
-        let mut table = first(&[(0, Sighting::Present(Ask::Ruined))], &WHOLE);
-        let sighting = || [(0, Sighting::Present(Ask::Ruined))];
-        let until = |end: u64| move |_: &Ask, _: Duration| end > 10;
+        let mut table = first(&[(0, Sighting::Present(TestRequest::Ruined))], &WHOLE);
+        let sighting = || [(0, Sighting::Present(TestRequest::Ruined))];
+        let until = |end: u64| move |_: &TestRequest, _: Duration| end > 10;
         assert!(table.apply(sighting(), &WHOLE, Duration::from_secs(10), until(10)));
         assert_eq!(table.entry(&0).map(Entry::since), Some(Duration::from_secs(10)));
         assert!(!table.apply(sighting(), &WHOLE, Duration::from_secs(11), until(99)));
@@ -601,7 +615,7 @@ mod tests {
     #[test]
     fn what_says_nothing_at_the_start_holds_as_long_as_may_have_been_promised() {
         let at = Duration::from_secs;
-        let ruined = || [(0, Sighting::Present(Ask::Ruined))];
+        let ruined = || [(0, Sighting::Present(TestRequest::Ruined))];
         let mut table = RequestTable::first(ruined(), &WHOLE, Some(at(9)), at(1), lives());
         assert_eq!(table.wanted(), Some(HOLD));
         table.apply(ruined(), &WHOLE, at(8), lives());

@@ -152,7 +152,7 @@ impl DrainRequest {
     }
 
     /// The request as it will stand in the file, dated `now`, for a gateway of this boot and container, and for any
-    /// run of it. See [`Addressee::stamp`](crate::addressee::Addressee::stamp) for the one that lives.
+    /// run of it. See [`Recipient::stamp`](crate::recipient::Recipient::stamp) for the one that lives.
     #[must_use]
     pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
         self.stamped(request_id, epoch, Some(now.uptime), now.wall, "")

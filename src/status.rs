@@ -20,7 +20,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::addressee::Addressee;
 use crate::epoch::{Epoch, Now, millis};
 use crate::faults::fault;
 use crate::gate::word::{InFlight, Origin, Word};
@@ -29,6 +28,7 @@ use crate::host;
 use crate::json::RawObject;
 use crate::judge::{Judge, LeaseLeft, Validity};
 use crate::machine::{Machine, Phase, ShutdownCause};
+use crate::recipient::Recipient;
 use crate::reconcile::{Entry, RequestTable};
 use crate::request::{Request, iso};
 use crate::text::{printable, printable_json};
@@ -127,7 +127,7 @@ pub fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
 
 /// Who a process is; fixed for its life.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Identity {
+pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
     pub(crate) kind: String,
     pub(crate) argv: Vec<String>,
@@ -143,7 +143,7 @@ pub(crate) struct Identity {
     pub(crate) time_namespace: Option<String>,
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// What the home's lock says while this process holds it.
     pub(crate) fn owner(&self) -> String {
         let owner = serde_json::json!({
@@ -450,7 +450,7 @@ fn what_is_wrong(
 #[non_exhaustive]
 pub struct Status {
     #[serde(flatten)]
-    identity: Identity,
+    identity: ProcessIdentity,
     /// `starting`, `running`, `draining` (by request or by shutdown) or `stopped`: the original's word.
     pub gateway_state: &'static str,
     /// Why the shutdown began.
@@ -507,7 +507,7 @@ pub struct Status {
 }
 
 /// Everything a snapshot is made of, besides the process's identity.
-pub(crate) struct Inputs {
+pub(crate) struct SnapshotInputs {
     pub(crate) machine: Machine,
     pub(crate) word: Word,
     pub(crate) drain_wanted: bool,
@@ -526,7 +526,11 @@ pub(crate) struct Inputs {
 impl Status {
     /// Before the first look at the home: nothing is admitted, and nothing is known to be idle. `promised` is until
     /// when a predecessor may have promised that nothing starts: this status says so too, for a successor.
-    pub(crate) fn starting(identity: &Identity, promised: Option<Duration>, now: Now) -> Status {
+    pub(crate) fn starting(
+        identity: &ProcessIdentity,
+        promised: Option<Duration>,
+        now: Now,
+    ) -> Status {
         Status {
             identity: identity.clone(),
             gateway_state: "starting",
@@ -556,8 +560,8 @@ impl Status {
     }
 
     // Property: TG-S8 status_is_faithful. Every field is made here, from these inputs.
-    pub(crate) fn snapshot(identity: &Identity, inputs: Inputs) -> Status {
-        let Inputs { machine, word, drain_wanted, now, .. } = inputs;
+    pub(crate) fn snapshot(identity: &ProcessIdentity, inputs: SnapshotInputs) -> Status {
+        let SnapshotInputs { machine, word, drain_wanted, now, .. } = inputs;
         let condition = condition(machine, word);
         let held_until = inputs.held_until.filter(|_| condition.quiesced);
         let quiesced_until = held_until.or(inputs.unseen_held_until);
@@ -689,13 +693,13 @@ impl Reading {
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
-    pub fn addressee(&self) -> Addressee {
-        self.owner.as_ref().map_or_else(Addressee::next_here, Addressee::stated)
+    pub fn recipient(&self) -> Recipient {
+        self.owner.as_ref().map_or_else(Recipient::next_here, Recipient::stated)
     }
 
     /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
-    pub(crate) fn stated_addressee(&self) -> Addressee {
-        Addressee::stated(&self.body)
+    pub(crate) fn stated_addressee(&self) -> Recipient {
+        Recipient::stated(&self.body)
     }
 
     /// How long the promise lasted when the status was written: for those to whom the gateway's time since boot says
@@ -994,7 +998,7 @@ mod tests {
         use crate::epoch::examples::now_at;
         use crate::machine::{Event, Terms, step};
 
-        let identity = Identity {
+        let identity = ProcessIdentity {
             pid: 7,
             kind: "a-kind".to_owned(),
             argv: vec!["a".to_owned()],
@@ -1014,7 +1018,7 @@ mod tests {
             lease_left_s: Some(5.0),
             hold_internal: true,
         };
-        let inputs = |machine, word, held_until: Option<u64>, unseen: Option<u64>| Inputs {
+        let inputs = |machine, word, held_until: Option<u64>, unseen: Option<u64>| SnapshotInputs {
             machine,
             word,
             drain_wanted: true,

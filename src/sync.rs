@@ -78,7 +78,7 @@ use std::time::Duration;
 use crate::faults::fault;
 
 pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker};
-use imp::{Condvar, Inner};
+use imp::{Condvar as ImpCondvar, Inner};
 pub(crate) use machine::sync::mpsc;
 pub(crate) use machine::thread;
 pub(crate) use machine::time::Instant;
@@ -115,14 +115,14 @@ impl<T: Default> Default for Mutex<T> {
 
 /// Threads that wait for each other at one mutex.
 #[derive(Debug)]
-pub(crate) struct Turns(Condvar);
+pub(crate) struct Condvar(ImpCondvar);
 
-impl Turns {
-    pub(crate) fn new() -> Turns {
-        Turns(Condvar::new())
+impl Condvar {
+    pub(crate) fn new() -> Condvar {
+        Condvar(ImpCondvar::new())
     }
 
-    /// Gives the lock back until [`pass`](Turns::pass), and takes it again. It may also return for no reason.
+    /// Gives the lock back until [`pass`](Condvar::pass), and takes it again. It may also return for no reason.
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -135,19 +135,19 @@ impl Turns {
 
 /// Wakes one thread. Ringing never blocks: it is what a turn's `drop` may do.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct Wakeup {
     rung: AtomicBool,
     listener: Parker,
 }
 
-impl Bell {
-    /// A bell that `listener` will [`wait`](Bell::wait) for.
-    pub(crate) fn for_listener(listener: Parker) -> Bell {
-        Bell { rung: AtomicBool::new(false), listener }
+impl Wakeup {
+    /// A wakeup that `listener` will [`wait`](Wakeup::wait) for.
+    pub(crate) fn for_listener(listener: Parker) -> Wakeup {
+        Wakeup { rung: AtomicBool::new(false), listener }
     }
 
     /// Wakes the listener, or keeps it from sleeping the next time.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         if fault!(UnparksBeforeRinging) {
             self.listener.unpark();
             self.rung.swap(true, Ordering::Release);
@@ -162,10 +162,10 @@ impl Bell {
         self.listener.unpark();
     }
 
-    /// Sleeps until the bell rings, or for `patience` at most. Only the listener calls it.
+    /// Sleeps until the wakeup rings, or for `patience` at most. Only the listener calls it.
     pub(crate) fn wait(&self, patience: Option<Duration>) {
         let began = Instant::now();
-        // Acquire pairs with the Release in `ring`.
+        // Acquire pairs with the Release in `wake`.
         while !self.rung.swap(false, Ordering::Acquire) {
             let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
             if left == Some(Duration::ZERO) {

@@ -50,7 +50,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::gateway::{Gateway, View};
-use crate::sync::{Arc, AtomicBool, Bell, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, Wakeup};
 use crate::watcher::{NextRound, Worker};
 use report::Reporter;
 use socket::Socket;
@@ -101,9 +101,9 @@ pub fn notify_at(
     let mut rounds =
         Worker::prepare("tidegate-systemd").map_err(|source| NotifyError::Thread { source })?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let mut line = Line {
+    let mut line = ManagerLink {
         view: gateway.view(),
-        waker: Waker::from(Arc::new(RingsBell(rounds.bell()))),
+        waker: Waker::from(Arc::new(WakeThread(rounds.wakeup()))),
         reporter: Reporter::new(watchdog),
         socket,
         is_over: Arc::clone(&is_over),
@@ -153,9 +153,9 @@ impl Notifying {
 impl Drop for Notifying {
     fn drop(&mut self) {
         if let Some(Thread { rounds, is_over }) = &mut self.thread {
-            // Relaxed: published by the bell.
+            // Relaxed: published by the wakeup.
             is_over.store(true, Ordering::Relaxed);
-            rounds.bell().ring();
+            rounds.wakeup().wake();
             rounds.join(PATIENCE);
         }
     }
@@ -194,7 +194,7 @@ pub enum NotifyError {
 }
 
 /// The line to the service manager: what the thread owns.
-struct Line {
+struct ManagerLink {
     view: View,
     waker: Waker,
     reporter: Reporter,
@@ -204,10 +204,10 @@ struct Line {
     is_failing: bool,
 }
 
-impl Line {
+impl ManagerLink {
     fn round(&mut self) -> NextRound {
         // Before all that is looked at: what changes after the look brings the next round.
-        // Relaxed: the ring that came after the store woke this thread, or will.
+        // Relaxed: the wake-up that came after the store woke this thread, or will.
         let is_over = self.is_over.load(Ordering::Relaxed);
         self.view.listen(&self.waker);
         let (glance, pulses) = (self.view.glance(), self.view.pulses());
@@ -241,10 +241,10 @@ impl Line {
     }
 }
 
-struct RingsBell(Arc<Bell>);
+struct WakeThread(Arc<Wakeup>);
 
-impl Wake for RingsBell {
+impl Wake for WakeThread {
     fn wake(self: Arc<Self>) {
-        self.0.ring();
+        self.0.wake();
     }
 }

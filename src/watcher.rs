@@ -13,14 +13,14 @@
 use std::io;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU64, Bell, Mutex, Ordering, Parker, contain, mpsc, thread};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, Wakeup, contain, mpsc, thread};
 
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextRound {
-    /// When the bell rings, and after this long at the latest.
+    /// When the wakeup rings, and after this long at the latest.
     Within(Duration),
-    /// When the bell rings.
+    /// When the wakeup rings.
     AtTheBell,
     /// Never: the thread's work is done.
     Never,
@@ -33,9 +33,9 @@ const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 /// How many rounds a thread has begun and ended: odd while it makes one. A round that does not end shows
 /// as an odd count that stays the same. The thread writes it, and reads no clock for it.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(AtomicU64);
+pub(crate) struct RoundCounter(AtomicU64);
 
-impl Pulse {
+impl RoundCounter {
     /// A round begins or ends.
     fn beat(&self) {
         // Relaxed: it is compared with earlier values of itself, and publishes nothing.
@@ -53,8 +53,8 @@ impl Pulse {
 /// A thread that makes rounds until it is done.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    bell: Arc<Bell>,
-    pulse: Arc<Pulse>,
+    wakeup: Arc<Wakeup>,
+    pulse: Arc<RoundCounter>,
     thread: Option<thread::JoinHandle<()>>,
     /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
     /// and it makes the handle `Sync`.
@@ -64,14 +64,14 @@ pub(crate) struct Worker {
 
 /// What a round does, and what is told of one that panicked.
 struct Round {
-    bell: Arc<Bell>,
-    pulse: Arc<Pulse>,
+    wakeup: Arc<Wakeup>,
+    pulse: Arc<RoundCounter>,
     make: Box<dyn FnMut() -> NextRound + Send>,
     tell: Box<dyn Fn() + Send>,
 }
 
 impl Worker {
-    /// Starts the thread, which does nothing until [`begin`](Worker::begin): the bell must exist
+    /// Starts the thread, which does nothing until [`begin`](Worker::begin): the wakeup must exist
     /// before what it is built into does.
     pub(crate) fn prepare(name: &str) -> io::Result<Worker> {
         let (hand_over, handed_over) = mpsc::channel::<Round>();
@@ -82,9 +82,9 @@ impl Worker {
                 make_rounds(round);
             }
         })?;
-        let bell = Arc::new(Bell::for_listener(Parker::of(thread.thread().clone())));
+        let wakeup = Arc::new(Wakeup::for_listener(Parker::of(thread.thread().clone())));
         Ok(Worker {
-            bell,
+            wakeup,
             pulse: Arc::default(),
             thread: Some(thread),
             ended: Mutex::new(ended),
@@ -92,14 +92,14 @@ impl Worker {
         })
     }
 
-    /// The bell that brings the next round forward.
-    pub(crate) fn bell(&self) -> Arc<Bell> {
-        Arc::clone(&self.bell)
+    /// The wakeup that brings the next round forward.
+    pub(crate) fn wakeup(&self) -> Arc<Wakeup> {
+        Arc::clone(&self.wakeup)
     }
 
     /// The count of its rounds.
     #[cfg(feature = "systemd")]
-    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+    pub(crate) fn pulse(&self) -> Arc<RoundCounter> {
         Arc::clone(&self.pulse)
     }
 
@@ -110,8 +110,8 @@ impl Worker {
         tell: impl Fn() + Send + 'static,
     ) {
         if let Some(hand_over) = self.hand_over.take() {
-            let (bell, pulse) = (self.bell(), Arc::clone(&self.pulse));
-            let round = Round { bell, pulse, make: Box::new(round), tell: Box::new(tell) };
+            let (wakeup, pulse) = (self.wakeup(), Arc::clone(&self.pulse));
+            let round = Round { wakeup, pulse, make: Box::new(round), tell: Box::new(tell) };
             // The thread cannot have ended: it waits for this.
             let _ = hand_over.send(round);
         }
@@ -154,8 +154,8 @@ fn make_rounds(mut round: Round) {
         });
         round.pulse.beat();
         match next {
-            NextRound::Within(patience) => round.bell.wait(Some(patience)),
-            NextRound::AtTheBell => round.bell.wait(None),
+            NextRound::Within(patience) => round.wakeup.wait(Some(patience)),
+            NextRound::AtTheBell => round.wakeup.wait(None),
             NextRound::Never => return,
         }
     }
@@ -182,7 +182,7 @@ mod tests {
         thread.begin(round, move || told.send(()).expect("the test listens"));
         assert_eq!(rounds.recv_timeout(LONG), Ok(1));
         assert_eq!(panics.recv_timeout(LONG), Ok(()));
-        thread.bell().ring();
+        thread.wakeup().wake();
         assert_eq!(rounds.recv_timeout(LONG), Ok(2));
         thread.join(LONG);
     }
@@ -199,8 +199,8 @@ mod tests {
         };
         thread.begin(round, || {});
         for _ in 1..1000 {
-            rounds.recv_timeout(LONG).expect("a round for each ring");
-            thread.bell().ring();
+            rounds.recv_timeout(LONG).expect("a round for each wake");
+            thread.wakeup().wake();
         }
         rounds.recv_timeout(LONG).expect("the last round");
         thread.join(LONG);

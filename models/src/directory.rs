@@ -15,8 +15,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
-use tidegate::disk::{Clocks, FileId, Kind, Stat};
-use tidegate::engine::{Engine, LookOrder, Reaction, Rules};
+use tidegate::disk::{Clocks, FileId, FileKind, Stat};
+use tidegate::engine::{Engine, EngineConfig, LookOrder, Reaction};
 use tidegate::marker::Stamp;
 use tidegate::reconcile::{Listing, Sighting};
 
@@ -69,7 +69,7 @@ impl Found {
         let at = (i64::from(self.changed), 0);
         let id = FileId { device: 1, inode: 1 };
         let (mode, links, uid, gid, size) = (0o700, 2, 1, 1, 0);
-        let (kind, modified, changed) = (Kind::Directory, at, at);
+        let (kind, modified, changed) = (FileKind::Directory, at, at);
         let stat = Stat { id, kind, mode, links, uid, gid, size, modified, changed };
         let second = i64::from(self.now);
         Stamp::of(&stat, Clocks { wall: second, since_boot: second }, self.is_local)
@@ -159,7 +159,7 @@ impl Model for DirectoryModel {
             let found = Found { request: None, changed: 0, now: 0, is_local };
             let order: LookOrder<Stamp> = LookOrder::first();
             let stamp = (!order.may_skip_listing(&found.stamp())).then(|| found.stamp());
-            let rules = Rules { skips: SKIPS, ..RULES };
+            let rules = EngineConfig { skips: SKIPS, ..RULES };
             let first = [((), Sighting::<SimpleRequest, ()>::Absent)];
             let lives = |_: &SimpleRequest, _| true;
             let started = Engine::start(rules, first, &Listing::Whole, stamp, None, NOW, lives);
@@ -197,7 +197,7 @@ impl Model for DirectoryModel {
         }
         match action {
             Action::RequestComes => {
-                state.name_changes(Some(SimpleRequest { hold: false, number: 0 }))
+                state.name_changes(Some(SimpleRequest { hold: false, number: 0 }));
             }
             Action::RequestGoes => state.name_changes(None),
             Action::RequestIsRewritten => {

@@ -10,7 +10,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHashMap;
 use tidegate::engine::{
-    DirectoryStamp, Engine, LookOrder, LookTurn, Meant, PublishTurn, Reaction, Rules, World,
+    DirectoryStamp, Engine, EngineConfig, IntendedStatus, LookOrder, LookTurn, PublishTurn,
+    Reaction, World,
 };
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Machine, Phase, ShutdownCause, Terms};
@@ -27,7 +28,7 @@ pub(crate) const NOW: Instant = 0;
 pub(crate) const DUE: Instant = 1;
 
 /// The rules of a gateway with a watcher.
-pub(crate) const RULES: Rules = Rules { has_watcher: true, skips: 0 };
+pub(crate) const RULES: EngineConfig = EngineConfig { has_watcher: true, skips: 0 };
 
 /// A directory whose times tell nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,7 +141,7 @@ where
         Shell { engine: engine.intern(), word }
     }
 
-    /// Makes a step: `run` is the engine's, and its answer is small. StepCacheEntries by its input.
+    /// Makes a step: `run` is the engine's, and its answer is small. Remembered by its input.
     pub(crate) fn step(
         &mut self,
         input: W::Input,
@@ -336,7 +337,7 @@ impl Shell<OneRequest> {
                 (Reaction::default(), u8::from(writes))
             }
             OneRequestInput::HasWritten(condition, succeeded) => {
-                let meant = Meant { condition: *condition, labels: () };
+                let meant = IntendedStatus { condition: *condition, labels: () };
                 (Reaction::default(), u8::from(engine.status_written(meant, succeeded)))
             }
             OneRequestInput::HomeIsGivenBack => {

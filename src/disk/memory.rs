@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 
 /// What is at a name.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct MemoryDisk {
 }
 
 /// What is known of a file or directory of the one user, that was last changed at this second.
-pub(crate) fn stat(kind: Kind, inode: u64, size: usize, second: i64) -> Stat {
+pub(crate) fn stat(kind: FileKind, inode: u64, size: usize, second: i64) -> Stat {
     let (mode, links, uid, gid) = (0o700, 1, 1, 1);
     let (id, size) = (FileId { device: 1, inode }, size as u64);
     Stat { id, kind, mode, links, uid, gid, size, modified: (second, 0), changed: (second, 0) }
@@ -56,7 +56,7 @@ impl MemoryDisk {
         MemoryDisk {
             home: RefCell::default(),
             requests: RefCell::default(),
-            directory: Cell::new(Some(stat(Kind::Directory, 2, 0, 0))),
+            directory: Cell::new(Some(stat(FileKind::Directory, 2, 0, 0))),
             missing: Cell::new(io::ErrorKind::NotFound),
             second: Cell::new(second),
             since_boot: Cell::new(second),
@@ -84,7 +84,7 @@ impl MemoryDisk {
     /// Lays a named request that was written at this second.
     pub(crate) fn lay(&self, name: &str, text: &str, second: i64) {
         self.inodes.set(self.inodes.get() + 1);
-        let stat = stat(Kind::File, self.inodes.get(), text.len(), second);
+        let stat = stat(FileKind::File, self.inodes.get(), text.len(), second);
         self.requests.borrow_mut().insert(name.into(), Node { stat, bytes: text.into() });
         self.touch(second);
     }
@@ -153,7 +153,7 @@ impl Disk for MemoryDisk {
     fn stat_dir(&self, dir: &Dir) -> io::Result<Stat> {
         self.called("stat_dir");
         match dir {
-            Dir::Home => Ok(stat(Kind::Directory, 1, 0, 0)),
+            Dir::Home => Ok(stat(FileKind::Directory, 1, 0, 0)),
             Dir::Requests => self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into()),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 
-use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 use crate::id::fresh_id;
 
 /// The namespace that every process of the machine has a number in.
@@ -343,12 +343,12 @@ impl From<&rustix::fs::Stat> for Stat {
     )]
     fn from(found: &rustix::fs::Stat) -> Stat {
         let kind = match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Link,
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            _ => Kind::Device,
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Link,
+            FileType::Fifo => FileKind::Fifo,
+            FileType::Socket => FileKind::Socket,
+            _ => FileKind::Device,
         };
         Stat {
             id: FileId { device: found.st_dev as u64, inode: found.st_ino as u64 },
@@ -569,7 +569,7 @@ mod tests {
             assert!(RealDisk.open(&home, OsStr::new("link"), access).is_err());
         }
         let fifo = RealDisk.open(&home, OsStr::new("fifo"), Access::Read).expect("at once");
-        assert_eq!(RealDisk.stat_file(&fifo).expect("stat").kind, Kind::Fifo);
+        assert_eq!(RealDisk.stat_file(&fifo).expect("stat").kind, FileKind::Fifo);
         std::os::unix::fs::symlink(".", dir.path().join("here")).expect("links");
         assert!(RealDisk.open_dir(&home, OsStr::new("here")).is_err());
         let proc = RealDisk.open_home(Path::new("/proc")).expect("opens");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tidegate_world::disk as world;
 
-use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 
 /// The disk of the simulated machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,10 +19,10 @@ impl From<world::Stat> for Stat {
     fn from(found: world::Stat) -> Stat {
         let world::Stat { inode, kind, mode, links, uid, size, modified, changed } = found;
         let kind = match kind {
-            world::Kind::File => Kind::File,
-            world::Kind::Directory => Kind::Directory,
-            world::Kind::Link => Kind::Link,
-            world::Kind::Fifo => Kind::Fifo,
+            world::Kind::File => FileKind::File,
+            world::Kind::Directory => FileKind::Directory,
+            world::Kind::Link => FileKind::Link,
+            world::Kind::Fifo => FileKind::Fifo,
         };
         let id = FileId { device: 1, inode };
         Stat { id, kind, mode, links, uid, gid: uid, size, modified, changed }

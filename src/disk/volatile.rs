@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use super::{Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner, Stat, User};
+use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 use crate::sync::Mutex;
 
 /// One of its two directories.
@@ -60,12 +60,12 @@ impl Files {
 
     fn stat(&self, number: u64) -> Stat {
         let size = self.bytes.get(&number).map_or(0, |bytes| bytes.len() as u64);
-        known(Kind::File, number, size, number)
+        known(FileKind::File, number, size, number)
     }
 
     fn stat_dir(&self, dir: VolatileDir) -> Stat {
         // Numbers of files begin at 1, and both directories are told by their devices.
-        let stat = known(Kind::Directory, 0, 0, self.changes);
+        let stat = known(FileKind::Directory, 0, 0, self.changes);
         Stat { id: FileId { device: dir as u64 + 1, inode: 0 }, ..stat }
     }
 
@@ -75,7 +75,7 @@ impl Files {
     }
 }
 
-fn known(kind: Kind, inode: u64, size: u64, changed: u64) -> Stat {
+fn known(kind: FileKind, inode: u64, size: u64, changed: u64) -> Stat {
     let id = FileId { device: 0, inode };
     let at = (0, i64::try_from(changed).unwrap_or(i64::MAX));
     let (mode, links, uid, gid) = (OPEN_TO_ITS_OWNER, 1, 0, 0);

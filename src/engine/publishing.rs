@@ -7,7 +7,7 @@ use crate::status::Condition;
 
 /// What a status says that decides whether another one is needed: the rest is `dirty`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Meant<L> {
+pub struct IntendedStatus<L> {
     /// What machine and gate amount to.
     pub condition: Condition,
     /// Which labels work in flight has.
@@ -22,15 +22,15 @@ pub enum PublishTurn<L> {
     /// Another writes: ask again when that has ended.
     Wait,
     /// Write a status that says this, and report with `status_written`.
-    Write(Meant<L>),
+    Write(IntendedStatus<L>),
     /// The home is given back, and its last status counts turns that have ended since: write it anew, where no
     /// other gateway has come to the home, and report with `status_corrected`.
-    Correct(Meant<L>),
+    Correct(IntendedStatus<L>),
 }
 
 /// What became of a correction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Corrected {
+pub enum CorrectionOutcome {
     /// It is on disk.
     Written,
     /// Another gateway has been at the home: there is nothing left to correct.
@@ -53,8 +53,8 @@ enum HomeHold {
 pub(super) struct Publishing<L> {
     /// Something that a status says, besides what is meant, has changed since the last one was begun.
     dirty: bool,
-    being_written: Option<Meant<L>>,
-    on_disk: Option<Meant<L>>,
+    being_written: Option<IntendedStatus<L>>,
+    on_disk: Option<IntendedStatus<L>>,
     home: HomeHold,
 }
 
@@ -70,12 +70,12 @@ impl<L: Clone + PartialEq> Publishing<L> {
     }
 
     /// Whether what is on disk is what is meant.
-    pub(super) fn is_clean(&self, meant: &Meant<L>) -> bool {
+    pub(super) fn is_clean(&self, meant: &IntendedStatus<L>) -> bool {
         !self.dirty && self.being_written.is_none() && self.on_disk.as_ref() == Some(meant)
     }
 
     // Property: TG-S8 status_is_faithful.
-    pub(super) fn turn(&mut self, meant: Meant<L>) -> PublishTurn<L> {
+    pub(super) fn turn(&mut self, meant: IntendedStatus<L>) -> PublishTurn<L> {
         if self.being_written.is_some() && !fault!(WritesOverlap) {
             return PublishTurn::Wait;
         }
@@ -102,7 +102,7 @@ impl<L: Clone + PartialEq> Publishing<L> {
 
     /// The write has ended. Says whether the home's lock is to be given back now, which is answered by
     /// [`given_back`](Publishing::given_back).
-    pub(super) fn written(&mut self, meant: Meant<L>, succeeded: bool) -> bool {
+    pub(super) fn written(&mut self, meant: IntendedStatus<L>, succeeded: bool) -> bool {
         self.being_written = None;
         let phase = meant.condition.phase;
         let is_last =
@@ -122,18 +122,18 @@ impl<L: Clone + PartialEq> Publishing<L> {
         self.home = HomeHold::GivenBack;
     }
 
-    pub(super) fn corrected(&mut self, meant: Meant<L>, outcome: Corrected) {
+    pub(super) fn corrected(&mut self, meant: IntendedStatus<L>, outcome: CorrectionOutcome) {
         self.being_written = None;
         match outcome {
-            Corrected::Written => self.on_disk = Some(meant),
-            Corrected::Overtaken => self.on_disk = None,
-            Corrected::NotYet => {}
+            CorrectionOutcome::Written => self.on_disk = Some(meant),
+            CorrectionOutcome::Overtaken => self.on_disk = None,
+            CorrectionOutcome::NotYet => {}
         }
     }
 
     /// Whether the last status is written and counts no turns that may end later.
     pub(super) fn is_over(&self) -> bool {
-        let counts_turns = |it: &Meant<L>| it.condition.in_flight.total() > 0;
+        let counts_turns = |it: &IntendedStatus<L>| it.condition.in_flight.total() > 0;
         self.home == HomeHold::GivenBack && !self.on_disk.as_ref().is_some_and(counts_turns)
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     use crate::status::condition;
 
     /// A status of a running gateway with so many turns, or of one that has stopped and left them behind.
-    fn meant(turns: usize, is_stopped: bool) -> Meant<u8> {
+    fn meant(turns: usize, is_stopped: bool) -> IntendedStatus<u8> {
         let open = Word::starting().perform(Effect::ReopenGate).expect("reopens");
         let let_in = |word: Word, _| word.admit(Arrival::New(Origin::User)).expect("open");
         let word = (0..turns).fold(open, let_in);
@@ -156,10 +156,10 @@ mod tests {
         if is_stopped {
             condition.phase = Phase::Stopped;
         }
-        Meant { condition, labels: 0 }
+        IntendedStatus { condition, labels: 0 }
     }
 
-    fn written(publishing: &mut Publishing<u8>, what: &Meant<u8>, succeeds: bool) -> bool {
+    fn written(publishing: &mut Publishing<u8>, what: &IntendedStatus<u8>, succeeds: bool) -> bool {
         assert_eq!(publishing.turn(what.clone()), PublishTurn::Write(what.clone()));
         assert_eq!(publishing.turn(what.clone()), PublishTurn::Wait, "one write at a time");
         assert!(!publishing.is_clean(what), "not before it is written");
@@ -215,15 +215,15 @@ mod tests {
         assert_eq!(publishing.turn(meant(2, true)), PublishTurn::Clean);
         assert_eq!(publishing.turn(one.clone()), PublishTurn::Correct(one.clone()));
         assert_eq!(publishing.turn(none.clone()), PublishTurn::Wait);
-        publishing.corrected(one.clone(), Corrected::NotYet);
+        publishing.corrected(one.clone(), CorrectionOutcome::NotYet);
         assert_eq!(publishing.turn(none.clone()), PublishTurn::Correct(none.clone()));
-        publishing.corrected(none.clone(), Corrected::Written);
+        publishing.corrected(none.clone(), CorrectionOutcome::Written);
         assert!(publishing.is_over());
         assert_eq!(publishing.turn(none), PublishTurn::Clean);
 
         let mut publishing = after_two();
         assert!(matches!(publishing.turn(one.clone()), PublishTurn::Correct(_)));
-        publishing.corrected(one.clone(), Corrected::Overtaken);
+        publishing.corrected(one.clone(), CorrectionOutcome::Overtaken);
         assert!(publishing.is_over(), "another gateway's status is there");
         assert_eq!(publishing.turn(one), PublishTurn::Clean);
     }

@@ -49,13 +49,13 @@ pub enum ShutdownProgress<I> {
         /// When the grace is over: what goes on in the process beside the gateway may take so long.
         until: Option<I>,
         /// Whether those who wait may be told.
-        report: Report<I>,
+        report: EndReport<I>,
     },
 }
 
 /// Whether the end may be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Report<I> {
+pub enum EndReport<I> {
     /// Once the last status is written, and at this time whether it is or not.
     Due(I),
     /// Now.
@@ -86,7 +86,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     }
 
     /// The machine has stopped.
-    pub(super) fn stopped(&mut self, ended: Ended, report: Report<I>) {
+    pub(super) fn stopped(&mut self, ended: Ended, report: EndReport<I>) {
         let until = self.grace_until();
         *self = ShutdownProgress::Stopped { ended, until, report };
     }
@@ -112,13 +112,13 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// The last status is written.
     pub(super) fn reported(&mut self) {
         if let ShutdownProgress::Stopped { report, .. } = self {
-            *report = Report::Done;
+            *report = EndReport::Done;
         }
     }
 
     /// Time has passed: the last status is not waited for any longer than was said.
     pub(super) fn time_passed(&mut self, now: I) {
-        if let ShutdownProgress::Stopped { report: Report::Due(until), .. } = self
+        if let ShutdownProgress::Stopped { report: EndReport::Due(until), .. } = self
             && *until <= now
         {
             self.reported();
@@ -128,11 +128,10 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// The next time at which something is due by itself.
     pub(super) const fn next_due(&self) -> Option<I> {
         match self {
-            ShutdownProgress::NotAsked | ShutdownProgress::Stopped { report: Report::Done, .. } => {
-                None
-            }
+            ShutdownProgress::NotAsked
+            | ShutdownProgress::Stopped { report: EndReport::Done, .. } => None,
             ShutdownProgress::Waiting { until } => *until,
-            ShutdownProgress::Stopped { report: Report::Due(until), .. } => Some(*until),
+            ShutdownProgress::Stopped { report: EndReport::Due(until), .. } => Some(*until),
         }
     }
 
@@ -159,10 +158,10 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// How it ended, once that may be told.
     pub(super) const fn outcome(&self) -> Option<Ended> {
         match self {
-            ShutdownProgress::Stopped { ended, report: Report::Done, .. } => Some(*ended),
+            ShutdownProgress::Stopped { ended, report: EndReport::Done, .. } => Some(*ended),
             ShutdownProgress::NotAsked
             | ShutdownProgress::Waiting { .. }
-            | ShutdownProgress::Stopped { report: Report::Due(_), .. } => None,
+            | ShutdownProgress::Stopped { report: EndReport::Due(_), .. } => None,
         }
     }
 }
@@ -174,7 +173,7 @@ mod tests {
 
     const WAITING: ShutdownProgress<u8> = ShutdownProgress::Waiting { until: Some(5) };
 
-    fn stopped(report: Report<u8>) -> ShutdownProgress<u8> {
+    fn stopped(report: EndReport<u8>) -> ShutdownProgress<u8> {
         ShutdownProgress::Stopped { ended: Ended::Clean, until: Some(5), report }
     }
 
@@ -191,7 +190,7 @@ mod tests {
     fn the_whole_table() {
         let [none, loop_only] =
             [ShutdownProgress::NotAsked, ShutdownProgress::Waiting { until: None }];
-        let (due, done) = (stopped(Report::Due(7)), stopped(Report::Done));
+        let (due, done) = (stopped(EndReport::Due(7)), stopped(EndReport::Done));
         let asked_late = |it| after(it, |it| it.asked(9));
         assert_eq!(asked_late(none), ShutdownProgress::Waiting { until: Some(9) });
         assert_eq!(asked_late(loop_only), ShutdownProgress::Waiting { until: Some(9) });
@@ -209,7 +208,7 @@ mod tests {
         let at_7 = |it| after(it, |it| it.time_passed(7));
         assert_eq!([none, WAITING, due, done].map(at_7), [none, WAITING, done, done]);
         assert_eq!(after(due, |it| it.time_passed(6)), due);
-        assert_eq!(after(WAITING, |it| it.stopped(Ended::Clean, Report::Due(7))), due);
+        assert_eq!(after(WAITING, |it| it.stopped(Ended::Clean, EndReport::Due(7))), due);
         assert_eq!(
             [none, WAITING, loop_only, due, done].map(|it| it.next_due()),
             [None, Some(5), None, Some(7), None]
@@ -227,7 +226,7 @@ mod tests {
         assert_eq!(WAITING.due(empty, 0), Some(Event::Emptied));
         assert_eq!(WAITING.due(busy, 4), None);
         assert_eq!(WAITING.due(busy, 5), Some(Event::DeadlinePassed));
-        for over in [ShutdownProgress::NotAsked, stopped(Report::Done)] {
+        for over in [ShutdownProgress::NotAsked, stopped(EndReport::Done)] {
             assert_eq!(over.due(empty, 9), None);
         }
     }

@@ -9,7 +9,7 @@ struct Small;
 
 impl World for Small {
     type Slot = u8;
-    type Request = Asked;
+    type Request = TestRequest;
     type Reason = &'static str;
     type Stamp = u8;
     type Labels = ();
@@ -21,22 +21,22 @@ impl World for Small {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
+struct TestRequest {
     number: u8,
     holds: bool,
 }
 
-impl Demand for Asked {
+impl Demand for TestRequest {
     fn terms(&self) -> Option<Terms> {
         Some(Terms { hold_internal: self.holds, suppress_notification: false })
     }
 }
 
-const PLAIN: Asked = Asked { number: 1, holds: false };
-const HOLD: Asked = Asked { number: 2, holds: true };
-const WATCHED: Rules = Rules { has_watcher: true, skips: 2 };
+const PLAIN: TestRequest = TestRequest { number: 1, holds: false };
+const HOLD: TestRequest = TestRequest { number: 2, holds: true };
+const WATCHED: EngineConfig = EngineConfig { has_watcher: true, skips: 2 };
 
-type Seen = Sighting<Asked, &'static str>;
+type Seen = Sighting<TestRequest, &'static str>;
 
 /// An engine and the word of its gate.
 struct Driven {
@@ -45,7 +45,7 @@ struct Driven {
 }
 
 impl Driven {
-    fn start(rules: Rules, seen: Seen, held_until: Option<u8>) -> Driven {
+    fn start(rules: EngineConfig, seen: Seen, held_until: Option<u8>) -> Driven {
         let seen = [(0, seen)];
         let (engine, effect) =
             Engine::start(rules, seen, &Listing::Whole, Some(1), held_until, 0, |_, _| true);
@@ -84,7 +84,7 @@ impl Driven {
     }
 }
 
-fn present(request: &Asked) -> Seen {
+fn present(request: &TestRequest) -> Seen {
     Sighting::Present(request.clone())
 }
 
@@ -127,7 +127,7 @@ fn a_look_that_came_to_nothing_is_made_by_the_next_caller() {
 /// With no named request, a conclusive stamp needs no listing; with one it does, now and then.
 #[test]
 fn a_listing_is_due_where_a_named_request_is_known() {
-    let skips = |seen: Option<(u8, Asked)>| {
+    let skips = |seen: Option<(u8, TestRequest)>| {
         let mut it = Driven::running();
         if let Some((slot, request)) = seen {
             it.sees(slot, Sighting::Present(request));
@@ -171,7 +171,7 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     let asked = it.engine.shutdown_asked(ShutdownCause::Operator, 1);
     assert_eq!(it.does(asked), (false, false));
 
-    let meant = Meant { condition: it.engine.condition(it.word), labels: () };
+    let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
     assert!(!it.engine.is_published(it.word, ()));
     assert_eq!(it.engine.publish_turn(it.word, ()), PublishTurn::Write(meant.clone()));
     assert!(it.engine.status_written(meant, true), "the home is given back");
@@ -179,9 +179,9 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     assert_eq!(it.engine.outcome(), left);
     assert!(!it.engine.has_published_all(), "a turn may end");
     it.word = it.word.release(Origin::User);
-    let meant = Meant { condition: it.engine.condition(it.word), labels: () };
+    let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
     assert_eq!(it.engine.publish_turn(it.word, ()), PublishTurn::Correct(meant.clone()));
-    it.engine.status_corrected(meant, Corrected::Written);
+    it.engine.status_corrected(meant, CorrectionOutcome::Written);
     assert!(it.engine.has_published_all());
     let call = it.engine.ask_look();
     assert_eq!(it.engine.look_turn(call), LookTurn::Done, "after the end nobody looks");
@@ -190,7 +190,8 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
 /// Without a watcher nobody writes a last status by itself, so that the end is told at once.
 #[test]
 fn an_end_without_a_watcher_is_told_at_once() {
-    let mut it = Driven::start(Rules { has_watcher: false, ..WATCHED }, Sighting::Absent, None);
+    let mut it =
+        Driven::start(EngineConfig { has_watcher: false, ..WATCHED }, Sighting::Absent, None);
     let asked = it.engine.shutdown_asked(ShutdownCause::Sigterm, 9);
     it.does(asked);
     let passed = it.engine.time_passed(it.word, 0);
@@ -216,7 +217,7 @@ fn the_last_handle_ends_the_loop() {
 fn a_receipt_is_for_the_very_request_in_the_very_phase() {
     let mut it = Driven::running();
     let receipt = |it: &Driven, slot, number| {
-        it.engine.receipt(&slot, |request: &Asked| request.number == number).draining
+        it.engine.receipt(&slot, |request: &TestRequest| request.number == number).draining
     };
     assert!(!receipt(&it, 0, 1));
     it.sees(0, present(&PLAIN));

@@ -8,17 +8,17 @@ use super::word::{Arrival, Origin, RefusalReason};
 use super::{Gate, Turn, Wait, WaitList};
 use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
-use crate::sync::{Arc, Bell, Ordering, Parker};
+use crate::sync::{Arc, Ordering, Parker, Wakeup};
 
 const CLOSE: Effect = Effect::CloseGate { hold_internal: false };
 const CLOSE_AND_HOLD: Effect = Effect::CloseGate { hold_internal: true };
 
-/// A gate whose bell wakes the calling thread.
-fn open_gate() -> (Arc<Gate>, Arc<Bell>) {
-    let bell = Arc::new(Bell::for_listener(Parker::here()));
-    let gate = Arc::new(Gate::new(Arc::clone(&bell), Metrics::of("loom")));
+/// A gate whose wakeup wakes the calling thread.
+fn open_gate() -> (Arc<Gate>, Arc<Wakeup>) {
+    let wakeup = Arc::new(Wakeup::for_listener(Parker::here()));
+    let gate = Arc::new(Gate::new(Arc::clone(&wakeup), Metrics::of("loom")));
     gate.perform(Effect::ReopenGate, 0);
-    (gate, bell)
+    (gate, wakeup)
 }
 
 fn admit(gate: &Arc<Gate>, origin: Origin) -> Result<Turn, super::Refused> {
@@ -88,7 +88,7 @@ fn idle_shows_what_the_turns_did() {
 #[test]
 fn the_last_turn_out_wakes_the_waiter() {
     loom::model(|| {
-        let (gate, bell) = open_gate();
+        let (gate, wakeup) = open_gate();
         let list = Arc::new(WaitList::new());
         let turn = admit(&gate, Origin::User).expect("open");
         gate.perform(CLOSE, 1);
@@ -101,7 +101,7 @@ fn the_last_turn_out_wakes_the_waiter() {
         };
         let worker = thread::spawn(move || drop(turn));
         // This thread is the keeper.
-        bell.wait(None);
+        wakeup.wait(None);
         list.wake_all();
         worker.join().unwrap();
         waiter.join().unwrap();

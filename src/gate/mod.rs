@@ -28,7 +28,7 @@ use crate::faults::fault;
 use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
 use crate::probe::probe;
-use crate::sync::{Arc, AtomicU64, Bell, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, Wakeup};
 use word::{Arrival, InFlight, RefusalReason, Word};
 
 #[cfg(tidegate_checking)]
@@ -64,15 +64,15 @@ pub(crate) struct Gate {
     /// Of the latest close. Only ever written under the transition lock, before the word is.
     generation: AtomicU64,
     /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
-    bell: Arc<Bell>,
+    wakeup: Arc<Wakeup>,
     pub(crate) metrics: Metrics,
 }
 
 impl Gate {
     /// A gate that is closed until the first order (F6).
-    pub(crate) fn new(bell: Arc<Bell>, metrics: Metrics) -> Gate {
+    pub(crate) fn new(wakeup: Arc<Wakeup>, metrics: Metrics) -> Gate {
         let word = AtomicU64::new(Word::starting().bits());
-        Gate { word, generation: AtomicU64::new(0), bell, metrics }
+        Gate { word, generation: AtomicU64::new(0), wakeup, metrics }
     }
 
     /// The gate's state now.
@@ -124,12 +124,12 @@ impl Gate {
         Refused { phase, generation: self.generation.load(Ordering::Relaxed), reason }
     }
 
-    /// Counts a turn out. Never blocks: at most it rings a bell.
+    /// Counts a turn out. Never blocks: at most it rings a wakeup.
     // Property: TG-L2 drains.
     fn release(&self, origin: Origin) {
         let rings_early = fault!(RingsBeforeLeaving) && self.word().release(origin).is_idle();
         if rings_early {
-            self.bell.ring();
+            self.wakeup.wake();
         }
         // Release pairs with the Acquire in `word`: see there. Not Acquire: the turn that leaves reads
         // nothing of the others. The closure always gives a word, so the update always happens.
@@ -139,7 +139,7 @@ impl Gate {
         probe!(GateEvent::Released(origin, Word::from_bits(update.unwrap_or_default())));
         let is_idle = update.is_ok_and(|before| Word::from_bits(before).release(origin).is_idle());
         if is_idle && !rings_early {
-            self.bell.ring();
+            self.wakeup.wake();
         }
     }
 

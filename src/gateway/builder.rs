@@ -9,14 +9,14 @@ use crate::error::StartError;
 use crate::home::{DEFAULT_MODE, Home, OpenHome};
 use crate::host;
 use crate::id::fresh_id;
-use crate::status::Identity;
+use crate::status::ProcessIdentity;
 use crate::sync::Arc;
 use crate::watcher::Worker;
 
 use super::Gateway;
 use super::handle::Handle;
 use super::predecessor;
-use super::shared::{Settings, Shared, Threads};
+use super::shared::{Settings, Shared, ThreadWakeups};
 use super::store::Store;
 
 /// How often the watcher looks, unless told otherwise (R9).
@@ -151,7 +151,8 @@ impl Builder {
             .transpose()
             .map_err(thread)?;
 
-        let threads = Threads { timer: timer.bell(), watcher: watcher.as_ref().map(Worker::bell) };
+        let threads =
+            ThreadWakeups { timer: timer.wakeup(), watcher: watcher.as_ref().map(Worker::wakeup) };
         let shared = Shared::start(store, promised, identity, settings, threads);
         let shared = Arc::new(shared);
         shared.publish();
@@ -165,14 +166,14 @@ impl Builder {
         if let Some(watcher) = &mut watcher {
             let watched = Arc::clone(&shared);
             #[cfg(feature = "notify")]
-            let (mut events, again) = (shared.file_events(watcher.bell()), watcher.bell());
+            let (mut events, again) = (shared.file_events(watcher.wakeup()), watcher.wakeup());
             let round = move || {
                 let next = watched.watch_round();
                 #[cfg(feature = "notify")]
                 if let Some(events) = &mut events
                     && events.follow(watched.listed())
                 {
-                    again.ring();
+                    again.wake();
                 }
                 next
             };
@@ -182,10 +183,10 @@ impl Builder {
     }
 }
 
-fn identity(kind: String, epoch: &Epoch) -> Identity {
+fn identity(kind: String, epoch: &Epoch) -> ProcessIdentity {
     let ProcessContext { pid_namespace, time_namespace, .. } = ProcessContext::here();
     let stat = host::proc_text("/proc/self/stat").unwrap_or_default();
-    Identity {
+    ProcessIdentity {
         pid: host::pid(),
         kind,
         argv: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),

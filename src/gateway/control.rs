@@ -25,7 +25,7 @@ impl Shared {
         let may_begin = self.state.lock().engine.may_begin();
         may_begin.map_err(|phase| ControlError::ShuttingDown { phase })?;
         let now = self.settings.clock.now();
-        let stamped = self.addressee().stamp(ask, &fresh_id(), now);
+        let stamped = self.recipient().stamp(ask, &fresh_id(), now);
         let request = stamped.ok_or(ControlError::NoRun)?;
         let begun = self.store.begin(ask.holder(), &request);
         // Also where it failed: a request that is in place but not durable closes the gate.
@@ -95,9 +95,9 @@ impl Shared {
             self.carry_out(&mut state, reaction);
         }
         state.engine.abandoned();
-        self.threads.timer.ring();
+        self.threads.timer.wake();
         if let Some(watcher) = &self.threads.watcher {
-            watcher.ring();
+            watcher.wake();
         }
     }
 }

@@ -10,7 +10,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::disk::FileId;
 use crate::home::Home;
-use crate::sync::{Arc, AtomicBool, Bell, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering, Wakeup};
 
 pub(super) struct FileEvents {
     watcher: RecommendedWatcher,
@@ -23,7 +23,7 @@ pub(super) struct FileEvents {
 }
 
 impl FileEvents {
-    pub(super) fn watch(home: &Home, bell: Arc<Bell>) -> notify::Result<FileEvents> {
+    pub(super) fn watch(home: &Home, wakeup: Arc<Wakeup>) -> notify::Result<FileEvents> {
         let requests = home.requests_path();
         let (marker, within) = (home.marker_path(), requests.clone());
         let replaced = Arc::new(AtomicBool::new(false));
@@ -34,10 +34,10 @@ impl FileEvents {
             match news {
                 Relevance::Nothing => return,
                 Relevance::Request => {}
-                // Relaxed: published by the bell.
+                // Relaxed: published by the wakeup.
                 Relevance::Directory | Relevance::Unclear => to_tell.store(true, Ordering::Relaxed),
             }
-            bell.ring();
+            wakeup.wake();
         })?;
         watcher.watch(home.path(), RecursiveMode::NonRecursive)?;
         let mut events = FileEvents { watcher, requests, watched: None, replaced };
@@ -49,7 +49,7 @@ impl FileEvents {
     /// was `listed` last. Says whether it is watched anew: what happened in it before that must still
     /// be looked at.
     pub(super) fn follow(&mut self, listed: Option<FileId>) -> bool {
-        // Relaxed: the ring that came after the store woke this thread, or will.
+        // Relaxed: the wake-up that came after the store woke this thread, or will.
         let replaced = self.replaced.swap(false, Ordering::Relaxed);
         if !replaced && listed.is_some() && listed == self.watched {
             return false;

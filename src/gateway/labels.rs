@@ -34,11 +34,11 @@ struct Work {
 
 /// What was listed, kept in flight until it is counted.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(super) struct LabelledWork {
     work: Vec<Arc<Work>>,
 }
 
-impl Listed {
+impl LabelledWork {
     pub(super) fn active_work(&self, now: Duration) -> Vec<ActiveWork> {
         let age = |work: &Work| now.saturating_sub(work.since);
         let active = |work: &Arc<Work>| ActiveWork::new(&work.label, work.turn.origin(), age(work));
@@ -71,9 +71,9 @@ impl Registry {
 
     /// The oldest first, and not the youngest where there are many. Drop it under no lock: what has ended
     /// meanwhile ends then.
-    pub(super) fn listed(&self) -> Listed {
+    pub(super) fn listed(&self) -> LabelledWork {
         let living = self.labels.iter().filter_map(std::sync::Weak::upgrade);
-        Listed { work: living.take(ACTIVE_WORK_MAX).collect() }
+        LabelledWork { work: living.take(ACTIVE_WORK_MAX).collect() }
     }
 }
 

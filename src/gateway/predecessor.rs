@@ -10,13 +10,13 @@ use crate::home::{Name, OpenHome};
 use crate::json::RawObject;
 use crate::marker::{self, Durability};
 use crate::request::DEFAULT_LEASE;
-use crate::status::{Identity, STATUS_BYTES_MAX, Status};
+use crate::status::{ProcessIdentity, STATUS_BYTES_MAX, Status};
 
 /// Reads the predecessor's promise, and puts the status `starting` in the place of its status. Where that fails, the
 /// gateway starts all the same.
 pub(super) fn replace_status(
     home: &OpenHome<RealDisk>,
-    identity: &Identity,
+    identity: &ProcessIdentity,
     now: Now,
 ) -> Option<Duration> {
     let name = Name::Status.as_os_str();

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::engine::{Corrected, Meant, PublishTurn};
+use crate::engine::{CorrectionOutcome, IntendedStatus, PublishTurn};
 use crate::faults::fault;
 use crate::gate::word::Word;
 use crate::home::{HomeCheck, Name, OpenHome};
@@ -13,7 +13,7 @@ use crate::status::{Degraded, Status};
 use crate::sync::MutexGuard;
 
 use super::announcements::Announcements;
-use super::labels::Listed;
+use super::labels::LabelledWork;
 use super::shared::{Shared, State};
 
 impl Shared {
@@ -65,8 +65,8 @@ impl Shared {
         &self,
         state: MutexGuard<'_, State>,
         word: Word,
-        listed: Listed,
-        meant: Meant<u64>,
+        listed: LabelledWork,
+        meant: IntendedStatus<u64>,
     ) -> Announcements {
         let (complaints, taken_at) = (self.complaints(&state), self.settings.clock.now().uptime);
         let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
@@ -75,7 +75,7 @@ impl Shared {
         let is_taken = matches!(state.home_check, HomeCheck::Taken(_));
         drop(state);
         drop(listed);
-        let writing = Writing { shared: self, meant: Some(meant) };
+        let writing = WriteGuard { shared: self, meant: Some(meant) };
         let error = match self.store.home() {
             Some(_) if is_taken => Some(io::Error::other("another process holds the home")),
             Some(home) => replace(home, &status).err(),
@@ -102,7 +102,7 @@ impl Shared {
             // Given back before the ending is told.
             self.store.give_back();
             self.state.lock().engine.home_given_back();
-            self.threads.timer.ring();
+            self.threads.timer.wake();
         }
         announcements
     }
@@ -110,21 +110,24 @@ impl Shared {
     /// After a shutdown that timed out the last status counts turns that end later. Counts them anew, where no
     /// other gateway has come to the home since: its locks are free, and the status is still this one's.
     // Property: TG-S8 status_is_faithful.
-    fn correct(&self, state: MutexGuard<'_, State>, word: Word, meant: Meant<u64>) {
-        let status = self.snapshot(&state, word, &Listed::default(), &[], state.sequence + 1);
+    fn correct(&self, state: MutexGuard<'_, State>, word: Word, meant: IntendedStatus<u64>) {
+        let status = self.snapshot(&state, word, &LabelledWork::default(), &[], state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         drop(state);
-        let corrected = self.store.home().map_or(Corrected::Written, |home| {
-            let Some(_kept_out) = home.keep_gateways_out() else { return Corrected::NotYet };
-            let Ok(found) = home.status() else { return Corrected::NotYet };
+        let corrected = self.store.home().map_or(CorrectionOutcome::Written, |home| {
+            let Some(_kept_out) = home.keep_gateways_out() else {
+                return CorrectionOutcome::NotYet;
+            };
+            let Ok(found) = home.status() else { return CorrectionOutcome::NotYet };
             if found.body().read::<String>("incarnation") != Some(self.identity.incarnation.clone())
             {
-                return Corrected::Overtaken;
+                return CorrectionOutcome::Overtaken;
             }
-            replace(home, &status).map_or(Corrected::NotYet, |()| Corrected::Written)
+            replace(home, &status)
+                .map_or(CorrectionOutcome::NotYet, |()| CorrectionOutcome::Written)
         });
         let mut state = self.state.lock();
-        state.sequence += u64::from(corrected == Corrected::Written);
+        state.sequence += u64::from(corrected == CorrectionOutcome::Written);
         state.engine.status_corrected(meant, corrected);
         self.turns.pass();
     }
@@ -148,12 +151,12 @@ fn replace(home: &OpenHome<crate::disk::RealDisk>, status: &Status) -> io::Resul
 }
 
 /// A write that is under way. Where it panics it has failed, and those who wait for it must not wait for ever.
-struct Writing<'a> {
+struct WriteGuard<'a> {
     shared: &'a Shared,
-    meant: Option<Meant<u64>>,
+    meant: Option<IntendedStatus<u64>>,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> WriteGuard<'a> {
     fn ended(mut self, succeeded: bool) -> (MutexGuard<'a, State>, bool) {
         let mut state = self.shared.state.lock();
         let meant = self.meant.take();
@@ -162,7 +165,7 @@ impl<'a> Writing<'a> {
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
         if let Some(meant) = self.meant.take() {
             self.shared.state.lock().engine.status_written(meant, false);

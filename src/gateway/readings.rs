@@ -3,7 +3,6 @@
 #[cfg(any(feature = "http", feature = "systemd"))]
 use std::time::Duration;
 
-use crate::addressee::Addressee;
 use crate::engine::{Ended, NotQuiesced};
 use crate::gate::word::Word;
 #[cfg(feature = "http")]
@@ -11,18 +10,19 @@ use crate::holder::Holder;
 use crate::home::HomeCheck;
 #[cfg(feature = "systemd")]
 use crate::machine::ShutdownCause;
+use crate::recipient::Recipient;
 #[cfg(any(feature = "http", feature = "systemd"))]
 use crate::status::Condition;
-use crate::status::{self, Complaint, Inputs, Status};
+use crate::status::{self, Complaint, SnapshotInputs, Status};
 
-use super::labels::Listed;
+use super::labels::LabelledWork;
 use super::outcome::{Idle, Quiesced};
 use super::shared::{Shared, State};
 
 /// What one look under the transition lock shows.
 #[cfg(feature = "systemd")]
 #[derive(Clone, Debug)]
-pub(crate) struct Glance {
+pub(crate) struct StateSnapshot {
     pub(crate) condition: Condition,
     /// Why the shutdown began, once one has.
     pub(crate) cause: Option<ShutdownCause>,
@@ -79,13 +79,13 @@ impl Shared {
         &self,
         state: &State,
         word: Word,
-        listed: &Listed,
+        listed: &LabelledWork,
         complaints: &[Complaint],
         sequence: u64,
     ) -> Status {
         let now = self.settings.clock.now();
         let (judge, engine) = (self.settings.judge(now), &state.engine);
-        let inputs = Inputs {
+        let inputs = SnapshotInputs {
             machine: engine.machine(),
             word,
             drain_wanted: engine.table().wanted().is_some(),
@@ -109,11 +109,11 @@ impl Shared {
 
     /// What one look under the transition lock shows.
     #[cfg(feature = "systemd")]
-    pub(super) fn glance(&self) -> Glance {
+    pub(super) fn glance(&self) -> StateSnapshot {
         let state = self.state.lock();
         let (engine, now) = (&state.engine, self.settings.clock.now());
         let holders = status::holders(engine.table(), &self.settings.judge(now));
-        Glance {
+        StateSnapshot {
             condition: engine.condition(self.gate.word()),
             cause: engine.machine().cause(),
             holders: holders.into_iter().map(|it| it.holder).collect(),
@@ -154,14 +154,14 @@ impl Shared {
     }
 
     /// Whom a request in this gateway is for: itself.
-    pub(super) fn addressee(&self) -> Addressee {
-        Addressee::itself(&self.settings.epoch, &self.settings.incarnation)
+    pub(super) fn recipient(&self) -> Recipient {
+        Recipient::itself(&self.settings.epoch, &self.settings.incarnation)
     }
 
     /// Looks at what this holder asks, and believes nothing.
     #[cfg(feature = "http")]
     pub(super) fn observe_holder(&self, holder: &Holder) -> crate::control::Observation {
-        self.store.observe_holder(holder, self.addressee(), self.settings.clock.now())
+        self.store.observe_holder(holder, self.recipient(), self.settings.clock.now())
     }
 
     /// How many live named requests this principal has signed, besides those of `holder`.

@@ -58,7 +58,7 @@ impl Shared {
             self.waiters.wake_all();
         }
         if let Some(watcher) = &self.threads.watcher {
-            watcher.ring();
+            watcher.wake();
         }
         match sleeps {
             TimerSleeps::ForGood => NextRound::Never,

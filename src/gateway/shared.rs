@@ -17,8 +17,8 @@ use crate::marker::Stamp;
 use crate::metrics::Metrics;
 use crate::probe::probe;
 use crate::request::Request;
-use crate::status::{self, Degraded, Identity};
-use crate::sync::{Arc, Bell, Mutex, MutexGuard, Turns};
+use crate::status::{self, Degraded, ProcessIdentity};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Wakeup};
 
 use super::announcements::Announced;
 use super::change_log::{Change, ChangeLog};
@@ -84,11 +84,11 @@ impl World for Shipped {
     }
 }
 
-/// The bells of the gateway's threads.
+/// The wakeups of the gateway's threads.
 #[derive(Debug)]
-pub(super) struct Threads {
-    pub(super) timer: Arc<Bell>,
-    pub(super) watcher: Option<Arc<Bell>>,
+pub(super) struct ThreadWakeups {
+    pub(super) timer: Arc<Wakeup>,
+    pub(super) watcher: Option<Arc<Wakeup>>,
 }
 
 #[derive(Debug)]
@@ -99,13 +99,13 @@ pub(super) struct Shared {
     /// effect on the gate.
     pub(super) state: Mutex<State>,
     /// Where callers wait whose turn it is not: to look, or to publish. With `state`.
-    pub(super) turns: Turns,
+    pub(super) turns: Condvar,
     pub(super) store: Store,
     /// Guards the labels of work in flight. Taken alone, or last.
     pub(super) registry: Mutex<Registry>,
-    pub(super) identity: Identity,
+    pub(super) identity: ProcessIdentity,
     pub(super) settings: Settings,
-    pub(super) threads: Threads,
+    pub(super) threads: ThreadWakeups,
 }
 
 #[derive(Debug)]
@@ -132,13 +132,14 @@ impl Shared {
     pub(super) fn start(
         store: Store,
         promised: Option<Duration>,
-        identity: Identity,
+        identity: ProcessIdentity,
         settings: Settings,
-        threads: Threads,
+        threads: ThreadWakeups,
     ) -> Shared {
         let metrics = Metrics::of(&identity.kind);
         let gate = Arc::new(Gate::new(Arc::clone(&threads.timer), metrics));
-        let rules = crate::engine::Rules { has_watcher: threads.watcher.is_some(), skips: SKIPS };
+        let rules =
+            crate::engine::EngineConfig { has_watcher: threads.watcher.is_some(), skips: SKIPS };
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
         let look = {
             let judge = settings.judge(settings.clock.now()).after_promise(promised);
@@ -170,7 +171,7 @@ impl Shared {
             gate,
             waiters: Arc::new(WaitList::new()),
             state: Mutex::new(state),
-            turns: Turns::new(),
+            turns: Condvar::new(),
             store,
             registry: Mutex::new(Registry::default()),
             identity,
@@ -179,10 +180,13 @@ impl Shared {
         }
     }
 
-    /// Has file events ring the watcher's bell, where that can be had.
+    /// Has file events wake the watcher's wakeup, where that can be had.
     #[cfg(feature = "notify")]
-    pub(super) fn file_events(&self, bell: Arc<Bell>) -> Option<super::file_events::FileEvents> {
-        match super::file_events::FileEvents::watch(self.store.home()?.names(), bell) {
+    pub(super) fn file_events(
+        &self,
+        wakeup: Arc<Wakeup>,
+    ) -> Option<super::file_events::FileEvents> {
+        match super::file_events::FileEvents::watch(self.store.home()?.names(), wakeup) {
             Ok(events) => Some(events),
             Err(error) => {
                 tracing::warn!(%error, "file events are not available; the watcher only looks at its interval");
@@ -212,7 +216,7 @@ impl Shared {
         }
         if reaction.wakes_timer {
             state.revision += 1;
-            self.threads.timer.ring();
+            self.threads.timer.wake();
         }
     }
 
@@ -241,7 +245,7 @@ impl Shared {
         order: &LookOrder<Stamp>,
         known: &[Slot],
     ) -> MutexGuard<'_, State> {
-        let abandoned = Abandoned { shared: self, call, is_over: false };
+        let abandoned = LookGuard { shared: self, call, is_over: false };
         probe!(GatewayEvent::LookBegan);
         let judge = self.settings.judge(self.settings.clock.now());
         let look = self.store.look(order, known, judge);
@@ -270,19 +274,19 @@ impl Shared {
 }
 
 /// A look that is under way. Where it panics, those who wait for it must not wait for ever.
-struct Abandoned<'a> {
+struct LookGuard<'a> {
     shared: &'a Shared,
     call: LookCall,
     is_over: bool,
 }
 
-impl Abandoned<'_> {
+impl LookGuard<'_> {
     fn has_ended(mut self) {
         self.is_over = true;
     }
 }
 
-impl Drop for Abandoned<'_> {
+impl Drop for LookGuard<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.shared.state.lock().engine.look_abandoned(self.call);

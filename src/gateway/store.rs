@@ -3,7 +3,6 @@
 
 use std::fmt::Debug;
 
-use crate::addressee::Addressee;
 use crate::control::Observation;
 use crate::disk::{Disk, RealDisk, VolatileDisk};
 use crate::engine::LookOrder;
@@ -13,13 +12,14 @@ use crate::holder::{Holder, Slot};
 use crate::home::{Home, HomeCheck, HomeLock, Name, OpenHome};
 use crate::judge::{Judge, Validity};
 use crate::marker::{self, Observer, RawObservation, Reader, Stamp};
+use crate::recipient::Recipient;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 use crate::sync::Mutex;
 
 /// A home on one kind of disk, and the one who looks at it.
 #[derive(Debug)]
-pub(super) struct Kept<D: Disk<Dir: Debug>> {
+pub(super) struct DiskStore<D: Disk<Dir: Debug>> {
     home: OpenHome<D>,
     observer: Observer,
     /// Guards the home's locks, which are checked with each look, and given back once. Taken alone.
@@ -29,8 +29,8 @@ pub(super) struct Kept<D: Disk<Dir: Debug>> {
 
 #[derive(Debug)]
 pub(super) enum Store {
-    Files(Kept<RealDisk>),
-    Memory(Kept<VolatileDisk>),
+    Files(DiskStore<RealDisk>),
+    Memory(DiskStore<VolatileDisk>),
 }
 
 /// Does the same on either.
@@ -48,14 +48,14 @@ impl Store {
     pub(super) fn files(home: OpenHome<RealDisk>, lock: HomeLock) -> Store {
         let not_alone = lock.not_alone().map(str::to_owned);
         let (observer, lock) = (Observer::default(), Mutex::new(Some(lock)));
-        Store::Files(Kept { home, observer, lock, not_alone })
+        Store::Files(DiskStore { home, observer, lock, not_alone })
     }
 
     pub(super) fn memory() -> Result<Store, ControlError> {
         let disk = VolatileDisk::with_requests(Name::Requests.as_os_str());
         let home = OpenHome::open(disk, &Home::at("memory"))?;
         let (observer, lock) = (Observer::default(), Mutex::new(None));
-        Ok(Store::Memory(Kept { home, observer, lock, not_alone: None }))
+        Ok(Store::Memory(DiskStore { home, observer, lock, not_alone: None }))
     }
 
     /// The home, where there is one with files.
@@ -85,12 +85,12 @@ impl Store {
         let counts = |request: &Request| judge.validity(request) == Validity::Live;
         let (counts, first_seen) = (&counts, &|request| judge.first_seen(request));
         match self {
-            Store::Files(Kept { home, observer, lock, .. }) => {
+            Store::Files(DiskStore { home, observer, lock, .. }) => {
                 let check = || lock.lock().as_mut().map(|lock| home.check_lock(lock));
                 let home_check = &|| check().unwrap_or_default();
                 observer.look(home, order, known, &Reader { counts, first_seen, home_check })
             }
-            Store::Memory(Kept { home, observer, .. }) => {
+            Store::Memory(DiskStore { home, observer, .. }) => {
                 let home_check = &HomeCheck::default;
                 observer.look(home, order, known, &Reader { counts, first_seen, home_check })
             }
@@ -132,11 +132,11 @@ impl Store {
     pub(super) fn observe_holder(
         &self,
         holder: &Holder,
-        addressee: Addressee,
+        recipient: Recipient,
         now: Now,
     ) -> Observation {
         let raw = on_either!(self, kept => marker::look_at_own(&kept.home, holder));
-        Observation::of(raw, addressee, now)
+        Observation::of(raw, recipient, now)
     }
 }
 

@@ -8,22 +8,22 @@
 use std::task::Waker;
 
 use crate::sync::Arc;
-use crate::watcher::Pulse;
+use crate::watcher::RoundCounter;
 
-use super::readings::Glance;
+use super::readings::StateSnapshot;
 use super::shared::Shared;
 
 #[derive(Debug)]
 pub(crate) struct View {
     shared: Arc<Shared>,
     /// Those of the gateway's own threads.
-    pulses: Vec<Arc<Pulse>>,
+    pulses: Vec<Arc<RoundCounter>>,
     /// The place in the list of those who wait.
     place: Option<u64>,
 }
 
 impl View {
-    pub(super) fn of(shared: Arc<Shared>, pulses: Vec<Arc<Pulse>>) -> View {
+    pub(super) fn of(shared: Arc<Shared>, pulses: Vec<Arc<RoundCounter>>) -> View {
         View { shared, pulses, place: None }
     }
 
@@ -34,7 +34,7 @@ impl View {
     }
 
     /// Takes the transition lock: it returns only where the gateway can still change its phase.
-    pub(crate) fn glance(&self) -> Glance {
+    pub(crate) fn glance(&self) -> StateSnapshot {
         self.shared.glance()
     }
 

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::disk::{Access, Disk, FileId, Kind, LockHolder, RealDisk, Stat};
+use crate::disk::{Access, Disk, FileId, FileKind, LockHolder, RealDisk, Stat};
 use crate::error::{ControlError, StartError};
 use crate::faults::fault;
 use crate::json::RawObject;
@@ -41,7 +41,7 @@ pub(crate) struct HomeLock {
     file: <RealDisk as Disk>::File,
     /// Holds the directory's lock. A handle of its own, so that it ends with this value.
     _dir: <RealDisk as Disk>::Dir,
-    alone: Alone,
+    alone: Exclusivity,
     /// The directory that is locked.
     home: FileId,
     /// The file that the lock is on, and when it was last changed: one that is moved, with all the rest, into
@@ -72,8 +72,8 @@ impl HomeLock {
     /// Why a second gateway could start if the lock file were removed; `None` where none can.
     pub(crate) fn not_alone(&self) -> Option<&str> {
         match &self.alone {
-            Alone::Yes => None,
-            Alone::No(reason) => Some(reason),
+            Exclusivity::Yes => None,
+            Exclusivity::No(reason) => Some(reason),
         }
     }
 }
@@ -105,7 +105,7 @@ impl From<io::Error> for NotLocked {
 
 /// Whether every other gateway is kept out.
 #[derive(Debug)]
-enum Alone {
+enum Exclusivity {
     Yes,
     /// It is not, for this reason.
     No(String),
@@ -149,7 +149,7 @@ impl<D: Disk> OpenHome<D> {
     }
 
     fn require_trusted_lock(&self, found: &Stat) -> io::Result<()> {
-        if found.kind != Kind::File {
+        if found.kind != FileKind::File {
             return Err(found.kind.is_not("a lock file"));
         }
         let home = self.stat()?;
@@ -214,7 +214,7 @@ impl OpenHome<RealDisk> {
         let alone = self.lock_dir(&dir, home)?;
         let (file, found) = self.take_lock_file(owner, home, &alone)?;
         let (id, changed) = (found.id, found.changed);
-        if let Alone::No(reason) = &alone {
+        if let Exclusivity::No(reason) = &alone {
             tracing::warn!(home = %self.names().path().display(),
                 "a second gateway can start if the lock file is removed: {reason}");
         }
@@ -227,9 +227,9 @@ impl OpenHome<RealDisk> {
         &self,
         owner: &str,
         home: &Stat,
-        alone: &Alone,
+        alone: &Exclusivity,
     ) -> Result<(<RealDisk as Disk>::File, Stat), NotLocked> {
-        let is_alone = matches!(alone, Alone::Yes);
+        let is_alone = matches!(alone, Exclusivity::Yes);
         let (file, made) = self.open_or_make_lock()?;
         if self.disk.is_locked(&file)? {
             return Err(self.busy_with(&file));
@@ -365,12 +365,18 @@ impl OpenHome<RealDisk> {
     }
 
     /// Takes the directory's lock.
-    fn lock_dir(&self, dir: &<RealDisk as Disk>::Dir, home: &Stat) -> Result<Alone, NotLocked> {
+    fn lock_dir(
+        &self,
+        dir: &<RealDisk as Disk>::Dir,
+        home: &Stat,
+    ) -> Result<Exclusivity, NotLocked> {
         match self.disk.lock_dir(dir) {
-            Ok(true) => return Ok(Alone::Yes),
+            Ok(true) => return Ok(Exclusivity::Yes),
             Ok(false) => {}
             Err(error) => {
-                return Ok(Alone::No(format!("this file system cannot lock a directory: {error}")));
+                return Ok(Exclusivity::No(format!(
+                    "this file system cannot lock a directory: {error}"
+                )));
             }
         }
         if let Ok(file) = self.open_lock(Access::Read)
@@ -382,7 +388,7 @@ impl OpenHome<RealDisk> {
             Some(LockHolder { pid, uid: Some(uid) })
                 if ownership::cannot_write(uid, self.disk.user(), home) =>
             {
-                Ok(Alone::No(format!(
+                Ok(Exclusivity::No(format!(
                     "process {pid} of user {uid} holds the directory's lock but may only read the home; it cannot be a gateway, so its lock is ignored"
                 )))
             }

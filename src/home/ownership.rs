@@ -6,7 +6,7 @@
 //!
 //! [F19]: crate::guide::requirements#f19
 
-use crate::disk::{Kind, Owner, Stat, User};
+use crate::disk::{FileKind, Owner, Stat, User};
 
 /// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
 /// a gateway, who may not read it need not know.
@@ -77,7 +77,7 @@ fn given(me: User, home: &Stat, owner: &Stat) -> Owner {
 
 /// A file that nobody can have led here from elsewhere.
 fn is_plain(found: &Stat) -> bool {
-    found.kind == Kind::File && found.links == 1
+    found.kind == FileKind::File && found.links == 1
 }
 
 /// Whether a directory or lock in a home is a stranger's: of somebody who is neither trusted with the home
@@ -120,18 +120,18 @@ mod tests {
         User { uid, unmapped: None }
     }
 
-    fn stat(kind: Kind, uid: u32, gid: u32, mode: u32) -> Stat {
+    fn stat(kind: FileKind, uid: u32, gid: u32, mode: u32) -> Stat {
         let id = FileId { device: 1, inode: 1 };
         let (links, size) = (1, 0);
         Stat { id, kind, mode, links, uid, gid, size, modified: (0, 0), changed: (0, 0) }
     }
 
     fn home(uid: u32, mode: u32) -> Stat {
-        stat(Kind::Directory, uid, STAFF, mode)
+        stat(FileKind::Directory, uid, STAFF, mode)
     }
 
     fn file(uid: u32, mode: u32) -> Stat {
-        stat(Kind::File, uid, STAFF, mode)
+        stat(FileKind::File, uid, STAFF, mode)
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o600))).mode, 0o600);
         let strangers = file(MALLORY, 0o666);
         assert_eq!(of(None, Some(strangers)), alices, "a stranger's file is followed in nothing");
-        let link = stat(Kind::Link, ALICE, STAFF, 0o777);
+        let link = stat(FileKind::Link, ALICE, STAFF, 0o777);
         assert_eq!(of(None, Some(link)), alices);
         assert_eq!(of(Some(file(BOB, 0o7777)), None).mode, 0o664, "no file is run");
         let asked = of_new_file(root, Some(0o644), &home, Some(&file(BOB, 0o600)), None);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_stranger_is_who_could_not_have_made_it_there() {
-        let directory = |uid, gid| stat(Kind::Directory, uid, gid, 0o755);
+        let directory = |uid, gid| stat(FileKind::Directory, uid, gid, 0o755);
         let is = |me, mode, lock: Option<Stat>, uid, gid| {
             is_strangers(user(me), &home(ALICE, mode), lock.as_ref(), &directory(uid, gid))
         };

@@ -18,7 +18,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// How it is spelled in tokens and in `WWW-Authenticate`: `drain`, `drain:any`.
+    /// Delivery it is spelled in tokens and in `WWW-Authenticate`: `drain`, `drain:any`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use hyper::body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::connection::{How, Link, is_upgrade};
+use super::connection::{Delivery, Link, is_upgrade};
 use super::current::CurrentTurn;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -23,13 +23,13 @@ pin_project! {
     /// The body of a reply behind a [`GateLayer`](super::GateLayer).
     pub struct TurnBody<B> {
         #[pin]
-        kind: Kind<B>,
+        kind: BodyKind<B>,
     }
 }
 
 pin_project! {
     #[project = KindProjected]
-    enum Kind<B> {
+    enum BodyKind<B> {
         Reply { #[pin] inner: B },
         InTurn { #[pin] inner: B, rest: Bytes, _ending: TurnEnding },
         Refusal { body: Body },
@@ -39,15 +39,15 @@ pin_project! {
 impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
     /// Of what is no turn.
     pub(super) fn of_reply(inner: B) -> TurnBody<B> {
-        TurnBody { kind: Kind::Reply { inner } }
+        TurnBody { kind: BodyKind::Reply { inner } }
     }
 
     pub(super) fn of_turn(inner: B, ending: TurnEnding) -> TurnBody<B> {
-        TurnBody { kind: Kind::InTurn { inner, rest: Bytes::new(), _ending: ending } }
+        TurnBody { kind: BodyKind::InTurn { inner, rest: Bytes::new(), _ending: ending } }
     }
 
     pub(super) fn of_refusal(body: Body) -> TurnBody<B> {
-        TurnBody { kind: Kind::Refusal { body } }
+        TurnBody { kind: BodyKind::Refusal { body } }
     }
 }
 
@@ -94,17 +94,17 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Reply { inner } => inner.is_end_stream(),
-            Kind::InTurn { inner, rest, .. } => rest.is_empty() && inner.is_end_stream(),
-            Kind::Refusal { body } => body.is_end_stream(),
+            BodyKind::Reply { inner } => inner.is_end_stream(),
+            BodyKind::InTurn { inner, rest, .. } => rest.is_empty() && inner.is_end_stream(),
+            BodyKind::Refusal { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Reply { inner } => inner.size_hint(),
-            Kind::Refusal { body } => body.size_hint(),
-            Kind::InTurn { inner, rest, .. } => {
+            BodyKind::Reply { inner } => inner.size_hint(),
+            BodyKind::Refusal { body } => body.size_hint(),
+            BodyKind::InTurn { inner, rest, .. } => {
                 let (of_inner, rest) = (inner.size_hint(), rest.len() as u64);
                 let mut hint = SizeHint::new();
                 if let Some(upper) = of_inner.upper() {
@@ -129,7 +129,7 @@ pub(super) struct TurnEnding {
     /// Taken when it is dropped, and at no other time.
     turn: Option<CurrentTurn>,
     connection: Option<Link>,
-    how: How,
+    how: Delivery,
     /// The request was for a tunnel.
     connects: bool,
 }
@@ -138,7 +138,7 @@ impl TurnEnding {
     pub(super) fn new(
         turn: CurrentTurn,
         connection: Option<Link>,
-        how: How,
+        how: Delivery,
         connects: bool,
     ) -> TurnEnding {
         TurnEnding { turn: Some(turn), connection, how, connects }
@@ -151,9 +151,9 @@ impl TurnEnding {
         }
         // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: the handler
         // that goes on in it holds the turn.
-        let ends_with_the_connection = self.how == How::Http1 && self.connection.is_some();
+        let ends_with_the_connection = self.how == Delivery::Http1 && self.connection.is_some();
         if ends_with_the_connection {
-            self.how = How::Upgraded;
+            self.how = Delivery::Upgraded;
         } else if self.turn.as_ref().is_some_and(CurrentTurn::is_last) {
             warn_once_of_a_lost_upgrade();
         }

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::pace::{InDrain, Limits, Lumps, Pace, TooSlow};
+use super::pace::{ClientLimits, DrainOverlap, Pace, ProgressSignal, TooSlow};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// What all waits of one server share.
 #[derive(Clone, Debug)]
 pub(super) struct DrainClock {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWait>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    limits: Limits,
+struct SharedWait {
+    limits: ClientLimits,
     /// Each drain is known by the time that had passed since then when it began.
     since: Instant,
     /// When the gate was closed, in nanoseconds; 0 while it is open.
@@ -27,12 +27,12 @@ struct Shared {
 }
 
 impl DrainClock {
-    pub(super) fn new(limits: Limits) -> DrainClock {
+    pub(super) fn new(limits: ClientLimits) -> DrainClock {
         let closed_at = AtomicU64::new(0);
-        DrainClock { shared: Arc::new(Shared { limits, since: Instant::now(), closed_at }) }
+        DrainClock { shared: Arc::new(SharedWait { limits, since: Instant::now(), closed_at }) }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &ClientLimits {
         &self.shared.limits
     }
 
@@ -49,12 +49,12 @@ impl DrainClock {
     }
 
     /// How much of a wait that ends now fell into the drain that is on.
-    fn in_drain(&self, now: Instant, waited: Duration) -> Option<InDrain> {
+    fn in_drain(&self, now: Instant, waited: Duration) -> Option<DrainOverlap> {
         // Relaxed: see where it is written.
         let began = self.shared.closed_at.load(Ordering::Relaxed);
         (began > 0).then(|| {
             let closed = self.shared.since + Duration::from_nanos(began);
-            InDrain { began, waited: waited.min(now.saturating_duration_since(closed)) }
+            DrainOverlap { began, waited: waited.min(now.saturating_duration_since(closed)) }
         })
     }
 }
@@ -76,7 +76,7 @@ impl ClientWait {
     }
 
     /// A client that is to read.
-    pub(super) fn for_reader(clock: &DrainClock, lumps: Lumps) -> ClientWait {
+    pub(super) fn for_reader(clock: &DrainClock, lumps: ProgressSignal) -> ClientWait {
         ClientWait::new(clock, Pace::of_reader(clock.limits(), lumps))
     }
 

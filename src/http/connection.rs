@@ -27,13 +27,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::client_wait::{ClientWait, DrainClock};
 use super::current::CurrentTurn;
-use super::linger::{BODIES_OF_ONE_MAX, LingerLimit, Lingering, What};
-use super::pace::Lumps;
+use super::linger::{BODIES_OF_ONE_MAX, LingerKind, LingerLimit, LingerPool};
+use super::pace::ProgressSignal;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// When a reply has gone whose body the server has dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum Delivery {
     /// HTTP/1, where one task does all: when its poll ends, and nothing is left to be written.
     Http1,
     /// HTTP/2, where the stream is a task of its own: when a poll of the connection that began after that
@@ -52,11 +52,11 @@ pub(super) fn is_upgrade(connects: bool, status: StatusCode) -> bool {
 /// carries one among its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    shared: Arc<Shared>,
+    shared: Arc<LinkState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LinkState {
     /// Guards the turns whose replies were taken and have not gone yet; held for a push or a take, never while
     /// one is dropped or a task is woken.
     waiting: Mutex<Waiting>,
@@ -83,9 +83,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Go when a poll ends.
-    leaving: Turns,
+    leaving: HeldTurns,
     /// Go when a poll ends that has not begun yet.
-    put: Turns,
+    put: HeldTurns,
     /// Go with the connection.
     for_the_end: Vec<CurrentTurn>,
     /// The one that wakes the connection's task, over HTTP/2.
@@ -95,12 +95,12 @@ struct Waiting {
 
 /// Most often one, which takes no allocation.
 #[derive(Debug, Default)]
-struct Turns {
+struct HeldTurns {
     one: Option<CurrentTurn>,
     more: Vec<CurrentTurn>,
 }
 
-impl Turns {
+impl HeldTurns {
     fn push(&mut self, turn: CurrentTurn) {
         match &self.one {
             None => self.one = Some(turn),
@@ -115,7 +115,7 @@ impl Turns {
 
 /// What a connection does while no request of it is at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum RestState {
     /// A request is at work, or its reply is on its way.
     No,
     /// The head of a request has begun.
@@ -126,7 +126,7 @@ pub(super) enum Rest {
 
 impl Link {
     pub(super) fn new() -> Link {
-        let shared = Shared {
+        let shared = LinkState {
             waiting: Mutex::new(Waiting::default()),
             holds_turns: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
@@ -142,7 +142,7 @@ impl Link {
     }
 
     /// A request has come. It is at work until the guard is dropped.
-    pub(super) fn on_request(&self, is_http_2: bool) -> AtWork {
+    pub(super) fn on_request(&self, is_http_2: bool) -> ActiveRequest {
         let shared = &self.shared;
         // Relaxed, all of them: written and read by the connection's own task, except for the end of a request
         // over HTTP/2, which wakes that task through the lock.
@@ -152,7 +152,7 @@ impl Link {
         shared.has_begun_head.store(false, Ordering::Relaxed);
         shared.asked.fetch_add(1, Ordering::Relaxed);
         shared.at_work.fetch_add(1, Ordering::Relaxed);
-        AtWork { link: self.clone() }
+        ActiveRequest { link: self.clone() }
     }
 
     /// How many requests have come.
@@ -161,7 +161,7 @@ impl Link {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
-    pub(super) fn rest(&self) -> Rest {
+    pub(super) fn rest(&self) -> RestState {
         let shared = &self.shared;
         // Relaxed: see `on_request`, and where the others are written.
         let is_at_work = shared.at_work.load(Ordering::Relaxed) > 0;
@@ -169,19 +169,19 @@ impl Link {
         let is_sending =
             shared.is_blocked.load(Ordering::Relaxed) || shared.holds_turns.load(Ordering::Relaxed);
         if is_at_work || is_sending {
-            return Rest::No;
+            return RestState::No;
         }
         let is_http_1 = !shared.is_http_2.load(Ordering::Relaxed);
         let comes = is_http_1 && shared.has_begun_head.load(Ordering::Relaxed);
-        if comes { Rest::Comes } else { Rest::Rests }
+        if comes { RestState::Comes } else { RestState::Rests }
     }
 
     /// A place to read on a body of this connection's; `None` where it has its share, or all are taken.
-    pub(super) fn read_on_body(&self, lingering: &Arc<Lingering>) -> Option<BodyPlace> {
-        let limit = lingering.take_place(What::Body)?;
+    pub(super) fn read_on_body(&self, lingering: &Arc<LingerPool>) -> Option<DiscardSlot> {
+        let limit = lingering.take_place(LingerKind::Body)?;
         // Relaxed: it guards nothing but itself.
         let of_this = self.shared.bodies_read_on.fetch_add(1, Ordering::Relaxed);
-        let place = BodyPlace { link: self.clone(), limit };
+        let place = DiscardSlot { link: self.clone(), limit };
         (of_this < BODIES_OF_ONE_MAX).then_some(place)
     }
 
@@ -191,7 +191,7 @@ impl Link {
         self.shared.is_upgraded.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn put(&self, turn: CurrentTurn, how: How) {
+    pub(super) fn put(&self, turn: CurrentTurn, how: Delivery) {
         let mut waiting = self.shared.waiting.lock();
         if waiting.ended {
             drop(waiting);
@@ -199,15 +199,15 @@ impl Link {
             return;
         }
         match how {
-            How::Http1 => waiting.leaving.push(turn),
-            How::Http2 => waiting.put.push(turn),
-            How::Upgraded => waiting.for_the_end.push(turn),
+            Delivery::Http1 => waiting.leaving.push(turn),
+            Delivery::Http2 => waiting.put.push(turn),
+            Delivery::Upgraded => waiting.for_the_end.push(turn),
         }
         // Relaxed: over HTTP/1 it is the connection's own task, over HTTP/2 the waker orders it.
         self.shared.holds_turns.store(true, Ordering::Relaxed);
         // What the stream handed over before this the connection writes at its next poll; it may have
         // been woken for that before, so it is woken for this.
-        let waker = waiting.waker.clone().filter(|_| how == How::Http2);
+        let waker = waiting.waker.clone().filter(|_| how == Delivery::Http2);
         drop(waiting);
         if let Some(waker) = waker {
             waker.wake();
@@ -253,7 +253,7 @@ impl Link {
         if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             waiting.waker = Some(cx.waker().clone());
         }
-        let Turns { one, more } = std::mem::take(&mut waiting.put);
+        let HeldTurns { one, more } = std::mem::take(&mut waiting.put);
         let was_put = one.is_some();
         one.into_iter().chain(more).for_each(|turn| waiting.leaving.push(turn));
         was_put
@@ -299,12 +299,12 @@ impl Link {
 
 /// A body of a connection's that is read on.
 #[derive(Debug)]
-pub(super) struct BodyPlace {
+pub(super) struct DiscardSlot {
     link: Link,
     pub(super) limit: LingerLimit,
 }
 
-impl Drop for BodyPlace {
+impl Drop for DiscardSlot {
     fn drop(&mut self) {
         // Relaxed: see where it is taken.
         self.link.shared.bodies_read_on.fetch_sub(1, Ordering::Relaxed);
@@ -313,17 +313,17 @@ impl Drop for BodyPlace {
 
 /// A request at work.
 #[derive(Debug)]
-pub(super) struct AtWork {
+pub(super) struct ActiveRequest {
     link: Link,
 }
 
-impl AtWork {
+impl ActiveRequest {
     pub(super) fn link(&self) -> &Link {
         &self.link
     }
 }
 
-impl Drop for AtWork {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let shared = &self.link.shared;
         // Relaxed: over HTTP/2 the lock below orders it, over HTTP/1 it is the connection's own task.
@@ -388,38 +388,38 @@ const LINGER_PIECE: usize = 16 * 1024;
 
 /// A connection's socket. It tells its [`Link`] whether anything is left to be written, waits no longer than it
 /// may for its client to read, and is read on when it is closed.
-pub(super) struct Delivering<Io> {
+pub(super) struct DeliveryIo<Io> {
     io: Io,
     link: Link,
     writes: ClientWait,
     flushes: ClientWait,
     /// Written since the last flush.
     unflushed: u64,
-    lingering: Arc<Lingering>,
+    lingering: Arc<LingerPool>,
     closing: Closing,
     /// Its place among the connections of the server.
     _place: OwnedSemaphorePermit,
 }
 
-impl<Io> Drop for Delivering<Io> {
+impl<Io> Drop for DeliveryIo<Io> {
     fn drop(&mut self) {
         self.link.end();
     }
 }
 
-impl<Io> Delivering<Io> {
+impl<Io> DeliveryIo<Io> {
     pub(super) fn new(
         io: Io,
         link: Link,
         clock: &DrainClock,
-        lingering: Arc<Lingering>,
+        lingering: Arc<LingerPool>,
         place: OwnedSemaphorePermit,
-    ) -> Delivering<Io> {
-        Delivering {
+    ) -> DeliveryIo<Io> {
+        DeliveryIo {
             io,
             link,
-            writes: ClientWait::for_reader(clock, Lumps::Socket),
-            flushes: ClientWait::for_reader(clock, Lumps::Socket),
+            writes: ClientWait::for_reader(clock, ProgressSignal::Socket),
+            flushes: ClientWait::for_reader(clock, ProgressSignal::Socket),
             unflushed: 0,
             lingering,
             closing: Closing::Open,
@@ -448,7 +448,7 @@ impl<Io> Delivering<Io> {
     }
 }
 
-impl<Io: Read + Unpin> Read for Delivering<Io> {
+impl<Io: Read + Unpin> Read for DeliveryIo<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -462,7 +462,7 @@ impl<Io: Read + Unpin> Read for Delivering<Io> {
     }
 }
 
-impl<Io: Read + Write + Unpin> Write for Delivering<Io> {
+impl<Io: Read + Write + Unpin> Write for DeliveryIo<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -512,7 +512,7 @@ impl<Io: Read + Write + Unpin> Write for Delivering<Io> {
                         // The other protocol goes on reading.
                         return Poll::Ready(Ok(()));
                     }
-                    let place = this.lingering.take_place(What::Connection);
+                    let place = this.lingering.take_place(LingerKind::Connection);
                     this.closing = place.map_or(Closing::Closed, |place| {
                         Closing::ReadOn(Box::new(ReadOn::new(place)))
                     });
@@ -536,7 +536,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_has_a_share_of_what_is_read_on() {
         let second = Duration::from_secs(1);
-        let lingering = Arc::new(Lingering::new(second, second));
+        let lingering = Arc::new(LingerPool::new(second, second));
         let (greedy, other) = (Link::new(), Link::new());
         let taken: Vec<_> = std::iter::from_fn(|| greedy.read_on_body(&lingering)).collect();
         assert_eq!(taken.len(), BODIES_OF_ONE_MAX);
@@ -546,7 +546,10 @@ mod tests {
         let all: Vec<_> = (0..1000).filter_map(|_| Link::new().read_on_body(&lingering)).collect();
         assert_eq!(all.len(), 256);
         assert!(other.read_on_body(&lingering).is_none());
-        assert!(lingering.take_place(What::Connection).is_some(), "connections have their own");
+        assert!(
+            lingering.take_place(LingerKind::Connection).is_some(),
+            "connections have their own"
+        );
         drop(all);
         assert!(other.read_on_body(&lingering).is_some());
     }

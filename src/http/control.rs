@@ -28,9 +28,9 @@ use tokio::time::{Instant, timeout};
 use super::audit::{self, AUDIT, Refusals};
 use super::auth::{NAME_CHARS_MAX, Principal, Scope, TokenVerifier, Unverified, bearer};
 use super::current::CurrentTurn;
-use super::place::Place;
+use super::orders_in_flight::{Canceller, OrdersInFlight};
 use super::reply::{Cancelled, Drained, Failure, Problem, Waited, json};
-use super::under_way::{AtOnce, Canceller};
+use super::target::Target;
 use crate::control_order::{ControlOrder, DrainParams, REQUESTS_PER_PRINCIPAL_MAX};
 use crate::error::ControlError;
 use crate::holder::Holder;
@@ -71,7 +71,7 @@ impl<V: TokenVerifier> Verify for V {
 
 /// What the routes share.
 pub(super) struct Control {
-    place: Place,
+    place: Target,
     verifier: Box<dyn Verify>,
     /// Lets one order at the home at a time, so that nobody takes a holder between another's being told
     /// that it is free and his taking it; and so that a stalled disk costs one thread, not one a request.
@@ -79,19 +79,19 @@ pub(super) struct Control {
     /// The same for readings, which need not wait for orders.
     readings: Arc<Mutex<()>>,
     /// Orders under way, by principal.
-    at_once: Arc<AtOnce>,
+    at_once: Arc<OrdersInFlight>,
     canceller: Arc<Canceller>,
     pub(super) refusals: Refusals,
 }
 
 impl Control {
-    pub(super) fn new(place: Place, verifier: impl TokenVerifier) -> Control {
+    pub(super) fn new(place: Target, verifier: impl TokenVerifier) -> Control {
         Control {
             place,
             verifier: Box::new(verifier),
             orders: Arc::default(),
             readings: Arc::default(),
-            at_once: AtOnce::new(),
+            at_once: OrdersInFlight::new(),
             canceller: Canceller::new(),
             refusals: Refusals::new(),
         }
@@ -137,7 +137,7 @@ impl Control {
     /// Refuses an order that has come through the gate that it is about: the same gate, once closed, would refuse
     /// the cancel.
     fn require_beside_the_gate(&self, extensions: &Extensions) -> Result<(), Failure> {
-        let Place::Here(gateway) = &self.place else { return Ok(()) };
+        let Target::Here(gateway) = &self.place else { return Ok(()) };
         if !extensions.get().is_some_and(|turn: &CurrentTurn| turn.is_of(gateway)) {
             return Ok(());
         }
@@ -148,10 +148,10 @@ impl Control {
 
     /// Does what blocks off the workers, one at a time behind `lock`. What has begun goes on where
     /// whoever asked has gone.
-    async fn off_the_workers<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         lock: &Arc<Mutex<()>>,
-        work: impl FnOnce(&Place) -> T + Send + 'static,
+        work: impl FnOnce(&Target) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let place = self.place.clone();
         let working = async {
@@ -183,8 +183,8 @@ impl Control {
     pub(super) async fn reading(&self, has_token: bool) -> Result<Reading, Failure> {
         let reading = match &self.place {
             // Takes no disk.
-            Place::Here(_) => self.place.reading(),
-            Place::Apart(_) => self.off_the_workers(&self.readings, Place::reading).await?,
+            Target::Here(_) => self.place.reading(),
+            Target::Apart(_) => self.run_blocking(&self.readings, Target::reading).await?,
         };
         reading.map_err(|error| {
             if has_token {
@@ -199,17 +199,17 @@ impl Control {
     }
 
     async fn begin(&self, principal: &Principal, terms: DrainParams) -> Result<Drained, Failure> {
-        let _at_once = AtOnce::take(&self.at_once, principal)?;
+        let _at_once = OrdersInFlight::take(&self.at_once, principal)?;
         let (signer, ordered) = (principal.clone(), terms.clone());
         let canceller = Arc::clone(&self.canceller);
-        let (request, confirmed, taking_back) = self
-            .off_the_workers(&self.orders, move |place| {
+        let (request, confirmed, cancel_on_drop) = self
+            .run_blocking(&self.orders, move |place| {
                 let begun = begin(place, &signer, &ordered);
                 let id = begun.as_ref().ok().and_then(|(request, _)| request.request_id());
                 // Told here, for it is done whether anybody still waits for the answer or not.
                 audit::order(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
                 let id = id.filter(|_| ordered.wait.is_some()).map(str::to_owned);
-                let taking_back = TakingBack {
+                let cancel_on_drop = CancelOnDrop {
                     place: place.clone(),
                     signer,
                     holder: ordered.holder,
@@ -217,7 +217,7 @@ impl Control {
                     canceller,
                 };
                 // Dropped where nobody receives it.
-                begun.map(|(request, confirmed)| (request, confirmed, taking_back))
+                begun.map(|(request, confirmed)| (request, confirmed, cancel_on_drop))
             })
             .await??;
         let pending = Drained::pending(&request, &terms.holder, terms.lease);
@@ -230,14 +230,14 @@ impl Control {
         let goal = if patience.idle_is_enough { Goal::Idle } else { Goal::Quiesced };
         match self.wait_until(goal, &terms.holder, &request, patience.at_most).await {
             Ok((reached, reading)) => {
-                taking_back.no_more();
+                cancel_on_drop.disarm();
                 let waited = Waited::new(goal == Goal::Quiesced, reached.safe);
                 let confirmed = pending.confirmed(reading.body().read("generation"));
                 Ok(Drained { waited, ..confirmed })
             }
             Err(missed) => {
-                let take_back = move |_: &Place| taking_back.take_back();
-                let gone = self.off_the_workers(&self.orders, take_back).await.unwrap_or(false);
+                let cancel = move |_: &Target| cancel_on_drop.cancel();
+                let gone = self.run_blocking(&self.orders, cancel).await.unwrap_or(false);
                 Err(Failure::missed(&missed, &request, !gone))
             }
         }
@@ -275,7 +275,7 @@ impl Control {
         loop {
             let id = request.request_id().unwrap_or_default().to_owned();
             let holder = holder.clone();
-            let look = move |place: &Place| -> Result<(Reading, Sighting), ControlError> {
+            let look = move |place: &Target| -> Result<(Reading, Sighting), ControlError> {
                 Ok((place.reading()?, place.find_request(&holder, &id)))
             };
             // Listened for before looking: what changes in between is news.
@@ -283,9 +283,9 @@ impl Control {
             let news = self.place.news(self.at_once.total(), left);
             let slow = |failure: Failure| WaitFailed::TimedOut(failure.problem.detail);
             let (reading, sighting) =
-                self.off_the_workers(&self.readings, look).await.map_err(slow)??;
-            let addressee = reading.addressee();
-            let judge = addressee.judge(self.place.now());
+                self.run_blocking(&self.readings, look).await.map_err(slow)??;
+            let recipient = reading.recipient();
+            let judge = recipient.judge(self.place.now());
             if let Some(reached) = drain.evaluate(goal, &reading, &sighting, &judge)? {
                 return Ok((reached, reading));
             }
@@ -299,7 +299,7 @@ impl Control {
 
     async fn cancel(&self, principal: &Principal, holder: Holder) -> Result<Cancelled, Failure> {
         let signer = principal.clone();
-        self.off_the_workers(&self.orders, move |place| {
+        self.run_blocking(&self.orders, move |place| {
             let cancelled = permit(&signer, &holder, place)
                 .and_then(|()| Cancelled::of(&place.cancel(&holder)));
             audit::order(&signer, "cancel", &holder, None, cancelled.as_ref().err());
@@ -310,7 +310,7 @@ impl Control {
 }
 
 fn begin(
-    place: &Place,
+    place: &Target,
     signer: &Principal,
     terms: &DrainParams,
 ) -> Result<(DrainRequested, Option<u64>), Failure> {
@@ -327,7 +327,7 @@ fn begin(
         if let (ControlError::NotDurable { request_id: Some(id), .. }, Some(_)) =
             (error, terms.wait)
         {
-            let gone = take_back(place, signer, &terms.holder, &id);
+            let gone = cancel(place, signer, &terms.holder, &id);
             failure.problem.stands = Some(!gone);
         }
         failure
@@ -336,8 +336,8 @@ fn begin(
 
 /// Takes a request back, at the latest where whoever waited for it has gone: he will not come back for
 /// it, and it would keep the gate closed until its lease ends (I-2).
-struct TakingBack {
-    place: Place,
+struct CancelOnDrop {
+    place: Target,
     signer: Principal,
     holder: Holder,
     /// Of the request, as long as there is something to take back.
@@ -345,32 +345,32 @@ struct TakingBack {
     canceller: Arc<Canceller>,
 }
 
-impl TakingBack {
+impl CancelOnDrop {
     /// What was asked has come, and whoever asked is there to be told.
-    fn no_more(mut self) {
+    fn disarm(mut self) {
         self.id = None;
     }
 
     /// Says whether it is gone.
-    fn take_back(mut self) -> bool {
+    fn cancel(mut self) -> bool {
         let Some(id) = self.id.take() else { return true };
-        take_back(&self.place, &self.signer, &self.holder, &id)
+        cancel(&self.place, &self.signer, &self.holder, &id)
     }
 }
 
-impl Drop for TakingBack {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         let (place, signer, holder) =
             (self.place.clone(), self.signer.clone(), self.holder.clone());
         self.canceller.run(Box::new(move || {
-            take_back(&place, &signer, &holder, &id);
+            cancel(&place, &signer, &holder, &id);
         }));
     }
 }
 
 /// Says whether the request is gone.
-fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bool {
+fn cancel(place: &Target, signer: &Principal, holder: &Holder, id: &str) -> bool {
     let gone = place.cancel_request(holder, id);
     audit::order(signer, "cancel abandoned", holder, Some(id), Cancelled::of(&gone).err().as_ref());
     gone.is_ok()
@@ -378,7 +378,7 @@ fn take_back(place: &Place, signer: &Principal, holder: &Holder, id: &str) -> bo
 
 /// Whether the principal may touch what this holder asks.
 // Property: TG-S7 owner_release.
-fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), Failure> {
+fn permit(principal: &Principal, holder: &Holder, place: &Target) -> Result<(), Failure> {
     let Holder::Named(name) = holder else { return Ok(()) };
     if principal.has(Scope::DrainAny) {
         return Ok(());
@@ -397,7 +397,7 @@ fn permit(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), F
 }
 
 /// Whether the principal may have one more named request, where this is not one of its own again.
-fn require_quota(principal: &Principal, holder: &Holder, place: &Place) -> Result<(), Failure> {
+fn require_quota(principal: &Principal, holder: &Holder, place: &Target) -> Result<(), Failure> {
     if *holder == Holder::Shared {
         return Ok(());
     }

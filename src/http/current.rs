@@ -37,30 +37,30 @@ use crate::sync::Arc;
 /// protocol there is [`UpgradeInTurn`].
 #[derive(Clone, Debug)]
 pub struct CurrentTurn {
-    turn: Arc<Held>,
+    turn: Arc<HeldTurn>,
     /// The turn that the request is of another gateway, further out.
     outer: Option<Arc<CurrentTurn>>,
 }
 
 #[derive(Debug)]
-enum Held {
+enum HeldTurn {
     Plain(Turn),
     Labelled(LabelledTurn),
 }
 
 impl CurrentTurn {
     pub(super) fn plain(turn: Turn) -> CurrentTurn {
-        CurrentTurn { turn: Arc::new(Held::Plain(turn)), outer: None }
+        CurrentTurn { turn: Arc::new(HeldTurn::Plain(turn)), outer: None }
     }
 
     pub(super) fn labelled(turn: LabelledTurn) -> CurrentTurn {
-        CurrentTurn { turn: Arc::new(Held::Labelled(turn)), outer: None }
+        CurrentTurn { turn: Arc::new(HeldTurn::Labelled(turn)), outer: None }
     }
 
     fn turn(&self) -> &Turn {
         match &*self.turn {
-            Held::Plain(turn) => turn,
-            Held::Labelled(turn) => turn,
+            HeldTurn::Plain(turn) => turn,
+            HeldTurn::Labelled(turn) => turn,
         }
     }
 

@@ -21,11 +21,11 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::calling::Calling;
 use super::client_wait::{ClientWait, DrainClock};
-use super::connection::{AtWork, BodyPlace, Link, is_upgrade};
-use super::linger::Lingering;
-use super::pace::Lumps;
+use super::connection::{ActiveRequest, DiscardSlot, Link, is_upgrade};
+use super::linger::LingerPool;
+use super::pace::ProgressSignal;
+use super::service_call::ServiceCall;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Gives each request of a connection to the app.
@@ -34,7 +34,7 @@ pub(super) struct Exchanges<S> {
     pub(super) app: S,
     pub(super) link: Link,
     pub(super) clock: DrainClock,
-    pub(super) lingering: Arc<Lingering>,
+    pub(super) lingering: Arc<LingerPool>,
     /// Whose connection it is, where that can be said.
     pub(super) peer: Option<SocketAddr>,
 }
@@ -61,17 +61,17 @@ where
         } else {
             let wait = ClientWait::for_sender(&self.clock);
             let read_on = is_http_2.then(|| (self.link.clone(), Arc::clone(&self.lingering)));
-            Body::new(PatientBody { body: Some(body), wait, read_on })
+            Body::new(TimedBody { body: Some(body), wait, read_on })
         };
         let connects = parts.method == Method::CONNECT;
         let progress = is_http_2.then(|| {
-            let progress = Arc::new(Progress::default());
+            let progress = Arc::new(StreamProgress::default());
             // hyper makes a stream of the future that is returned here, and spawns it before it does anything
             // else on this thread: see `Streams`.
             NEXT_STREAM.set(Some(Arc::clone(&progress)));
             progress
         });
-        let reply = Calling::new(&mut self.app.clone(), Request::from_parts(parts, body));
+        let reply = ServiceCall::new(&mut self.app.clone(), Request::from_parts(parts, body));
         Exchange { reply, at_work: Some(at_work), progress, connects }
     }
 }
@@ -80,9 +80,9 @@ pin_project! {
     /// A reply to come.
     pub(super) struct Exchange<S: Service<Request<Body>>> {
         #[pin]
-        reply: Calling<S, Request<Body>>,
-        at_work: Option<AtWork>,
-        progress: Option<Arc<Progress>>,
+        reply: ServiceCall<S, Request<Body>>,
+        at_work: Option<ActiveRequest>,
+        progress: Option<Arc<StreamProgress>>,
         connects: bool,
     }
 }
@@ -121,8 +121,8 @@ pin_project! {
         #[pin]
         inner: B,
         last: Option<Bytes>,
-        progress: Option<Arc<Progress>>,
-        _at_work: Option<AtWork>,
+        progress: Option<Arc<StreamProgress>>,
+        _at_work: Option<ActiveRequest>,
     }
 }
 
@@ -130,7 +130,11 @@ pin_project! {
 const SPLIT_FROM: usize = 1024;
 
 impl<B> ReplyBody<B> {
-    fn new(inner: B, progress: Option<Arc<Progress>>, at_work: Option<AtWork>) -> ReplyBody<B> {
+    fn new(
+        inner: B,
+        progress: Option<Arc<StreamProgress>>,
+        at_work: Option<ActiveRequest>,
+    ) -> ReplyBody<B> {
         ReplyBody { inner, last: None, progress, _at_work: at_work }
     }
 }
@@ -179,15 +183,15 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for ReplyBody<B> {
 /// A request's body that is waited for no longer than it may take: from when it was asked for its next
 /// piece and had none, and not while nobody asks. Over HTTP/2 it is read on where its handler leaves it: see
 /// [`read_on`].
-struct PatientBody {
+struct TimedBody {
     /// Taken when it is dropped, and at no other time.
     body: Option<Incoming>,
     wait: ClientWait,
     /// Over HTTP/2; over HTTP/1 the connection is read on.
-    read_on: Option<(Link, Arc<Lingering>)>,
+    read_on: Option<(Link, Arc<LingerPool>)>,
 }
 
-impl HttpBody for PatientBody {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -221,7 +225,7 @@ impl HttpBody for PatientBody {
     }
 }
 
-impl Drop for PatientBody {
+impl Drop for TimedBody {
     fn drop(&mut self) {
         let (Some(body), Some((link, lingering))) = (self.body.take(), self.read_on.take()) else {
             return;
@@ -238,7 +242,7 @@ impl Drop for PatientBody {
 
 /// Reads on and discards what a client sends of a body that nobody asks for, for as long as a connection is
 /// read on. Otherwise the stream is reset once its reply is complete, and many a client then loses the reply.
-async fn read_on(mut body: Incoming, mut place: BodyPlace) {
+async fn read_on(mut body: Incoming, mut place: DiscardSlot) {
     while let Some(within) = place.limit.left() {
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         match timeout(within, frame).await {
@@ -250,7 +254,7 @@ async fn read_on(mut body: Incoming, mut place: BodyPlace) {
 
 /// How far the reply of one HTTP/2 stream has come, as its body sees it.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct StreamProgress {
     /// [`CLIENT`] after a piece was taken: it is sent as soon as the client grants a window for it.
     waits_for: AtomicU8,
     /// How much was taken.
@@ -262,7 +266,7 @@ const HANDLER: u8 = 0;
 /// The client is waited for.
 const CLIENT: u8 = 1;
 
-impl Progress {
+impl StreamProgress {
     fn on_frame(&self, is_ready: bool, bytes: usize) {
         // Relaxed, here and below: the stream's own task writes and reads both.
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -272,7 +276,7 @@ impl Progress {
 
 thread_local! {
     /// Between the call that made a stream's future and the executor that is given it, on one thread.
-    static NEXT_STREAM: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
+    static NEXT_STREAM: RefCell<Option<Arc<StreamProgress>>> = const { RefCell::new(None) };
 }
 
 /// Runs the HTTP/2 streams of one server, each on a task of its own, and resets one whose client grants no
@@ -289,7 +293,7 @@ where
     fn execute(&self, future: F) {
         match NEXT_STREAM.take() {
             Some(progress) => {
-                let wait = ClientWait::for_reader(&self.clock, Lumps::Window);
+                let wait = ClientWait::for_reader(&self.clock, ProgressSignal::Window);
                 tokio::spawn(Stream { future, progress, wait, seen: 0 });
             }
             // What carries an upgraded stream on.
@@ -305,7 +309,7 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         future: F,
-        progress: Arc<Progress>,
+        progress: Arc<StreamProgress>,
         wait: ClientWait,
         // How much of the reply had been taken when this was last looked at.
         seen: u64,

@@ -26,10 +26,10 @@ use tokio::time::Sleep;
 use tower::{Layer, Service};
 
 use super::body::{TurnBody, TurnEnding};
-use super::calling::Calling;
-use super::connection::{How, Link};
+use super::connection::{Delivery, Link};
 use super::current::CurrentTurn;
 use super::refusal::{RetryAfter, refuse};
+use super::service_call::ServiceCall;
 use crate::gate::{Origin, Refused, Wait};
 use crate::gateway::Gateway;
 use crate::sync::Arc;
@@ -37,14 +37,14 @@ use crate::sync::Arc;
 /// What a request is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum Classification {
     /// A turn of this origin.
     Turn(Origin),
     /// The same, listed by this label among the status' `active_work` while it lives. Takes a lock and
     /// allocates.
     Labelled(Origin, String),
     /// No turn: it passes at any time and is not counted. For health and metrics.
-    NotATurn,
+    Untracked,
 }
 
 /// Requests that wait for the gate to open instead of being refused.
@@ -59,12 +59,12 @@ pub struct Parking {
 /// When a refused client is asked to try again, unless the author says otherwise.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-type Classify = Arc<dyn Fn(&Parts) -> Kind + Send + Sync>;
+type Classify = Arc<dyn Fn(&Parts) -> Classification + Send + Sync>;
 
 type Refuse = Arc<dyn Fn(&Parts, &Refused) -> axum::response::Response + Send + Sync>;
 
 #[derive(Clone)]
-struct Rules {
+struct LayerConfig {
     gateway: Gateway,
     classify: Classify,
     retry_after: RetryAfter,
@@ -102,7 +102,7 @@ struct Rules {
 ///
 /// ```
 /// use axum::{Router, routing::post};
-/// use tidegate::{Gateway, Origin, http::{CurrentTurn, GateLayer, Kind, health_router}};
+/// use tidegate::{Gateway, Origin, http::{CurrentTurn, GateLayer, Classification, health_router}};
 ///
 /// async fn chat(turn: CurrentTurn) -> Result<String, tidegate::Refused> {
 ///     let tool_call = turn.child()?; // what this turn needs passes a closed gate
@@ -114,9 +114,9 @@ struct Rules {
 /// let turns = Router::new()
 ///     .route("/chat", post(async |turn| chat(turn).await.unwrap_or_else(|it| it.to_string())))
 ///     .layer(GateLayer::new(gateway.clone()).classify(|request| match request.uri.path() {
-///         "/metrics" => Kind::NotATurn,
-///         "/hooks/done" => Kind::Turn(Origin::Internal),
-///         _ => Kind::Turn(Origin::User),
+///         "/metrics" => Classification::Untracked,
+///         "/hooks/done" => Classification::Turn(Origin::Internal),
+///         _ => Classification::Turn(Origin::User),
 ///     }));
 /// let app: Router = turns.merge(health_router(gateway));
 /// # let _ = app;
@@ -124,16 +124,16 @@ struct Rules {
 /// ```
 #[derive(Clone)]
 pub struct GateLayer {
-    rules: Rules,
+    rules: LayerConfig,
 }
 
 impl GateLayer {
     /// Every request is a user's turn, and is refused while the gate is closed.
     #[must_use]
     pub fn new(gateway: Gateway) -> GateLayer {
-        let rules = Rules {
+        let rules = LayerConfig {
             gateway,
-            classify: Arc::new(|_| Kind::Turn(Origin::User)),
+            classify: Arc::new(|_| Classification::Turn(Origin::User)),
             retry_after: RetryAfter::new(RETRY_AFTER),
             refuse: None,
             parking: None,
@@ -149,7 +149,7 @@ impl GateLayer {
     #[must_use]
     pub fn classify(
         mut self,
-        classify: impl Fn(&Parts) -> Kind + Send + Sync + 'static,
+        classify: impl Fn(&Parts) -> Classification + Send + Sync + 'static,
     ) -> GateLayer {
         self.rules.classify = Arc::new(classify);
         self
@@ -214,7 +214,7 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Clone)]
 pub struct GateService<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: Arc<LayerConfig>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for GateService<S> {
@@ -223,7 +223,7 @@ impl<S: fmt::Debug> fmt::Debug for GateService<S> {
     }
 }
 
-impl Rules {
+impl LayerConfig {
     fn admit(&self, origin: Origin, label: Option<&str>) -> Result<CurrentTurn, Refused> {
         match label {
             None => self.gateway.admit(origin).map(CurrentTurn::plain),
@@ -268,14 +268,15 @@ where
             .extensions
             .get()
             .is_some_and(|turn: &CurrentTurn| turn.is_of(&self.rules.gateway));
-        let kind = if is_let_in { Kind::NotATurn } else { (self.rules.classify)(&parts) };
+        let kind =
+            if is_let_in { Classification::Untracked } else { (self.rules.classify)(&parts) };
         let (origin, label) = match kind {
-            Kind::NotATurn => {
-                let reply = Calling::new(&mut self.inner, Request::from_parts(parts, body));
+            Classification::Untracked => {
+                let reply = ServiceCall::new(&mut self.inner, Request::from_parts(parts, body));
                 return GateFuture { state: State::Passing { reply } };
             }
-            Kind::Turn(origin) => (origin, None),
-            Kind::Labelled(origin, label) => (origin, Some(label)),
+            Classification::Turn(origin) => (origin, None),
+            Classification::Labelled(origin, label) => (origin, Some(label)),
         };
         match self.rules.admit(origin, label.as_deref()) {
             Ok(turn) => GateFuture { state: enter(&mut self.inner, turn, parts, body) },
@@ -327,7 +328,7 @@ where
     S: Service<Request<B>> + Clone,
 {
     let connection = parts.extensions.get::<Link>().cloned();
-    let how = if parts.version == Version::HTTP_2 { How::Http2 } else { How::Http1 };
+    let how = if parts.version == Version::HTTP_2 { Delivery::Http2 } else { Delivery::Http1 };
     let connects = parts.method == Method::CONNECT;
     let outer = parts.extensions.insert(turn.clone());
     if let Some(outer) = outer {
@@ -335,7 +336,7 @@ where
         parts.extensions.insert(turn.clone().within(outer));
     }
     let ending = Some(TurnEnding::new(turn, connection, how, connects));
-    State::InTurn { reply: Calling::new(service, Request::from_parts(parts, body)), ending }
+    State::InTurn { reply: ServiceCall::new(service, Request::from_parts(parts, body)), ending }
 }
 
 pin_project! {
@@ -349,8 +350,8 @@ pin_project! {
 pin_project! {
     #[project = StateProjected]
     enum State<S: Service<Request<B>>, B> {
-        InTurn { #[pin] reply: Calling<S, Request<B>>, ending: Option<TurnEnding> },
-        Passing { #[pin] reply: Calling<S, Request<B>> },
+        InTurn { #[pin] reply: ServiceCall<S, Request<B>>, ending: Option<TurnEnding> },
+        Passing { #[pin] reply: ServiceCall<S, Request<B>> },
         Refused { reply: Option<Response<Body>> },
         Parked { parked: Box<Parked<S, B>>, #[pin] patience: Sleep },
     }
@@ -362,7 +363,7 @@ struct Parked<S, B> {
     service: S,
     /// Taken when it goes in, or is refused.
     request: Option<(Parts, B)>,
-    rules: Arc<Rules>,
+    rules: Arc<LayerConfig>,
     /// Why it waits.
     refused: Refused,
     _place: OwnedSemaphorePermit,

@@ -10,7 +10,7 @@ use crate::sync::{Arc, Mutex, Ordering};
 
 /// What all of one server share.
 #[derive(Debug)]
-pub(super) struct Lingering {
+pub(super) struct LingerPool {
     /// So long without a byte.
     idle: Duration,
     /// So long in all, unless a shutdown says otherwise.
@@ -33,16 +33,16 @@ pub(super) const BODIES_OF_ONE_MAX: usize = 8;
 
 /// What is read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum LingerKind {
     Connection,
     Body,
 }
 
-impl Lingering {
-    pub(super) fn new(idle: Duration, total: Duration) -> Lingering {
+impl LingerPool {
+    pub(super) fn new(idle: Duration, total: Duration) -> LingerPool {
         let places = || AtomicUsize::new(PLACES);
         let until = Mutex::new(None);
-        Lingering { idle, total, connections: places(), bodies: places(), until }
+        LingerPool { idle, total, connections: places(), bodies: places(), until }
     }
 
     /// So long without a byte.
@@ -65,15 +65,15 @@ impl Lingering {
         began.checked_add(self.total).unwrap_or(began)
     }
 
-    fn places(&self, what: What) -> &AtomicUsize {
+    fn places(&self, what: LingerKind) -> &AtomicUsize {
         match what {
-            What::Connection => &self.connections,
-            What::Body => &self.bodies,
+            LingerKind::Connection => &self.connections,
+            LingerKind::Body => &self.bodies,
         }
     }
 
     /// A place to read on in; `None` where all are taken.
-    pub(super) fn take_place(self: &Arc<Lingering>, what: What) -> Option<LingerLimit> {
+    pub(super) fn take_place(self: &Arc<LingerPool>, what: LingerKind) -> Option<LingerLimit> {
         // Relaxed: it guards nothing but itself.
         let took = self
             .places(what)
@@ -86,8 +86,8 @@ impl Lingering {
 /// What is left for one that is read on. Its place is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct LingerLimit {
-    lingering: Arc<Lingering>,
-    what: What,
+    lingering: Arc<LingerPool>,
+    what: LingerKind,
     began: Instant,
     bytes: u64,
 }

@@ -1,7 +1,7 @@
 //! The outside, over HTTP (feature `http`): an endpoint that drains a gateway and releases it again, its
 //! status and health, a layer that makes requests turns, and a server that knows when a reply has gone.
-//! It decides nothing: orders are read by [`order`](crate::order), what became of one is judged by
-//! [`asked`](crate::asked), and the gateway owns every transition ([R11]).
+//! It decides nothing: orders are read by [`control_order`](crate::control_order), what became of one is judged by
+//! [`pending`](crate::pending), and the gateway owns every transition ([R11]).
 //!
 //! | route | what | who may |
 //! |---|---|---|
@@ -71,7 +71,6 @@
 mod audit;
 mod auth;
 mod body;
-mod calling;
 mod client_wait;
 mod connection;
 mod control;
@@ -80,8 +79,8 @@ mod exchange;
 mod layer;
 mod linger;
 mod openapi;
+mod orders_in_flight;
 mod pace;
-mod place;
 mod refusal;
 mod reply;
 mod rest_timer;
@@ -89,8 +88,9 @@ mod routes;
 mod schema;
 mod secret;
 mod server;
+mod service_call;
 mod status;
-mod under_way;
+mod target;
 
 use std::sync::Arc;
 
@@ -101,13 +101,13 @@ use axum::routing::{get, post};
 use crate::gateway::Gateway;
 use crate::home::Home;
 use control::Control;
-use place::Place;
 use routes::{DRAIN_PATH, OPENAPI_PATH, STATUS_PATH, no_such_method};
+use target::Target;
 
 pub use auth::{Principal, Scope, TokenVerifier, UnknownScope, Unverified};
 pub use body::TurnBody;
 pub use current::{CurrentTurn, NoUpgrade, NotInATurn, UpgradeInTurn, UpgradedInTurn};
-pub use layer::{GateFuture, GateLayer, GateService, Kind, Parking};
+pub use layer::{Classification, GateFuture, GateLayer, GateService, Parking};
 pub use openapi::document;
 pub use secret::{SharedSecret, WeakSecret};
 pub use server::{Server, serve};
@@ -134,7 +134,7 @@ pub fn drain_router<S>(gateway: Gateway, verifier: impl TokenVerifier) -> Router
 where
     S: Clone + Send + Sync + 'static,
 {
-    router(Control::new(Place::Here(gateway), verifier))
+    router(Control::new(Target::Here(gateway), verifier))
 }
 
 /// The same for a gateway in another process, through the home it lives on: for a control plane beside
@@ -144,7 +144,7 @@ pub fn drain_router_for<S>(home: Home, verifier: impl TokenVerifier) -> Router<S
 where
     S: Clone + Send + Sync + 'static,
 {
-    router(Control::new(Place::Apart(home), verifier))
+    router(Control::new(Target::Apart(home), verifier))
 }
 
 fn router<S: Clone + Send + Sync + 'static>(control: Control) -> Router<S> {

@@ -25,14 +25,14 @@ use super::routes::DRAIN_PATH;
         super::status::readyz,
         openapi
     ),
-    modifiers(&Rest)
+    modifiers(&DocumentExtras)
 )]
 struct Document;
 
 /// What the code does not tell by its types.
-struct Rest;
+struct DocumentExtras;
 
-impl Modify for Rest {
+impl Modify for DocumentExtras {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         // A drain is ordered without a body, too.
         let drain = document.paths.paths.get_mut(DRAIN_PATH);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a client is given.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ClientLimits {
     /// How long it may take over its next move.
     pub(super) patience: Duration,
     /// How many bytes a second it must send or read while the gateway drains; 0 asks for none.
@@ -23,7 +23,7 @@ pub(super) const PATIENCE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The part of a wait that fell into a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InDrain {
+pub(super) struct DrainOverlap {
     /// Which drain: one that began at another time is another.
     pub(super) began: u64,
     pub(super) waited: Duration,
@@ -45,7 +45,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
 
 /// What tells that a client has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lumps {
+pub(super) enum ProgressSignal {
     /// A client grants a new window over HTTP/2 when it has read half of one, or so.
     Window,
     /// An operating system tells of room in its send buffer when it has sent a third of it: of megabytes, at
@@ -77,16 +77,16 @@ struct DrainAccount {
 
 impl Pace {
     /// The account of a client that sends.
-    pub(super) fn of_sender(limits: &Limits) -> Pace {
+    pub(super) fn of_sender(limits: &ClientLimits) -> Pace {
         Pace::new(limits.patience, limits.patience)
     }
 
     /// The account of a client that reads. It has ten times as long, and more credit in a drain, since what is seen of its
     /// progress comes in lumps.
-    pub(super) fn of_reader(limits: &Limits, lumps: Lumps) -> Pace {
+    pub(super) fn of_reader(limits: &ClientLimits, lumps: ProgressSignal) -> Pace {
         let credit = match lumps {
-            Lumps::Window => 2,
-            Lumps::Socket => 3,
+            ProgressSignal::Window => 2,
+            ProgressSignal::Socket => 3,
         };
         Pace::new(limits.patience.saturating_mul(10), limits.patience.saturating_mul(credit))
     }
@@ -100,9 +100,9 @@ impl Pace {
     // Property: TG-L2 drains.
     pub(super) fn on_waited(
         &mut self,
-        limits: &Limits,
+        limits: &ClientLimits,
         waited: Duration,
-        in_drain: Option<InDrain>,
+        in_drain: Option<DrainOverlap>,
     ) -> Result<Duration, TooSlow> {
         self.waited = self.waited.saturating_add(waited);
         let left = self.at_most.saturating_sub(self.waited);
@@ -110,7 +110,7 @@ impl Pace {
             return Err(TooSlow::Stalled);
         }
         let look = LOOK_EVERY_MAX.min(limits.patience / 4);
-        let Some(InDrain { began, waited }) = in_drain else {
+        let Some(DrainOverlap { began, waited }) = in_drain else {
             self.drain = None;
             return Ok(left.min(look).max(SOON));
         };
@@ -134,7 +134,7 @@ impl Pace {
     }
 
     /// The client has sent or read so many bytes.
-    pub(super) fn on_progress(&mut self, limits: &Limits, bytes: u64) {
+    pub(super) fn on_progress(&mut self, limits: &ClientLimits, bytes: u64) {
         self.waited = Duration::ZERO;
         let Some(account) = &mut self.drain else { return };
         let earned = match limits.drain_rate {
@@ -154,7 +154,7 @@ const SOON: Duration = Duration::from_millis(1);
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: ClientLimits = ClientLimits {
         patience: Duration::from_secs(30),
         drain_rate: 1024,
         drain_limit: Duration::from_secs(300),
@@ -172,7 +172,7 @@ mod tests {
             let mut left = every;
             while !left.is_zero() {
                 let step = left.min(Duration::from_secs(1));
-                let drain = is_draining.then_some(InDrain { began: 1, waited: step });
+                let drain = is_draining.then_some(DrainOverlap { began: 1, waited: step });
                 if let Err(too_slow) = pace.on_waited(&LIMITS, step, drain) {
                     return Err((now, too_slow));
                 }
@@ -203,8 +203,8 @@ mod tests {
     fn a_client_that_makes_no_progress_is_waited_for_no_longer_than_it_is_given() {
         let (lasted, too_slow) = lasts(1, Duration::from_secs(31), false).expect_err("stalled");
         assert_eq!((lasted, too_slow), (Duration::from_secs(29), TooSlow::Stalled));
-        let mut pace = Pace::of_reader(&LIMITS, Lumps::Socket);
-        let draining = |began| Some(InDrain { began, waited: Duration::from_secs(29) });
+        let mut pace = Pace::of_reader(&LIMITS, ProgressSignal::Socket);
+        let draining = |began| Some(DrainOverlap { began, waited: Duration::from_secs(29) });
         for began in 1..10 {
             let waited = pace.on_waited(&LIMITS, Duration::from_secs(29), draining(began));
             assert!(waited.is_ok(), "each drain waits anew");
@@ -216,16 +216,16 @@ mod tests {
     #[test]
     fn a_reader_that_keeps_to_the_rate_in_lumps_is_waited_for() {
         for (lumps, bytes, every, is_kept) in [
-            (Lumps::Window, 32 * 1024, 32, true),
-            (Lumps::Socket, 80 * 1024, 80, true),
-            (Lumps::Window, 1, 18, false),
-            (Lumps::Socket, 1, 18, false),
+            (ProgressSignal::Window, 32 * 1024, 32, true),
+            (ProgressSignal::Socket, 80 * 1024, 80, true),
+            (ProgressSignal::Window, 1, 18, false),
+            (ProgressSignal::Socket, 1, 18, false),
         ] {
             let mut pace = Pace::of_reader(&LIMITS, lumps);
             let waited = Duration::from_secs(every);
             // Two minutes of a drain.
             let lasted = (0..120 / every).take_while(|_| {
-                let drain = Some(InDrain { began: 1, waited });
+                let drain = Some(DrainOverlap { began: 1, waited });
                 let is_waited_for = pace.on_waited(&LIMITS, waited, drain).is_ok();
                 pace.on_progress(&LIMITS, bytes);
                 is_waited_for
@@ -236,12 +236,12 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_asks_for_progress_only() {
-        let limits = Limits { drain_rate: 0, ..LIMITS };
+        let limits = ClientLimits { drain_rate: 0, ..LIMITS };
         let mut pace = Pace::of_sender(&limits);
         let mut waited = Duration::ZERO;
         loop {
             let step = Duration::from_secs(18);
-            let drain = Some(InDrain { began: 1, waited: step });
+            let drain = Some(DrainOverlap { began: 1, waited: step });
             match pace.on_waited(&limits, step, drain) {
                 Ok(_) => waited += step,
                 Err(too_slow) => break assert_eq!(too_slow, TooSlow::OverLimit),

@@ -160,7 +160,7 @@ fn accepts_only_text(headers: &HeaderMap) -> bool {
 /// there are many.
 fn problem(refused: Refused) -> String {
     #[derive(Serialize)]
-    struct Document<'a> {
+    struct ProblemDocument<'a> {
         r#type: &'a str,
         title: &'a str,
         status: u16,
@@ -169,7 +169,7 @@ fn problem(refused: Refused) -> String {
     }
     static WRITTEN: LazyLock<[(RefusalReason, String); 4]> = LazyLock::new(|| {
         RefusalReason::ALL.map(|reason| {
-            let document = Document {
+            let document = ProblemDocument {
                 r#type: "about:blank",
                 title: "Service Unavailable",
                 status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::connection::{Link, Rest};
-use super::linger::Lingering;
+use super::connection::{Link, RestState};
+use super::linger::LingerPool;
 use crate::sync::Arc;
 
 /// How long a connection has rested.
@@ -27,16 +27,16 @@ pub(super) struct RestTimer {
     patience: Duration,
     /// For what rests.
     keep_alive: Duration,
-    lingering: Arc<Lingering>,
-    closing: Option<Closing>,
+    lingering: Arc<LingerPool>,
+    closing: Option<PendingClose>,
     /// What is timed, how many requests had come then, and, of what is being closed, how often bytes had.
-    armed: Option<(Rest, usize, usize)>,
+    armed: Option<(RestState, usize, usize)>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 /// A connection that is to end, once no request of it is at work.
 #[derive(Clone, Copy, Debug, Default)]
-struct Closing {
+struct PendingClose {
     /// Since when it could have.
     since: Option<Instant>,
     /// Whatever is at work is no turn, and is waited for no longer than a connection at rest.
@@ -48,7 +48,7 @@ impl RestTimer {
         link: Link,
         patience: Duration,
         keep_alive: Duration,
-        lingering: Arc<Lingering>,
+        lingering: Arc<LingerPool>,
     ) -> RestTimer {
         let (closing, armed, sleep) = (None, None, None);
         RestTimer { link, patience, keep_alive, lingering, closing, armed, sleep }
@@ -61,7 +61,7 @@ impl RestTimer {
             Some(closing) if closing.is_last || !is_last => {}
             Some(closing) => closing.is_last = true,
             None => {
-                self.closing = Some(Closing { since: None, is_last });
+                self.closing = Some(PendingClose { since: None, is_last });
                 self.armed = None;
             }
         }
@@ -71,18 +71,20 @@ impl RestTimer {
         loop {
             let asked = self.link.asked();
             let mut rest = self.link.rest();
-            if rest == Rest::No && self.closing.is_some_and(|closing| closing.is_last) {
-                rest = Rest::Rests;
+            if rest == RestState::No && self.closing.is_some_and(|closing| closing.is_last) {
+                rest = RestState::Rests;
             }
             let reads = if self.closing.is_some() { self.link.reads() } else { 0 };
             let is_armed_for = self.armed.map(|(armed, ..)| armed);
             // A timer that was set is left alone while requests come and go, and looked at when it fires: to
             // set it takes longer than most requests do.
-            if rest == Rest::No && is_armed_for.is_none() {
+            if rest == RestState::No && is_armed_for.is_none() {
                 return Poll::Pending;
             }
             let is_due = match &mut self.sleep {
-                Some(sleep) if rest == Rest::No || is_armed_for == Some(rest) => sleep.is_elapsed(),
+                Some(sleep) if rest == RestState::No || is_armed_for == Some(rest) => {
+                    sleep.is_elapsed()
+                }
                 _ => {
                     let now = Instant::now();
                     let at = self.until(rest, now);
@@ -97,13 +99,13 @@ impl RestTimer {
                 return Poll::Pending;
             }
             let armed = self.armed.take();
-            if rest == Rest::No {
+            if rest == RestState::No {
                 continue;
             }
             let is_over = self.is_over(rest, Instant::now());
             if armed == Some((rest, asked, reads)) || is_over {
                 return Poll::Ready(match rest {
-                    Rest::Rests if self.closing.is_none() => Rested::Long,
+                    RestState::Rests if self.closing.is_none() => Rested::Long,
                     _ => Rested::TooLong,
                 });
             }
@@ -111,12 +113,12 @@ impl RestTimer {
     }
 
     /// When it has come, rested or taken too long, unless something happens.
-    fn until(&mut self, rest: Rest, now: Instant) -> Instant {
+    fn until(&mut self, rest: RestState, now: Instant) -> Instant {
         let after = |time: Duration| now.checked_add(time).unwrap_or(now);
         let Some(closing) = &mut self.closing else {
             return match rest {
-                Rest::Rests => after(self.keep_alive),
-                Rest::Comes | Rest::No => after(self.patience),
+                RestState::Rests => after(self.keep_alive),
+                RestState::Comes | RestState::No => after(self.patience),
             };
         };
         let since = *closing.since.get_or_insert(now);
@@ -124,7 +126,7 @@ impl RestTimer {
     }
 
     /// Whether a connection that is to end has had all its time, whatever it goes on sending.
-    fn is_over(&self, rest: Rest, now: Instant) -> bool {
+    fn is_over(&self, rest: RestState, now: Instant) -> bool {
         let since = self.closing.and_then(|closing| closing.since);
         since.is_some_and(|since| now >= deadline(&self.lingering, rest, since))
     }
@@ -132,9 +134,9 @@ impl RestTimer {
 
 /// A shutdown gives clients that may not have read their reply what is left of its grace. One that has only
 /// begun a request is owed none.
-fn deadline(lingering: &Lingering, rest: Rest, since: Instant) -> Instant {
+fn deadline(lingering: &LingerPool, rest: RestState, since: Instant) -> Instant {
     match rest {
-        Rest::Comes => lingering.own_deadline(since),
-        Rest::Rests | Rest::No => lingering.deadline(since),
+        RestState::Comes => lingering.own_deadline(since),
+        RestState::Rests | RestState::No => lingering.deadline(since),
     }
 }

@@ -24,10 +24,10 @@ use tower::Service;
 
 use super::body::PIECE_BYTES_MAX;
 use super::client_wait::DrainClock;
-use super::connection::{Delivering, Link, Rest};
+use super::connection::{DeliveryIo, Link, RestState};
 use super::exchange::{Exchanges, Streams};
-use super::linger::Lingering;
-use super::pace::{Limits, PATIENCE_MAX};
+use super::linger::LingerPool;
+use super::pace::{ClientLimits, PATIENCE_MAX};
 use super::rest_timer::{RestTimer, Rested};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::{Phase, ShutdownCause};
@@ -116,7 +116,7 @@ where
 #[derive(Clone, Debug)]
 pub struct Server {
     gateway: Gateway,
-    limits: Limits,
+    limits: ClientLimits,
     keep_alive: Duration,
     linger_idle: Duration,
     linger_total: Duration,
@@ -130,7 +130,11 @@ impl Server {
     pub fn new(gateway: &Gateway) -> Server {
         Server {
             gateway: gateway.clone(),
-            limits: Limits { patience: PATIENCE, drain_rate: DRAIN_RATE, drain_limit: DRAIN_LIMIT },
+            limits: ClientLimits {
+                patience: PATIENCE,
+                drain_rate: DRAIN_RATE,
+                drain_limit: DRAIN_LIMIT,
+            },
             keep_alive: KEEP_ALIVE,
             linger_idle: LINGER_IDLE,
             linger_total: LINGER_TOTAL,
@@ -245,7 +249,7 @@ impl Server {
         B::Error: Into<axum::BoxError>,
     {
         let gateway = &self.gateway;
-        let rules = Arc::new(Rules::new(&self));
+        let rules = Arc::new(ServerConfig::new(&self));
         let (stage, _) = watch::channel(Stage::default());
         let mut connections = JoinSet::new();
         let asked = async {
@@ -321,16 +325,16 @@ struct Stage {
 }
 
 /// What all connections of one server go by.
-struct Rules {
+struct ServerConfig {
     protocol: Builder<Streams>,
     clock: DrainClock,
     keep_alive: Duration,
-    lingering: Arc<Lingering>,
+    lingering: Arc<LingerPool>,
     places: Arc<Semaphore>,
 }
 
-impl Rules {
-    fn new(server: &Server) -> Rules {
+impl ServerConfig {
+    fn new(server: &Server) -> ServerConfig {
         let clock = DrainClock::new(server.limits);
         let mut protocol = Builder::new(Streams { clock: clock.clone() });
         // Heads and rests are timed by the connection's own task: hyper has one time for both.
@@ -349,11 +353,11 @@ impl Rules {
             .max_send_buf_size(PIECE_BYTES_MAX)
             .enable_connect_protocol();
         let places = server.connections.unwrap_or_else(places_by_descriptors);
-        Rules {
+        ServerConfig {
             protocol,
             clock,
             keep_alive: server.keep_alive,
-            lingering: Arc::new(Lingering::new(server.linger_idle, server.linger_total)),
+            lingering: Arc::new(LingerPool::new(server.linger_idle, server.linger_total)),
             places: Arc::new(Semaphore::new(places)),
         }
     }
@@ -405,7 +409,7 @@ fn places_by_descriptors() -> usize {
 }
 
 struct Connection {
-    rules: Arc<Rules>,
+    rules: Arc<ServerConfig>,
     stage: watch::Receiver<Stage>,
     peer: Option<SocketAddr>,
 }
@@ -421,7 +425,7 @@ impl Connection {
         B::Error: Into<axum::BoxError>,
     {
         let (link, clock) = (Link::new(), &self.rules.clock);
-        let io = Delivering::new(
+        let io = DeliveryIo::new(
             TokioIo::new(io),
             link.clone(),
             clock,
@@ -451,7 +455,7 @@ impl Connection {
                     // Where nobody leads it any more, it ends by itself.
                     is_led = led.is_ok();
                     let stage = *self.stage.borrow_and_update();
-                    if stage.ending != known.ending || link.rest() != Rest::No {
+                    if stage.ending != known.ending || link.rest() != RestState::No {
                         connection.as_mut().graceful_shutdown();
                         timer.closes(stage.has_ended);
                     }

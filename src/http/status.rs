@@ -80,12 +80,12 @@ pub(super) struct StatusReply {
     #[schema(required)]
     desired_state: Option<String>,
     #[serde(flatten)]
-    within: Option<Within>,
+    within: Option<StatusDetails>,
 }
 
 /// Fields for callers with a token only: who holds the drain, and what it waits for.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Within {
+pub(super) struct StatusDetails {
     /// The holders of the current drain.
     #[schema(value_type = Option<Vec<Object>>)]
     holders: Option<Box<RawValue>>,
@@ -125,7 +125,7 @@ impl StatusReply {
             in_flight: body.read("in_flight").filter(|_| alive),
             ready: reading.is_ready(),
             desired_state: body.read("desired_state"),
-            within: authenticated.then(|| Within {
+            within: authenticated.then(|| StatusDetails {
                 holders: body.read("holders"),
                 active_work: body.read("active_work"),
                 degraded: body.read("degraded"),

@@ -31,7 +31,7 @@ enum Op {
 
 /// A fault in the disk, to show that the matrix would find one in the code.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+enum InjectedFault {
     None,
     /// `sync` does nothing.
     ForgetsBytes,
@@ -46,11 +46,11 @@ struct Record {
     ops: RefCell<Vec<Op>>,
     names: RefCell<BTreeSet<PathBuf>>,
     asked: RefCell<usize>,
-    fault: Fault,
+    fault: InjectedFault,
 }
 
 impl Record {
-    fn on(before: &Disks, fault: Fault) -> Record {
+    fn on(before: &Disks, fault: InjectedFault) -> Record {
         let names = before.files.keys().chain(&before.directories).cloned().collect();
         Record {
             ops: RefCell::new(before.pending.clone()),
@@ -61,13 +61,13 @@ impl Record {
     }
 
     fn failed(&self) -> bool {
-        matches!(self.fault, Fault::Fails(at, _) if at < *self.asked.borrow())
+        matches!(self.fault, InjectedFault::Fails(at, _) if at < *self.asked.borrow())
     }
 
     fn done(&self, op: Op) -> io::Result<()> {
         let mut asked = self.asked.borrow_mut();
         *asked += 1;
-        if let Fault::Fails(at, code) = self.fault
+        if let InjectedFault::Fails(at, code) = self.fault
             && at == *asked - 1
         {
             return Err(io::Error::from_raw_os_error(code));
@@ -88,7 +88,7 @@ impl Disk for Record {
     }
 
     fn stat_path(&self, _: &Path) -> io::Result<Stat> {
-        Ok(of_this_user(Kind::Directory))
+        Ok(of_this_user(FileKind::Directory))
     }
 
     fn stat_link(&self, _: &Path) -> io::Result<Stat> {
@@ -102,12 +102,12 @@ impl Disk for Record {
     }
 
     fn stat_dir(&self, _: &PathBuf) -> io::Result<Stat> {
-        Ok(of_this_user(Kind::Directory))
+        Ok(of_this_user(FileKind::Directory))
     }
 
     fn stat(&self, at: &PathBuf, name: &OsStr) -> io::Result<Stat> {
         let is_there = self.names.borrow().contains(&at.join(name));
-        is_there.then(|| of_this_user(Kind::File)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        is_there.then(|| of_this_user(FileKind::File)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn open(&self, _: &PathBuf, _: &OsStr, _: Access) -> io::Result<usize> {
@@ -120,7 +120,7 @@ impl Disk for Record {
     }
 
     fn stat_file(&self, _: &usize) -> io::Result<Stat> {
-        Ok(of_this_user(Kind::File))
+        Ok(of_this_user(FileKind::File))
     }
 
     fn read(&self, _: &usize, _: u64) -> io::Result<Vec<u8>> {
@@ -136,13 +136,13 @@ impl Disk for Record {
     }
 
     fn sync(&self, file: &usize) -> io::Result<()> {
-        if self.fault == Fault::ForgetsBytes { Ok(()) } else { self.done(Op::Sync(*file)) }
+        if self.fault == InjectedFault::ForgetsBytes { Ok(()) } else { self.done(Op::Sync(*file)) }
     }
 
     fn sync_dir(&self, dir: &PathBuf) -> io::Result<()> {
         let forgotten = match self.fault {
-            Fault::ForgetsNames => dir != home().path(),
-            Fault::ForgetsHome => dir == home().path(),
+            InjectedFault::ForgetsNames => dir != home().path(),
+            InjectedFault::ForgetsHome => dir == home().path(),
             _ => false,
         };
         if forgotten { Ok(()) } else { self.done(Op::SyncDirectory(dir.clone())) }
@@ -232,7 +232,7 @@ impl Disk for Record {
 }
 
 /// What the one user of this disk has made, once and for all.
-fn of_this_user(kind: Kind) -> Stat {
+fn of_this_user(kind: FileKind) -> Stat {
     crate::disk::memory::stat(kind, 0, 0, 0)
 }
 
@@ -479,7 +479,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Every crash point of a case. Gives how many points and disks there were, or what was found wrong.
-fn replay(case: &Case, fault: Fault) -> Result<(usize, usize), String> {
+fn replay(case: &Case, fault: InjectedFault) -> Result<(usize, usize), String> {
     let home = opened(Record::on(&case.before, fault));
     (case.run)(&home).map_err(|error| error.to_string())?;
     let ops = home.disk().ops.take();
@@ -507,7 +507,7 @@ fn replay(case: &Case, fault: Fault) -> Result<(usize, usize), String> {
 fn no_torn_request() {
     println!("{:62} {:>6} {:>6}", "write", "points", "disks");
     for case in cases() {
-        let (points, disks) = replay(&case, Fault::None).expect("holds");
+        let (points, disks) = replay(&case, InjectedFault::None).expect("holds");
         assert!(points > 2 && disks >= points, "{}", case.name);
         println!("{:62} {points:>6} {disks:>6}", case.name);
     }
@@ -526,8 +526,8 @@ fn a_cancel_that_finds_nothing_makes_the_removal_it_was_too_late_for_durable() {
         always: whole,
         acknowledged: Found::is_empty,
     };
-    assert_eq!(replay(&case, Fault::None), Ok((2, 3)));
-    replay(&case, Fault::ForgetsNames).expect_err("without the sync it may come back");
+    assert_eq!(replay(&case, InjectedFault::None), Ok((2, 3)));
+    replay(&case, InjectedFault::ForgetsNames).expect_err("without the sync it may come back");
 }
 
 /// The matrix would find it if a step were missing.
@@ -537,15 +537,15 @@ fn a_forgotten_sync_is_found() {
         let case = cases().into_iter().find(|case| case.name == name).expect("a case");
         replay(&case, fault).expect_err(name)
     };
-    let torn = found(Fault::ForgetsBytes, "begin, shared");
+    let torn = found(InjectedFault::ForgetsBytes, "begin, shared");
     assert!(torn.contains("after"), "{torn}");
     for (fault, name) in [
-        (Fault::ForgetsHome, "begin, shared"),
-        (Fault::ForgetsHome, "cancel, shared"),
-        (Fault::ForgetsHome, "begin, named, after one whose directory is not durable yet"),
-        (Fault::ForgetsNames, "begin, named, the first ever"),
-        (Fault::ForgetsNames, "renew, named"),
-        (Fault::ForgetsNames, "cancel, named, of two"),
+        (InjectedFault::ForgetsHome, "begin, shared"),
+        (InjectedFault::ForgetsHome, "cancel, shared"),
+        (InjectedFault::ForgetsHome, "begin, named, after one whose directory is not durable yet"),
+        (InjectedFault::ForgetsNames, "begin, named, the first ever"),
+        (InjectedFault::ForgetsNames, "renew, named"),
+        (InjectedFault::ForgetsNames, "cancel, named, of two"),
     ] {
         found(fault, name);
     }
@@ -558,7 +558,7 @@ fn a_status_is_whole_whenever_its_gateway_is_killed() {
     let path = home().status_path();
     let mut before = before(&[]);
     before.files.insert(path.clone(), b"old".to_vec());
-    let home = opened(Record::on(&before, Fault::None));
+    let home = opened(Record::on(&before, InjectedFault::None));
     let name = Name::Status.as_os_str();
     replace(&home, home.dir(), name, b"new status", Durability::Volatile).expect("writes");
     let ops = home.disk().ops.take();
@@ -580,7 +580,7 @@ fn every_step_may_fail_and_nothing_is_torn_or_lost() {
         for code in [ENOSPC, EIO, EMFILE] {
             let mut failures = 0;
             for at in 0.. {
-                let home = opened(Record::on(&case.before, Fault::Fails(at, code)));
+                let home = opened(Record::on(&case.before, InjectedFault::Fails(at, code)));
                 let result = (case.run)(&home);
                 if at >= *home.disk().asked.borrow() {
                     break;

@@ -137,7 +137,7 @@ fn is_settled(found: &Stat, now: Clocks) -> bool {
 
 /// A named request as it was last read.
 #[derive(Debug)]
-struct Known {
+struct KnownRequest {
     found: Stat,
     /// What the wall clock was ahead by.
     ahead: i64,
@@ -166,7 +166,7 @@ struct PinnedLease {
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     /// Guards the named requests as they were last read. Held through a look, which is one at a time.
-    known: Mutex<BTreeMap<OsString, Known>>,
+    known: Mutex<BTreeMap<OsString, KnownRequest>>,
     /// Guards the requests whose leases are on other clocks. Held alone.
     kept: Mutex<BTreeMap<Slot, PinnedLease>>,
 }
@@ -272,7 +272,7 @@ impl Observer {
         home: &OpenHome<D>,
         known: &[Slot],
         is_live: &dyn Fn(&Request) -> bool,
-    ) -> io::Result<Listed> {
+    ) -> io::Result<ListedFile> {
         let directory = home.open_requests()?;
         let before = home.disk().stat_dir(&directory)?;
         let mut cache = self.known.lock();
@@ -315,7 +315,7 @@ fn sight<D: Disk>(
     directory: &D::Dir,
     name: &OsString,
     now: Clocks,
-    known: &mut BTreeMap<OsString, Known>,
+    known: &mut BTreeMap<OsString, KnownRequest>,
 ) -> (Sighting, u64) {
     let found = match home.stat_in(directory, name) {
         Ok(found) => found,
@@ -335,7 +335,7 @@ fn sight<D: Disk>(
     match &sighting {
         Sighting::Present(request) if is_settled(&found, now) => {
             let request = request.clone();
-            known.insert(name.clone(), Known { found, ahead: now.ahead(), request });
+            known.insert(name.clone(), KnownRequest { found, ahead: now.ahead(), request });
         }
         _ => drop(known.remove(name)),
     }
@@ -376,12 +376,12 @@ fn scan<D: Disk>(
     wanted: &dyn Fn(&Slot) -> bool,
     look: &mut dyn FnMut(&Slot) -> (Sighting, u64),
 ) -> io::Result<(Vec<(Slot, Sighting)>, Listing)> {
-    let mut times = Times::of(home, directory)?;
+    let mut times = DirectoryTimes::of(home, directory)?;
     let mut named = Vec::new();
     for _ in 0..SCANS_MAX {
         let mut scan = Scan::begin(known.to_vec());
         loop {
-            let names = Names::of(home, directory, wanted, READ_MAX)?;
+            let names = ListedNames::of(home, directory, wanted, READ_MAX)?;
             match scan.listed(names.slots, times.moved(home, directory)?) {
                 ScanStep::Sight(slots) => {
                     named.clear();
@@ -418,9 +418,9 @@ fn partly(mut named: Vec<(Slot, Sighting)>, reason: String) -> (Vec<(Slot, Sight
     (named, Listing::Partial(reason))
 }
 
-type Listed = (Vec<(Slot, Sighting)>, Listing, Option<Stamp>);
+type ListedFile = (Vec<(Slot, Sighting)>, Listing, Option<Stamp>);
 
-fn blind(error: &io::Error) -> Listed {
+fn blind(error: &io::Error) -> ListedFile {
     let reason = format!("the requests cannot be listed: {error}");
     (Vec::new(), Listing::Partial(reason), None)
 }
@@ -429,19 +429,19 @@ fn blind(error: &io::Error) -> Listed {
 pub(super) fn slots_in<D: Disk>(
     home: &OpenHome<D>,
     wanted: &dyn Fn(&Slot) -> bool,
-) -> io::Result<Names> {
+) -> io::Result<ListedNames> {
     let directory = match home.open_requests() {
         Ok(directory) => directory,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Names { slots: Vec::new(), cut_short: false });
+            return Ok(ListedNames { slots: Vec::new(), cut_short: false });
         }
         Err(error) => return Err(error),
     };
-    let mut times = Times::of(home, &directory)?;
+    let mut times = DirectoryTimes::of(home, &directory)?;
     for _ in 0..SCANS_MAX {
         let mut scan = Scan::begin(Vec::new());
         loop {
-            let names = Names::of(home, &directory, wanted, REQUESTS_MAX)?;
+            let names = ListedNames::of(home, &directory, wanted, REQUESTS_MAX)?;
             match scan.listed(names.slots.clone(), times.moved(home, &directory)?) {
                 // Of so many, some are enough.
                 _ if names.cut_short => return Ok(names),
@@ -455,11 +455,11 @@ pub(super) fn slots_in<D: Disk>(
 }
 
 /// A directory's times before the listing before, and before the one to come.
-struct Times([[(i64, i64); 2]; 2]);
+struct DirectoryTimes([[(i64, i64); 2]; 2]);
 
-impl Times {
-    fn of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<Times> {
-        Ok(Times([times_of(home, directory)?; 2]))
+impl DirectoryTimes {
+    fn of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<DirectoryTimes> {
+        Ok(DirectoryTimes([times_of(home, directory)?; 2]))
     }
 
     /// After a listing: whether anything has come or gone since before the one before it began.
@@ -477,31 +477,31 @@ fn times_of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<[(i64
 }
 
 /// The requests one listing found.
-pub(super) struct Names {
+pub(super) struct ListedNames {
     pub(super) slots: Vec<Slot>,
     /// There are more files than are gone through.
     pub(super) cut_short: bool,
 }
 
-impl Names {
+impl ListedNames {
     fn of<D: Disk>(
         home: &OpenHome<D>,
         directory: &D::Dir,
         wanted: &dyn Fn(&Slot) -> bool,
         slots_max: usize,
-    ) -> io::Result<Names> {
+    ) -> io::Result<ListedNames> {
         let mut listing = home.disk().list(directory)?;
         let (mut slots, mut passed) = (Vec::new(), 0);
         loop {
             let batch = home.disk().next_names(&mut listing)?;
             if batch.is_empty() {
-                return Ok(Names { slots, cut_short: false });
+                return Ok(ListedNames { slots, cut_short: false });
             }
             passed += batch.len();
             slots.extend(batch.iter().filter_map(|name| Slot::of_file(name)).filter(wanted));
             if slots.len() > slots_max || passed > NAMES_MAX {
                 slots.truncate(slots_max);
-                return Ok(Names { slots, cut_short: true });
+                return Ok(ListedNames { slots, cut_short: true });
             }
         }
     }

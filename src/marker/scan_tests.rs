@@ -2,7 +2,7 @@
 //! equal times, and what it says where it could not see all.
 
 use super::*;
-use crate::disk::Kind;
+use crate::disk::FileKind;
 use crate::disk::memory::{Dir, MemoryDisk, stat};
 use crate::home::Home;
 
@@ -143,7 +143,7 @@ fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
     home.disk().lay("a.json", &signed("ann"), 1);
     home.disk().before_each(|call, disk| {
         if call == "open" {
-            disk.alter("a.json", |it| it.stat.kind = Kind::Fifo);
+            disk.alter("a.json", |it| it.stat.kind = FileKind::Fifo);
         }
     });
     let raw = look(&Observer::default(), &home);
@@ -245,7 +245,7 @@ fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
 /// On a file system whose times may not tell, they never prove anything for good.
 #[test]
 fn a_stamp_knows_whether_its_file_system_tells() {
-    let found = stat(Kind::Directory, 2, 0, 1);
+    let found = stat(FileKind::Directory, 2, 0, 1);
     let now = Clocks { wall: NOW, since_boot: NOW };
     for tells in [true, false] {
         assert_eq!(DirectoryStamp::is_always_conclusive(&Stamp::of(&found, now, tells)), tells);
@@ -275,7 +275,7 @@ fn a_stamp_is_of_before_the_listing() {
 fn what_cannot_be_read_leaves_no_stamp() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().lay("a.json", &signed("ann"), 1);
-    home.disk().alter("a.json", |it| it.stat.kind = Kind::Directory);
+    home.disk().alter("a.json", |it| it.stat.kind = FileKind::Directory);
     let raw = look(&Observer::default(), &home);
     assert_eq!((raw.listing, raw.stamp), (Listing::Whole, None));
 }
@@ -313,7 +313,7 @@ fn a_look_that_settles_late_is_whole() {
 #[test]
 fn times_move_for_two_listings() {
     let home = opened(MemoryDisk::at(NOW));
-    let mut times = Times::of(&home, &Dir::Requests).expect("it is there");
+    let mut times = DirectoryTimes::of(&home, &Dir::Requests).expect("it is there");
     let mut moved = || times.moved(&home, &Dir::Requests).expect("it is there");
     assert!(!moved());
     home.disk().touch(5);
@@ -360,7 +360,7 @@ fn a_look_reads_and_lists_within_bounds() {
     for number in 0..=NAMES_MAX {
         home.disk().requests.borrow_mut().insert(
             format!("junk{number}").into(),
-            crate::disk::memory::Node { stat: stat(Kind::File, 3, 0, 0), bytes: Vec::new() },
+            crate::disk::memory::Node { stat: stat(FileKind::File, 3, 0, 0), bytes: Vec::new() },
         );
     }
     let raw = observer_that_counts_none(&home);

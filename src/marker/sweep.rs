@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{DRAFT_ID, DRAFT_SUFFIX};
-use crate::disk::{Disk, Kind};
+use crate::disk::{Disk, FileKind};
 use crate::home::OpenHome;
 
 /// A draft is finished within milliseconds; one that has not been touched for this long never will be.
@@ -40,9 +40,9 @@ pub(crate) fn sweep_drafts<D: Disk>(
             let age = u64::try_from(now.saturating_sub(found.modified.0));
             let is_left_over = age.is_ok_and(|age| age >= LEFT_OVER_AFTER.as_secs());
             let removed = match found.kind {
-                Kind::File if is_left_over => disk.unlink(directory, name),
+                FileKind::File if is_left_over => disk.unlink(directory, name),
                 // The requests' directory has a draft, too. One that is not empty is not ours, and stays.
-                Kind::Directory if is_left_over => disk.remove_dir(directory, name),
+                FileKind::Directory if is_left_over => disk.remove_dir(directory, name),
                 _ => continue,
             };
             swept += usize::from(removed.is_ok());

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 use crate::gate::word::InFlight;
-use crate::gateway::{Ended, Glance};
+use crate::gateway::{Ended, StateSnapshot};
 use crate::machine::Phase;
 use crate::text::printable;
 use crate::watcher::NextRound;
@@ -42,23 +42,23 @@ const NAME_CHARS_MAX: usize = 64;
 pub(super) struct Reporter {
     /// Half of the watchdog's period.
     ping_every: Option<Duration>,
-    said: Said,
+    said: SentReport,
     /// The count of each thread's rounds, and since when it is this one.
     pulses: Vec<(u64, Instant)>,
 }
 
 /// What has been sent.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct SentReport {
     is_ready: bool,
     is_stopping: bool,
-    status: Option<SaidStatus>,
+    status: Option<SentStatus>,
     pinged: Option<Instant>,
     extended: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
-struct SaidStatus {
+struct SentStatus {
     /// Changes of these are said at once, and all others at the tick.
     gist: (Phase, bool),
     text: String,
@@ -67,12 +67,12 @@ struct SaidStatus {
 
 /// A message, and what has been said once it is sent.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ReportMessage {
     message: String,
-    said: Said,
+    said: SentReport,
 }
 
-impl Report {
+impl ReportMessage {
     /// The datagram; empty where there is nothing to say.
     pub(super) fn message(&self) -> &str {
         &self.message
@@ -89,13 +89,18 @@ impl Reporter {
         // A period of zero is no watchdog; the shortest is one that a thread can keep.
         let watchdog = watchdog.filter(|period| !period.is_zero());
         let ping_every = watchdog.map(|period| (period / 2).max(Duration::from_millis(1)));
-        Reporter { ping_every, said: Said::default(), pulses: Vec::new() }
+        Reporter { ping_every, said: SentReport::default(), pulses: Vec::new() }
     }
 
     /// What is to be said now.
-    pub(super) fn report(&mut self, glance: &Glance, pulses: &[u64], now: Instant) -> Report {
+    pub(super) fn report(
+        &mut self,
+        glance: &StateSnapshot,
+        pulses: &[u64],
+        now: Instant,
+    ) -> ReportMessage {
         let is_sound = self.is_sound(pulses, now);
-        let mut report = Report { message: String::new(), said: self.said.clone() };
+        let mut report = ReportMessage { message: String::new(), said: self.said.clone() };
         if !report.said.is_ready {
             report.said.is_ready = true;
             report.push(&NotifyState::Ready);
@@ -129,18 +134,18 @@ impl Reporter {
         });
         if is_news {
             report.push(&NotifyState::Status(&text));
-            report.said.status = Some(SaidStatus { gist, text, at: now });
+            report.said.status = Some(SentStatus { gist, text, at: now });
         }
         report
     }
 
     /// The report is on its way, or there was nothing in it.
-    pub(super) fn sent(&mut self, report: Report) {
+    pub(super) fn sent(&mut self, report: ReportMessage) {
         self.said = report.said;
     }
 
     /// When to look again. A last message that could not be sent is not waited for.
-    pub(super) fn next(&self, glance: &Glance, is_sent: bool, now: Instant) -> NextRound {
+    pub(super) fn next(&self, glance: &StateSnapshot, is_sent: bool, now: Instant) -> NextRound {
         let phase = glance.condition.phase;
         let is_to_stop = phase.is_shut() && !self.said.is_stopping;
         if phase == Phase::Stopped && !(is_sent && is_to_stop) {
@@ -188,7 +193,7 @@ fn is_due(last: Option<Instant>, every: Duration, now: Instant) -> bool {
 }
 
 /// One line for people. While running it has no counts: nobody would keep them up to date.
-fn status_line(glance: &Glance) -> String {
+fn status_line(glance: &StateSnapshot) -> String {
     let condition = glance.condition;
     let in_flight = in_flight(condition.in_flight);
     match condition.phase {

@@ -13,7 +13,8 @@ use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tidegate::http::{
-    CurrentTurn, GateLayer, Kind, Parking, Server, UpgradeInTurn, drain_router, health_router,
+    Classification, CurrentTurn, GateLayer, Parking, Server, UpgradeInTurn, drain_router,
+    health_router,
 };
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
@@ -197,7 +198,7 @@ async fn a_parked_request_keeps_its_label_and_is_refused_in_the_author_s_words()
     let labels = async move || counted.status().active_work.len().to_string();
     let layer = |patience| {
         GateLayer::new(gateway.clone())
-            .classify(|_| Kind::Labelled(Origin::User, "chat".to_owned()))
+            .classify(|_| Classification::Labelled(Origin::User, "chat".to_owned()))
             .park(Parking { places: 1, patience })
             .refuse_with(|_, _| (StatusCode::IM_A_TEAPOT, "mine").into_response())
     };

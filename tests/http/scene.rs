@@ -12,7 +12,7 @@ use http_body_util::channel::Channel;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tidegate::http::{CurrentTurn, GateLayer, Kind, Server, drain_router, health_router};
+use tidegate::http::{Classification, CurrentTurn, GateLayer, Server, drain_router, health_router};
 use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
@@ -48,12 +48,12 @@ pub enum By {
     Axum,
 }
 
-fn classify(request: &Parts) -> Kind {
+fn classify(request: &Parts) -> Classification {
     match request.uri.path() {
-        "/internal" => Kind::Turn(Origin::Internal),
-        "/metrics" => Kind::NotATurn,
-        "/labelled" => Kind::Labelled(Origin::User, "a label".to_owned()),
-        _ => Kind::Turn(Origin::User),
+        "/internal" => Classification::Turn(Origin::Internal),
+        "/metrics" => Classification::Untracked,
+        "/labelled" => Classification::Labelled(Origin::User, "a label".to_owned()),
+        _ => Classification::Turn(Origin::User),
     }
 }
 

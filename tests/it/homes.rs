@@ -192,14 +192,14 @@ fn a_gateway_without_a_lock_file_is_still_who_is_addressed() {
     let gateway = scene.start();
     let incarnation = gateway.status().incarnation;
     fs::write(scene.home.lock_path(), "").expect("empties");
-    let addressee = || scene.home.addressee().expect("reads");
-    assert_eq!(addressee().incarnation(), Some(&*incarnation));
+    let recipient = || scene.home.recipient().expect("reads");
+    assert_eq!(recipient().incarnation(), Some(&*incarnation));
     fs::remove_file(scene.home.lock_path()).expect("removes");
     if scene.home.status().expect("reads").held_by().is_some() {
-        assert_eq!(addressee().incarnation(), Some(&*incarnation));
+        assert_eq!(recipient().incarnation(), Some(&*incarnation));
     }
     drop(gateway);
-    assert!(!addressee().is_living());
+    assert!(!recipient().is_living());
 }
 
 /// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate::ControlError;
 use tidegate::disk::{
-    Access, Clocks, Disk, FileId, Flock, Kind, LockHolder, Owner as FileOwner, Stat, User,
+    Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner as FileOwner, Stat, User,
 };
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::{Home, OpenHome};
@@ -336,7 +336,7 @@ fn place(name: &OsStr) -> SlotIndex {
     named.and_then(|id| id.parse().ok()).unwrap_or(SHARED)
 }
 
-fn of_this_user(kind: Kind) -> Stat {
+fn of_this_user(kind: FileKind) -> Stat {
     Stat {
         id: FileId { device: 0, inode: 0 },
         kind,
@@ -383,7 +383,7 @@ impl Disk for Replay<'_> {
     }
 
     fn stat_dir(&self, _: &Dir) -> io::Result<Stat> {
-        Ok(of_this_user(Kind::Directory))
+        Ok(of_this_user(FileKind::Directory))
     }
 
     fn stat(&self, _: &Dir, _: &OsStr) -> io::Result<Stat> {
@@ -400,7 +400,7 @@ impl Disk for Replay<'_> {
     }
 
     fn stat_file(&self, _: &SlotIndex) -> io::Result<Stat> {
-        Ok(of_this_user(Kind::File))
+        Ok(of_this_user(FileKind::File))
     }
 
     fn read(&self, _: &SlotIndex, _: u64) -> io::Result<Vec<u8>> {

@@ -19,7 +19,7 @@ use crate::Failure;
 #[command(version)]
 pub struct Arguments {
     #[command(flatten)]
-    pub place: Where,
+    pub place: HomeArgs,
     /// Print the answer as one line of JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 #[derive(Args)]
-pub struct Where {
+pub struct HomeArgs {
     /// The gateway's home directory [default: $TIDEGATE_HOME, else $HERMES_HOME].
     #[arg(long, global = true)]
     home: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Where {
 #[derive(Subcommand)]
 pub enum Command {
     /// Request a drain. A second call replaces the holder's request.
-    Drain(Ask),
+    Drain(DrainArgs),
     /// Renew the holder's live request. The drain has no gap.
     Renew {
         /// The holder whose request is renewed [default: the shared marker].
@@ -81,7 +81,7 @@ pub enum Command {
     Wait {
         /// What to wait for.
         #[arg(value_enum)]
-        until: Until,
+        until: WaitGoal,
         /// How long to wait. After that the exit code is 3.
         #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
         timeout: Duration,
@@ -117,7 +117,7 @@ pub enum Check {
 
 /// What `wait` waits for.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Until {
+pub enum WaitGoal {
     /// A new user turn would be admitted.
     Ready,
     /// No gateway holds the home's lock.
@@ -125,7 +125,7 @@ pub enum Until {
 }
 
 #[derive(Args)]
-pub struct Ask {
+pub struct DrainArgs {
     /// The holder of this drain. Each holder has a request of its own [default: the shared marker].
     #[arg(long, value_parser = Holder::named)]
     holder: Option<Holder>,
@@ -183,7 +183,7 @@ fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl Where {
+impl HomeArgs {
     pub fn home(&self) -> Result<Home, Failure> {
         let from =
             |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -197,7 +197,7 @@ impl Where {
     }
 }
 
-impl Ask {
+impl DrainArgs {
     pub fn holder(&self) -> Holder {
         self.holder.clone().unwrap_or_default()
     }

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
 use tidegate::ControlError;
-use tidegate::addressee::Addressee;
 use tidegate::control::Removed;
 use tidegate::control_order::CancelOutcome;
 use tidegate::epoch::Now;
 use tidegate::home::Home;
 use tidegate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
+use tidegate::recipient::Recipient;
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
 use crate::Failure;
-use crate::arguments::Ask;
+use crate::arguments::DrainArgs;
 use crate::output::{Output, note};
 use crate::wait::{Ended, Interrupt, wait_until};
 
@@ -65,7 +65,7 @@ impl Drained<'_> {
     }
 
     /// The reply for a request that nobody has confirmed, for this reason.
-    fn pending<'a>(request: &'a Request, by_now: &Addressee, reason: String) -> Drained<'a> {
+    fn pending<'a>(request: &'a Request, by_now: &Recipient, reason: String) -> Drained<'a> {
         let epoch_of = Some(if by_now.is_living() { "gateway" } else { "next" });
         Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
@@ -88,7 +88,7 @@ fn written_at(request: &Request) -> Option<String> {
     request.body().read("requested_at")
 }
 
-pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
+pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure> {
     let request = home.begin_drain(&ask.request())?;
     // An interrupt ends this waiting as it ends any program: the request is to stay.
     let (goal, interrupt) = (Goal::Draining, Interrupt::default());
@@ -102,12 +102,12 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
         missed @ (WaitFailed::Gone | WaitFailed::Held { .. } | WaitFailed::TimedOut(_)),
     ) = &ended
     {
-        let addressee = home.addressee()?;
+        let recipient = home.recipient()?;
         let drain = PendingDrain::new(&holder, &request);
-        let Some(why) = drain.why_dead(&addressee.judge(Now::by_system())) else {
-            let reason = why_pending(missed, &addressee);
+        let Some(why) = drain.why_dead(&recipient.judge(Now::by_system())) else {
+            let reason = why_pending(missed, &recipient);
             let text = format!("requested; no running gateway has confirmed it yet: {reason}");
-            output.receipt(&Drained::pending(&request, &addressee, reason), &text);
+            output.receipt(&Drained::pending(&request, &recipient, reason), &text);
             return Ok(());
         };
         ended = WaitFailed::Lost(why).into();
@@ -119,10 +119,10 @@ pub fn drain(home: &Home, ask: &Ask, output: Output) -> Result<(), Failure> {
 }
 
 /// Why no gateway has confirmed a request, for people.
-fn why_pending(missed: &WaitFailed, addressee: &Addressee) -> String {
+fn why_pending(missed: &WaitFailed, recipient: &Recipient) -> String {
     match missed {
         WaitFailed::TimedOut(waits_for) => waits_for.clone(),
-        missed if addressee.is_living() => missed.to_string(),
+        missed if recipient.is_living() => missed.to_string(),
         missed => {
             format!("{missed}; the request is for one that starts in this boot and container")
         }
@@ -156,7 +156,7 @@ struct Waited<'a> {
     safe_until: Option<String>,
 }
 
-pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failure> {
+pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(), Failure> {
     if ask.lease <= ask.timeout {
         return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
     }
@@ -202,7 +202,7 @@ pub fn drain_and_wait(home: Home, ask: &Ask, output: Output) -> Result<(), Failu
 }
 
 /// Cancels one's own request, unless it is to be kept. Says whether it is still there, and how that is said.
-fn abandon(home: &Home, ask: &Ask, request: &Request) -> (bool, String) {
+fn abandon(home: &Home, ask: &DrainArgs, request: &Request) -> (bool, String) {
     let holder = ask.holder();
     if ask.keep {
         return what_is_left(home, &holder, request);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate::RawObject;
-use tidegate::addressee::Addressee;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
+use tidegate::recipient::Recipient;
 use tidegate::reconcile::Verdict;
 use tidegate::status::{HolderStatus, Reading};
 use tidegate::text::printable;
@@ -182,7 +182,7 @@ fn quiesced(reading: &Reading, now: Now) -> String {
         (false, _) => "no".to_owned(),
         (true, None) => "yes, but no end time is promised".to_owned(),
         (true, Some(until)) => {
-            let left = if reading.addressee().shares_clock() {
+            let left = if reading.recipient().shares_clock() {
                 until.saturating_sub(now.uptime)
             } else {
                 reading.quiesced_for().unwrap_or_default().saturating_sub(age(reading, now))
@@ -231,7 +231,7 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
     let observation = home.observe();
     let verdict = observation.verdict();
     let mut requests = observation.requests();
-    let why = observation.complaint().or_else(|| why_unheard(verdict, observation.addressee()));
+    let why = observation.complaint().or_else(|| why_unheard(verdict, observation.recipient()));
     let text = match why {
         Some(why) => format!("{} ({})", verdict.as_str(), printable(&why)),
         None => verdict.as_str().to_owned(),
@@ -246,14 +246,14 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
 }
 
 /// Why requests are not heard, for people.
-fn why_unheard(verdict: Verdict, addressee: &Addressee) -> Option<String> {
-    let whose = if addressee.is_living() {
+fn why_unheard(verdict: Verdict, recipient: &Recipient) -> Option<String> {
+    let whose = if recipient.is_living() {
         "the running gateway"
     } else {
         "a gateway that starts in this boot and container"
     };
     match verdict {
-        Verdict::StaleEpoch => Some(format!("{whose} has another epoch, {}", addressee.epoch())),
+        Verdict::StaleEpoch => Some(format!("{whose} has another epoch, {}", recipient.epoch())),
         Verdict::OtherRun => Some("the run of the gateway that it was made for is over".to_owned()),
         _ => None,
     }

@@ -17,7 +17,7 @@ use tidegate::request::{Holder, Request};
 use tidegate::text::printable;
 
 use crate::Failure;
-use crate::arguments::Until;
+use crate::arguments::WaitGoal;
 use crate::ignored_signals::ignored_signals;
 use crate::output::{Output, note};
 
@@ -122,15 +122,15 @@ struct Reply {
 /// Waits until a gateway is ready, or none is alive.
 pub fn wait_for(
     home: &Home,
-    until: Until,
+    until: WaitGoal,
     timeout: Duration,
     output: Output,
 ) -> Result<(), Failure> {
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
     let began = Instant::now();
     let (word, text) = match until {
-        Until::Ready => ("ready", "ready: new user turns are admitted"),
-        Until::Stopped => ("stopped", "stopped: no gateway is running"),
+        WaitGoal::Ready => ("ready", "ready: new user turns are admitted"),
+        WaitGoal::Stopped => ("stopped", "stopped: no gateway is running"),
     };
     let reply =
         |error: Option<String>| Reply { ok: error.is_none(), action: "wait", until: word, error };
@@ -140,11 +140,11 @@ pub fn wait_for(
             break Ended::Interrupted;
         }
         let waiting_for = match (until, home.status()) {
-            (Until::Ready, Ok(reading)) if reading.is_ready() => {
+            (WaitGoal::Ready, Ok(reading)) if reading.is_ready() => {
                 output.receipt(&reply(None), text);
                 return Ok(());
             }
-            (Until::Stopped, Ok(reading))
+            (WaitGoal::Stopped, Ok(reading))
                 if !reading.is_locked() && reading.held_by().is_none() =>
             {
                 output.receipt(&reply(None), text);
@@ -163,7 +163,7 @@ pub fn wait_for(
                 format!("the gateway is running, and its state is {}", printable(&state))
             }
             // A home may be made by the gateway's own start. That one is gone is no proof of an end.
-            (Until::Stopped, Err(error @ ControlError::NoHome { .. })) => {
+            (WaitGoal::Stopped, Err(error @ ControlError::NoHome { .. })) => {
                 output.failed(&reply(Some(error.to_string())));
                 return Err(error.into());
             }

@@ -4,18 +4,23 @@ use crate::status::Condition;
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-fn glance(phase: Phase, user: u32, internal: u32) -> Glance {
+fn glance(phase: Phase, user: u32, internal: u32) -> StateSnapshot {
     let is_running = phase == Phase::Running;
     let in_flight = InFlight { user, internal };
     let idle = !is_running && in_flight.total() == 0;
     let condition =
         Condition { phase, idle, quiesced: false, ready: is_running, in_flight, generation: 1 };
     let cause = phase.is_shut().then_some(ShutdownCause::Sigterm);
-    Glance { condition, cause, holders: Vec::new(), grace_left: None, ended: None }
+    StateSnapshot { condition, cause, holders: Vec::new(), grace_left: None, ended: None }
 }
 
 /// What is said, in lines. It is taken to be sent.
-fn say(reporter: &mut Reporter, glance: &Glance, pulses: &[u64], now: Instant) -> Vec<String> {
+fn say(
+    reporter: &mut Reporter,
+    glance: &StateSnapshot,
+    pulses: &[u64],
+    now: Instant,
+) -> Vec<String> {
     let report = reporter.report(glance, pulses, now);
     let lines = report.message().lines().map(str::to_owned).collect();
     reporter.sent(report);
@@ -76,7 +81,7 @@ fn a_gateway_that_stops_sends_no_pings() {
     let began = Instant::now();
     let mut reporter = started(Some(PERIOD), began);
     let grace_left = Some(Duration::from_secs(600));
-    let shutting = Glance { grace_left, ..glance(Phase::ShuttingDown, 1, 0) };
+    let shutting = StateSnapshot { grace_left, ..glance(Phase::ShuttingDown, 1, 0) };
     let said = say(&mut reporter, &shutting, &[0, 0], began + PERIOD / 2);
     assert_eq!(said[..2], ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000"]);
     for round in 1..100 {
@@ -98,8 +103,10 @@ fn extensions_cover_the_grace_and_end_with_it() {
         let mut now = began;
         while now <= deadline {
             assert!(now < killed_at, "{grace:?}: killed within the grace");
-            let shutting =
-                Glance { grace_left: Some(deadline - now), ..glance(Phase::ShuttingDown, 1, 0) };
+            let shutting = StateSnapshot {
+                grace_left: Some(deadline - now),
+                ..glance(Phase::ShuttingDown, 1, 0)
+            };
             for line in say(&mut reporter, &shutting, &[0, 0], now) {
                 if let Some(micros) = line.strip_prefix("EXTEND_TIMEOUT_USEC=") {
                     let extension = Duration::from_micros(micros.parse().expect("a number"));
@@ -114,12 +121,13 @@ fn extensions_cover_the_grace_and_end_with_it() {
         }
         assert!(killed_at > deadline, "{grace:?}");
         // A gateway whose thread is stuck does not stop then. It has no more time.
-        let late = Glance { grace_left: Some(Duration::ZERO), ..glance(Phase::ShuttingDown, 1, 0) };
+        let late =
+            StateSnapshot { grace_left: Some(Duration::ZERO), ..glance(Phase::ShuttingDown, 1, 0) };
         for tick in 0..10 {
             let said = say(&mut reporter, &late, &[0, 1], now + TICK * tick);
             assert!(!said.iter().any(|line| line.starts_with("EXTEND")), "{said:?}");
         }
-        let stopped = Glance {
+        let stopped = StateSnapshot {
             ended: Some(Ended::TimedOut { in_flight: 1 }),
             ..glance(Phase::Stopped, 1, 0)
         };
@@ -134,7 +142,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
 fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
     let now = Instant::now();
     let mut reporter = Reporter::new(None);
-    let stopped = Glance { ended: Some(Ended::Clean), ..glance(Phase::Stopped, 0, 0) };
+    let stopped = StateSnapshot { ended: Some(Ended::Clean), ..glance(Phase::Stopped, 0, 0) };
     let lines = say(&mut reporter, &stopped, &[], now);
     assert_eq!(lines, ["READY=1", "STATUS=stopped with nothing in flight"]);
     assert_eq!(reporter.next(&stopped, true, now), NextRound::Within(Duration::ZERO));
@@ -194,7 +202,7 @@ fn names_forge_no_message_and_fill_none() {
     draining.holders.extend((0..4096).map(|n| Some(format!("{long}{n}"))));
     draining.holders.extend((0..64).map(|n| Some(format!("{n}{}", "\u{202e}".repeat(255)))));
     for holders in [draining.holders.clone(), draining.holders.split_off(4097)] {
-        let draining = Glance { holders, ..draining.clone() };
+        let draining = StateSnapshot { holders, ..draining.clone() };
         let mut reporter = Reporter::new(Some(PERIOD));
         let report = reporter.report(&draining, &[], Instant::now());
         assert!(report.message().len() < READ_BY_SYSTEMD, "{}", report.message().len());

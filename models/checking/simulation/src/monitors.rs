@@ -74,7 +74,7 @@ struct Monitors {
     /// When the machine woke last, by both clocks.
     woke: Option<(Duration, Duration)>,
     last: (Duration, Duration),
-    /// RequestedBy made a draft that has no other name yet.
+    /// Whoever made a draft that has no other name yet.
     drafts: BTreeMap<(u64, String), ProcessId>,
     was_set: bool,
 }

@@ -1,4 +1,4 @@
-//! What is done in a world, and when: drawn from a seed, one line a action, so that a story can be told and shortened.
+//! What is done in a world, and when: drawn from a seed, one line per action, so that a story can be told and shortened.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ pub enum ScriptAction {
     },
 }
 
-/// A action at a time.
+/// One action at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Since the world began.
@@ -217,47 +217,47 @@ impl Draw {
     }
 
     /// One of the kinds that this world has.
-    fn action(&mut self, kinds: &[Kind]) -> ScriptAction {
+    fn action(&mut self, kinds: &[ActionKind]) -> ScriptAction {
         match self.one(kinds) {
-            Kind::Turn => ScriptAction::Turn {
+            ActionKind::Turn => ScriptAction::Turn {
                 is_user: !self.chance(3),
                 has_child: self.chance(3),
                 has_label: self.chance(4),
                 lasts: self.millis(4000),
             },
-            Kind::Waits => self.one(&[
+            ActionKind::Waits => self.one(&[
                 ScriptAction::WaitsToStart,
                 ScriptAction::WaitsForQuiesced,
                 ScriptAction::WaitsForIdle,
             ]),
-            Kind::Inside => match self.0.u32(0..3) {
+            ActionKind::Inside => match self.0.u32(0..3) {
                 0 => ScriptAction::BeginsInside(self.ask()),
                 1 => ScriptAction::CancelsInside(self.who()),
                 _ => ScriptAction::Reconciles,
             },
-            Kind::Begins => ScriptAction::Begins(self.ask()),
-            Kind::Renews => {
+            ActionKind::Begins => ScriptAction::Begins(self.ask()),
+            ActionKind::Renews => {
                 let lease = self.chance(2).then(|| Duration::from_secs(1) + self.millis(9000));
                 ScriptAction::Renews(self.who(), lease)
             }
-            Kind::Cancels if self.chance(6) => ScriptAction::CancelsAll,
-            Kind::Cancels => ScriptAction::Cancels(self.who()),
-            Kind::Drains => ScriptAction::Drains {
+            ActionKind::Cancels if self.chance(6) => ScriptAction::CancelsAll,
+            ActionKind::Cancels => ScriptAction::Cancels(self.who()),
+            ActionKind::Drains => ScriptAction::Drains {
                 ask: self.ask(),
                 until: self.one(&[Until::Draining, Until::Idle, Until::Quiesced, Until::Quiesced]),
                 within: Duration::from_secs(2) + self.millis(8000),
                 kill_after_steps: self.dies(6, 400),
             },
-            Kind::Marker => ScriptAction::Person(
+            ActionKind::Marker => ScriptAction::Person(
                 self.one(&[PersonAction::RemovesMarker, PersonAction::TouchesMarker]),
             ),
-            Kind::ShutsDown if self.chance(3) => ScriptAction::DropsGateway,
-            Kind::ShutsDown => ScriptAction::ShutsDown { grace: self.millis(4000) },
-            Kind::Starts => ScriptAction::Starts {
+            ActionKind::ShutsDown if self.chance(3) => ScriptAction::DropsGateway,
+            ActionKind::ShutsDown => ScriptAction::ShutsDown { grace: self.millis(4000) },
+            ActionKind::Starts => ScriptAction::Starts {
                 container: self.one(&[1, 1, 1, 2]),
                 kill_after_steps: self.dies(3, 900),
             },
-            Kind::Vandal => ScriptAction::Person(self.one(&[
+            ActionKind::Vandal => ScriptAction::Person(self.one(&[
                 PersonAction::RuinsMarker,
                 PersonAction::RemovesRequest,
                 PersonAction::RewritesRequest,
@@ -265,7 +265,7 @@ impl Draw {
                 PersonAction::RuinsStatus,
                 PersonAction::LaysFifo,
             ])),
-            Kind::HomeLost => {
+            ActionKind::HomeLost => {
                 let away = self.millis(5000);
                 ScriptAction::Person(self.one(&[
                     PersonAction::RemovesLock,
@@ -275,22 +275,22 @@ impl Draw {
                     PersonAction::MovesHome(away),
                 ]))
             }
-            Kind::Kill => ScriptAction::Kill,
-            Kind::Suspend => ScriptAction::Suspend(self.millis(120_000)),
-            Kind::SetsClock => {
+            ActionKind::Kill => ScriptAction::Kill,
+            ActionKind::Suspend => ScriptAction::Suspend(self.millis(120_000)),
+            ActionKind::SetsClock => {
                 let little = -i64::from(self.0.u32(500..5000));
                 ScriptAction::SetsClock(
                     self.one(&[little, little, little, -7_200_000, 1500, 86_400_000]),
                 )
             }
-            Kind::Reboot => ScriptAction::Reboot { loses_power: !self.chance(3) },
+            ActionKind::Reboot => ScriptAction::Reboot { loses_power: !self.chance(3) },
         }
     }
 }
 
 /// A kind of action. Each world has some of them, so that each is now and then among few others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ActionKind {
     Turn,
     Waits,
     Inside,
@@ -310,22 +310,28 @@ enum Kind {
 }
 
 /// What is done to a gateway in a world where nothing goes wrong.
-const PEACEFUL: [Kind; 10] = [
-    Kind::Turn,
-    Kind::Waits,
-    Kind::Inside,
-    Kind::Begins,
-    Kind::Renews,
-    Kind::Cancels,
-    Kind::Drains,
-    Kind::Marker,
-    Kind::ShutsDown,
-    Kind::Starts,
+const PEACEFUL: [ActionKind; 10] = [
+    ActionKind::Turn,
+    ActionKind::Waits,
+    ActionKind::Inside,
+    ActionKind::Begins,
+    ActionKind::Renews,
+    ActionKind::Cancels,
+    ActionKind::Drains,
+    ActionKind::Marker,
+    ActionKind::ShutsDown,
+    ActionKind::Starts,
 ];
 
 /// And what else in others.
-const HOSTILE: [Kind; 6] =
-    [Kind::Vandal, Kind::HomeLost, Kind::Kill, Kind::Suspend, Kind::SetsClock, Kind::Reboot];
+const HOSTILE: [ActionKind; 6] = [
+    ActionKind::Vandal,
+    ActionKind::HomeLost,
+    ActionKind::Kill,
+    ActionKind::Suspend,
+    ActionKind::SetsClock,
+    ActionKind::Reboot,
+];
 
 impl Script {
     /// The same, without these of its steps.
@@ -363,12 +369,12 @@ impl Script {
     pub fn of(seed: u64) -> Script {
         let mut draw = Draw(fastrand::Rng::with_seed(seed));
         let is_hostile = !draw.chance(3);
-        let mut kinds: Vec<Kind> = PEACEFUL.into_iter().filter(|_| !draw.chance(3)).collect();
-        kinds.push(Kind::Turn);
+        let mut kinds: Vec<ActionKind> = PEACEFUL.into_iter().filter(|_| !draw.chance(3)).collect();
+        kinds.push(ActionKind::Turn);
         if is_hostile {
             kinds.extend(HOSTILE.into_iter().filter(|_| draw.chance(3)));
             // What kills is of use where something starts again.
-            kinds.extend(kinds.contains(&Kind::Kill).then_some(Kind::Starts));
+            kinds.extend(kinds.contains(&ActionKind::Kill).then_some(ActionKind::Starts));
         }
         let properties = match draw.0.u32(0..9) {
             0 | 8 => DiskProperties { tick_ns: 1_000_000_000, ..DiskProperties::LOCAL },
@@ -381,7 +387,7 @@ impl Script {
             _ => DiskProperties::LOCAL,
         };
         // A clock that is set matters most where times are coarse.
-        let is_set = kinds.contains(&Kind::SetsClock) && draw.chance(2);
+        let is_set = kinds.contains(&ActionKind::SetsClock) && draw.chance(2);
         let properties = if is_set {
             DiskProperties { tick_ns: 2_000_000_000, ..DiskProperties::LOCAL }
         } else {

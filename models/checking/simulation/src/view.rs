@@ -114,9 +114,9 @@ pub struct RequestVersion {
     /// It was written into the file that was there, of which the directory's times do not tell: a gateway may need
     /// 64 looks to see that.
     pub is_rewritten: bool,
-    /// RequestedBy removed it has been told so.
+    /// Whoever removed it has been told so.
     pub is_removed_for_good: bool,
-    /// RequestedBy wrote it has been told so.
+    /// Whoever wrote it has been told so.
     pub is_acknowledged: bool,
 }
 

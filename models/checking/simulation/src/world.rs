@@ -36,13 +36,13 @@ pub enum ScriptEvent {
     Broken(&'static str, String),
     /// Nothing is done any more, and nothing fails.
     Quiet,
-    /// RequestedBy reads the home finds a gateway that is alive, or none.
+    /// Whoever reads the home finds a gateway that is alive, or none.
     SaysAlive(bool),
     /// All that must come about has had the time for it.
     Settled,
 }
 
-/// RequestedBy asks for what.
+/// Who asks for what.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// A gateway is started.
@@ -409,7 +409,7 @@ fn starts(
 fn does(action: ScriptAction, now: &mut Running, interval: Duration) {
     match action {
         ScriptAction::Starts { container, kill_after_steps } => {
-            starts(now, container, kill_after_steps, interval)
+            starts(now, container, kill_after_steps, interval);
         }
         ScriptAction::Turn { is_user, has_child, has_label, lasts } => {
             inside(now, turn(is_user, has_child, has_label, lasts));
@@ -444,7 +444,7 @@ fn does(action: ScriptAction, now: &mut Running, interval: Duration) {
             }
         }
         ScriptAction::Begins(ask) => {
-            controller("begins", ask.from, None, move || drop(begins(ask)))
+            controller("begins", ask.from, None, move || drop(begins(ask)));
         }
         ScriptAction::Renews(who, lease) => controller("renews", 1, None, move || {
             let renew = || Home::at(HOME).renew_drain(&who.holder(), lease);

@@ -53,14 +53,14 @@ const ORDERS_AT_ONCE_MAX: usize = 32;
 
 /// Orders under way, by principal.
 #[derive(Debug)]
-pub(super) struct AtOnce {
+pub(super) struct OrdersInFlight {
     /// Guards the counts; held for a look-up.
     counts: Mutex<BTreeMap<String, usize>>,
 }
 
-impl AtOnce {
-    pub(super) fn new() -> Arc<AtOnce> {
-        Arc::new(AtOnce { counts: Mutex::new(BTreeMap::new()) })
+impl OrdersInFlight {
+    pub(super) fn new() -> Arc<OrdersInFlight> {
+        Arc::new(OrdersInFlight { counts: Mutex::new(BTreeMap::new()) })
     }
 
     pub(super) fn total(&self) -> usize {
@@ -69,9 +69,9 @@ impl AtOnce {
 
     /// A place for one more order, until it is dropped.
     pub(super) fn take(
-        at_once: &Arc<AtOnce>,
+        at_once: &Arc<OrdersInFlight>,
         principal: &Principal,
-    ) -> Result<OrderPlace, Failure> {
+    ) -> Result<OrderSlot, Failure> {
         let mut counts = at_once.counts.lock();
         let count = counts.entry(principal.name().to_owned()).or_default();
         if *count >= ORDERS_AT_ONCE_MAX {
@@ -81,16 +81,16 @@ impl AtOnce {
             return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_orders", detail));
         }
         *count += 1;
-        Ok(OrderPlace { at_once: Arc::clone(at_once), principal: principal.name().to_owned() })
+        Ok(OrderSlot { at_once: Arc::clone(at_once), principal: principal.name().to_owned() })
     }
 }
 
-pub(super) struct OrderPlace {
-    at_once: Arc<AtOnce>,
+pub(super) struct OrderSlot {
+    at_once: Arc<OrdersInFlight>,
     principal: String,
 }
 
-impl Drop for OrderPlace {
+impl Drop for OrderSlot {
     fn drop(&mut self) {
         let mut counts = self.at_once.counts.lock();
         if let Some(count) = counts.get_mut(&self.principal) {

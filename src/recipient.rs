@@ -1,10 +1,10 @@
 //! Whom a request is made for: the living gateway of a home, as its lock says, or else the one that starts there
-//! next. A request states the epoch of its addressee, and is judged as its addressee judges it ([F20]): a controller
+//! next. A request states the epoch of its recipient, and is judged as its recipient judges it ([F20]): a controller
 //! may run in another container, or in another namespace of the clock. It touches no home.
 //!
 //! # Invariants
 //!
-//! * **TG-S13 stale_never_closes**: a request is stamped with a time since boot only where that is the addressee's
+//! * **TG-S13 stale_never_closes**: a request is stamped with a time since boot only where that is the recipient's
 //!   boot clock, too.
 //!
 //! [F20]: crate::guide::requirements#f20
@@ -21,13 +21,13 @@ use crate::request::{DrainRequest, Request};
 /// use tidegate::home::Home;
 /// # let dir = tempfile::tempdir()?;
 /// let gateway = tidegate::Gateway::builder(dir.path()).start()?;
-/// let addressee = Home::at(dir.path()).addressee()?;
-/// assert!(addressee.is_living());
-/// assert_eq!(addressee.incarnation(), Some(&*gateway.status().incarnation));
+/// let recipient = Home::at(dir.path()).recipient()?;
+/// assert!(recipient.is_living());
+/// assert_eq!(recipient.incarnation(), Some(&*gateway.status().incarnation));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addressee {
+pub struct Recipient {
     epoch: Epoch,
     /// Empty where no gateway lives; `None` where that cannot be seen.
     incarnation: Option<String>,
@@ -35,35 +35,35 @@ pub struct Addressee {
     shares_clock: bool,
 }
 
-impl Addressee {
+impl Recipient {
     /// Nobody who lives: the gateway that starts next, in this process's boot and container.
     #[must_use]
-    pub fn next_here() -> Addressee {
-        Addressee { incarnation: Some(String::new()), ..Addressee::unseen() }
+    pub fn next_here() -> Recipient {
+        Recipient { incarnation: Some(String::new()), ..Recipient::unseen() }
     }
 
     /// The same, where it cannot be seen whether one lives: whose run a request is for cannot be judged.
-    pub(crate) fn unseen() -> Addressee {
-        Addressee { epoch: Epoch::current(), incarnation: None, shares_clock: true }
+    pub(crate) fn unseen() -> Recipient {
+        Recipient { epoch: Epoch::current(), incarnation: None, shares_clock: true }
     }
 
     /// The gateway of this process.
-    pub(crate) fn itself(epoch: &Epoch, incarnation: &str) -> Addressee {
+    pub(crate) fn itself(epoch: &Epoch, incarnation: &str) -> Recipient {
         let (epoch, incarnation) = (epoch.clone(), Some(incarnation.to_owned()));
-        Addressee { epoch, incarnation, shares_clock: true }
+        Recipient { epoch, incarnation, shares_clock: true }
     }
 
     /// The gateway of which this is said in its lock, or in its status. What it does not say is this process's.
-    pub(crate) fn stated(owner: &RawObject) -> Addressee {
+    pub(crate) fn stated(owner: &RawObject) -> Recipient {
         let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
         let incarnation = Some(incarnation.unwrap_or_default());
         let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
-            return Addressee { incarnation, ..Addressee::next_here() };
+            return Recipient { incarnation, ..Recipient::next_here() };
         };
         let epoch = Epoch::stated(&epoch);
         let shares_clock =
             here.epoch.is_of_same_boot(&epoch) && owner.string("time_ns") == here.time_namespace;
-        Addressee { epoch, incarnation, shares_clock }
+        Recipient { epoch, incarnation, shares_clock }
     }
 
     /// Its boot and container.
@@ -102,7 +102,7 @@ impl Addressee {
         if self.shares_clock { judge } else { judge.by_the_wall() }
     }
 
-    /// The request for this addressee, dated `now`; `None` where it is to end with the gateway's run and no gateway
+    /// The request for this recipient, dated `now`; `None` where it is to end with the gateway's run and no gateway
     /// lives.
     // Property: TG-S13 stale_never_closes.
     #[must_use]
@@ -117,7 +117,7 @@ impl Addressee {
 
     /// Whether a request that was stamped for `before` is one of another gateway by now.
     #[must_use]
-    pub fn has_replaced(&self, before: &Addressee, request: &Request) -> bool {
+    pub fn has_replaced(&self, before: &Recipient, request: &Request) -> bool {
         let is_another = self.epoch.is_other_than(before.epoch.as_str())
             || (request.incarnation().is_some() && self.incarnation != before.incarnation);
         self.is_living() && is_another
@@ -130,11 +130,11 @@ mod tests {
     use crate::epoch::examples::now_at;
     use crate::judge::Validity;
 
-    fn stated(epoch: &str, time_namespace: Option<&str>) -> Addressee {
+    fn stated(epoch: &str, time_namespace: Option<&str>) -> Recipient {
         let owner = serde_json::json!({
             "pid": 7, "incarnation": "g", "epoch": epoch, "time_ns": time_namespace,
         });
-        Addressee::stated(&RawObject::parse(owner.to_string().as_bytes()).expect("an object"))
+        Recipient::stated(&RawObject::parse(owner.to_string().as_bytes()).expect("an object"))
     }
 
     /// F20: found with a controller in another container, whose requests were of another epoch to the gateway.
@@ -150,28 +150,28 @@ mod tests {
             (&*container, Some("time:[1]"), false),
             ("another-boot:1", here.time_namespace.as_deref(), false),
         ] {
-            let addressee = stated(epoch, time_namespace);
-            assert!(addressee.is_living());
-            let request = addressee.stamp(&ask, "r", now).expect("stamps");
+            let recipient = stated(epoch, time_namespace);
+            assert!(recipient.is_living());
+            let request = recipient.stamp(&ask, "r", now).expect("stamps");
             assert_eq!(request.stated_epoch(), Some(epoch));
             assert_eq!(request.requested_uptime().is_some(), shares_clock, "{epoch}");
-            assert_eq!(addressee.judge(now).validity(&request), Validity::Live);
-            let later = addressee.judge(now_at(1000 + 3600)).validity(&request);
+            assert_eq!(recipient.judge(now).validity(&request), Validity::Live);
+            let later = recipient.judge(now_at(1000 + 3600)).validity(&request);
             assert_eq!(later, Validity::Expired, "{epoch}");
         }
-        assert!(Addressee::stated(&RawObject::default()).shares_clock(), "it does not say");
+        assert!(Recipient::stated(&RawObject::default()).shares_clock(), "it does not say");
     }
 
     #[test]
     fn a_request_for_this_run_ends_with_it() {
         let (ask, now) = (DrainRequest::default().with_this_run(true), now_at(1000));
-        assert_eq!(Addressee::next_here().stamp(&ask, "r", now), None, "there is no run");
-        let first = Addressee::itself(&Epoch::current(), "first");
-        let second = Addressee::itself(&Epoch::current(), "second");
+        assert_eq!(Recipient::next_here().stamp(&ask, "r", now), None, "there is no run");
+        let first = Recipient::itself(&Epoch::current(), "first");
+        let second = Recipient::itself(&Epoch::current(), "second");
         let request = first.stamp(&ask, "r", now).expect("stamps");
         assert_eq!(request.incarnation(), Some("first"));
         assert_eq!(first.judge(now).validity(&request), Validity::Live);
-        for other in [&second, &Addressee::next_here()] {
+        for other in [&second, &Recipient::next_here()] {
             assert_eq!(other.judge(now).validity(&request), Validity::OtherRun);
         }
         assert!(second.has_replaced(&first, &request) && !first.has_replaced(&first, &request));
@@ -184,12 +184,12 @@ mod tests {
 
     #[test]
     fn a_request_for_another_epoch_is_made_again() {
-        let here = Addressee::next_here();
+        let here = Recipient::next_here();
         let request = here.stamp(&DrainRequest::default(), "r", now_at(1)).expect("stamps");
         let other = stated("another-boot:1", None);
         assert!(other.has_replaced(&here, &request));
         assert!(!here.has_replaced(&other, &request), "nobody lives by now");
-        let same = Addressee::itself(&Epoch::current(), "g");
+        let same = Recipient::itself(&Epoch::current(), "g");
         assert!(!same.has_replaced(&here, &request));
     }
 }

@@ -20,21 +20,21 @@ const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 const WAITERS_AT_FULL_PACE: u32 = 4;
 
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Target {
     Here(Gateway),
     Apart(Home),
 }
 
-impl Place {
+impl Target {
     /// Begins a drain. Returns the request, and the close that it was confirmed with, where the gateway is
     /// here and has confirmed it.
     pub(super) fn begin(&self, ask: &DrainRequest) -> Result<(Request, Option<u64>), ControlError> {
         match self {
-            Place::Here(gateway) => gateway.begin_drain(ask).map(|receipt| {
+            Target::Here(gateway) => gateway.begin_drain(ask).map(|receipt| {
                 let confirmed = receipt.draining.then_some(receipt.generation);
                 (receipt.request, confirmed)
             }),
-            Place::Apart(home) => home.begin_drain(ask).map(|request| (request, None)),
+            Target::Apart(home) => home.begin_drain(ask).map(|request| (request, None)),
         }
     }
 
@@ -46,8 +46,8 @@ impl Place {
         at_most: Duration,
     ) -> impl Future<Output = ()> + use<> {
         let (wait, pause) = match self {
-            Place::Here(gateway) => (Some(gateway.news_since(gateway.seen())), LOOK_EVERY_MAX),
-            Place::Apart(_) => {
+            Target::Here(gateway) => (Some(gateway.news_since(gateway.seen())), LOOK_EVERY_MAX),
+            Target::Apart(_) => {
                 let waiters = u32::try_from(waiters).unwrap_or(u32::MAX);
                 let pause = PAUSE.saturating_mul(waiters / WAITERS_AT_FULL_PACE);
                 (None, pause.clamp(PAUSE, LOOK_EVERY_MAX))
@@ -73,8 +73,8 @@ impl Place {
         holder: &Holder,
     ) -> Result<usize, ControlError> {
         match self {
-            Place::Here(gateway) => Ok(gateway.signed_by(principal, holder)),
-            Place::Apart(home) => {
+            Target::Here(gateway) => Ok(gateway.signed_by(principal, holder)),
+            Target::Apart(home) => {
                 let reading = home.status()?;
                 if reading.is_alive() {
                     return Ok(reading.signed_by(principal, holder));
@@ -93,39 +93,39 @@ impl Place {
 
     pub(super) fn cancel(&self, holder: &Holder) -> Result<bool, ControlError> {
         match self {
-            Place::Here(gateway) => gateway.cancel_drain(holder),
-            Place::Apart(home) => home.cancel_drain(holder),
+            Target::Here(gateway) => gateway.cancel_drain(holder),
+            Target::Apart(home) => home.cancel_drain(holder),
         }
     }
 
     pub(super) fn cancel_request(&self, holder: &Holder, id: &str) -> Result<bool, ControlError> {
         match self {
-            Place::Here(gateway) => gateway.cancel_request(holder, id),
-            Place::Apart(home) => home.cancel_request(holder, id),
+            Target::Here(gateway) => gateway.cancel_request(holder, id),
+            Target::Apart(home) => home.cancel_request(holder, id),
         }
     }
 
     /// Whether the gateway there is of another make, which promises nothing.
     pub(super) fn is_of_other_make(&self) -> bool {
         match self {
-            Place::Here(_) => false,
-            Place::Apart(home) => home.status().is_ok_and(|it| it.is_other_make()),
+            Target::Here(_) => false,
+            Target::Apart(home) => home.status().is_ok_and(|it| it.is_other_make()),
         }
     }
 
     /// What the gateway says of itself.
     pub(super) fn reading(&self) -> Result<Reading, ControlError> {
         match self {
-            Place::Here(gateway) => Ok(Reading::of_living(&gateway.status())),
-            Place::Apart(home) => home.status(),
+            Target::Here(gateway) => Ok(Reading::of_living(&gateway.status())),
+            Target::Apart(home) => home.status(),
         }
     }
 
     /// What stands in the request's own place.
     pub(super) fn find_request(&self, holder: &Holder, id: &str) -> Sighting {
         match self {
-            Place::Here(gateway) => gateway.find_request(holder, id),
-            Place::Apart(home) => home.find_request(holder, id),
+            Target::Here(gateway) => gateway.find_request(holder, id),
+            Target::Apart(home) => home.find_request(holder, id),
         }
     }
 
@@ -134,14 +134,14 @@ impl Place {
     // Property: TG-S7 owner_release.
     pub(super) fn signers_of(&self, holder: &Holder) -> Result<Vec<Option<String>>, ControlError> {
         let (reading, observation) = match self {
-            Place::Here(gateway) => {
+            Target::Here(gateway) => {
                 let reading = Reading::of_living(&gateway.status());
                 (reading, gateway.observe_holder(holder))
             }
-            Place::Apart(home) => {
+            Target::Apart(home) => {
                 let home = home.open()?;
                 let reading = home.status()?;
-                let observation = home.observe_holder(holder, reading.addressee());
+                let observation = home.observe_holder(holder, reading.recipient());
                 (reading, observation)
             }
         };
@@ -155,7 +155,7 @@ impl Place {
         // Nobody lives who would say whether it is one of its own.
         let is_unjudged = |verdict: Verdict| {
             matches!(verdict, Verdict::StaleEpoch | Verdict::OtherRun)
-                && !observation.addressee().is_living()
+                && !observation.recipient().is_living()
         };
         let held = observation.requests().filter(|(slot, verdict, _)| {
             slot.is_held_by(holder)
@@ -166,8 +166,8 @@ impl Place {
 
     pub(super) fn now(&self) -> Now {
         match self {
-            Place::Here(gateway) => gateway.now(),
-            Place::Apart(_) => Now::by_system(),
+            Target::Here(gateway) => gateway.now(),
+            Target::Apart(_) => Now::by_system(),
         }
     }
 }

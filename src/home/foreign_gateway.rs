@@ -6,7 +6,7 @@
 //! * Nothing of a neighbour's is ever written. Its lock is tried only where the system's list of locks does not show
 //!   all of them, as its own readers do, and given back at once.
 
-use crate::disk::{Access, Disk, Flock, Kind, LockHolder};
+use crate::disk::{Access, Disk, FileKind, Flock, LockHolder};
 use crate::error::StartError;
 use crate::faults::fault;
 use crate::json::RawObject;
@@ -18,20 +18,20 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
 /// A gateway of another make that lives on a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Neighbour {
+pub(crate) struct ForeignGateway {
     /// Its process, as it wrote it down, or as the system says.
     pub(crate) pid: Option<u32>,
 }
 
 impl<D: Disk> OpenHome<D> {
     /// The gateway of another make that lives here, if there is one. A lock file that is a stranger's says nothing.
-    pub(crate) fn neighbour(&self) -> Option<Neighbour> {
+    pub(crate) fn neighbour(&self) -> Option<ForeignGateway> {
         let name = Name::OtherLock;
         // Most homes have none: then nothing more is asked.
         let found = self.disk.stat(&self.dir, name.as_os_str()).ok()?;
         let home = self.stat().ok()?;
         let is_trusted = !ownership::is_strangers(self.disk.user(), &home, None, &found);
-        if found.kind != Kind::File || !is_trusted {
+        if found.kind != FileKind::File || !is_trusted {
             return None;
         }
         // Whoever may only read the home cannot be a gateway, whatever they lock.
@@ -41,7 +41,7 @@ impl<D: Disk> OpenHome<D> {
         let Ok(file) = self.disk.open(&self.dir, name.as_os_str(), Access::Read) else {
             // Whoever may not read it can still be told by the system.
             let holder = self.disk.flocked_by(found.id).filter(counts);
-            return holder.map(|it| Neighbour { pid: Some(it.pid) });
+            return holder.map(|it| ForeignGateway { pid: Some(it.pid) });
         };
         let by_system = match self.disk.flock_of(&file).ok()? {
             Flock::Free => return None,
@@ -50,7 +50,7 @@ impl<D: Disk> OpenHome<D> {
         };
         let record = self.disk.read(&file, RECORD_BYTES_MAX).ok();
         let record = record.and_then(|bytes| RawObject::parse(&bytes));
-        Some(Neighbour { pid: record.and_then(|it| it.read("pid")).or(by_system) })
+        Some(ForeignGateway { pid: record.and_then(|it| it.read("pid")).or(by_system) })
     }
 
     /// Refuses to start beside a gateway of another make.
@@ -61,7 +61,7 @@ impl<D: Disk> OpenHome<D> {
     // Property: TG-S8 status_is_faithful.
     pub(crate) fn require_no_neighbour(&self) -> Result<(), StartError> {
         match self.neighbour().filter(|_| !fault!(NeighbourIgnored)) {
-            Some(Neighbour { pid }) => {
+            Some(ForeignGateway { pid }) => {
                 Err(StartError::HomeInUseByOther { home: self.names().path().to_owned(), pid })
             }
             None => Ok(()),
