@@ -78,7 +78,7 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     println!("{ready}");
     let mut server = Server::new(&gateway);
     if let Some(patience) = arguments.patience {
-        server = server.patience(patience);
+        server = server.client_timeout(patience);
     }
     if let Some(connections) = arguments.connections {
         server = server.connections(connections);

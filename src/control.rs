@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::disk::{Disk, RealDisk};
-use crate::engine::LookOrder;
+use crate::engine::ObserveMode;
 use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::faults::fault;
@@ -33,16 +33,16 @@ impl Home {
     ///
     /// [`ControlError::NoHome`], [`ControlError::NotWritten`], [`ControlError::NotDurable`],
     /// [`ControlError::Unlisted`], [`ControlError::NoRun`], [`ControlError::Replaced`],
-    /// [`ControlError::OtherMake`].
+    /// [`ControlError::ForeignGateway`].
     ///
     /// [TG-S7](crate::guide::verification#tg-s7),
     /// [TG-S12](crate::guide::verification#tg-s12)
     pub fn begin_drain(&self, ask: &DrainRequest) -> Result<Request, ControlError> {
         let (home, holder) = (self.open()?, ask.holder());
-        let ask = &home.for_neighbour(ask)?;
+        let ask = &home.adapted_to_foreign_gateway(ask)?;
         for _ in 0..2 {
             let recipient = home.addressee_or_next();
-            let Some(request) = recipient.stamp(ask, &fresh_id(), Now::by_system()) else {
+            let Some(request) = recipient.stamp(ask, &fresh_id(), Now::from_system_clock()) else {
                 // Where it cannot be seen, that is why.
                 return home.recipient().and(Err(ControlError::NoRun));
             };
@@ -154,7 +154,7 @@ impl Home {
     /// [R5](crate::guide::requirements#r5)
     #[must_use]
     pub fn observe(&self) -> Observation {
-        let now = Now::by_system();
+        let now = Now::from_system_clock();
         match self.open() {
             Ok(home) => {
                 let recipient = home.addressee_or_next();
@@ -162,7 +162,7 @@ impl Home {
             }
             Err(error) => {
                 let raw = RawObservation::unseen(&error.to_string());
-                Observation::of(raw, Recipient::next_here(), now)
+                Observation::of(raw, Recipient::next_local(), now)
             }
         }
     }
@@ -206,8 +206,12 @@ impl Home {
         let reading = self.status()?;
         let sighting = self.find_request(drain.holder(), drain.id());
         let recipient = reading.recipient();
-        let reached =
-            drain.evaluate(goal, &reading, &sighting, &recipient.judge(Now::by_system()))?;
+        let reached = drain.evaluate(
+            goal,
+            &reading,
+            &sighting,
+            &recipient.judge(Now::from_system_clock()),
+        )?;
         Ok((reached, reading))
     }
 }
@@ -275,8 +279,9 @@ impl OpenHome<RealDisk> {
             Some(lease) => again.with_lease(lease),
             None => again,
         };
-        let (again, recipient) = (self.for_neighbour(&again)?, self.addressee_or_next());
-        let stamped = recipient.stamp(&again, &fresh_id(), Now::by_system());
+        let (again, recipient) =
+            (self.adapted_to_foreign_gateway(&again)?, self.addressee_or_next());
+        let stamped = recipient.stamp(&again, &fresh_id(), Now::from_system_clock());
         let renewed = stamped.ok_or(ControlError::NoRun)?;
         let was_there = match holder {
             Holder::Shared => {
@@ -295,7 +300,8 @@ impl OpenHome<RealDisk> {
             return Ok(None);
         }
         let by_now = self.addressee_or_next();
-        let is_live = |it: &Request| by_now.judge(Now::by_system()).validity(it) == Validity::Live;
+        let is_live =
+            |it: &Request| by_now.judge(Now::from_system_clock()).validity(it) == Validity::Live;
         if is_live(request) && is_live(&renewed) {
             return Ok(Some(renewed));
         }
@@ -358,26 +364,26 @@ impl OpenHome<RealDisk> {
         // What it sees it sees once.
         let (first_seen, home_check) = (|request| request, HomeCheck::default);
         let reader = Reader { counts: &counts, first_seen: &first_seen, home_check: &home_check };
-        Observer::default().look(self, &LookOrder::first(), &[], &reader)
+        Observer::default().look(self, &ObserveMode::first(), &[], &reader)
     }
 
     /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
     /// their names.
     pub(crate) fn observe_holder(&self, holder: &Holder, recipient: Recipient) -> Observation {
-        let raw = marker::look_at_own(self, holder);
-        Observation::of(raw, recipient, Now::by_system())
+        let raw = marker::observe_own(self, holder);
+        Observation::of(raw, recipient, Now::from_system_clock())
     }
 
     /// What is asked, as a gateway of another make can be asked it, where one lives here: it knows the shared marker
     /// only, no end with a run, and no lease but its own, which ends after an hour.
-    fn for_neighbour(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
+    fn adapted_to_foreign_gateway(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
         // Where one of ours lives, the other one is not asked.
         if fault!(NeighbourIgnored) || matches!(self.read_lock(), Ok(Some(_))) {
             return Ok(ask.clone());
         }
         let Some(ForeignGateway { pid }) = self.neighbour() else { return Ok(ask.clone()) };
         if *ask.holder() != Holder::Shared || ask.is_for_this_run() {
-            return Err(ControlError::OtherMake { pid });
+            return Err(ControlError::ForeignGateway { pid });
         }
         Ok(ask.clone().lease_at_most(DEFAULT_LEASE))
     }
@@ -391,10 +397,10 @@ impl OpenHome<RealDisk> {
             // Its lock file was removed or emptied: until its next look, its status says who holds the home.
             _ if owner.is_some() || self.held_by().is_some() => {
                 let reading = self.status()?;
-                let has_ended = owner.is_none() && reading.is_going_down();
-                Ok(if has_ended { Recipient::next_here() } else { reading.stated_addressee() })
+                let has_ended = owner.is_none() && reading.is_shutting_down();
+                Ok(if has_ended { Recipient::next_local() } else { reading.stated_addressee() })
             }
-            _ => Ok(Recipient::next_here()),
+            _ => Ok(Recipient::next_local()),
         }
     }
 
@@ -425,7 +431,7 @@ impl OpenHome<RealDisk> {
             return Ok(reading.with_starter());
         }
         if let Some(neighbour) = self.neighbour() {
-            return Ok(Reading::of_neighbour(&bytes, neighbour.pid));
+            return Ok(Reading::of_foreign_gateway(&bytes, neighbour.pid));
         }
         // A gateway whose lock file was removed still holds the directory.
         Ok(reading.with_holder(self.held_by()))

@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::faults::fault;
-use crate::holder::{Holder, NotAHolder};
+use crate::holder::{Holder, InvalidHolderName};
 use crate::json::RawObject;
 use crate::request::{DEFAULT_LEASE, DrainRequest};
 
@@ -117,7 +117,7 @@ pub enum ControlOrderError {
     },
     /// `holder` is no holder's name.
     #[error(transparent)]
-    Holder(#[from] NotAHolder),
+    Holder(#[from] InvalidHolderName),
     /// Fields that contradict each other.
     #[error("{0}; nothing was done")]
     Contradiction(&'static str),

@@ -261,7 +261,7 @@ pub trait Disk {
     /// Whether somebody else holds the lock on a whole file (`flock`), as the original implementation takes it.
     fn flock_of(&self, file: &Self::File) -> io::Result<Flock>;
     /// Whether the directory's times tell of all that comes and goes in it for certain.
-    fn times_tell(&self, dir: &Self::Dir) -> bool;
+    fn has_reliable_times(&self, dir: &Self::Dir) -> bool;
     /// What the clocks show now.
     fn clocks(&self) -> Clocks;
     /// Whom the process acts as.

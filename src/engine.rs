@@ -3,7 +3,7 @@
 //!
 //! A step is told what has happened, and answers with what is to be done. The threads carry that out and report
 //! back; the models do the same, step by step, in every order. Reasons, stamps, labels and instants are types of
-//! the [`World`], so that a model has small ones.
+//! the [`EngineTypes`], so that a model has small ones.
 //!
 //! # Invariants
 //!
@@ -15,7 +15,7 @@
 //!
 //! [F23]: crate::guide::requirements#f23
 
-mod looking;
+mod observing;
 mod publishing;
 mod shutdown;
 #[cfg(test)]
@@ -30,15 +30,15 @@ use crate::machine::{Effect, Event, Machine, Phase, ShutdownCause, Terms};
 use crate::reconcile::{Demand, Listing, RequestTable, Sighting};
 use crate::status::{Condition, condition, desired_state};
 
-use looking::Looking;
+use observing::ObservationQueue;
 use publishing::Publishing;
 
-pub use looking::{DirectoryStamp, LookCall, LookOrder, LookTurn};
-pub use publishing::{CorrectionOutcome, IntendedStatus, PublishTurn};
+pub use observing::{DirectoryStamp, ObserveAction, ObserveCall, ObserveMode};
+pub use publishing::{CorrectionOutcome, IntendedStatus, PublishAction};
 pub use shutdown::{EndReport, Ended, ShutdownProgress};
 
 /// The types of what an engine is told.
-pub trait World {
+pub trait EngineTypes {
     /// A place where a request can be.
     type Slot: Clone + Ord;
     /// A request.
@@ -125,7 +125,7 @@ pub struct DrainReceipt {
 
 /// A cancel on its way: what was believed to be live before anything was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CancelCall<S, R> {
+pub struct PendingCancel<S, R> {
     live_before: Vec<(S, Option<R>)>,
 }
 
@@ -146,19 +146,19 @@ pub enum NotQuiesced {
 
 /// Everything that the threads decide. See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Engine<W: World> {
+pub struct Engine<W: EngineTypes> {
     machine: Machine,
     table: RequestTable<W::Slot, W::Request, W::Instant>,
     unseen: Unreadables<W::Slot, W::Reason>,
-    looking: Looking<W::Stamp>,
+    looking: ObservationQueue<W::Stamp>,
     shutdown: ShutdownProgress<W::Instant>,
     publishing: Publishing<W::Labels>,
     /// The last handle is gone.
-    is_abandoned: bool,
+    has_no_handles: bool,
     rules: EngineConfig,
 }
 
-impl<W: World> Engine<W> {
+impl<W: EngineTypes> Engine<W> {
     /// From the first look to the first order: nothing is admitted before that. What the look could not see counts
     /// as a request, and holds internal work until `held_until`, which is how long a predecessor may have promised
     /// that nothing starts.
@@ -184,10 +184,10 @@ impl<W: World> Engine<W> {
             machine: lifecycle.machine(),
             table,
             unseen,
-            looking: Looking::after_first(stamp, rules.skips),
-            shutdown: ShutdownProgress::NotAsked,
+            looking: ObservationQueue::after_first(stamp, rules.skips),
+            shutdown: ShutdownProgress::NotRequested,
             publishing: Publishing::nothing_yet(),
-            is_abandoned: false,
+            has_no_handles: false,
             rules,
         };
         (engine, effect)
@@ -196,17 +196,17 @@ impl<W: World> Engine<W> {
     // Looks.
 
     /// A caller asks for a look that begins after this.
-    pub fn ask_look(&mut self) -> LookCall {
+    pub fn request_observation(&mut self) -> ObserveCall {
         self.looking.ask()
     }
 
     /// What the caller does next.
     // Property: TG-S11 observations_never_overlap.
-    pub fn look_turn(&mut self, call: LookCall) -> LookTurn<W::Stamp> {
+    pub fn next_observe_action(&mut self, call: ObserveCall) -> ObserveAction<W::Stamp> {
         if self.machine.phase() == Phase::Stopped {
             // After the end nobody looks.
             self.looking.leave(call);
-            return LookTurn::Done;
+            return ObserveAction::Done;
         }
         let knows_none = !self.table.entries().any(|(slot, _)| W::is_named(slot));
         self.looking.turn(call, knows_none)
@@ -243,12 +243,12 @@ impl<W: World> Engine<W> {
     }
 
     /// A status says something now that the engine does not know.
-    pub fn has_news(&mut self) {
+    pub fn mark_status_changed(&mut self) {
         self.publishing.changed();
     }
 
     /// The caller's look came to nothing: it panicked.
-    pub fn look_abandoned(&mut self, call: LookCall) {
+    pub fn on_observation_abandoned(&mut self, call: ObserveCall) {
         self.looking.abandoned();
         self.looking.leave(call);
     }
@@ -295,19 +295,19 @@ impl<W: World> Engine<W> {
 
     /// The last handle is gone: the threads end with their next round.
     pub fn abandoned(&mut self) {
-        self.is_abandoned = true;
+        self.has_no_handles = true;
     }
 
     /// Whether the last handle is gone.
     #[must_use]
-    pub const fn is_abandoned(&self) -> bool {
-        self.is_abandoned
+    pub const fn has_no_handles(&self) -> bool {
+        self.has_no_handles
     }
 
     /// It is now, and the gate is so: ends a shutdown that has nothing left to wait for, or has waited long enough.
     // Property: TG-L4 stops.
-    pub fn time_passed(&mut self, word: Word, now: W::Instant) -> Reaction {
-        self.shutdown.time_passed(now);
+    pub fn on_time(&mut self, word: Word, now: W::Instant) -> Reaction {
+        self.shutdown.on_time(now);
         match self.shutdown.due(word, now) {
             Some(event) => self.happened(event),
             None => Reaction::NONE,
@@ -318,7 +318,7 @@ impl<W: World> Engine<W> {
     #[must_use]
     pub fn timer_sleeps(&self) -> TimerSleeps<W::Instant> {
         match self.shutdown.next_due() {
-            _ if self.is_abandoned => TimerSleeps::ForGood,
+            _ if self.has_no_handles => TimerSleeps::ForGood,
             Some(due) => TimerSleeps::Until(due),
             None => TimerSleeps::UntilWoken,
         }
@@ -327,7 +327,7 @@ impl<W: World> Engine<W> {
     // The status.
 
     /// A caller wants what is meant to be on disk: what it does next, where the gate is so.
-    pub fn publish_turn(&mut self, word: Word, labels: W::Labels) -> PublishTurn<W::Labels> {
+    pub fn publish_turn(&mut self, word: Word, labels: W::Labels) -> PublishAction<W::Labels> {
         let meant = IntendedStatus { condition: self.condition(word), labels };
         self.publishing.turn(meant)
     }
@@ -398,18 +398,18 @@ impl<W: World> Engine<W> {
     pub fn cancel_begins(
         &self,
         is_meant: impl Fn(&W::Slot, Option<&W::Request>) -> bool,
-    ) -> CancelCall<W::Slot, W::Request> {
+    ) -> PendingCancel<W::Slot, W::Request> {
         let meant =
             self.table.entries().filter(|(slot, it)| it.is_live() && is_meant(slot, it.request()));
         let live_before = meant.map(|(slot, it)| (slot.clone(), it.request().cloned())).collect();
-        CancelCall { live_before }
+        PendingCancel { live_before }
     }
 
     /// Whether something that the caller meant to remove is still believed to be live, after a look that began
     /// later was applied.
     // Property: TG-S14 receipt_is_true.
     #[must_use]
-    pub fn stays_on(&self, call: &CancelCall<W::Slot, W::Request>) -> bool {
+    pub fn is_unreleased(&self, call: &PendingCancel<W::Slot, W::Request>) -> bool {
         let is_still_live = |(slot, request): &(W::Slot, Option<W::Request>)| {
             let entry = self.table.entry(slot);
             entry.is_some_and(|it| it.is_live() && it.request() == request.as_ref())
@@ -471,7 +471,7 @@ impl<W: World> Engine<W> {
     pub const fn deadline(&self) -> Option<W::Instant> {
         match self.shutdown {
             ShutdownProgress::Waiting { until } => until,
-            ShutdownProgress::NotAsked | ShutdownProgress::Stopped { .. } => None,
+            ShutdownProgress::NotRequested | ShutdownProgress::Stopped { .. } => None,
         }
     }
 
@@ -486,7 +486,7 @@ impl<W: World> Engine<W> {
     pub const fn ended(&self) -> Option<Ended> {
         match self.shutdown {
             ShutdownProgress::Stopped { ended, .. } => Some(ended),
-            ShutdownProgress::NotAsked | ShutdownProgress::Waiting { .. } => None,
+            ShutdownProgress::NotRequested | ShutdownProgress::Waiting { .. } => None,
         }
     }
 

@@ -83,7 +83,7 @@ impl Epoch {
 
     /// Whether both are of one boot, as far as is known: then the machine's clocks are the same, though not their
     /// namespaces. Where neither boot is known, that is so as well.
-    pub(crate) fn is_of_same_boot(&self, other: &Epoch) -> bool {
+    pub(crate) fn is_same_boot_or_unknown(&self, other: &Epoch) -> bool {
         let boot = |epoch: &Epoch| epoch.0.split_once(':').map(|(boot, _)| boot.to_owned());
         boot(self) == boot(other) && boot(self).is_none_or(|boot| !boot.is_empty())
     }
@@ -143,7 +143,7 @@ pub struct Now {
 impl Now {
     /// What the system's clocks say.
     #[must_use]
-    pub fn by_system() -> Now {
+    pub fn from_system_clock() -> Now {
         Clock::System.now()
     }
 }

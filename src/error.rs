@@ -41,7 +41,7 @@ pub enum StartError {
         shown(home),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
-    HomeInUseByOther {
+    HomeInUseByForeignGateway {
         /// The home.
         home: PathBuf,
         /// Its process, as it wrote it down.
@@ -176,7 +176,7 @@ pub enum ControlError {
         "the gateway on this home is of another make (it holds `gateway.lock`{}) and knows the shared marker only; nothing was changed: leave out the holder and `--this-run`",
         pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
     )]
-    OtherMake {
+    ForeignGateway {
         /// Its process, as it wrote it down.
         pid: Option<u32>,
     },

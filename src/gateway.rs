@@ -279,7 +279,7 @@ impl Gateway {
 
     /// Has the watcher look now instead of at its next tick: for a caller that has just changed a
     /// request's file. Returns at once; without a watcher it does nothing.
-    pub fn poke(&self) {
+    pub fn wake_watcher(&self) {
         if let Some(watcher) = &self.handle.shared.threads.watcher {
             watcher.wake();
         }
@@ -329,7 +329,7 @@ impl Gateway {
         WeakGateway { handle: Arc::downgrade(&self.handle) }
     }
 
-    /// What a status would say, as a mark for [`news_since`](Gateway::news_since).
+    /// What a status would say, as a mark for [`changed_since`](Gateway::changed_since).
     #[cfg(feature = "http")]
     pub(crate) fn seen(&self) -> ObservedChange {
         ObservedChange(self.handle.shared.seen())
@@ -337,7 +337,7 @@ impl Gateway {
 
     /// Waits until a status would say something else.
     #[cfg(feature = "http")]
-    pub(crate) fn news_since(&self, seen: ObservedChange) -> Wait<()> {
+    pub(crate) fn changed_since(&self, seen: ObservedChange) -> Wait<()> {
         let gateway = self.clone();
         self.wait_until(move || (gateway.seen() != seen).then_some(()))
     }

@@ -38,14 +38,14 @@ impl Holder {
     ///
     /// # Errors
     ///
-    /// [`NotAHolder`] where it cannot be one.
+    /// [`InvalidHolderName`] where it cannot be one.
     ///
     /// ```
     /// use tidegate::request::Holder;
     /// assert!(Holder::named("image-updater").is_ok());
     /// assert!(Holder::named("../../etc/passwd").is_err());
     /// ```
-    pub fn named(name: &str) -> Result<Holder, NotAHolder> {
+    pub fn named(name: &str) -> Result<Holder, InvalidHolderName> {
         name.parse().map(Holder::Named)
     }
 
@@ -88,15 +88,15 @@ impl fmt::Display for HolderName {
 }
 
 impl FromStr for HolderName {
-    type Err = NotAHolder;
+    type Err = InvalidHolderName;
 
-    fn from_str(name: &str) -> Result<HolderName, NotAHolder> {
+    fn from_str(name: &str) -> Result<HolderName, InvalidHolderName> {
         let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if begins_well && name.len() <= HOLDER_BYTES_MAX && name.chars().all(allowed) {
             Ok(HolderName(name.to_owned()))
         } else {
-            Err(NotAHolder { name: name.chars().take(HOLDER_BYTES_MAX).collect() })
+            Err(InvalidHolderName { name: name.chars().take(HOLDER_BYTES_MAX).collect() })
         }
     }
 }
@@ -106,7 +106,7 @@ impl FromStr for HolderName {
 #[error(
     "{name:?} is not a valid holder name: use 1 to {HOLDER_BYTES_MAX} ASCII letters, digits, '-' or '_', and begin with a letter or digit"
 )]
-pub struct NotAHolder {
+pub struct InvalidHolderName {
     /// The text, or its beginning.
     pub name: String,
 }

@@ -41,7 +41,7 @@ const MARKER: &str = ".drain_request.json";
 const REQUESTS: &str = ".drain_requests";
 const STATUS: &str = "gateway_state.json";
 const LOCK: &str = ".tidegate.lock";
-const OTHER_LOCK: &str = "gateway.lock";
+const FOREIGN_LOCK: &str = "gateway.lock";
 
 /// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
 /// [`Gateway`](crate::Gateway) instead.
@@ -153,7 +153,7 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NoHome`], [`ControlError::Home`].
-    pub fn held(self) -> Result<Home, ControlError> {
+    pub fn keep_open(self) -> Result<Home, ControlError> {
         let held = Some(Arc::new(OpenHome::open(RealDisk, &self)?));
         Ok(Home { held, ..self })
     }
@@ -230,7 +230,7 @@ impl<D: Disk> OpenHome<D> {
     /// The lock file, where it is no stranger's.
     fn trusted_lock(&self, home: &Stat) -> Option<Stat> {
         let lock = self.stat_named(Name::Lock).ok()?;
-        (!ownership::is_strangers(self.disk.user(), home, None, &lock)).then_some(lock)
+        (!ownership::has_untrusted_owner(self.disk.user(), home, None, &lock)).then_some(lock)
     }
 
     /// Opens the directory of named requests.
@@ -252,7 +252,7 @@ impl<D: Disk> OpenHome<D> {
         // Most homes have one owner: then nothing more need be asked.
         if found.uid != home.uid && found.uid != me.uid {
             let lock = self.trusted_lock(&home);
-            if ownership::is_strangers(me, &home, lock.as_ref(), &found) {
+            if ownership::has_untrusted_owner(me, &home, lock.as_ref(), &found) {
                 return Err(strangers("the directory of requests", &found, &home));
             }
         }
@@ -268,10 +268,10 @@ impl<D: Disk> OpenHome<D> {
         }
         let home = self.stat()?;
         let lock = self.trusted_lock(&home);
-        let is_to_be = ownership::of_new_directory(self.disk.user(), &home, lock.as_ref());
-        match self.disk.make_dir(&self.dir, name, is_to_be.owner, is_to_be.mode) {
+        let target_ownership = ownership::of_new_directory(self.disk.user(), &home, lock.as_ref());
+        match self.disk.make_dir(&self.dir, name, target_ownership.owner, target_ownership.mode) {
             Ok(given) => {
-                self.report(given, is_to_be, &self.home.requests_path());
+                self.report(given, target_ownership, &self.home.requests_path());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -284,30 +284,30 @@ impl<D: Disk> OpenHome<D> {
         let (me, home) = (self.disk.user(), self.stat()?);
         let lock = self.trusted_lock(&home);
         let replaced = self.disk.stat(at, name).ok();
-        let is_to_be =
+        let target_ownership =
             ownership::of_new_file(me, self.home.mode, &home, lock.as_ref(), replaced.as_ref());
-        self.give(file, is_to_be, name)
+        self.give(file, target_ownership, name)
     }
 
-    fn give(&self, file: &D::File, is_to_be: Ownership, name: &OsStr) -> io::Result<()> {
-        if is_to_be.owner.is_given() {
-            let given = self.disk.chown(file, is_to_be.owner);
-            self.report(given, is_to_be, &self.home.path.join(name));
+    fn give(&self, file: &D::File, target_ownership: Ownership, name: &OsStr) -> io::Result<()> {
+        if target_ownership.owner.is_given() {
+            let given = self.disk.chown(file, target_ownership.owner);
+            self.report(given, target_ownership, &self.home.path.join(name));
         }
         // Set, not asked for: what was asked for, the umask would narrow. Most files are made as they are to
         // be.
-        if self.disk.stat_file(file)?.mode == is_to_be.mode {
+        if self.disk.stat_file(file)?.mode == target_ownership.mode {
             return Ok(());
         }
-        self.disk.chmod(file, is_to_be.mode)
+        self.disk.chmod(file, target_ownership.mode)
     }
 
     /// A change of owner that fails is no failure of the write.
-    fn report(&self, given: io::Result<()>, is_to_be: Ownership, path: &Path) {
+    fn report(&self, given: io::Result<()>, target_ownership: Ownership, path: &Path) {
         let Err(error) = given else { return };
         // Relaxed: it guards nothing. At worst two threads report the same.
         if !self.reported.swap(true, Ordering::Relaxed) {
-            let Owner { uid, gid } = is_to_be.owner;
+            let Owner { uid, gid } = target_ownership.owner;
             tracing::warn!(path = %path.display(), uid, gid, %error,
                 "the owner of a file cannot be changed; other users may not be able to read it");
         }
@@ -358,7 +358,7 @@ pub(crate) enum Name {
     Status,
     Lock,
     /// The lock of a gateway of another make.
-    OtherLock,
+    ForeignLock,
 }
 
 impl Name {
@@ -373,7 +373,7 @@ impl Name {
             Name::Requests => REQUESTS,
             Name::Status => STATUS,
             Name::Lock => LOCK,
-            Name::OtherLock => OTHER_LOCK,
+            Name::ForeignLock => FOREIGN_LOCK,
         }
     }
 

@@ -50,7 +50,7 @@ pub enum LeaseEnd<I = Duration> {
     /// At this time since boot.
     At(I),
     /// When the wall clock says so, of which nothing can be promised.
-    ByTheWall,
+    ByWallClock,
 }
 
 /// Who judges requests, and when: a reader's epoch, what its clocks say, and the bound that it sets.
@@ -60,7 +60,7 @@ pub enum LeaseEnd<I = Duration> {
 /// use tidegate::judge::{Judge, Validity};
 /// use tidegate::request::Request;
 /// let epoch = Epoch::from_texts(Some("this-boot"), None);
-/// let judge = Judge::new(&epoch, Now::by_system());
+/// let judge = Judge::new(&epoch, Now::from_system_clock());
 /// let stale = Request::parse(br#"{"action":"drain","epoch":"another-boot:"}"#);
 /// assert_eq!(judge.validity(&stale), Validity::StaleEpoch);
 /// assert_eq!(judge.validity(&Request::parse(b"")), Validity::Live);
@@ -95,13 +95,13 @@ impl<'a> Judge<'a> {
 
     /// The same, of the gateway's run with this incarnation; empty where no gateway runs.
     #[must_use]
-    pub const fn of_run(self, incarnation: &'a str) -> Judge<'a> {
+    pub const fn for_run(self, incarnation: &'a str) -> Judge<'a> {
         Judge { run: Some(incarnation), ..self }
     }
 
     /// The same, on a boot clock that is not the gateway's: a lease is judged by the wall clock.
     #[must_use]
-    pub const fn by_the_wall(self) -> Judge<'a> {
+    pub const fn with_wall_clock_only(self) -> Judge<'a> {
         Judge { has_boot_clock: false, ..self }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Judge<'a> {
     /// The same, who bounds what has no lease: such a request lives for `age` after the time since boot at which
     /// it was first seen.
     #[must_use]
-    pub const fn bounded(self, age: Option<Duration>) -> Judge<'a> {
+    pub const fn with_unleased_max_age(self, age: Option<Duration>) -> Judge<'a> {
         Judge { unleased_max_age: age, ..self }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Judge<'a> {
         self.now
     }
 
-    /// How long a request without a lease lives, where that is bounded.
+    /// How long a request without a lease lives, where that is with_unleased_max_age.
     #[must_use]
     pub const fn unleased_max_age(&self) -> Option<Duration> {
         self.unleased_max_age
@@ -237,7 +237,7 @@ impl<'a> Judge<'a> {
             // the past, and another holder's later end must not stand in for it.
             LeaseLeft::For(_) => match self.lease_ends_at_uptime(request) {
                 Some(end) => LeaseEnd::At(end),
-                None => LeaseEnd::ByTheWall,
+                None => LeaseEnd::ByWallClock,
             },
         }
     }
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(Judge::new(&epoch(), now).lease_end(&unleased, now.uptime), LeaseEnd::Never);
         assert_eq!(
             Judge::new(&epoch(), now)
-                .bounded(Some(age))
+                .with_unleased_max_age(Some(age))
                 .lease_end(&unleased, Duration::from_secs(130)),
             LeaseEnd::At(Duration::from_secs(190))
         );
@@ -293,21 +293,26 @@ mod tests {
     /// The bound is for what has no lease, and counts from when it was first seen.
     #[test]
     fn only_what_has_no_lease_is_bounded() {
-        let bounded = |request: &Request, uptime, first_seen| {
+        let with_unleased_max_age = |request: &Request, uptime, first_seen| {
             let judge_epoch = epoch();
-            let judge =
-                Judge::new(&judge_epoch, now_at(uptime)).bounded(Some(Duration::from_secs(60)));
+            let judge = Judge::new(&judge_epoch, now_at(uptime))
+                .with_unleased_max_age(Some(Duration::from_secs(60)));
             assert_eq!(judge.unleased_max_age(), Some(Duration::from_secs(60)));
             judge.is_live(request, Duration::from_secs(first_seen))
         };
         let unleased = Request::parse(b"{}");
-        assert!(bounded(&unleased, 159, 100) && !bounded(&unleased, 160, 100));
-        assert!(bounded(&unleased, 160, 101));
+        assert!(
+            with_unleased_max_age(&unleased, 159, 100)
+                && !with_unleased_max_age(&unleased, 160, 100)
+        );
+        assert!(with_unleased_max_age(&unleased, 160, 101));
         let ask = DrainRequest::default().with_lease(Duration::from_secs(600));
         let leased = ask.stamp("r", &epoch(), now_at(100));
-        assert!(bounded(&leased, 699, 100) && !bounded(&leased, 700, 100));
+        assert!(
+            with_unleased_max_age(&leased, 699, 100) && !with_unleased_max_age(&leased, 700, 100)
+        );
         let stale = Request::parse(br#"{"epoch":"other:1"}"#);
-        assert!(!bounded(&stale, 100, 100));
+        assert!(!with_unleased_max_age(&stale, 100, 100));
         assert!(Judge::new(&epoch(), now_at(10_000)).is_live(&unleased, Duration::ZERO));
     }
 

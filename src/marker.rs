@@ -34,7 +34,7 @@ use crate::id::fresh_id;
 use crate::reconcile::Sighting;
 use crate::request::Request;
 
-pub(crate) use scan::{Observer, RawObservation, Reader, look_at_own};
+pub(crate) use scan::{Observer, RawObservation, Reader, observe_own};
 pub use scan::{REQUEST_BYTES_MAX, REQUESTS_MAX, Stamp};
 pub(crate) use sweep::sweep_drafts;
 
@@ -410,7 +410,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        let now = crate::epoch::Now::by_system();
+        let now = crate::epoch::Now::from_system_clock();
         DrainRequest::default().stamp("r-1", &crate::epoch::Epoch::current(), now)
     }
 
@@ -498,7 +498,7 @@ mod tests {
         let home = tempfile::tempdir().expect("temp dir");
         let opened = Home::at(home.path()).open().expect("opens");
         let slot = Slot::of_file(OsStr::new("ci.1.json")).expect("a slot");
-        let now = crate::epoch::Now::by_system();
+        let now = crate::epoch::Now::from_system_clock();
         let ask = |length| {
             DrainRequest::new("x".repeat(length)).stamp("1", &crate::epoch::Epoch::current(), now)
         };

@@ -27,16 +27,16 @@ use crate::text::printable;
 
 /// How long whoever asks and does not wait is given for a live gateway to confirm that its gate is
 /// closed, before he is told that this is still to come: several rounds of a watcher.
-pub const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to pause between two looks.
 pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
-const TOO_SOON: Duration = Duration::from_secs(1);
+const SAFE_WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// A gateway of another make has looked at its marker several times in this.
-const OTHER_MAKE_LOOKS: Duration = Duration::from_secs(3);
+const FOREIGN_CONFIRM_AFTER: Duration = Duration::from_secs(3);
 
 /// What is waited for is said with this many complaints of the gateway's.
 const COMPLAINTS_MAX: usize = 3;
@@ -106,7 +106,7 @@ pub enum WaitFailed {
     #[error(
         "the gateway on this home is of another make (it holds `gateway.lock`) and can only report that it is idle; use `--idle-is-enough`"
     )]
-    OtherMake,
+    ForeignGateway,
     /// The request or the status cannot be read.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -178,7 +178,7 @@ impl<'a> PendingDrain<'a> {
     ///
     /// # Errors
     ///
-    /// [`WaitFailed::Gone`], [`WaitFailed::Held`], [`WaitFailed::Refused`], [`WaitFailed::Lost`], [`WaitFailed::OtherMake`]: it will not
+    /// [`WaitFailed::Gone`], [`WaitFailed::Held`], [`WaitFailed::Refused`], [`WaitFailed::Lost`], [`WaitFailed::ForeignGateway`]: it will not
     /// come.
     // Property: TG-S5 ack_means_closed.
     pub fn evaluate(
@@ -194,14 +194,14 @@ impl<'a> PendingDrain<'a> {
             return self.silence(reading, now.uptime);
         }
         self.silent_since = None;
-        if reading.is_going_down() {
+        if reading.is_shutting_down() {
             return Err(WaitFailed::Refused);
         }
-        if reading.is_other_make() && goal == Goal::Quiesced {
-            return Err(WaitFailed::OtherMake);
+        if reading.is_foreign() && goal == Goal::Quiesced {
+            return Err(WaitFailed::ForeignGateway);
         }
         let says_so = reading.is_draining_for(self.holder, id);
-        let draining = if reading.is_other_make() {
+        let draining = if reading.is_foreign() {
             self.is_meant(says_so, reading, now.uptime)
         } else {
             says_so
@@ -224,7 +224,7 @@ impl<'a> PendingDrain<'a> {
             return Err(WaitFailed::Lost("its request was cancelled or replaced"));
         }
         // A gateway that has not seen it yet never will: it is dead.
-        if !draining && let Some(why) = self.why_dead(judge) {
+        if !draining && let Some(why) = self.dead_reason(judge) {
             return Err(WaitFailed::Lost(why));
         }
         let reached = match goal {
@@ -239,7 +239,7 @@ impl<'a> PendingDrain<'a> {
         let safe = (goal == Goal::Quiesced).then(|| promise(reading, judge, age)).flatten();
         // What is promised to all ends with the first of their leases. Where that is another's and about
         // to run out, more will be promised in a moment.
-        let ends_soon = safe.is_some_and(|safe| safe.left < TOO_SOON);
+        let ends_soon = safe.is_some_and(|safe| safe.left < SAFE_WINDOW_MIN);
         if ends_soon && !safe.is_some_and(|safe| self.ends_with_own(safe, judge)) {
             return Ok(None);
         }
@@ -270,7 +270,7 @@ impl<'a> PendingDrain<'a> {
             (Some(_), None) => false,
             // By the wall clock neither is exact.
             (None, _) => {
-                matches!(judge.lease_left(self.request), LeaseLeft::For(left) if left < TOO_SOON)
+                matches!(judge.lease_left(self.request), LeaseLeft::For(left) if left < SAFE_WINDOW_MIN)
             }
         }
     }
@@ -284,12 +284,12 @@ impl<'a> PendingDrain<'a> {
         }
         let since = *self.draining_since.get_or_insert(now);
         let is_newer = reading.updated_at() > self.request.requested_at();
-        is_newer || now.saturating_sub(since) >= OTHER_MAKE_LOOKS
+        is_newer || now.saturating_sub(since) >= FOREIGN_CONFIRM_AFTER
     }
 
     /// Why no gateway will close for the request any more, if none will.
     #[must_use]
-    pub fn why_dead(&self, judge: &Judge<'_>) -> Option<&'static str> {
+    pub fn dead_reason(&self, judge: &Judge<'_>) -> Option<&'static str> {
         match judge.validity(self.request) {
             Validity::Live => None,
             Validity::Expired => Some("its lease expired before the gateway closed its gate"),
@@ -305,12 +305,12 @@ impl<'a> PendingDrain<'a> {
     fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, WaitFailed> {
         let held_by = reading.held_by();
         // One that has confirmed the drain, and has not said that it stops, may be restarted in a moment.
-        let has_died = self.acknowledged.is_some() && !reading.is_going_down();
+        let has_died = self.acknowledged.is_some() && !reading.is_shutting_down();
         if held_by.is_none() && !reading.is_locked() && !has_died {
             return Err(WaitFailed::Gone);
         }
         let since = *self.silent_since.get_or_insert(now);
-        if now.saturating_sub(since) < CONFIRMATION_PATIENCE {
+        if now.saturating_sub(since) < CONFIRMATION_TIMEOUT {
             return Ok(None);
         }
         Err(held_by.map_or(WaitFailed::Gone, |pid| WaitFailed::Held { pid }))
@@ -318,7 +318,7 @@ impl<'a> PendingDrain<'a> {
 
     /// What the last reading shows that it still waits for, in words for people.
     #[must_use]
-    pub fn waits_for(&self, reading: &Reading) -> String {
+    pub fn unmet_condition(&self, reading: &Reading) -> String {
         // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
         let complaints = reading.degraded();
         let mut degraded = String::new();
@@ -356,7 +356,7 @@ mod tests {
     const AT: Duration = Duration::from_secs(1000);
 
     fn now_at(uptime: Duration) -> Now {
-        Now { uptime, ..Now::by_system() }
+        Now { uptime, ..Now::from_system_clock() }
     }
 
     fn reading(text: &str) -> Reading {
@@ -452,14 +452,17 @@ mod tests {
         let mut drain = PendingDrain::new(&holder, &request);
         let mut look = |goal, text: &str| {
             let looked = drain.evaluate(goal, &reading(text), &sighting, &judge);
-            (looked, drain.waits_for(&reading(text)))
+            (looked, drain.unmet_condition(&reading(text)))
         };
-        let (looked, waits_for) = look(Goal::Idle, running);
+        let (looked, unmet_condition) = look(Goal::Idle, running);
         assert!(looked.expect("it may come").is_none());
-        assert!(waits_for.starts_with("the gateway has not closed its gate"), "{waits_for}");
-        let (looked, waits_for) = look(Goal::Idle, draining);
+        assert!(
+            unmet_condition.starts_with("the gateway has not closed its gate"),
+            "{unmet_condition}"
+        );
+        let (looked, unmet_condition) = look(Goal::Idle, draining);
         assert!(looked.expect("it may come").is_none());
-        assert_eq!(waits_for, "2 in flight");
+        assert_eq!(unmet_condition, "2 in flight");
         // Heard of twice, it is still heard of.
         assert!(look(Goal::Draining, draining).0.expect("it is there").is_some());
         assert!(matches!(look(Goal::Idle, running).0, Err(WaitFailed::Lost(_))));
@@ -502,7 +505,7 @@ mod tests {
             let text = format!(
                 r#"{{"pid":7,"gateway_state":"{state}","active_agents":{agents},"updated_at":"{at}"}}"#
             );
-            Reading::of_neighbour(text.as_bytes(), Some(7))
+            Reading::of_foreign_gateway(text.as_bytes(), Some(7))
         };
         let look = |drain: &mut PendingDrain<'_>, goal, reading: &Reading, after: u64| {
             let now = now_at(AT + Duration::from_millis(after));
@@ -518,7 +521,7 @@ mod tests {
         assert!(!look(&mut drain(), Goal::Idle, &says("draining", 1, 1), 0).expect("busy"));
         assert!(matches!(
             look(&mut drain(), Goal::Quiesced, &newer, 0),
-            Err(WaitFailed::OtherMake)
+            Err(WaitFailed::ForeignGateway)
         ));
         // Said before, and still said for three seconds.
         let (older, mut waits) = (says("draining", 0, 0), drain());
@@ -552,7 +555,8 @@ mod tests {
             ));
             let after = Duration::from_secs(after);
             let judge = Judge::new(&epoch, Now { uptime: AT + after, wall: made + after });
-            let looked = drain.evaluate(Goal::Quiesced, &reading, &sighting, &judge.by_the_wall());
+            let looked =
+                drain.evaluate(Goal::Quiesced, &reading, &sighting, &judge.with_wall_clock_only());
             let reached = looked.expect("it may come")?;
             let safe = reached.safe.expect("it ends");
             assert_eq!(safe.until_uptime, None);
@@ -587,7 +591,7 @@ mod tests {
                 let looked = look(Duration::from_secs(seconds));
                 assert_eq!(looked.is_ok(), is_waited_for, "{looked:?}");
             }
-            let looked = look(CONFIRMATION_PATIENCE);
+            let looked = look(CONFIRMATION_TIMEOUT);
             let is_held = matches!(looked, Err(WaitFailed::Held { pid: 7 }));
             assert!(is_held || matches!(looked, Err(WaitFailed::Gone)), "{looked:?}");
             assert_eq!(is_held, reading.held_by().is_some());
@@ -606,13 +610,13 @@ mod tests {
             let judge = Judge::new(&epoch, now_at(AT));
             let looked = drain.evaluate(Goal::Draining, &reading, &sighting, &judge);
             assert!(looked.expect("it is there").is_some());
-            let waits_for = drain.waits_for(&reading);
-            assert!(waits_for.starts_with(told), "{waits_for}");
+            let unmet_condition = drain.unmet_condition(&reading);
+            assert!(unmet_condition.starts_with(told), "{unmet_condition}");
         }
         let three = r#"{"detail":"a"},{"detail":"b"},{"detail":"c"}"#;
         let text = format!(r#"{{"incarnation":"g","lifecycle":"running","degraded":[{three}]}}"#);
-        let waits_for = PendingDrain::new(&holder, &request).waits_for(&reading(&text));
-        assert!(waits_for.ends_with("; a; b; c"), "all of them: {waits_for}");
+        let unmet_condition = PendingDrain::new(&holder, &request).unmet_condition(&reading(&text));
+        assert!(unmet_condition.ends_with("; a; b; c"), "all of them: {unmet_condition}");
     }
 
     #[test]
@@ -623,8 +627,8 @@ mod tests {
             [complaint; 9].join(",")
         );
         let (request, holder) = (request(AT), ci());
-        let waits_for = PendingDrain::new(&holder, &request).waits_for(&reading(&text));
-        assert_eq!(waits_for.matches("a\\u{1b}b").count(), 3, "{waits_for}");
-        assert!(waits_for.ends_with("the status lists more"), "{waits_for}");
+        let unmet_condition = PendingDrain::new(&holder, &request).unmet_condition(&reading(&text));
+        assert_eq!(unmet_condition.matches("a\\u{1b}b").count(), 3, "{unmet_condition}");
+        assert!(unmet_condition.ends_with("the status lists more"), "{unmet_condition}");
     }
 }

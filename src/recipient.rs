@@ -22,7 +22,7 @@ use crate::request::{DrainRequest, Request};
 /// # let dir = tempfile::tempdir()?;
 /// let gateway = tidegate::Gateway::builder(dir.path()).start()?;
 /// let recipient = Home::at(dir.path()).recipient()?;
-/// assert!(recipient.is_living());
+/// assert!(recipient.is_running());
 /// assert_eq!(recipient.incarnation(), Some(&*gateway.status().incarnation));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -38,7 +38,7 @@ pub struct Recipient {
 impl Recipient {
     /// Nobody who lives: the gateway that starts next, in this process's boot and container.
     #[must_use]
-    pub fn next_here() -> Recipient {
+    pub fn next_local() -> Recipient {
         Recipient { incarnation: Some(String::new()), ..Recipient::unseen() }
     }
 
@@ -58,11 +58,11 @@ impl Recipient {
         let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
         let incarnation = Some(incarnation.unwrap_or_default());
         let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
-            return Recipient { incarnation, ..Recipient::next_here() };
+            return Recipient { incarnation, ..Recipient::next_local() };
         };
         let epoch = Epoch::stated(&epoch);
-        let shares_clock =
-            here.epoch.is_of_same_boot(&epoch) && owner.string("time_ns") == here.time_namespace;
+        let shares_clock = here.epoch.is_same_boot_or_unknown(&epoch)
+            && owner.string("time_ns") == here.time_namespace;
         Recipient { epoch, incarnation, shares_clock }
     }
 
@@ -80,7 +80,7 @@ impl Recipient {
 
     /// Whether a living gateway was seen.
     #[must_use]
-    pub fn is_living(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.incarnation().is_some()
     }
 
@@ -96,10 +96,10 @@ impl Recipient {
     pub fn judge(&self, now: Now) -> Judge<'_> {
         let judge = Judge::new(&self.epoch, now);
         let judge = match &self.incarnation {
-            Some(incarnation) => judge.of_run(incarnation),
+            Some(incarnation) => judge.for_run(incarnation),
             None => judge,
         };
-        if self.shares_clock { judge } else { judge.by_the_wall() }
+        if self.shares_clock { judge } else { judge.with_wall_clock_only() }
     }
 
     /// The request for this recipient, dated `now`; `None` where it is to end with the gateway's run and no gateway
@@ -107,7 +107,7 @@ impl Recipient {
     // Property: TG-S13 stale_never_closes.
     #[must_use]
     pub fn stamp(&self, ask: &DrainRequest, request_id: &str, now: Now) -> Option<Request> {
-        if ask.is_for_this_run() && !self.is_living() {
+        if ask.is_for_this_run() && !self.is_running() {
             return None;
         }
         let uptime = (self.shares_clock || fault!(ForeignClockStamped)).then_some(now.uptime);
@@ -120,7 +120,7 @@ impl Recipient {
     pub fn has_replaced(&self, before: &Recipient, request: &Request) -> bool {
         let is_another = self.epoch.is_other_than(before.epoch.as_str())
             || (request.incarnation().is_some() && self.incarnation != before.incarnation);
-        self.is_living() && is_another
+        self.is_running() && is_another
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
             ("another-boot:1", here.time_namespace.as_deref(), false),
         ] {
             let recipient = stated(epoch, time_namespace);
-            assert!(recipient.is_living());
+            assert!(recipient.is_running());
             let request = recipient.stamp(&ask, "r", now).expect("stamps");
             assert_eq!(request.stated_epoch(), Some(epoch));
             assert_eq!(request.requested_uptime().is_some(), shares_clock, "{epoch}");
@@ -165,13 +165,13 @@ mod tests {
     #[test]
     fn a_request_for_this_run_ends_with_it() {
         let (ask, now) = (DrainRequest::default().with_this_run(true), now_at(1000));
-        assert_eq!(Recipient::next_here().stamp(&ask, "r", now), None, "there is no run");
+        assert_eq!(Recipient::next_local().stamp(&ask, "r", now), None, "there is no run");
         let first = Recipient::itself(&Epoch::current(), "first");
         let second = Recipient::itself(&Epoch::current(), "second");
         let request = first.stamp(&ask, "r", now).expect("stamps");
         assert_eq!(request.incarnation(), Some("first"));
         assert_eq!(first.judge(now).validity(&request), Validity::Live);
-        for other in [&second, &Recipient::next_here()] {
+        for other in [&second, &Recipient::next_local()] {
             assert_eq!(other.judge(now).validity(&request), Validity::OtherRun);
         }
         assert!(second.has_replaced(&first, &request) && !first.has_replaced(&first, &request));
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_request_for_another_epoch_is_made_again() {
-        let here = Recipient::next_here();
+        let here = Recipient::next_local();
         let request = here.stamp(&DrainRequest::default(), "r", now_at(1)).expect("stamps");
         let other = stated("another-boot:1", None);
         assert!(other.has_replaced(&here, &request));

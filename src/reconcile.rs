@@ -150,7 +150,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             }
         }
         table.judge(at, is_live);
-        table.forget_what_is_over(at);
+        table.expire_unseen_hold(at);
         table
     }
 
@@ -180,11 +180,11 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             news |= self.see(slot, sighting, at);
         }
         news |= self.judge(at, is_live);
-        news | self.forget_what_is_over(at)
+        news | self.expire_unseen_hold(at)
     }
 
     /// What was unseen at the start holds nothing once all of it is seen, or the time is over.
-    fn forget_what_is_over(&mut self, at: I) -> bool {
+    fn expire_unseen_hold(&mut self, at: I) -> bool {
         let is_unseen = self.unlisted || self.entries.values().any(Entry::says_nothing);
         let is_over = self.unseen_held_until.is_some_and(|until| until <= at || !is_unseen);
         is_over && self.unseen_held_until.take().is_some() && is_unseen
@@ -294,7 +294,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             let Some(request) = entry.promised() else { continue };
             match lease_end(request, entry.promised_since()) {
                 LeaseEnd::Never => {}
-                LeaseEnd::ByTheWall => return None,
+                LeaseEnd::ByWallClock => return None,
                 LeaseEnd::At(end) => {
                     earliest = Some(earliest.map_or(end, |other: I| {
                         if fault!(PromiseOfTheLongest) { other.max(end) } else { other.min(end) }
@@ -564,7 +564,7 @@ mod tests {
     fn what_is_promised_to_all_is_the_least_that_is_promised_to_one() {
         let end = |ask: &u8, _| match ask {
             0 => LeaseEnd::Never,
-            9 => LeaseEnd::ByTheWall,
+            9 => LeaseEnd::ByWallClock,
             end => LeaseEnd::At(Duration::from_secs(u64::from(*end))),
         };
         let until = |asks: &[u8]| {

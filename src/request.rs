@@ -22,7 +22,7 @@ use crate::json::RawObject;
 use crate::machine::Terms;
 use crate::text::printable_json;
 
-pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, NotAHolder, Slot};
+pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, InvalidHolderName, Slot};
 
 /// The name a request is signed with when its sender gives none.
 ///
@@ -38,7 +38,7 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 /// use tidegate::request::{DrainRequest, Holder};
 /// let ask = DrainRequest::new("alice").with_holder(Holder::named("image-updater")?).with_hold_internal(true);
 /// # let _ = ask;
-/// # Ok::<(), tidegate::request::NotAHolder>(())
+/// # Ok::<(), tidegate::request::InvalidHolderName>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainRequest {
@@ -356,7 +356,7 @@ impl Request {
     }
 
     /// Whether the files say the same, whenever each is to end.
-    pub(crate) fn says_as(&self, other: &Request) -> bool {
+    pub(crate) fn has_same_content(&self, other: &Request) -> bool {
         (&self.0.body, self.0.is_blank) == (&other.0.body, other.0.is_blank)
     }
 

@@ -318,15 +318,15 @@ impl Degraded {
 /// What is wrong, and the time since boot at which it began, where its age matters: an age of itself
 /// would be news at each look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Complaint {
+pub(crate) struct Issue {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     since: Option<Duration>,
 }
 
-impl Complaint {
-    pub(crate) fn new(code: &'static str, detail: String) -> Complaint {
-        Complaint { code, detail, since: None }
+impl Issue {
+    pub(crate) fn new(code: &'static str, detail: String) -> Issue {
+        Issue { code, detail, since: None }
     }
 }
 
@@ -334,7 +334,7 @@ impl Complaint {
 const DEGRADED_MAX: usize = 16;
 
 /// What a status says of these complaints.
-pub(crate) fn degraded(complaints: &[Complaint], now: Now) -> Vec<Degraded> {
+pub(crate) fn degraded(complaints: &[Issue], now: Now) -> Vec<Degraded> {
     let told = complaints.iter().take(DEGRADED_MAX).map(|it| Degraded {
         code: it.code,
         detail: it.detail.clone(),
@@ -354,22 +354,22 @@ pub(crate) fn complaints(
     unlisted: Option<&str>,
     table: &RequestTable<Slot, Request>,
     judge: &Judge<'_>,
-) -> Vec<Complaint> {
+) -> Vec<Issue> {
     let mut all = Vec::new();
     if let Some(reason) = unlisted {
         let detail = format!(
             "the drain requests cannot be listed completely, so none of them is treated as removed or expired: {reason}"
         );
-        all.push(Complaint::new("requests_unlisted", detail));
+        all.push(Issue::new("requests_unlisted", detail));
     }
     if let Some(until) = table.unseen_held_until() {
         let detail = format!(
             "internal work is held, because the previous gateway may have promised that nothing starts: until the requests can be read, or until {:.0} s after boot",
             until.as_secs_f64()
         );
-        all.push(Complaint::new("promise_unseen", detail));
+        all.push(Issue::new("promise_unseen", detail));
     }
-    all.extend(unreadable.iter().map(|(slot, reason)| Complaint {
+    all.extend(unreadable.iter().map(|(slot, reason)| Issue {
         code: "request_unreadable",
         detail: format!(
             "{} cannot be read, so its effect on the gate stays as it was: {reason}",
@@ -381,7 +381,7 @@ pub(crate) fn complaints(
         let request = entry.request()?;
         // Emptied where it lies, as opposed to one that never said anything.
         let is_ruined = entry.promised() != Some(request) || !request.is_blank();
-        let (code, what) = what_is_wrong(request, entry.is_live(), is_ruined, judge)?;
+        let (code, what) = request_issue(request, entry.is_live(), is_ruined, judge)?;
         let by = request.principal().map(|by| format!(" by {}", printable(&bounded(by))));
         let by = by.unwrap_or_default();
         let bound = match judge.unleased_max_age() {
@@ -392,7 +392,7 @@ pub(crate) fn complaints(
         };
         let detail = format!("{}{by} {what}{bound}", capitalized(slot));
         let since = matches!(code, "request_corrupt" | "request_unleased").then_some(entry.since());
-        Some(Complaint { code, detail, since })
+        Some(Issue { code, detail, since })
     }));
     all
 }
@@ -404,7 +404,7 @@ fn capitalized(slot: &Slot) -> String {
     }
 }
 
-fn what_is_wrong(
+fn request_issue(
     request: &Request,
     live: bool,
     is_ruined: bool,
@@ -610,7 +610,7 @@ pub struct Reading {
     /// The process that took the lock, where it can be seen that it is gone.
     starter_gone: Option<u32>,
     /// A gateway of another make holds its lock on the home, and wrote this.
-    is_other_make: bool,
+    is_foreign: bool,
 }
 
 impl Reading {
@@ -625,25 +625,17 @@ impl Reading {
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
         let (locked, owner) = (lock.is_some(), lock.cloned());
-        Reading {
-            body,
-            locked,
-            alive,
-            held_by: None,
-            owner,
-            starter_gone: None,
-            is_other_make: false,
-        }
+        Reading { body, locked, alive, held_by: None, owner, starter_gone: None, is_foreign: false }
     }
 
     /// What a gateway of another make says, which is alive: it is read as its own readers do.
-    pub(crate) fn of_neighbour(bytes: &[u8], pid: Option<u32>) -> Reading {
+    pub(crate) fn of_foreign_gateway(bytes: &[u8], pid: Option<u32>) -> Reading {
         let body = RawObject::parse(bytes).unwrap_or_default();
         // What a predecessor left, of ours or of its own, is not what it says.
         let is_ours = body.string("incarnation").is_some();
         let alive = !is_ours && (pid.is_none() || body.read("pid") == pid);
         let reading = Reading::new(bytes, None);
-        Reading { locked: true, alive, is_other_make: true, ..reading }
+        Reading { locked: true, alive, is_foreign: true, ..reading }
     }
 
     /// The same, where nobody holds the lock file and this process holds the directory.
@@ -653,7 +645,7 @@ impl Reading {
 
     /// What a gateway in this process says, which is alive as long as it has not stopped.
     #[cfg(feature = "http")]
-    pub(crate) fn of_living(status: &Status) -> Reading {
+    pub(crate) fn of_running(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
         let alive = status.lifecycle != Phase::Stopped.as_str();
         let owner = alive.then(|| body.clone());
@@ -694,7 +686,7 @@ impl Reading {
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
     pub fn recipient(&self) -> Recipient {
-        self.owner.as_ref().map_or_else(Recipient::next_here, Recipient::stated)
+        self.owner.as_ref().map_or_else(Recipient::next_local, Recipient::stated)
     }
 
     /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
@@ -714,7 +706,7 @@ impl Reading {
         let Some(owner) = &self.owner else { return self };
         // The first namespace has the same name on every machine.
         let epoch = owner.string("epoch").unwrap_or_default();
-        let is_here = Epoch::current().is_of_same_boot(&Epoch::stated(&epoch));
+        let is_here = Epoch::current().is_same_boot_or_unknown(&Epoch::stated(&epoch));
         let is_visible =
             is_here && owner.string("pid_ns").is_some_and(|it| Some(it) == host::namespace("pid"));
         let pid: Option<u32> = owner.read("pid").filter(|_| is_visible);
@@ -771,7 +763,7 @@ impl Reading {
     /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        if self.is_other_make {
+        if self.is_foreign {
             return self.says_draining() && self.active_agents() == Some(0);
         }
         self.alive && self.body.read("idle") == Some(true)
@@ -780,18 +772,20 @@ impl Reading {
     /// Whether a gateway of another make wrote it, which lives: the original implementation. It names no holders and
     /// promises nothing.
     #[must_use]
-    pub fn is_other_make(&self) -> bool {
-        self.is_other_make
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// Whether the live gateway of another make says that it drains.
     fn says_draining(&self) -> bool {
-        self.alive && self.gateway_state().as_deref() == Some("draining") && !self.is_going_down()
+        self.alive
+            && self.gateway_state().as_deref() == Some("draining")
+            && !self.is_shutting_down()
     }
 
     /// Whether the gateway says that it shuts down, or has.
-    pub(crate) fn is_going_down(&self) -> bool {
-        if self.is_other_make {
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        if self.is_foreign {
             // It has one word for a drain and for a shutdown.
             return self.gateway_state().as_deref() == Some("stopped")
                 || self.body.read("restart_requested") == Some(true)
@@ -813,7 +807,7 @@ impl Reading {
     /// its drain is released.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
-        self.alive && !self.is_other_make && self.body.read("quiesced") == Some(true)
+        self.alive && !self.is_foreign && self.body.read("quiesced") == Some(true)
     }
 
     /// Drainable and at work. `false` while draining, as in the original: to learn whether a
@@ -831,7 +825,7 @@ impl Reading {
     /// [TG-S5](crate::guide::verification#tg-s5)
     #[must_use]
     pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
-        if self.is_other_make {
+        if self.is_foreign {
             // It knows one holder, and no names of requests.
             return self.says_draining() && *holder == Holder::Shared;
         }
@@ -1089,7 +1083,7 @@ mod tests {
         use crate::epoch::examples::now_at;
 
         let since = Some(Duration::from_secs(40));
-        let one = Complaint { code: "c", detail: "d".to_owned(), since };
+        let one = Issue { code: "c", detail: "d".to_owned(), since };
         for (count, more) in [(0, None), (15, None), (16, None), (17, Some(1)), (19, Some(3))] {
             let told = degraded(&vec![one.clone(); count], now_at(100));
             assert_eq!(told.iter().filter(|it| it.code == "c").count(), count.min(16));
@@ -1135,11 +1129,11 @@ mod tests {
     #[test]
     fn a_neighbour_s_status_is_read_as_the_original_s() {
         let read = |more: &str| {
-            Reading::of_neighbour(format!(r#"{{"pid":7,{more}}}"#).as_bytes(), Some(7))
+            Reading::of_foreign_gateway(format!(r#"{{"pid":7,{more}}}"#).as_bytes(), Some(7))
         };
         let draining = read(r#""gateway_state":"draining","active_agents":0"#);
-        assert!(draining.is_other_make() && draining.is_alive() && draining.is_locked());
-        assert!(draining.is_idle() && !draining.is_quiesced() && !draining.is_going_down());
+        assert!(draining.is_foreign() && draining.is_alive() && draining.is_locked());
+        assert!(draining.is_idle() && !draining.is_quiesced() && !draining.is_shutting_down());
         assert!(draining.is_draining_for(&Holder::Shared, "any"));
         assert!(!draining.is_draining_for(&Holder::named("ci").expect("a name"), "any"));
         let busy = read(r#""gateway_state":"draining","active_agents":1"#);
@@ -1153,10 +1147,11 @@ mod tests {
             r#""gateway_state":"stopped","active_agents":0"#,
         ] {
             let reading = read(ends);
-            assert!(reading.is_going_down() && !reading.is_idle(), "{ends}");
+            assert!(reading.is_shutting_down() && !reading.is_idle(), "{ends}");
             assert!(!reading.is_draining_for(&Holder::Shared, "any"), "{ends}");
         }
-        let before_it = Reading::of_neighbour(br#"{"pid":6,"gateway_state":"running"}"#, Some(7));
+        let before_it =
+            Reading::of_foreign_gateway(br#"{"pid":6,"gateway_state":"running"}"#, Some(7));
         assert!(before_it.is_locked() && !before_it.is_alive(), "its predecessor's");
     }
 

@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reports on this gateway to the service manager that `$NOTIFY_SOCKET` names, until the gateway has
 /// stopped or the value is dropped. Where the variable is not set it does nothing, and
-/// [`Notifying::is_on`] is `false`. The watchdog is on where `$WATCHDOG_USEC` and `$WATCHDOG_PID` say so.
+/// [`NotifyGuard::is_on`] is `false`. The watchdog is on where `$WATCHDOG_USEC` and `$WATCHDOG_PID` say so.
 ///
 /// A service has one status, so a process with several gateways reports on one of them.
 ///
@@ -78,10 +78,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// [`NotifyError`], where the socket cannot be used or there is no thread to be had. Nothing is reported
 /// then, and systemd ends a service of `Type=notify` that does not report its start.
-pub fn notify(gateway: &Gateway) -> Result<Notifying, NotifyError> {
+pub fn notify(gateway: &Gateway) -> Result<NotifyGuard, NotifyError> {
     match std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) {
         Some(socket) => notify_at(gateway, socket, sd_notify::watchdog_enabled()),
-        None => Ok(Notifying { thread: None }),
+        None => Ok(NotifyGuard { thread: None }),
     }
 }
 
@@ -96,7 +96,7 @@ pub fn notify_at(
     gateway: &Gateway,
     socket: impl AsRef<OsStr>,
     watchdog: Option<Duration>,
-) -> Result<Notifying, NotifyError> {
+) -> Result<NotifyGuard, NotifyError> {
     let socket = Socket::at(socket.as_ref())?;
     let mut rounds =
         Worker::prepare("tidegate-systemd").map_err(|source| NotifyError::Thread { source })?;
@@ -111,7 +111,11 @@ pub fn notify_at(
     };
     // The first message goes from here, so that a socket that leads nowhere is the caller's to know. A full
     // one is not: the thread tries again.
-    let report = line.reporter.report(&line.view.glance(), &line.view.pulses(), Instant::now());
+    let report = line.reporter.report(
+        &line.view.state_snapshot(),
+        &line.view.round_counts(),
+        Instant::now(),
+    );
     match line.socket.send(report.message()) {
         Ok(()) => line.reporter.sent(report),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -121,7 +125,7 @@ pub fn notify_at(
         }
     }
     rounds.begin(move || line.round(), || {});
-    Ok(Notifying { thread: Some(Thread { rounds, is_over }) })
+    Ok(NotifyGuard { thread: Some(Thread { rounds, is_over }) })
 }
 
 /// Reports for as long as it lives. Its drop sends what is still to be said and ends the thread; the
@@ -131,7 +135,7 @@ pub fn notify_at(
 /// With a watchdog, a drop before a shutdown has systemd end the process.
 #[derive(Debug)]
 #[must_use = "the reports end when it is dropped"]
-pub struct Notifying {
+pub struct NotifyGuard {
     /// `None` where there is no service manager.
     thread: Option<Thread>,
 }
@@ -142,7 +146,7 @@ struct Thread {
     is_over: Arc<AtomicBool>,
 }
 
-impl Notifying {
+impl NotifyGuard {
     /// Whether there is a service manager to report to.
     #[must_use]
     pub fn is_on(&self) -> bool {
@@ -150,7 +154,7 @@ impl Notifying {
     }
 }
 
-impl Drop for Notifying {
+impl Drop for NotifyGuard {
     fn drop(&mut self) {
         if let Some(Thread { rounds, is_over }) = &mut self.thread {
             // Relaxed: published by the wakeup.
@@ -210,9 +214,9 @@ impl ManagerLink {
         // Relaxed: the wake-up that came after the store woke this thread, or will.
         let is_over = self.is_over.load(Ordering::Relaxed);
         self.view.listen(&self.waker);
-        let (glance, pulses) = (self.view.glance(), self.view.pulses());
+        let (state_snapshot, round_counts) = (self.view.state_snapshot(), self.view.round_counts());
         let now = Instant::now();
-        let report = self.reporter.report(&glance, &pulses, now);
+        let report = self.reporter.report(&state_snapshot, &round_counts, now);
         let sent = match report.message() {
             "" => Ok(()),
             message => self.socket.send(message),
@@ -222,7 +226,7 @@ impl ManagerLink {
             self.reporter.sent(report);
         }
         self.log(sent);
-        if is_over { NextRound::Never } else { self.reporter.next(&glance, is_sent, now) }
+        if is_over { NextRound::Never } else { self.reporter.next(&state_snapshot, is_sent, now) }
     }
 
     /// Once when it begins to fail, and once when that is over.

@@ -15,7 +15,7 @@ use std::fmt::Write;
 /// ```
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if is_plain(text) || !text.chars().any(is_obeyed) {
+    if is_plain(text) || !text.chars().any(needs_escape) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
@@ -25,7 +25,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
             // Writing to a string never fails.
-            c if is_obeyed(c) => _ = write!(shown, "\\u{{{:x}}}", u32::from(c)),
+            c if needs_escape(c) => _ = write!(shown, "\\u{{{:x}}}", u32::from(c)),
             c => shown.push(c),
         }
     }
@@ -35,7 +35,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// The same JSON on one line, with those characters as JSON spells them: no value is changed.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    if is_plain(json) || !json.chars().any(is_obeyed) {
+    if is_plain(json) || !json.chars().any(needs_escape) {
         return Cow::Borrowed(json);
     }
     let mut shown = String::with_capacity(json.len() + 8);
@@ -43,7 +43,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
         if matches!(c, '\n' | '\r' | '\t') {
             // In a string JSON spells them already: here they only set values apart.
             shown.push(' ');
-        } else if is_obeyed(c) {
+        } else if needs_escape(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 _ = write!(shown, "\\u{unit:04x}");
             }
@@ -60,7 +60,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// The general categories Cc, Cf, Zl and Zp of Unicode 16.
-const fn is_obeyed(c: char) -> bool {
+const fn needs_escape(c: char) -> bool {
     matches!(
         c,
         '\0'..='\u{1f}'
@@ -146,7 +146,7 @@ mod tests {
             let json =
                 serde_json::to_string(&serde_json::json!({ "a": text })).expect("serializes");
             let shown = printable_json(&json);
-            assert!(!shown.chars().any(is_obeyed), "{shown}");
+            assert!(!shown.chars().any(needs_escape), "{shown}");
             let read: serde_json::Value = serde_json::from_str(&shown).expect("is JSON");
             assert_eq!(read["a"], text);
         }

@@ -21,7 +21,7 @@ pub(crate) enum NextRound {
     /// When the wakeup rings, and after this long at the latest.
     Within(Duration),
     /// When the wakeup rings.
-    AtTheBell,
+    WhenWoken,
     /// Never: the thread's work is done.
     Never,
 }
@@ -155,7 +155,7 @@ fn make_rounds(mut round: Round) {
         round.pulse.beat();
         match next {
             NextRound::Within(patience) => round.wakeup.wait(Some(patience)),
-            NextRound::AtTheBell => round.wakeup.wait(None),
+            NextRound::WhenWoken => round.wakeup.wait(None),
             NextRound::Never => return,
         }
     }
@@ -195,7 +195,7 @@ mod tests {
         let round = move || {
             count += 1;
             made.send(()).expect("the test listens");
-            if count == 1000 { NextRound::Never } else { NextRound::AtTheBell }
+            if count == 1000 { NextRound::Never } else { NextRound::WhenWoken }
         };
         thread.begin(round, || {});
         for _ in 1..1000 {

@@ -17,7 +17,7 @@ fn an_expiry_is_logged_once_and_a_cancel_by_force_with_who_and_what() {
     let log = KeptLog::install();
     let lines = |what: &str| log.lines(what);
     let dir = tempfile::tempdir().expect("temp dir");
-    let clock = ManualClock::at(Now::by_system());
+    let clock = ManualClock::at(Now::from_system_clock());
     let gateway =
         Gateway::builder(dir.path()).manual().clock(clock.clone()).start().expect("starts");
     let ask = |name| DrainRequest::new(name).with_holder(Holder::named(name).expect("a name"));

@@ -144,7 +144,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S2",
         name: "no_new_turn_while_draining",
         statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that the gate was closed for is gone.",
-        kept_by: "`Word::admit`, `Engine::look_turn`, `Engine::start`, `RequestTable::apply`, the transition lock in `Shared::carry_out`",
+        kept_by: "`Word::admit`, `Engine::next_observe_action`, `Engine::start`, `RequestTable::apply`, the transition lock in `Shared::carry_out`",
         not_shown: "that work is refused which does not ask the gate",
         assumes: "",
         checked_as: &[
@@ -277,7 +277,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S11",
         name: "observations_never_overlap",
         statement: "No two observations are under way at once in one gateway. A caller that asks for one is answered after one that began after the call was applied.",
-        kept_by: "`Engine::look_turn`, `Engine::observed`",
+        kept_by: "`Engine::next_observe_action`, `Engine::observed`",
         not_shown: "that an observation ends; that the driver asks for its turn (tests show it)",
         assumes: "",
         checked_as: &[
@@ -315,7 +315,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-S14",
         name: "receipt_is_true",
         statement: "What a sender, a caller or a controller is answered matches what happened.",
-        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::stays_on`, `Ended::with`, `ControlOrder::parse`, `CancelOutcome::of`, `status::is_ready`",
+        kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::is_unreleased`, `Ended::with`, `ControlOrder::parse`, `CancelOutcome::of`, `status::is_ready`",
         not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
         assumes: "",
         checked_as: &[
@@ -351,7 +351,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-L1",
         name: "closes",
         statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so. The next observation finds a request that has come or gone.",
-        kept_by: "`Engine::observed`, `Engine::look_turn`, `LookOrder::may_skip_listing`, `Request::parse` (total), `Engine::publish_turn`",
+        kept_by: "`Engine::observed`, `Engine::next_observe_action`, `ObserveMode::may_skip_listing`, `Request::parse` (total), `Engine::publish_turn`",
         not_shown: "how soon, in time (the benchmarks measure it); that the driver makes its rounds",
         assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; for the status: a publisher takes its turn, a write succeeds (strong)",
         checked_as: &[
@@ -391,7 +391,7 @@ pub const CATALOGUE: [Entry; 20] = [
         id: "TG-L4",
         name: "stops",
         statement: "A shutdown that was asked for ends, even if a turn never ends.",
-        kept_by: "`ShutdownProgress`, `Engine::time_passed`, on a thread that uses no file",
+        kept_by: "`ShutdownProgress`, `Engine::on_time`, on a thread that uses no file",
         not_shown: "that the process exits",
         assumes: "time passes; for the end that is told: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
         checked_as: &[

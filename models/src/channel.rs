@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
 //! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
-//! | `LookBegins` | `Engine::ask_look`, `Engine::look_turn`, in `Shared::observe`; `Scan::begin` |
+//! | `LookBegins` | `Engine::request_observation`, `Engine::next_observe_action`, in `Shared::observe`; `Scan::begin` |
 //! | `LookGoesOn` | one name of a `readdir`, or the reading of each, in `scan` (`marker/scan.rs`); what comes next, by `Scan::listed` |
 //! | `LookFails` | an error of either |
 //! | `LookIsApplied` | the rest of `Shared::look`: `Engine::observed`, `Word::perform` |
@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::engine::{Engine, LookCall, LookTurn, Reaction};
+use tidegate::engine::{Engine, ObserveAction, ObserveCall, Reaction};
 use tidegate::epoch::{Epoch, Now};
 use tidegate::gate::word::{Arrival, Origin};
 use tidegate::judge::{Judge, Validity};
@@ -165,7 +165,7 @@ enum SlotRead {
 /// A look on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    call: LookCall,
+    call: ObserveCall,
     scan: Interned<Scan<NameIndex>>,
     stage: LookStage,
     seen: [SlotRead; NAMES as usize],
@@ -189,7 +189,7 @@ pub struct Process {
 pub struct State {
     /// Whether the directory's times tell of each change. Where they are too coarse, it is assumed that
     /// nobody renews twice within one look.
-    times_tell: bool,
+    has_reliable_times: bool,
     files: Files,
     process: Option<Process>,
     /// How many requests the first holder has made.
@@ -269,7 +269,7 @@ impl Hash for State {
             .put(self.second_asks, 1)
             .put(self.promised, 1)
             .put(self.closed_for_dead, 1)
-            .put(self.times_tell, 1)
+            .put(self.has_reliable_times, 1)
             .put(self.process.is_some(), 1);
         let files = self
             .files
@@ -334,7 +334,7 @@ enum ChannelInput {
     Looks,
     /// A look has ended, so.
     Observed {
-        call: LookCall,
+        call: ObserveCall,
         seen: [SlotRead; NAMES as usize],
         whole: bool,
         live: Live,
@@ -347,8 +347,8 @@ enum ChannelInput {
 fn run(engine: &mut Engine<Directory>, input: ChannelInput) -> (Reaction, u8) {
     match input {
         ChannelInput::Looks => {
-            let call = engine.ask_look();
-            let looks = matches!(engine.look_turn(call), LookTurn::Look(_));
+            let call = engine.request_observation();
+            let looks = matches!(engine.next_observe_action(call), ObserveAction::Look(_));
             (Reaction::default(), u8::from(looks))
         }
         ChannelInput::Observed { call, seen, whole, live, forgets } => {
@@ -362,7 +362,7 @@ fn run(engine: &mut Engine<Directory>, input: ChannelInput) -> (Reaction, u8) {
             let is_live = |request: &ChannelRequest, _: Instant| live.has(*request);
             let reaction = engine.observed(sightings, &listing, None, NOW, is_live);
             // The look is over, and with it the call.
-            let _ = engine.look_turn(call);
+            let _ = engine.next_observe_action(call);
             (reaction, 0)
         }
     }
@@ -465,9 +465,9 @@ impl State {
 
     /// A name has come or gone.
     fn directory_changes(&mut self) {
-        let times_tell = self.times_tell;
+        let has_reliable_times = self.has_reliable_times;
         if let Some(look) = self.look_going_on() {
-            look.moved = [times_tell; 2];
+            look.moved = [has_reliable_times; 2];
         }
     }
 
@@ -536,7 +536,7 @@ const RENEWED: NameIndex = 3;
 const NAMES: NameIndex = 6;
 
 impl Look {
-    fn begin(call: LookCall, known: Vec<NameIndex>) -> Look {
+    fn begin(call: ObserveCall, known: Vec<NameIndex>) -> Look {
         let stage = LookStage::Listing { ahead: NAMES, found: NameSet::default() };
         let (scan, seen) = (Scan::begin(known).intern(), [SlotRead::Not; NAMES as usize]);
         Look { call, scan, stage, seen, moved: [false; 2], renewed: false }
@@ -617,8 +617,8 @@ impl ChannelModel {
             }
             Action::FirstRenews => {
                 (state.made < self.requests).then_some(())?;
-                let times_tell = state.times_tell;
-                if let Some(look) = state.look_going_on().filter(|_| !times_tell) {
+                let has_reliable_times = state.has_reliable_times;
+                if let Some(look) = state.look_going_on().filter(|_| !has_reliable_times) {
                     (!std::mem::replace(&mut look.renewed, true)).then_some(())?;
                 }
                 let old = state.made - 1;
@@ -655,7 +655,7 @@ impl ChannelModel {
             }
             Action::LookBegins => {
                 let process = state.process.as_mut()?;
-                let call = (*process.shell.engine).clone().ask_look();
+                let call = (*process.shell.engine).clone().request_observation();
                 process
                     .shell
                     .step(ChannelInput::Looks, |engine, _| run(engine, ChannelInput::Looks));
@@ -704,7 +704,7 @@ impl Model for ChannelModel {
 
     fn init_states(&self) -> Vec<State> {
         let mut state = State {
-            times_tell: true,
+            has_reliable_times: true,
             files: [None; NAMES as usize],
             process: None,
             made: 0,
@@ -718,7 +718,7 @@ impl Model for ChannelModel {
             closed_for_dead: false,
         };
         state.process = Some(self.start(&state));
-        vec![state, State { times_tell: false, ..state }]
+        vec![state, State { has_reliable_times: false, ..state }]
     }
 
     /// What is offered here may still turn out to be impossible.

@@ -280,7 +280,7 @@ impl State {
                     LeaseEnd::At(left.saturating_sub(age.by_boot))
                 }
                 LeaseEnd::Never => LeaseEnd::Never,
-                LeaseEnd::ByTheWall => LeaseEnd::ByTheWall,
+                LeaseEnd::ByWallClock => LeaseEnd::ByWallClock,
             }
         });
         until.map_or(Promise::Timeless, Promise::For)

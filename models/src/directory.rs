@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `RequestComes`, `RequestGoes` | the rename and the unlink in `marker` |
 //! | `RequestIsRewritten` | a person who writes to the file: no name comes or goes |
-//! | `GatewayLooks` | `Shared::observe`, with the disk's answers in one step: `Engine::look_turn`, `LookOrder::may_skip_listing`, `Stamp::of`, `Engine::observed` |
+//! | `GatewayLooks` | `Shared::observe`, with the disk's answers in one step: `Engine::next_observe_action`, `ObserveMode::may_skip_listing`, `Stamp::of`, `Engine::observed` |
 //! | `SecondPasses` | the clock by which files are stamped |
 //!
 //! What it leaves out: how a directory is listed (the `channel` model has it), and more than one request.
@@ -16,7 +16,7 @@ use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
 use tidegate::disk::{Clocks, FileId, FileKind, Stat};
-use tidegate::engine::{Engine, EngineConfig, LookOrder, Reaction};
+use tidegate::engine::{Engine, EngineConfig, ObserveMode, Reaction};
 use tidegate::marker::Stamp;
 use tidegate::reconcile::{Listing, Sighting};
 
@@ -157,7 +157,7 @@ impl Model for DirectoryModel {
     fn init_states(&self) -> Vec<State> {
         let start = |is_local| {
             let found = Found { request: None, changed: 0, now: 0, is_local };
-            let order: LookOrder<Stamp> = LookOrder::first();
+            let order: ObserveMode<Stamp> = ObserveMode::first();
             let stamp = (!order.may_skip_listing(&found.stamp())).then(|| found.stamp());
             let rules = EngineConfig { skips: SKIPS, ..RULES };
             let first = [((), Sighting::<SimpleRequest, ()>::Absent)];

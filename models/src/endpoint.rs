@@ -10,7 +10,7 @@
 //! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
 //! | `DrainIsAnswered` | `PendingDrain::evaluate` of one reading of the gateway |
 //! | `RequestIsRemoved`, `GatewayReconciles` | `Shared::cancel`: `Engine::cancel_begins`, the removal, which may fail, and the look after it |
-//! | `CancelIsAnswered` | `Engine::stays_on`, and `CancelOutcome::of` |
+//! | `CancelIsAnswered` | `Engine::is_unreleased`, and `CancelOutcome::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
 //!
 //! What it leaves out: tokens and holders, waiting, turns, and bodies that a wire cuts to nothing (its framing
@@ -186,7 +186,7 @@ pub enum Action {
 static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     let request = Request::parse(br#"{"request_id":"r"}"#);
     let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
-    let (epoch, now) = (Epoch::default(), Now::by_system());
+    let (epoch, now) = (Epoch::default(), Now::from_system_clock());
     Phase::ALL.map(|phase| {
         [r"[]", r#"[{"request_id":"r"}]"#].map(|holders| {
             let text = format!(
@@ -208,7 +208,7 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
 const ASK: SimpleRequest = SimpleRequest { hold: false, number: 0 };
 
 impl State {
-    fn is_going_down(&self) -> bool {
+    fn is_shutting_down(&self) -> bool {
         self.shell.phase().is_shut()
     }
 
@@ -279,7 +279,7 @@ impl EndpointModel {
         };
         // What the caller has on its stack, and what it does with it.
         let before = Shell::start(live_before.then_some(ASK)).engine.cancel_begins(|(), _| true);
-        let outcome = if state.shell.engine.stays_on(&before) { Err(()) } else { outcome };
+        let outcome = if state.shell.engine.is_unreleased(&before) { Err(()) } else { outcome };
         let told = if self.design.has(Guard::RemovalTold) {
             CancelOutcome::of(&outcome)
         } else {
@@ -288,7 +288,7 @@ impl EndpointModel {
         state.failure_told |= !told.ok;
         state.stayed_on |= !told.ok && !state.request;
         state.wrong_cancel_answer |=
-            told.ok && (state.request || state.believed()) && !state.is_going_down();
+            told.ok && (state.request || state.believed()) && !state.is_shutting_down();
         state.stage = OrderStage::None;
         Some(())
     }

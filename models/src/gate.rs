@@ -9,7 +9,7 @@
 //! | `LastStatusIsWritten` | `Engine::publish_turn`, `Engine::status_written` and `Engine::home_given_back`, of the last status; then the ring |
 //! | `TurnStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `TurnLeaves`, `TurnHasLeft` | the compare-and-swap in `Gate::release`: `Word::release`, and the ring after it where the word is idle |
-//! | `TimerTakesRing`, `TimerWakesAll` | `Bell::wait`; `Engine::time_passed` and `WaitList::wake_all`, in the timer's round |
+//! | `TimerTakesRing`, `TimerWakesAll` | `Bell::wait`; `Engine::on_time` and `WaitList::wake_all`, in the timer's round |
 //! | `WaiterLooks`, `WaiterRegisters`, `WaiterLooksAgain` | `Wait::poll`: its check, `WaitList::register`, its check |
 //! | `WaiterWakes` | its waker was called, and it polls again |
 //!

@@ -5,16 +5,16 @@
 //! | step here | shipped code it stands for |
 //! |---|---|
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
-//! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::ask_look` after it |
-//! | `WatcherWaits`, `WatcherLooks` | `Engine::ask_look` and `Engine::look_turn`, in `Shared::observe`; and the reading of the disk |
+//! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::request_observation` after it |
+//! | `WatcherWaits`, `WatcherLooks` | `Engine::request_observation` and `Engine::next_observe_action`, in `Shared::observe`; and the reading of the disk |
 //! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
-//! | `WatcherFails` | `Engine::look_abandoned`, where a round panics |
+//! | `WatcherFails` | `Engine::on_observation_abandoned`, where a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
-//! | `CallerReturns` | `Engine::look_turn` of one who waited, and `Engine::receipt` |
+//! | `CallerReturns` | `Engine::next_observe_action` of one who waited, and `Engine::receipt` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildStartsChild` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
-//! | `TimerRounds` | `Engine::time_passed`, in the timer's round, before every deadline or after it |
+//! | `TimerRounds` | `Engine::on_time`, in the timer's round, before every deadline or after it |
 //! | `LoopEnds` | the last drop, in `Shared::abandon`: `Engine::loop_ended` until it has stopped |
 //! | `StatusIsPublished` | `Engine::condition`, in `Shared::publish` |
 //! | `ProcessStarts` | `Shared::start`: `Engine::start`, `Word::perform` |
@@ -287,7 +287,7 @@ impl GatewayModel {
         self,
         state: &mut State,
         observer: usize,
-        call: tidegate::engine::LookCall,
+        call: tidegate::engine::ObserveCall,
     ) -> Option<()> {
         let process = state.process.as_mut()?;
         // Where it is to look once more, it is as one who waits.

@@ -10,8 +10,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHashMap;
 use tidegate::engine::{
-    DirectoryStamp, Engine, EngineConfig, IntendedStatus, LookOrder, LookTurn, PublishTurn,
-    Reaction, World,
+    DirectoryStamp, Engine, EngineConfig, EngineTypes, IntendedStatus, ObserveAction, ObserveMode,
+    PublishAction, Reaction,
 };
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Machine, Phase, ShutdownCause, Terms};
@@ -48,7 +48,7 @@ impl DirectoryStamp for NoStamp {
 /// its engines are told. Nothing is a reason, and no work has a label.
 macro_rules! small_world {
     ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
-        impl tidegate::engine::World for $world {
+        impl tidegate::engine::EngineTypes for $world {
             type Slot = $slot;
             type Request = $request;
             type Reason = ();
@@ -83,7 +83,7 @@ pub(crate) use small_world;
 
 /// A world whose engines can be numbered and remembered.
 pub(crate) trait SmallWorld:
-    World<Instant = Instant, Labels = ()> + Sized + 'static
+    EngineTypes<Instant = Instant, Labels = ()> + Sized + 'static
 where
     Engine<Self>: Intern,
 {
@@ -239,14 +239,16 @@ where
 }
 
 /// A look and its report in one step, for a model that is not about who looks.
-pub(crate) fn look_at_once<W: World>(
+pub(crate) fn look_at_once<W: EngineTypes>(
     engine: &mut Engine<W>,
-    observe: impl FnOnce(&mut Engine<W>, &LookOrder<W::Stamp>) -> Reaction,
+    observe: impl FnOnce(&mut Engine<W>, &ObserveMode<W::Stamp>) -> Reaction,
 ) -> Reaction {
-    let call = engine.ask_look();
-    let LookTurn::Look(order) = engine.look_turn(call) else { return Reaction::default() };
+    let call = engine.request_observation();
+    let ObserveAction::Look(order) = engine.next_observe_action(call) else {
+        return Reaction::default();
+    };
     let reaction = observe(engine, &order);
-    let _ = engine.look_turn(call);
+    let _ = engine.next_observe_action(call);
     reaction
 }
 
@@ -329,11 +331,11 @@ impl Shell<OneRequest> {
                 (reaction, u8::from(reaction.wakes_timer))
             }
             OneRequestInput::TimePasses(now) => {
-                let reaction = engine.time_passed(word, now);
+                let reaction = engine.on_time(word, now);
                 (reaction, u8::from(reaction.wakes_timer))
             }
             OneRequestInput::WantsToPublish => {
-                let writes = matches!(engine.publish_turn(word, ()), PublishTurn::Write(_));
+                let writes = matches!(engine.publish_turn(word, ()), PublishAction::Write(_));
                 (Reaction::default(), u8::from(writes))
             }
             OneRequestInput::HasWritten(condition, succeeded) => {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `DrainIsWanted`, `DrainIsRenewed`, `DrainIsUnwanted` | a look, as in `Shared::observe`: `Engine::observed` |
 //! | `SignalArrives`, `OperatorStops` | `Engine::shutdown_asked`, in `Shared::shut_down` |
-//! | `GateIsEmpty` | `Engine::time_passed`, in the timer's round |
+//! | `GateIsEmpty` | `Engine::on_time`, in the timer's round |
 //! | `PublisherReads` | `Engine::publish_turn` and the snapshot, in `Shared::publish_status` |
 //! | `PublisherWrites` | `marker::replace`; `Engine::status_written`; after the last status the home's lock is released, and `Engine::home_given_back` |
 //! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, the status that says starting, and `Engine::start` |

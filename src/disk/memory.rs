@@ -254,7 +254,7 @@ impl Disk for MemoryDisk {
         Ok(Flock::Free)
     }
 
-    fn times_tell(&self, _: &Dir) -> bool {
+    fn has_reliable_times(&self, _: &Dir) -> bool {
         true
     }
 

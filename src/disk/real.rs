@@ -236,8 +236,8 @@ impl Disk for RealDisk {
         Ok(Flock::Free)
     }
 
-    fn times_tell(&self, dir: &Dir) -> bool {
-        times_tell(&dir.fd)
+    fn has_reliable_times(&self, dir: &Dir) -> bool {
+        has_reliable_times(&dir.fd)
     }
 
     fn clocks(&self) -> Clocks {
@@ -448,7 +448,7 @@ mod write_lock {
 /// On the file systems that this machine's own kernel keeps. One that is kept elsewhere, or by a program,
 /// may not bother to move a directory's times.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn times_tell(dir: impl AsFd) -> bool {
+fn has_reliable_times(dir: impl AsFd) -> bool {
     const EXT: u64 = 0xef53;
     const XFS: u64 = 0x5846_5342;
     const BTRFS: u64 = 0x9123_683e;
@@ -466,7 +466,7 @@ fn times_tell(dir: impl AsFd) -> bool {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn times_tell(_: impl AsFd) -> bool {
+fn has_reliable_times(_: impl AsFd) -> bool {
     false
 }
 
@@ -573,7 +573,7 @@ mod tests {
         std::os::unix::fs::symlink(".", dir.path().join("here")).expect("links");
         assert!(RealDisk.open_dir(&home, OsStr::new("here")).is_err());
         let proc = RealDisk.open_home(Path::new("/proc")).expect("opens");
-        assert!(!RealDisk.times_tell(&proc), "its times say nothing of what is in it");
+        assert!(!RealDisk.has_reliable_times(&proc), "its times say nothing of what is in it");
     }
 
     /// F18: a lock that a mere reader takes says nothing.

@@ -151,8 +151,8 @@ impl Disk for RealDisk {
         Ok(if file.is_locked()? { Flock::Held(None) } else { Flock::Free })
     }
 
-    fn times_tell(&self, _: &world::Dir) -> bool {
-        world::times_tell()
+    fn has_reliable_times(&self, _: &world::Dir) -> bool {
+        world::has_reliable_times()
     }
 
     fn clocks(&self) -> Clocks {

@@ -227,7 +227,7 @@ impl Disk for VolatileDisk {
         Ok(Flock::Free)
     }
 
-    fn times_tell(&self, _: &VolatileDir) -> bool {
+    fn has_reliable_times(&self, _: &VolatileDir) -> bool {
         true
     }
 

@@ -16,7 +16,7 @@ pub struct IntendedStatus<L> {
 
 /// What one who publishes does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PublishTurn<L> {
+pub enum PublishAction<L> {
     /// Nothing: what is on disk is what is meant.
     Clean,
     /// Another writes: ask again when that has ended.
@@ -41,7 +41,7 @@ pub enum CorrectionOutcome {
 
 /// Whether the gateway holds its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum HomeHold {
+enum HomeLockState {
     Held,
     /// The last status is written: the lock is about to be given back.
     Ending,
@@ -55,13 +55,13 @@ pub(super) struct Publishing<L> {
     dirty: bool,
     being_written: Option<IntendedStatus<L>>,
     on_disk: Option<IntendedStatus<L>>,
-    home: HomeHold,
+    home: HomeLockState,
 }
 
 impl<L: Clone + PartialEq> Publishing<L> {
     pub(super) const fn nothing_yet() -> Publishing<L> {
         let (being_written, on_disk) = (None, None);
-        Publishing { dirty: true, being_written, on_disk, home: HomeHold::Held }
+        Publishing { dirty: true, being_written, on_disk, home: HomeLockState::Held }
     }
 
     /// A status says something else from now on.
@@ -75,28 +75,28 @@ impl<L: Clone + PartialEq> Publishing<L> {
     }
 
     // Property: TG-S8 status_is_faithful.
-    pub(super) fn turn(&mut self, meant: IntendedStatus<L>) -> PublishTurn<L> {
+    pub(super) fn turn(&mut self, meant: IntendedStatus<L>) -> PublishAction<L> {
         if self.being_written.is_some() && !fault!(WritesOverlap) {
-            return PublishTurn::Wait;
+            return PublishAction::Wait;
         }
         match self.home {
-            HomeHold::Held
+            HomeLockState::Held
                 if (!self.dirty || fault!(DirtyForgotten))
                     && self.on_disk.as_ref() == Some(&meant) =>
             {
-                PublishTurn::Clean
+                PublishAction::Clean
             }
-            HomeHold::Held => {
+            HomeLockState::Held => {
                 (self.dirty, self.being_written) = (false, Some(meant.clone()));
-                PublishTurn::Write(meant)
+                PublishAction::Write(meant)
             }
-            HomeHold::GivenBack
+            HomeLockState::GivenBack
                 if self.on_disk.as_ref().is_some_and(|it| it.condition != meant.condition) =>
             {
                 self.being_written = Some(meant.clone());
-                PublishTurn::Correct(meant)
+                PublishAction::Correct(meant)
             }
-            HomeHold::Ending | HomeHold::GivenBack => PublishTurn::Clean,
+            HomeLockState::Ending | HomeLockState::GivenBack => PublishAction::Clean,
         }
     }
 
@@ -111,15 +111,15 @@ impl<L: Clone + PartialEq> Publishing<L> {
         if fault!(HomeNeverGivenBack) {
             return false;
         }
-        let gives_back = succeeded && is_last && self.home == HomeHold::Held;
+        let gives_back = succeeded && is_last && self.home == HomeLockState::Held;
         if gives_back {
-            self.home = HomeHold::Ending;
+            self.home = HomeLockState::Ending;
         }
         gives_back
     }
 
     pub(super) fn given_back(&mut self) {
-        self.home = HomeHold::GivenBack;
+        self.home = HomeLockState::GivenBack;
     }
 
     pub(super) fn corrected(&mut self, meant: IntendedStatus<L>, outcome: CorrectionOutcome) {
@@ -134,7 +134,7 @@ impl<L: Clone + PartialEq> Publishing<L> {
     /// Whether the last status is written and counts no turns that may end later.
     pub(super) fn is_over(&self) -> bool {
         let counts_turns = |it: &IntendedStatus<L>| it.condition.in_flight.total() > 0;
-        self.home == HomeHold::GivenBack && !self.on_disk.as_ref().is_some_and(counts_turns)
+        self.home == HomeLockState::GivenBack && !self.on_disk.as_ref().is_some_and(counts_turns)
     }
 }
 
@@ -160,8 +160,8 @@ mod tests {
     }
 
     fn written(publishing: &mut Publishing<u8>, what: &IntendedStatus<u8>, succeeds: bool) -> bool {
-        assert_eq!(publishing.turn(what.clone()), PublishTurn::Write(what.clone()));
-        assert_eq!(publishing.turn(what.clone()), PublishTurn::Wait, "one write at a time");
+        assert_eq!(publishing.turn(what.clone()), PublishAction::Write(what.clone()));
+        assert_eq!(publishing.turn(what.clone()), PublishAction::Wait, "one write at a time");
         assert!(!publishing.is_clean(what), "not before it is written");
         publishing.written(what.clone(), succeeds)
     }
@@ -173,7 +173,7 @@ mod tests {
         assert!(!publishing.is_clean(&running));
         assert!(!written(&mut publishing, &running, false));
         assert!(!written(&mut publishing, &running, true), "again, where it failed");
-        assert_eq!(publishing.turn(running.clone()), PublishTurn::Clean);
+        assert_eq!(publishing.turn(running.clone()), PublishAction::Clean);
         assert!(publishing.is_clean(&running) && !publishing.is_clean(&busy));
         assert!(!written(&mut publishing, &busy, true));
         // What is not in the condition: a holder, a complaint.
@@ -193,12 +193,12 @@ mod tests {
         publishing.changed();
         assert_eq!(
             publishing.turn(meant(1, true)),
-            PublishTurn::Clean,
+            PublishAction::Clean,
             "nothing is written meanwhile"
         );
         publishing.given_back();
         assert!(publishing.is_over());
-        assert_eq!(publishing.turn(stopped), PublishTurn::Clean);
+        assert_eq!(publishing.turn(stopped), PublishAction::Clean);
     }
 
     #[test]
@@ -212,19 +212,19 @@ mod tests {
         let (one, none) = (meant(1, true), meant(0, true));
         let mut publishing = after_two();
         assert!(!publishing.is_over(), "it counts turns that may end");
-        assert_eq!(publishing.turn(meant(2, true)), PublishTurn::Clean);
-        assert_eq!(publishing.turn(one.clone()), PublishTurn::Correct(one.clone()));
-        assert_eq!(publishing.turn(none.clone()), PublishTurn::Wait);
+        assert_eq!(publishing.turn(meant(2, true)), PublishAction::Clean);
+        assert_eq!(publishing.turn(one.clone()), PublishAction::Correct(one.clone()));
+        assert_eq!(publishing.turn(none.clone()), PublishAction::Wait);
         publishing.corrected(one.clone(), CorrectionOutcome::NotYet);
-        assert_eq!(publishing.turn(none.clone()), PublishTurn::Correct(none.clone()));
+        assert_eq!(publishing.turn(none.clone()), PublishAction::Correct(none.clone()));
         publishing.corrected(none.clone(), CorrectionOutcome::Written);
         assert!(publishing.is_over());
-        assert_eq!(publishing.turn(none), PublishTurn::Clean);
+        assert_eq!(publishing.turn(none), PublishAction::Clean);
 
         let mut publishing = after_two();
-        assert!(matches!(publishing.turn(one.clone()), PublishTurn::Correct(_)));
+        assert!(matches!(publishing.turn(one.clone()), PublishAction::Correct(_)));
         publishing.corrected(one.clone(), CorrectionOutcome::Overtaken);
         assert!(publishing.is_over(), "another gateway's status is there");
-        assert_eq!(publishing.turn(one), PublishTurn::Clean);
+        assert_eq!(publishing.turn(one), PublishAction::Clean);
     }
 }

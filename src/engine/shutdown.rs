@@ -36,7 +36,7 @@ impl Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShutdownProgress<I> {
     /// None was asked for.
-    NotAsked,
+    NotRequested,
     /// It waits for the turns in flight.
     Waiting {
         /// Until then; `None` where the loop has ended, which gives no grace.
@@ -69,7 +69,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
             *until = Some(until.map_or(deadline, |it| it.min(deadline)));
         };
         match self {
-            ShutdownProgress::NotAsked => {
+            ShutdownProgress::NotRequested => {
                 *self = ShutdownProgress::Waiting { until: Some(deadline) };
             }
             ShutdownProgress::Waiting { until } | ShutdownProgress::Stopped { until, .. } => {
@@ -80,7 +80,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
 
     /// The loop has ended: nobody is left to finish a turn.
     pub(super) fn loop_ended(&mut self) {
-        if matches!(self, ShutdownProgress::NotAsked) {
+        if matches!(self, ShutdownProgress::NotRequested) {
             *self = ShutdownProgress::Waiting { until: None };
         }
     }
@@ -103,7 +103,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
             {
                 Some(Event::DeadlinePassed)
             }
-            ShutdownProgress::NotAsked
+            ShutdownProgress::NotRequested
             | ShutdownProgress::Waiting { .. }
             | ShutdownProgress::Stopped { .. } => None,
         }
@@ -117,7 +117,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     }
 
     /// Time has passed: the last status is not waited for any longer than was said.
-    pub(super) fn time_passed(&mut self, now: I) {
+    pub(super) fn on_time(&mut self, now: I) {
         if let ShutdownProgress::Stopped { report: EndReport::Due(until), .. } = self
             && *until <= now
         {
@@ -128,7 +128,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// The next time at which something is due by itself.
     pub(super) const fn next_due(&self) -> Option<I> {
         match self {
-            ShutdownProgress::NotAsked
+            ShutdownProgress::NotRequested
             | ShutdownProgress::Stopped { report: EndReport::Done, .. } => None,
             ShutdownProgress::Waiting { until } => *until,
             ShutdownProgress::Stopped { report: EndReport::Due(until), .. } => Some(*until),
@@ -141,7 +141,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
                 let ended = Ended::TimedOut { in_flight: 1 };
                 ShutdownProgress::Stopped { ended, until, report }
             }
-            ShutdownProgress::NotAsked
+            ShutdownProgress::NotRequested
             | ShutdownProgress::Waiting { .. }
             | ShutdownProgress::Stopped { ended: Ended::Clean, .. } => self,
         }
@@ -150,7 +150,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     /// When the grace is over, once a shutdown was asked for.
     pub(super) const fn grace_until(&self) -> Option<I> {
         match self {
-            ShutdownProgress::NotAsked => None,
+            ShutdownProgress::NotRequested => None,
             ShutdownProgress::Waiting { until } | ShutdownProgress::Stopped { until, .. } => *until,
         }
     }
@@ -159,7 +159,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
     pub(super) const fn outcome(&self) -> Option<Ended> {
         match self {
             ShutdownProgress::Stopped { ended, report: EndReport::Done, .. } => Some(*ended),
-            ShutdownProgress::NotAsked
+            ShutdownProgress::NotRequested
             | ShutdownProgress::Waiting { .. }
             | ShutdownProgress::Stopped { report: EndReport::Due(_), .. } => None,
         }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_whole_table() {
         let [none, loop_only] =
-            [ShutdownProgress::NotAsked, ShutdownProgress::Waiting { until: None }];
+            [ShutdownProgress::NotRequested, ShutdownProgress::Waiting { until: None }];
         let (due, done) = (stopped(EndReport::Due(7)), stopped(EndReport::Done));
         let asked_late = |it| after(it, |it| it.asked(9));
         assert_eq!(asked_late(none), ShutdownProgress::Waiting { until: Some(9) });
@@ -205,9 +205,9 @@ mod tests {
         assert_eq!([WAITING, due, done].map(ends), [WAITING, due, done]);
         let reported = |it| after(it, ShutdownProgress::reported);
         assert_eq!([none, WAITING, due, done].map(reported), [none, WAITING, done, done]);
-        let at_7 = |it| after(it, |it| it.time_passed(7));
+        let at_7 = |it| after(it, |it| it.on_time(7));
         assert_eq!([none, WAITING, due, done].map(at_7), [none, WAITING, done, done]);
-        assert_eq!(after(due, |it| it.time_passed(6)), due);
+        assert_eq!(after(due, |it| it.on_time(6)), due);
         assert_eq!(after(WAITING, |it| it.stopped(Ended::Clean, EndReport::Due(7))), due);
         assert_eq!(
             [none, WAITING, loop_only, due, done].map(|it| it.next_due()),
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(WAITING.due(empty, 0), Some(Event::Emptied));
         assert_eq!(WAITING.due(busy, 4), None);
         assert_eq!(WAITING.due(busy, 5), Some(Event::DeadlinePassed));
-        for over in [ShutdownProgress::NotAsked, stopped(EndReport::Done)] {
+        for over in [ShutdownProgress::NotRequested, stopped(EndReport::Done)] {
             assert_eq!(over.due(empty, 9), None);
         }
     }

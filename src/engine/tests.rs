@@ -7,9 +7,9 @@ use crate::machine::ShutdownCause;
 /// One request, by its number, in one of two places: 0 is shared, 1 is listed.
 struct Small;
 
-impl World for Small {
+impl EngineTypes for Small {
     type Slot = u8;
-    type Request = TestRequest;
+    type Request = SmallRequest;
     type Reason = &'static str;
     type Stamp = u8;
     type Labels = ();
@@ -21,22 +21,22 @@ impl World for Small {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct TestRequest {
+struct SmallRequest {
     number: u8,
     holds: bool,
 }
 
-impl Demand for TestRequest {
+impl Demand for SmallRequest {
     fn terms(&self) -> Option<Terms> {
         Some(Terms { hold_internal: self.holds, suppress_notification: false })
     }
 }
 
-const PLAIN: TestRequest = TestRequest { number: 1, holds: false };
-const HOLD: TestRequest = TestRequest { number: 2, holds: true };
+const PLAIN: SmallRequest = SmallRequest { number: 1, holds: false };
+const HOLD: SmallRequest = SmallRequest { number: 2, holds: true };
 const WATCHED: EngineConfig = EngineConfig { has_watcher: true, skips: 2 };
 
-type Seen = Sighting<TestRequest, &'static str>;
+type Seen = Sighting<SmallRequest, &'static str>;
 
 /// An engine and the word of its gate.
 struct Driven {
@@ -67,11 +67,11 @@ impl Driven {
     }
 
     fn sees(&mut self, slot: u8, seen: Seen) -> (bool, bool) {
-        let call = self.engine.ask_look();
-        assert!(matches!(self.engine.look_turn(call), LookTurn::Look(_)));
+        let call = self.engine.request_observation();
+        assert!(matches!(self.engine.next_observe_action(call), ObserveAction::Look(_)));
         let reaction =
             self.engine.observed([(slot, seen)], &Listing::Whole, Some(1), 1, |_, _| true);
-        assert_eq!(self.engine.look_turn(call), LookTurn::Done);
+        assert_eq!(self.engine.next_observe_action(call), ObserveAction::Done);
         self.does(reaction)
     }
 
@@ -84,7 +84,7 @@ impl Driven {
     }
 }
 
-fn present(request: &TestRequest) -> Seen {
+fn present(request: &SmallRequest) -> Seen {
     Sighting::Present(request.clone())
 }
 
@@ -117,28 +117,30 @@ fn what_a_look_finds_wakes_the_timer_where_it_is_new() {
 #[test]
 fn a_look_that_came_to_nothing_is_made_by_the_next_caller() {
     let mut it = Driven::running();
-    let (first, second) = (it.engine.ask_look(), it.engine.ask_look());
-    assert!(matches!(it.engine.look_turn(first), LookTurn::Look(_)));
-    assert_eq!(it.engine.look_turn(second), LookTurn::Wait);
-    it.engine.look_abandoned(first);
-    assert!(matches!(it.engine.look_turn(second), LookTurn::Look(_)));
+    let (first, second) = (it.engine.request_observation(), it.engine.request_observation());
+    assert!(matches!(it.engine.next_observe_action(first), ObserveAction::Look(_)));
+    assert_eq!(it.engine.next_observe_action(second), ObserveAction::Wait);
+    it.engine.on_observation_abandoned(first);
+    assert!(matches!(it.engine.next_observe_action(second), ObserveAction::Look(_)));
 }
 
 /// With no named request, a conclusive stamp needs no listing; with one it does, now and then.
 #[test]
 fn a_listing_is_due_where_a_named_request_is_known() {
-    let skips = |seen: Option<(u8, TestRequest)>| {
+    let skips = |seen: Option<(u8, SmallRequest)>| {
         let mut it = Driven::running();
         if let Some((slot, request)) = seen {
             it.sees(slot, Sighting::Present(request));
         }
         let skips = (0..6).filter(|_| {
-            let call = it.engine.ask_look();
-            let LookTurn::Look(order) = it.engine.look_turn(call) else { panic!("it is free") };
+            let call = it.engine.request_observation();
+            let ObserveAction::Look(order) = it.engine.next_observe_action(call) else {
+                panic!("it is free")
+            };
             let skips = order.may_skip_listing(&1);
             let nothing: [(u8, Seen); 0] = [];
             let _ = it.engine.observed(nothing, &Listing::Unchanged, Some(1), 1, |_, _| true);
-            assert_eq!(it.engine.look_turn(call), LookTurn::Done);
+            assert_eq!(it.engine.next_observe_action(call), ObserveAction::Done);
             skips
         });
         skips.count()
@@ -159,9 +161,9 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     assert_eq!(it.does(asked), (false, true), "a nearer deadline");
     assert_eq!((it.engine.deadline(), it.engine.grace_until()), (Some(8), Some(8)));
     assert_eq!(it.engine.timer_sleeps(), TimerSleeps::Until(8));
-    let passed = it.engine.time_passed(it.word, 7);
+    let passed = it.engine.on_time(it.word, 7);
     assert_eq!(it.does(passed), (false, false));
-    let passed = it.engine.time_passed(it.word, 8);
+    let passed = it.engine.on_time(it.word, 8);
     assert_eq!(it.does(passed), (true, true));
     let left = Some(Ended::TimedOut { in_flight: 1 });
     assert_eq!((it.engine.ended(), it.engine.outcome()), (left, None), "not told yet");
@@ -173,18 +175,22 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
 
     let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
     assert!(!it.engine.is_published(it.word, ()));
-    assert_eq!(it.engine.publish_turn(it.word, ()), PublishTurn::Write(meant.clone()));
+    assert_eq!(it.engine.publish_turn(it.word, ()), PublishAction::Write(meant.clone()));
     assert!(it.engine.status_written(meant, true), "the home is given back");
     it.engine.home_given_back();
     assert_eq!(it.engine.outcome(), left);
     assert!(!it.engine.has_published_all(), "a turn may end");
     it.word = it.word.release(Origin::User);
     let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
-    assert_eq!(it.engine.publish_turn(it.word, ()), PublishTurn::Correct(meant.clone()));
+    assert_eq!(it.engine.publish_turn(it.word, ()), PublishAction::Correct(meant.clone()));
     it.engine.status_corrected(meant, CorrectionOutcome::Written);
     assert!(it.engine.has_published_all());
-    let call = it.engine.ask_look();
-    assert_eq!(it.engine.look_turn(call), LookTurn::Done, "after the end nobody looks");
+    let call = it.engine.request_observation();
+    assert_eq!(
+        it.engine.next_observe_action(call),
+        ObserveAction::Done,
+        "after the end nobody looks"
+    );
 }
 
 /// Without a watcher nobody writes a last status by itself, so that the end is told at once.
@@ -194,7 +200,7 @@ fn an_end_without_a_watcher_is_told_at_once() {
         Driven::start(EngineConfig { has_watcher: false, ..WATCHED }, Sighting::Absent, None);
     let asked = it.engine.shutdown_asked(ShutdownCause::Sigterm, 9);
     it.does(asked);
-    let passed = it.engine.time_passed(it.word, 0);
+    let passed = it.engine.on_time(it.word, 0);
     assert_eq!(it.does(passed), (true, true));
     assert_eq!(it.engine.outcome(), Some(Ended::Clean));
 }
@@ -207,9 +213,9 @@ fn the_last_handle_ends_the_loop() {
         assert!(it.does(ended).0);
         assert_eq!(it.engine.phase(), phase);
     }
-    assert!(!it.engine.is_abandoned());
+    assert!(!it.engine.has_no_handles());
     it.engine.abandoned();
-    assert!(it.engine.is_abandoned());
+    assert!(it.engine.has_no_handles());
     assert_eq!(it.engine.timer_sleeps(), TimerSleeps::ForGood);
 }
 
@@ -217,7 +223,7 @@ fn the_last_handle_ends_the_loop() {
 fn a_receipt_is_for_the_very_request_in_the_very_phase() {
     let mut it = Driven::running();
     let receipt = |it: &Driven, slot, number| {
-        it.engine.receipt(&slot, |request: &TestRequest| request.number == number).draining
+        it.engine.receipt(&slot, |request: &SmallRequest| request.number == number).draining
     };
     assert!(!receipt(&it, 0, 1));
     it.sees(0, present(&PLAIN));
@@ -235,14 +241,14 @@ fn a_cancel_stays_on_while_what_it_meant_is_believed_live() {
     it.sees(1, present(&HOLD));
     let shared = it.engine.cancel_begins(|slot, _| *slot == 0);
     let none = it.engine.cancel_begins(|_, _| false);
-    assert!(it.engine.stays_on(&shared) && !it.engine.stays_on(&none));
+    assert!(it.engine.is_unreleased(&shared) && !it.engine.is_unreleased(&none));
     it.sees(0, present(&HOLD));
-    assert!(!it.engine.stays_on(&shared), "another request is in its place");
+    assert!(!it.engine.is_unreleased(&shared), "another request is in its place");
     let named = it.engine.cancel_begins(|slot, request| *slot == 1 && request == Some(&HOLD));
-    assert!(it.engine.stays_on(&named));
+    assert!(it.engine.is_unreleased(&named));
     let asked = it.engine.shutdown_asked(ShutdownCause::Operator, 9);
     it.does(asked);
-    assert!(!it.engine.stays_on(&named), "nothing keeps a shutdown's gate");
+    assert!(!it.engine.is_unreleased(&named), "nothing keeps a shutdown's gate");
 }
 
 #[test]

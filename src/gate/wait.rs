@@ -162,12 +162,12 @@ mod tests {
 
     use super::*;
 
-    struct Stranger {
+    struct TestWaker {
         panics: bool,
         woken: AtomicBool,
     }
 
-    impl Wake for Stranger {
+    impl Wake for TestWaker {
         fn wake(self: std::sync::Arc<Self>) {
             assert!(!self.panics, "panics on purpose");
             self.woken.store(true, Ordering::Relaxed);
@@ -178,7 +178,7 @@ mod tests {
     fn a_waker_that_panics_leaves_nobody_asleep() {
         let list = WaitList::new();
         let strangers = [true, false].map(|panics| {
-            let stranger = std::sync::Arc::new(Stranger { panics, woken: AtomicBool::new(false) });
+            let stranger = std::sync::Arc::new(TestWaker { panics, woken: AtomicBool::new(false) });
             list.register(&mut None, &Waker::from(std::sync::Arc::clone(&stranger)));
             stranger
         });
@@ -191,7 +191,7 @@ mod tests {
     fn a_wait_that_is_dropped_keeps_nobody() {
         let list = Arc::new(WaitList::new());
         let stranger =
-            std::sync::Arc::new(Stranger { panics: true, woken: AtomicBool::new(false) });
+            std::sync::Arc::new(TestWaker { panics: true, woken: AtomicBool::new(false) });
         let waker = Waker::from(std::sync::Arc::clone(&stranger));
         let mut wait = Wait::new(Arc::clone(&list), || None::<()>);
         assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_pending());

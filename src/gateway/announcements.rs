@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::machine::Phase;
 use crate::metrics::Metrics;
-use crate::status::{Complaint, Degraded};
+use crate::status::{Degraded, Issue};
 
 use super::change_log::{Change, ChangeLog};
 
@@ -17,7 +17,7 @@ pub(super) struct Announced {
     /// When the drain in force began, as announced: the time since boot.
     drain_began: Option<Duration>,
     /// The complaints about requests.
-    complaints: BTreeSet<Complaint>,
+    complaints: BTreeSet<Issue>,
 }
 
 impl Announced {
@@ -30,7 +30,7 @@ impl Announced {
     pub(super) fn of(
         &mut self,
         changes: &ChangeLog,
-        complaints: Vec<Complaint>,
+        complaints: Vec<Issue>,
         was_unwritten: Option<Degraded>,
         unwritten: Option<Degraded>,
     ) -> Announcements {
@@ -47,7 +47,7 @@ impl Announced {
                 self.drain_began = Some(change.at);
             }
         }
-        let complaints: BTreeSet<Complaint> = complaints.into_iter().collect();
+        let complaints: BTreeSet<Issue> = complaints.into_iter().collect();
         let begun = complaints.difference(&self.complaints);
         all.begun.extend(begun.map(|it| (it.code, it.detail.clone())));
         all.over = self.complaints.difference(&complaints).count();

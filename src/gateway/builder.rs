@@ -115,7 +115,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`StartError::HomeInUse`], [`StartError::HomeInUseByOther`], [`StartError::HomeHeld`] where another
+    /// [`StartError::HomeInUse`], [`StartError::HomeInUseByForeignGateway`], [`StartError::HomeHeld`] where another
     /// gateway is alive on this home; [`StartError::Home`], [`StartError::Thread`].
     ///
     /// [F6](crate::guide::requirements#f6),
@@ -133,7 +133,7 @@ impl Builder {
                 let home = Home::at(path).with_mode(self.mode.unwrap_or(DEFAULT_MODE));
                 let home = OpenHome::open(RealDisk, &home).map_err(StartError::of_home)?;
                 let lock = home.lock(&identity.owner())?;
-                home.require_no_neighbour()?;
+                home.require_no_foreign_gateway()?;
                 // A look at a directory that is there costs less.
                 if let Err(error) = home.make_requests() {
                     tracing::warn!(%error, "cannot create the directory for named requests");

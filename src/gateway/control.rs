@@ -63,7 +63,7 @@ impl Shared {
         // Also where it failed: of several, some may have gone.
         self.reconcile();
         let cancelled = cancelled?;
-        if self.state.lock().engine.stays_on(&call) {
+        if self.state.lock().engine.is_unreleased(&call) {
             return Err(ControlError::NotReleased { holder: holder.clone() });
         }
         Ok(cancelled)
@@ -75,14 +75,14 @@ impl Shared {
         let reaction = state.engine.shutdown_asked(cause, deadline);
         self.carry_out(&mut state, reaction);
         // An empty gate, or a grace of zero, needs no waiting for.
-        self.time_passed(&mut state);
+        self.on_time(&mut state);
     }
 
     /// Ends a shutdown that has nothing left to wait for, or has waited long enough.
     // Property: TG-L4 stops.
-    pub(super) fn time_passed(&self, state: &mut State) {
+    pub(super) fn on_time(&self, state: &mut State) {
         let (word, now) = (self.gate.word(), self.settings.clock.now().uptime);
-        let reaction = state.engine.time_passed(word, now);
+        let reaction = state.engine.on_time(word, now);
         self.carry_out(state, reaction);
     }
 

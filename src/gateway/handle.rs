@@ -3,7 +3,7 @@
 use crate::sync::Arc;
 use crate::watcher::Worker;
 
-use super::shared::{LAST_STATUS_PATIENCE, Shared};
+use super::shared::{LAST_STATUS_TIMEOUT, Shared};
 #[cfg(feature = "systemd")]
 use super::view::View;
 
@@ -28,9 +28,9 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.abandon();
         match &mut self.watcher {
-            Some(watcher) => watcher.join(LAST_STATUS_PATIENCE),
+            Some(watcher) => watcher.join(LAST_STATUS_TIMEOUT),
             None => self.shared.publish(),
         }
-        self.timer.join(LAST_STATUS_PATIENCE);
+        self.timer.join(LAST_STATUS_TIMEOUT);
     }
 }

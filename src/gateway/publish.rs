@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::engine::{CorrectionOutcome, IntendedStatus, PublishTurn};
+use crate::engine::{CorrectionOutcome, IntendedStatus, PublishAction};
 use crate::faults::fault;
 use crate::gate::word::Word;
 use crate::home::{HomeCheck, Name, OpenHome};
@@ -43,16 +43,16 @@ impl Shared {
             // back to what it was would go unpublished.
             let word = stale.unwrap_or_else(|| self.gate.word());
             match state.engine.publish_turn(word, labels) {
-                PublishTurn::Clean => {
+                PublishAction::Clean => {
                     drop(state);
                     return Announcements::default();
                 }
-                PublishTurn::Wait => {
+                PublishAction::Wait => {
                     drop(listed);
                     state = self.turns.wait(state);
                 }
-                PublishTurn::Write(meant) => return self.write(state, word, listed, meant),
-                PublishTurn::Correct(meant) => {
+                PublishAction::Write(meant) => return self.write(state, word, listed, meant),
+                PublishAction::Correct(meant) => {
                     self.correct(state, word, meant);
                     return Announcements::default();
                 }
@@ -115,7 +115,7 @@ impl Shared {
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         drop(state);
         let corrected = self.store.home().map_or(CorrectionOutcome::Written, |home| {
-            let Some(_kept_out) = home.keep_gateways_out() else {
+            let Some(_kept_out) = home.lock_directory_if_unused() else {
                 return CorrectionOutcome::NotYet;
             };
             let Ok(found) = home.status() else { return CorrectionOutcome::NotYet };

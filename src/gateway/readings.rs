@@ -13,7 +13,7 @@ use crate::machine::ShutdownCause;
 use crate::recipient::Recipient;
 #[cfg(any(feature = "http", feature = "systemd"))]
 use crate::status::Condition;
-use crate::status::{self, Complaint, SnapshotInputs, Status};
+use crate::status::{self, Issue, SnapshotInputs, Status};
 
 use super::labels::LabelledWork;
 use super::outcome::{Idle, Quiesced};
@@ -49,11 +49,11 @@ impl Shared {
     }
 
     /// What is wrong with the home and the requests.
-    pub(super) fn complaints(&self, state: &State) -> Vec<Complaint> {
-        let single = self.store.not_alone().map(|reason| {
+    pub(super) fn complaints(&self, state: &State) -> Vec<Issue> {
+        let single = self.store.not_exclusive_reason().map(|reason| {
             let detail =
                 format!("a second gateway can start if the lock file is removed: {reason}");
-            Complaint::new("home_singly_locked", detail)
+            Issue::new("home_singly_locked", detail)
         });
         let home_check = match &state.home_check {
             HomeCheck::Own => None,
@@ -68,8 +68,8 @@ impl Shared {
         let unlisted = unseen.listing.as_ref().filter(|reason| !is_said(reason));
         let requests: Vec<_> =
             unseen.requests.iter().filter(|(_, reason)| !is_said(reason)).cloned().collect();
-        let home_check = home_check.map(|(code, reason)| Complaint::new(code, reason.clone()));
-        let mut all: Vec<Complaint> = single.into_iter().chain(home_check).collect();
+        let home_check = home_check.map(|(code, reason)| Issue::new(code, reason.clone()));
+        let mut all: Vec<Issue> = single.into_iter().chain(home_check).collect();
         let unlisted = unlisted.map(String::as_str);
         all.extend(status::complaints(&requests, unlisted, state.engine.table(), &judge));
         all
@@ -80,7 +80,7 @@ impl Shared {
         state: &State,
         word: Word,
         listed: &LabelledWork,
-        complaints: &[Complaint],
+        complaints: &[Issue],
         sequence: u64,
     ) -> Status {
         let now = self.settings.clock.now();
@@ -109,7 +109,7 @@ impl Shared {
 
     /// What one look under the transition lock shows.
     #[cfg(feature = "systemd")]
-    pub(super) fn glance(&self) -> StateSnapshot {
+    pub(super) fn state_snapshot(&self) -> StateSnapshot {
         let state = self.state.lock();
         let (engine, now) = (&state.engine, self.settings.clock.now());
         let holders = status::holders(engine.table(), &self.settings.judge(now));

@@ -11,7 +11,7 @@ use crate::watcher::NextRound;
 use super::shared::Shared;
 
 /// How long the timer sleeps at most while a deadline is coming: a deadline counts suspend, and sleeping does not.
-const NAP: Duration = Duration::from_secs(1);
+const TIMER_SLEEP_MAX: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// One round of the watcher: look, apply, publish.
@@ -23,7 +23,7 @@ impl Shared {
         // from here on is the last status.
         let (was_abandoned, has_stopped) = {
             let state = self.state.lock();
-            (state.engine.is_abandoned(), state.engine.phase() == Phase::Stopped)
+            (state.engine.has_no_handles(), state.engine.phase() == Phase::Stopped)
         };
         self.publish();
         if !has_stopped {
@@ -42,7 +42,7 @@ impl Shared {
         let mut state = self.state.lock();
         let is_due = now.saturating_sub(state.published_at) >= self.settings.heartbeat;
         if is_due && state.engine.phase() != Phase::Stopped {
-            state.engine.has_news();
+            state.engine.mark_status_changed();
         }
     }
 
@@ -51,7 +51,7 @@ impl Shared {
     pub(super) fn timer_round(&self) -> NextRound {
         let sleeps = {
             let mut state = self.state.lock();
-            self.time_passed(&mut state);
+            self.on_time(&mut state);
             state.engine.timer_sleeps()
         };
         if !fault!(TimerWakesNobody) {
@@ -62,10 +62,10 @@ impl Shared {
         }
         match sleeps {
             TimerSleeps::ForGood => NextRound::Never,
-            TimerSleeps::Until(at) if self.settings.clock.runs_by_itself() => {
-                NextRound::Within(at.saturating_sub(self.settings.clock.now().uptime).min(NAP))
-            }
-            TimerSleeps::Until(_) | TimerSleeps::UntilWoken => NextRound::AtTheBell,
+            TimerSleeps::Until(at) if self.settings.clock.runs_by_itself() => NextRound::Within(
+                at.saturating_sub(self.settings.clock.now().uptime).min(TIMER_SLEEP_MAX),
+            ),
+            TimerSleeps::Until(_) | TimerSleeps::UntilWoken => NextRound::WhenWoken,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "notify")]
 use crate::disk::FileId;
-use crate::engine::{Engine, LookCall, LookOrder, LookTurn, Reaction, World};
+use crate::engine::{Engine, EngineTypes, ObserveAction, ObserveCall, ObserveMode, Reaction};
 use crate::epoch::{Clock, Epoch, Now};
 use crate::faults::fault;
 use crate::gate::{Gate, WaitList};
@@ -24,10 +24,10 @@ use super::announcements::Announced;
 use super::change_log::{Change, ChangeLog};
 use super::labels::Registry;
 use super::store::Store;
-use super::sweep_schedule::Sweeps;
+use super::sweep_schedule::SweepSchedule;
 
 /// How long somebody who waits for the end of a shutdown, or drops the last handle, also waits for the last status.
-pub(super) const LAST_STATUS_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A directory's times do not tell that a file in it was written to. So where there is a request, so many looks in
 /// a row at most skip the listing. Where the file system may not even tell that a file came or went, none does.
@@ -48,8 +48,8 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn judge(&self, now: Now) -> Judge<'_> {
-        let judge = Judge::new(&self.epoch, now).of_run(&self.incarnation);
-        judge.bounded(self.unleased_max_age)
+        let judge = Judge::new(&self.epoch, now).for_run(&self.incarnation);
+        judge.with_unleased_max_age(self.unleased_max_age)
     }
 }
 
@@ -69,9 +69,9 @@ pub enum GatewayEvent {
 
 /// The world of a gateway that ships.
 #[derive(Debug)]
-pub(super) struct Shipped;
+pub(super) struct GatewayTypes;
 
-impl World for Shipped {
+impl EngineTypes for GatewayTypes {
     type Slot = Slot;
     type Request = Request;
     type Reason = String;
@@ -110,9 +110,9 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) engine: Engine<Shipped>,
+    pub(super) engine: Engine<GatewayTypes>,
     pub(super) changes: ChangeLog,
-    pub(super) sweeps: Sweeps,
+    pub(super) sweeps: SweepSchedule,
     pub(super) announced: Announced,
     /// How the last applied look found the home's name and its locks.
     pub(super) home_check: HomeCheck,
@@ -143,7 +143,7 @@ impl Shared {
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
         let look = {
             let judge = settings.judge(settings.clock.now()).after_promise(promised);
-            store.look(&LookOrder::first(), &[], judge)
+            store.look(&ObserveMode::first(), &[], judge)
         };
         let now = settings.clock.now();
         let (sightings, listing, stamp, home_check) = look.into_parts();
@@ -159,7 +159,7 @@ impl Shared {
         let state = State {
             engine,
             changes: ChangeLog::default(),
-            sweeps: Sweeps::from(now.uptime),
+            sweeps: SweepSchedule::from(now.uptime),
             announced: Announced::nothing_yet(drains.then_some(now.uptime)),
             home_check,
             unwritten: None,
@@ -207,7 +207,7 @@ impl Shared {
         if let Some(ordered) = reaction.ordered {
             let (before, _) = self.gate.perform(ordered.effect, ordered.to.generation());
             let now = self.settings.clock.now();
-            let report_by = now.uptime.saturating_add(LAST_STATUS_PATIENCE);
+            let report_by = now.uptime.saturating_add(LAST_STATUS_TIMEOUT);
             if state.engine.gate_done(ordered, before, report_by) {
                 let holders = status::holders(state.engine.table(), &self.settings.judge(now));
                 let change = Change::between(ordered.from, ordered.to, holders, now.uptime);
@@ -224,12 +224,12 @@ impl Shared {
     // Property: TG-S11 observations_never_overlap, TG-L1 closes, TG-L3 reopens.
     pub(super) fn observe(&self) {
         let mut state = self.state.lock();
-        let call = state.engine.ask_look();
+        let call = state.engine.request_observation();
         loop {
-            match state.engine.look_turn(call) {
-                LookTurn::Done => return,
-                LookTurn::Wait => state = self.turns.wait(state),
-                LookTurn::Look(order) => {
+            match state.engine.next_observe_action(call) {
+                ObserveAction::Done => return,
+                ObserveAction::Wait => state = self.turns.wait(state),
+                ObserveAction::Look(order) => {
                     let known = state.known();
                     drop(state);
                     state = self.look(call, &order, &known);
@@ -241,8 +241,8 @@ impl Shared {
     /// Looks, and applies what was seen.
     fn look(
         &self,
-        call: LookCall,
-        order: &LookOrder<Stamp>,
+        call: ObserveCall,
+        order: &ObserveMode<Stamp>,
         known: &[Slot],
     ) -> MutexGuard<'_, State> {
         let abandoned = LookGuard { shared: self, call, is_over: false };
@@ -256,7 +256,7 @@ impl Shared {
         let mut state = self.state.lock();
         if state.home_check != home_check {
             state.home_check = home_check;
-            state.engine.has_news();
+            state.engine.mark_status_changed();
         }
         let reaction = state.engine.observed(sightings, &listing, stamp, now.uptime, is_live);
         if fault!(EffectAfterUnlock) {
@@ -276,7 +276,7 @@ impl Shared {
 /// A look that is under way. Where it panics, those who wait for it must not wait for ever.
 struct LookGuard<'a> {
     shared: &'a Shared,
-    call: LookCall,
+    call: ObserveCall,
     is_over: bool,
 }
 
@@ -289,7 +289,7 @@ impl LookGuard<'_> {
 impl Drop for LookGuard<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.shared.state.lock().engine.look_abandoned(self.call);
+            self.shared.state.lock().engine.on_observation_abandoned(self.call);
             probe!(GatewayEvent::LookAbandoned);
             self.shared.turns.pass();
         }
@@ -320,8 +320,8 @@ mod tests {
             Holder::Named(name) => Slot::of(&name, "1"),
             Holder::Shared => Slot::Shared,
         });
-        assert!(named.is_some_and(|slot| Shipped::is_named(&slot)));
-        assert!(!Shipped::is_named(&Slot::Shared));
+        assert!(named.is_some_and(|slot| GatewayTypes::is_named(&slot)));
+        assert!(!GatewayTypes::is_named(&Slot::Shared));
     }
 
     /// Who waits for news learns of a holder that joins, though the gate and the phase stay as they are.

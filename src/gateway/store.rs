@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use crate::control::Observation;
 use crate::disk::{Disk, RealDisk, VolatileDisk};
-use crate::engine::LookOrder;
+use crate::engine::ObserveMode;
 use crate::epoch::Now;
 use crate::error::ControlError;
 use crate::holder::{Holder, Slot};
@@ -24,7 +24,7 @@ pub(super) struct DiskStore<D: Disk<Dir: Debug>> {
     observer: Observer,
     /// Guards the home's locks, which are checked with each look, and given back once. Taken alone.
     lock: Mutex<Option<HomeLock>>,
-    not_alone: Option<String>,
+    not_exclusive_reason: Option<String>,
 }
 
 #[derive(Debug)]
@@ -46,16 +46,16 @@ macro_rules! on_either {
 impl Store {
     /// A home of which this gateway holds the lock.
     pub(super) fn files(home: OpenHome<RealDisk>, lock: HomeLock) -> Store {
-        let not_alone = lock.not_alone().map(str::to_owned);
+        let not_exclusive_reason = lock.not_exclusive_reason().map(str::to_owned);
         let (observer, lock) = (Observer::default(), Mutex::new(Some(lock)));
-        Store::Files(DiskStore { home, observer, lock, not_alone })
+        Store::Files(DiskStore { home, observer, lock, not_exclusive_reason })
     }
 
     pub(super) fn memory() -> Result<Store, ControlError> {
         let disk = VolatileDisk::with_requests(Name::Requests.as_os_str());
         let home = OpenHome::open(disk, &Home::at("memory"))?;
         let (observer, lock) = (Observer::default(), Mutex::new(None));
-        Ok(Store::Memory(DiskStore { home, observer, lock, not_alone: None }))
+        Ok(Store::Memory(DiskStore { home, observer, lock, not_exclusive_reason: None }))
     }
 
     /// The home, where there is one with files.
@@ -78,7 +78,7 @@ impl Store {
     /// Looks at every request, for this judge.
     pub(super) fn look(
         &self,
-        order: &LookOrder<Stamp>,
+        order: &ObserveMode<Stamp>,
         known: &[Slot],
         judge: Judge<'_>,
     ) -> RawObservation {
@@ -103,8 +103,8 @@ impl Store {
     }
 
     /// Why a second gateway could start on this home if its lock file were removed; `None` where none can.
-    pub(super) fn not_alone(&self) -> Option<&str> {
-        on_either!(self, kept => kept.not_alone.as_deref())
+    pub(super) fn not_exclusive_reason(&self) -> Option<&str> {
+        on_either!(self, kept => kept.not_exclusive_reason.as_deref())
     }
 
     /// Puts the request where it belongs.
@@ -135,7 +135,7 @@ impl Store {
         recipient: Recipient,
         now: Now,
     ) -> Observation {
-        let raw = on_either!(self, kept => marker::look_at_own(&kept.home, holder));
+        let raw = on_either!(self, kept => marker::observe_own(&kept.home, holder));
         Observation::of(raw, recipient, now)
     }
 }

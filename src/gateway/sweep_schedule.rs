@@ -6,7 +6,7 @@ use crate::holder::Slot;
 
 /// When the next sweeps are due.
 #[derive(Debug)]
-pub(super) struct Sweeps {
+pub(super) struct SweepSchedule {
     /// The time since boot of the next sweep of drafts.
     pub(super) drafts_at: Duration,
     /// The time since boot of the next sweep of dead requests, and the last one that was swept.
@@ -14,9 +14,9 @@ pub(super) struct Sweeps {
     pub(super) swept_to: Option<Slot>,
 }
 
-impl Sweeps {
+impl SweepSchedule {
     /// Both are due from this time on.
-    pub(super) const fn from(at: Duration) -> Sweeps {
-        Sweeps { drafts_at: at, dead_at: at, swept_to: None }
+    pub(super) const fn from(at: Duration) -> SweepSchedule {
+        SweepSchedule { drafts_at: at, dead_at: at, swept_to: None }
     }
 }

@@ -80,7 +80,7 @@ impl Shared {
         };
         // A file among the named requests is never written twice, so dead once it is dead for good; except
         // one that a person writes to, which is looked at once more.
-        let as_it_was = |(slot, request): &(Slot, Request)| matches!(marker::observe(home, slot), Sighting::Present(found) if found.says_as(request));
+        let as_it_was = |(slot, request): &(Slot, Request)| matches!(marker::observe(home, slot), Sighting::Present(found) if found.has_same_content(request));
         let dead: Vec<Slot> = dead.into_iter().filter(as_it_was).map(|(slot, _)| slot).collect();
         if !dead.is_empty() {
             match marker::cancel(home, &dead) {

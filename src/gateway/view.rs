@@ -17,14 +17,14 @@ use super::shared::Shared;
 pub(crate) struct View {
     shared: Arc<Shared>,
     /// Those of the gateway's own threads.
-    pulses: Vec<Arc<RoundCounter>>,
+    round_counts: Vec<Arc<RoundCounter>>,
     /// The place in the list of those who wait.
     place: Option<u64>,
 }
 
 impl View {
-    pub(super) fn of(shared: Arc<Shared>, pulses: Vec<Arc<RoundCounter>>) -> View {
-        View { shared, pulses, place: None }
+    pub(super) fn of(shared: Arc<Shared>, round_counts: Vec<Arc<RoundCounter>>) -> View {
+        View { shared, round_counts, place: None }
     }
 
     /// Has the waker woken at the next change, once. A caller that looks *after* this
@@ -34,13 +34,13 @@ impl View {
     }
 
     /// Takes the transition lock: it returns only where the gateway can still change its phase.
-    pub(crate) fn glance(&self) -> StateSnapshot {
-        self.shared.glance()
+    pub(crate) fn state_snapshot(&self) -> StateSnapshot {
+        self.shared.state_snapshot()
     }
 
     /// The counts of the rounds of the gateway's threads.
-    pub(crate) fn pulses(&self) -> Vec<u64> {
-        self.pulses.iter().map(|pulse| pulse.count()).collect()
+    pub(crate) fn round_counts(&self) -> Vec<u64> {
+        self.round_counts.iter().map(|pulse| pulse.count()).collect()
     }
 }
 
@@ -63,17 +63,17 @@ mod tests {
     fn a_view_shows_the_grace_that_is_left_and_keeps_no_gateway_alive() {
         let gateway = Gateway::in_memory().start().expect("starts");
         let view = gateway.view();
-        assert_eq!(view.glance().grace_left, None);
+        assert_eq!(view.state_snapshot().grace_left, None);
         let turn = gateway.admit(Origin::User).expect("open");
         let grace = Duration::from_secs(600);
         let ending = gateway.shut_down(ShutdownCause::Sigterm, grace);
-        let left = view.glance().grace_left.expect("a deadline");
+        let left = view.state_snapshot().grace_left.expect("a deadline");
         assert!(left <= grace && left > grace / 2, "{left:?}");
         drop((ending, gateway));
-        let glance = view.glance();
-        assert_eq!(glance.condition.phase, Phase::Stopped);
-        assert_eq!(glance.ended, Some(Ended::TimedOut { in_flight: 1 }));
-        assert_eq!(glance.grace_left, None);
+        let state_snapshot = view.state_snapshot();
+        assert_eq!(state_snapshot.condition.phase, Phase::Stopped);
+        assert_eq!(state_snapshot.ended, Some(Ended::TimedOut { in_flight: 1 }));
+        assert_eq!(state_snapshot.grace_left, None);
         drop(turn);
     }
 }

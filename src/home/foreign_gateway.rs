@@ -26,11 +26,11 @@ pub(crate) struct ForeignGateway {
 impl<D: Disk> OpenHome<D> {
     /// The gateway of another make that lives here, if there is one. A lock file that is a stranger's says nothing.
     pub(crate) fn neighbour(&self) -> Option<ForeignGateway> {
-        let name = Name::OtherLock;
+        let name = Name::ForeignLock;
         // Most homes have none: then nothing more is asked.
         let found = self.disk.stat(&self.dir, name.as_os_str()).ok()?;
         let home = self.stat().ok()?;
-        let is_trusted = !ownership::is_strangers(self.disk.user(), &home, None, &found);
+        let is_trusted = !ownership::has_untrusted_owner(self.disk.user(), &home, None, &found);
         if found.kind != FileKind::File || !is_trusted {
             return None;
         }
@@ -43,27 +43,28 @@ impl<D: Disk> OpenHome<D> {
             let holder = self.disk.flocked_by(found.id).filter(counts);
             return holder.map(|it| ForeignGateway { pid: Some(it.pid) });
         };
-        let by_system = match self.disk.flock_of(&file).ok()? {
+        let from_system_clock = match self.disk.flock_of(&file).ok()? {
             Flock::Free => return None,
             Flock::Held(Some(holder)) if !counts(&holder) => return None,
             Flock::Held(holder) => holder.map(|it| it.pid),
         };
         let record = self.disk.read(&file, RECORD_BYTES_MAX).ok();
         let record = record.and_then(|bytes| RawObject::parse(&bytes));
-        Some(ForeignGateway { pid: record.and_then(|it| it.read("pid")).or(by_system) })
+        Some(ForeignGateway { pid: record.and_then(|it| it.read("pid")).or(from_system_clock) })
     }
 
     /// Refuses to start beside a gateway of another make.
     ///
     /// # Errors
     ///
-    /// [`StartError::HomeInUseByOther`].
+    /// [`StartError::HomeInUseByForeignGateway`].
     // Property: TG-S8 status_is_faithful.
-    pub(crate) fn require_no_neighbour(&self) -> Result<(), StartError> {
+    pub(crate) fn require_no_foreign_gateway(&self) -> Result<(), StartError> {
         match self.neighbour().filter(|_| !fault!(NeighbourIgnored)) {
-            Some(ForeignGateway { pid }) => {
-                Err(StartError::HomeInUseByOther { home: self.names().path().to_owned(), pid })
-            }
+            Some(ForeignGateway { pid }) => Err(StartError::HomeInUseByForeignGateway {
+                home: self.names().path().to_owned(),
+                pid,
+            }),
             None => Ok(()),
         }
     }

@@ -33,7 +33,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const OWNER_BYTES_MAX: u64 = 4096;
 
 /// How often a lock file that was removed or replaced is made again within one look.
-const RETAKES: u32 = 3;
+const RECREATE_ATTEMPTS: u32 = 3;
 
 /// The locks of a home, held. Dropping it says that the gateway is gone (F17).
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(crate) enum HomeCheck {
 
 impl HomeLock {
     /// Why a second gateway could start if the lock file were removed; `None` where none can.
-    pub(crate) fn not_alone(&self) -> Option<&str> {
+    pub(crate) fn not_exclusive_reason(&self) -> Option<&str> {
         match &self.alone {
             Exclusivity::Yes => None,
             Exclusivity::No(reason) => Some(reason),
@@ -86,7 +86,7 @@ impl Drop for HomeLock {
 }
 
 /// Why the locks could not be taken.
-enum NotLocked {
+enum LockFailed {
     /// A gateway holds the lock file's. This may pass.
     Busy { pid: Option<u32> },
     /// The lock file changed just now.
@@ -97,9 +97,9 @@ enum NotLocked {
     Unusable(io::Error),
 }
 
-impl From<io::Error> for NotLocked {
-    fn from(source: io::Error) -> NotLocked {
-        NotLocked::Unusable(source)
+impl From<io::Error> for LockFailed {
+    fn from(source: io::Error) -> LockFailed {
+        LockFailed::Unusable(source)
     }
 }
 
@@ -153,7 +153,7 @@ impl<D: Disk> OpenHome<D> {
             return Err(found.kind.is_not("a lock file"));
         }
         let home = self.stat()?;
-        if ownership::is_strangers(self.disk.user(), &home, None, found) {
+        if ownership::has_untrusted_owner(self.disk.user(), &home, None, found) {
             return Err(strangers("the lock file", found, &home));
         }
         Ok(())
@@ -165,7 +165,7 @@ impl OpenHome<RealDisk> {
     // Property: TG-S8 status_is_faithful. One gateway a home (F17).
     pub(crate) fn lock(&self, owner: &str) -> Result<HomeLock, StartError> {
         let home = self.stat().map_err(|source| unusable(self.names().path(), source))?;
-        if ownership::is_strangers_home(self.disk.user(), &home) {
+        if ownership::is_untrusted_home(self.disk.user(), &home) {
             let me = self.disk.user().uid;
             let reason = format!(
                 "the home belongs to user {}, but this process is user {me}; use a home of your own, or one that its owner shares with your group",
@@ -179,17 +179,17 @@ impl OpenHome<RealDisk> {
         loop {
             match self.try_lock(owner, &home) {
                 Ok(lock) => return Ok(lock),
-                Err(NotLocked::Unusable(source)) => {
+                Err(LockFailed::Unusable(source)) => {
                     return Err(unusable(&self.names().lock_path(), source));
                 }
                 Err(_) if attempt < LOCK_ATTEMPTS => thread::sleep(LOCK_PAUSE),
-                Err(NotLocked::Again) => {
+                Err(LockFailed::Again) => {
                     return Err(StartError::HomeInUse { home: path(), pid: None });
                 }
-                Err(NotLocked::Busy { pid }) => {
+                Err(LockFailed::Busy { pid }) => {
                     return Err(StartError::HomeInUse { home: path(), pid });
                 }
-                Err(NotLocked::Held { pid }) => {
+                Err(LockFailed::Held { pid }) => {
                     return Err(StartError::HomeHeld { home: path(), pid });
                 }
             }
@@ -199,7 +199,7 @@ impl OpenHome<RealDisk> {
 
     /// Keeps every gateway out of the home while the value lives, without saying that one is alive; `None`
     /// where one is, or where that cannot be had.
-    pub(crate) fn keep_gateways_out(&self) -> Option<<RealDisk as Disk>::Dir> {
+    pub(crate) fn lock_directory_if_unused(&self) -> Option<<RealDisk as Disk>::Dir> {
         let dir = self.disk.open_dir(&self.dir, ".".as_ref()).ok()?;
         let is_locked = self.disk.lock_dir(&dir).ok()?;
         // The lock file is asked after the directory is locked: a gateway takes them in this order.
@@ -208,7 +208,7 @@ impl OpenHome<RealDisk> {
     }
 
     /// One attempt.
-    fn try_lock(&self, owner: &str, home: &Stat) -> Result<HomeLock, NotLocked> {
+    fn try_lock(&self, owner: &str, home: &Stat) -> Result<HomeLock, LockFailed> {
         // The directory's first: who has it is alone here, and may replace the lock file.
         let dir = self.disk.open_dir(&self.dir, ".".as_ref())?;
         let alone = self.lock_dir(&dir, home)?;
@@ -228,7 +228,7 @@ impl OpenHome<RealDisk> {
         owner: &str,
         home: &Stat,
         alone: &Exclusivity,
-    ) -> Result<(<RealDisk as Disk>::File, Stat), NotLocked> {
+    ) -> Result<(<RealDisk as Disk>::File, Stat), LockFailed> {
         let is_alone = matches!(alone, Exclusivity::Yes);
         let (file, made) = self.open_or_make_lock()?;
         if self.disk.is_locked(&file)? {
@@ -237,7 +237,7 @@ impl OpenHome<RealDisk> {
         let again = || {
             // Whoever holds that file keeps it, and gets no other.
             match self.disk.unlink(&self.dir, Name::Lock.as_os_str()) {
-                Ok(()) => NotLocked::Again,
+                Ok(()) => LockFailed::Again,
                 Err(error) => error.into(),
             }
         };
@@ -251,19 +251,19 @@ impl OpenHome<RealDisk> {
         // Signed before it is locked: else a reader could find the lock held, and in the file the name of a
         // predecessor that was killed, whose status would then be believed.
         if is_alone {
-            self.sign_lock(&file, owner, home, made)?;
+            self.write_lock_owner(&file, owner, home, made)?;
         }
         if !self.disk.lock(&file)? {
             // A mere reader has locked it, which no gateway does.
-            return Err(if is_alone { again() } else { NotLocked::Busy { pid: None } });
+            return Err(if is_alone { again() } else { LockFailed::Busy { pid: None } });
         }
         if !is_alone {
-            self.sign_lock(&file, owner, home, made)?;
+            self.write_lock_owner(&file, owner, home, made)?;
         }
         match self.stat_named(Name::Lock) {
             Ok(named) if named.id == found.id => Ok((file, named)),
             // It was removed or replaced meanwhile: what is locked is not what others will ask.
-            _ => Err(NotLocked::Again),
+            _ => Err(LockFailed::Again),
         }
     }
 
@@ -285,13 +285,13 @@ impl OpenHome<RealDisk> {
         // Whoever has another name for the directory must find the gateway alive, too.
         let held = match self.stat_named(Name::Lock) {
             Ok(found) if found.id == lock.id => {
-                self.mend_lock(lock, &found);
+                self.repair_lock_file(lock, &found);
                 HomeCheck::Own
             }
             _ if fault!(LostLockStays) => HomeCheck::Own,
             // It is not known whether it is gone.
             Err(error) if error.kind() != io::ErrorKind::NotFound => HomeCheck::Own,
-            _ => self.retake_lock(lock),
+            _ => self.recreate_lock_file(lock),
         };
         match (held, elsewhere) {
             (HomeCheck::Taken(reason), _) => HomeCheck::Taken(reason),
@@ -301,7 +301,7 @@ impl OpenHome<RealDisk> {
     }
 
     /// Writes a lock file anew that was emptied, and lets its owner read it again.
-    fn mend_lock(&self, lock: &mut HomeLock, found: &Stat) {
+    fn repair_lock_file(&self, lock: &mut HomeLock, found: &Stat) {
         let says = self.disk.read(&lock.file, OWNER_BYTES_MAX);
         let is_whole = says.is_ok_and(|says| says == lock.owner.as_bytes());
         let is_readable = found.mode & 0o400 != 0;
@@ -328,12 +328,12 @@ impl OpenHome<RealDisk> {
     }
 
     /// Makes the lock file again, and takes it.
-    fn retake_lock(&self, lock: &mut HomeLock) -> HomeCheck {
+    fn recreate_lock_file(&self, lock: &mut HomeLock) -> HomeCheck {
         let Ok(home) = self.stat() else {
             return HomeCheck::Unlocked("the home's directory is gone".to_owned());
         };
         let mut why = "the lock file is replaced as fast as it is made".to_owned();
-        for _ in 0..RETAKES {
+        for _ in 0..RECREATE_ATTEMPTS {
             match self.take_lock_file(&lock.owner, &home, &lock.alone) {
                 Ok((file, found)) => {
                     tracing::warn!(path = %lock.path.display(),
@@ -341,7 +341,7 @@ impl OpenHome<RealDisk> {
                     (lock.file, lock.id, lock.changed) = (file, found.id, found.changed);
                     return HomeCheck::Own;
                 }
-                Err(NotLocked::Busy { pid } | NotLocked::Held { pid }) => {
+                Err(LockFailed::Busy { pid } | LockFailed::Held { pid }) => {
                     // It was put back meanwhile.
                     if self.stat_named(Name::Lock).is_ok_and(|found| found.id == lock.id) {
                         return HomeCheck::Own;
@@ -352,8 +352,8 @@ impl OpenHome<RealDisk> {
                         "{by} holds the home's lock file, so this gateway stays closed and writes no status; stop one of the two"
                     ));
                 }
-                Err(NotLocked::Again) => {}
-                Err(NotLocked::Unusable(error)) => {
+                Err(LockFailed::Again) => {}
+                Err(LockFailed::Unusable(error)) => {
                     why = error.to_string();
                     break;
                 }
@@ -369,7 +369,7 @@ impl OpenHome<RealDisk> {
         &self,
         dir: &<RealDisk as Disk>::Dir,
         home: &Stat,
-    ) -> Result<Exclusivity, NotLocked> {
+    ) -> Result<Exclusivity, LockFailed> {
         match self.disk.lock_dir(dir) {
             Ok(true) => return Ok(Exclusivity::Yes),
             Ok(false) => {}
@@ -392,35 +392,36 @@ impl OpenHome<RealDisk> {
                     "process {pid} of user {uid} holds the directory's lock but may only read the home; it cannot be a gateway, so its lock is ignored"
                 )))
             }
-            holder => Err(NotLocked::Held { pid: holder.map(|it| it.pid) }),
+            holder => Err(LockFailed::Held { pid: holder.map(|it| it.pid) }),
         }
     }
 
     /// A gateway holds the lock on this file.
-    fn busy_with(&self, file: &<RealDisk as Disk>::File) -> NotLocked {
-        NotLocked::Busy { pid: self.read_owner(file).and_then(|owner| owner.read("pid")) }
+    fn busy_with(&self, file: &<RealDisk as Disk>::File) -> LockFailed {
+        LockFailed::Busy { pid: self.read_owner(file).and_then(|owner| owner.read("pid")) }
     }
 
     /// Writes who holds the lock into its file.
-    fn sign_lock(
+    fn write_lock_owner(
         &self,
         file: &<RealDisk as Disk>::File,
         owner: &str,
         home: &Stat,
         made: bool,
     ) -> io::Result<()> {
-        self.settle_lock(file, home, made);
+        self.set_lock_ownership(file, home, made);
         self.disk.truncate(file)?;
         self.disk.write(file, owner.as_bytes())
     }
 
     /// Gives the lock file to whom it is to belong. One that was there before keeps its owner, and where
     /// that is another user, its mode too: it is locked all the same.
-    fn settle_lock(&self, file: &<RealDisk as Disk>::File, home: &Stat, made: bool) {
-        let is_to_be =
+    fn set_lock_ownership(&self, file: &<RealDisk as Disk>::File, home: &Stat, made: bool) {
+        let target_ownership =
             ownership::of_new_file(self.disk.user(), self.names().mode(), home, None, None);
-        let is_to_be = if made { is_to_be } else { is_to_be.of_its_owner() };
-        if let Err(error) = self.give(file, is_to_be, Name::Lock.as_os_str()) {
+        let target_ownership =
+            if made { target_ownership } else { target_ownership.of_its_owner() };
+        if let Err(error) = self.give(file, target_ownership, Name::Lock.as_os_str()) {
             tracing::debug!(%error, "cannot change the owner or the mode of the lock file; using it as it is");
         }
     }
@@ -477,11 +478,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = open(&dir);
         let held = home.lock(&text_of("first")).expect("free");
-        assert!(open(&dir).keep_gateways_out().is_none(), "one lives");
+        assert!(open(&dir).lock_directory_if_unused().is_none(), "one lives");
         drop(held);
-        let kept_out = home.keep_gateways_out().expect("nobody lives");
+        let kept_out = home.lock_directory_if_unused().expect("nobody lives");
         assert!(home.read_lock().expect("reads").is_none(), "nobody is said to live");
-        assert!(open(&dir).keep_gateways_out().is_none(), "somebody else does the same");
+        assert!(open(&dir).lock_directory_if_unused().is_none(), "somebody else does the same");
         let Err(StartError::HomeHeld { .. }) = open(&dir).lock(&text_of("second")) else {
             panic!("a gateway has started");
         };

@@ -82,7 +82,12 @@ fn is_plain(found: &Stat) -> bool {
 
 /// Whether a directory or lock in a home is a stranger's: of somebody who is neither trusted with the home
 /// nor could have made it there. `lock` is the home's lock file, where that is no stranger's.
-pub(crate) fn is_strangers(me: User, home: &Stat, lock: Option<&Stat>, found: &Stat) -> bool {
+pub(crate) fn has_untrusted_owner(
+    me: User,
+    home: &Stat,
+    lock: Option<&Stat>,
+    found: &Stat,
+) -> bool {
     let trusted = [me.uid, ROOT, home.uid];
     if trusted.contains(&found.uid) || lock.is_some_and(|lock| lock.uid == found.uid) {
         return false;
@@ -95,7 +100,7 @@ pub(crate) fn is_strangers(me: User, home: &Stat, lock: Option<&Stat>, found: &S
 
 /// Whether a home is a stranger's: of somebody who is neither root nor this user, and who does not share it
 /// with a group or with all. Root may use everybody's.
-pub(crate) fn is_strangers_home(me: User, home: &Stat) -> bool {
+pub(crate) fn is_untrusted_home(me: User, home: &Stat) -> bool {
     let shared = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0 && home.mode & STICKY == 0;
     ![me.uid, ROOT].contains(&home.uid) && me.uid != ROOT && !shared
 }
@@ -192,7 +197,7 @@ mod tests {
     fn a_stranger_is_who_could_not_have_made_it_there() {
         let directory = |uid, gid| stat(FileKind::Directory, uid, gid, 0o755);
         let is = |me, mode, lock: Option<Stat>, uid, gid| {
-            is_strangers(user(me), &home(ALICE, mode), lock.as_ref(), &directory(uid, gid))
+            has_untrusted_owner(user(me), &home(ALICE, mode), lock.as_ref(), &directory(uid, gid))
         };
         for uid in [ROOT, ALICE] {
             assert!(!is(BOB, 0o755, None, uid, 7), "root's and the home's owner's");
@@ -224,7 +229,7 @@ mod tests {
             (ALICE, MALLORY, 0o2770, false),
             (ALICE, MALLORY, 0o1777, true),
         ] {
-            assert_eq!(is_strangers_home(user(me), &home(owner, mode)), strangers, "{me} {mode:o}");
+            assert_eq!(is_untrusted_home(user(me), &home(owner, mode)), strangers, "{me} {mode:o}");
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Link {
 struct LinkState {
     /// Guards the turns whose replies were taken and have not gone yet; held for a push or a take, never while
     /// one is dropped or a task is woken.
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingTurns>,
     /// Whether `waiting` holds any, so that most polls need not lock it.
     holds_turns: AtomicBool,
     /// The last write or flush could not be done: something is left to be written. Only the connection's
@@ -81,7 +81,7 @@ struct LinkState {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingTurns {
     /// Go when a poll ends.
     leaving: HeldTurns,
     /// Go when a poll ends that has not begun yet.
@@ -127,7 +127,7 @@ pub(super) enum RestState {
 impl Link {
     pub(super) fn new() -> Link {
         let shared = LinkState {
-            waiting: Mutex::new(Waiting::default()),
+            waiting: Mutex::new(PendingTurns::default()),
             holds_turns: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
             at_work: AtomicUsize::new(0),
@@ -216,7 +216,7 @@ impl Link {
 
     /// A poll of the connection: what was put before it has gone when it ends with nothing left to be
     /// written.
-    pub(super) fn around<T>(
+    pub(super) fn poll_connection<T>(
         &self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
@@ -341,23 +341,23 @@ impl Drop for ActiveRequest {
 }
 
 /// How far the closing of a connection has come.
-enum Closing {
+enum CloseState {
     Open,
     /// Half-closed, and read on.
-    ReadOn(Box<ReadOn>),
+    LingeringRead(Box<LingeringRead>),
     Closed,
 }
 
-struct ReadOn {
+struct LingeringRead {
     limit: LingerLimit,
     timer: Pin<Box<Sleep>>,
     piece: Vec<u8>,
 }
 
-impl ReadOn {
-    fn new(limit: LingerLimit) -> ReadOn {
+impl LingeringRead {
+    fn new(limit: LingerLimit) -> LingeringRead {
         let timer = Box::pin(tokio::time::sleep(limit.left().unwrap_or_default()));
-        ReadOn { limit, timer, piece: vec![0; LINGER_PIECE] }
+        LingeringRead { limit, timer, piece: vec![0; LINGER_PIECE] }
     }
 
     /// Ready once the client has closed its half, or has had its time.
@@ -396,7 +396,7 @@ pub(super) struct DeliveryIo<Io> {
     /// Written since the last flush.
     unflushed: u64,
     lingering: Arc<LingerPool>,
-    closing: Closing,
+    closing: CloseState,
     /// Its place among the connections of the server.
     _place: OwnedSemaphorePermit,
 }
@@ -422,7 +422,7 @@ impl<Io> DeliveryIo<Io> {
             flushes: ClientWait::for_reader(clock, ProgressSignal::Socket),
             unflushed: 0,
             lingering,
-            closing: Closing::Open,
+            closing: CloseState::Open,
             _place: place,
         }
     }
@@ -502,7 +502,7 @@ impl<Io: Read + Write + Unpin> Write for DeliveryIo<Io> {
         let this = &mut *self;
         loop {
             match &mut this.closing {
-                Closing::Open => {
+                CloseState::Open => {
                     // Ends where the client does not take even that; a flush before it has said so otherwise.
                     match Pin::new(&mut this.io).poll_shutdown(cx) {
                         Poll::Ready(shut) => shut?,
@@ -513,15 +513,15 @@ impl<Io: Read + Write + Unpin> Write for DeliveryIo<Io> {
                         return Poll::Ready(Ok(()));
                     }
                     let place = this.lingering.take_place(LingerKind::Connection);
-                    this.closing = place.map_or(Closing::Closed, |place| {
-                        Closing::ReadOn(Box::new(ReadOn::new(place)))
+                    this.closing = place.map_or(CloseState::Closed, |place| {
+                        CloseState::LingeringRead(Box::new(LingeringRead::new(place)))
                     });
                 }
-                Closing::ReadOn(read_on) => {
+                CloseState::LingeringRead(read_on) => {
                     ready!(read_on.poll(&mut this.io, &this.link, cx));
-                    this.closing = Closing::Closed;
+                    this.closing = CloseState::Closed;
                 }
-                Closing::Closed => return Poll::Ready(Ok(())),
+                CloseState::Closed => return Poll::Ready(Ok(())),
             }
         }
     }

@@ -34,7 +34,7 @@ use super::target::Target;
 use crate::control_order::{ControlOrder, DrainParams, REQUESTS_PER_PRINCIPAL_MAX};
 use crate::error::ControlError;
 use crate::holder::Holder;
-use crate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
+use crate::pending::{CONFIRMATION_TIMEOUT, Goal, PendingDrain, Reached, WaitFailed};
 use crate::reconcile::Sighting;
 use crate::request::Request as DrainRequested;
 use crate::status::Reading;
@@ -44,13 +44,13 @@ use crate::text::printable;
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body may take to come.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a verifier may think.
-const VERIFIER_PATIENCE: Duration = Duration::from_secs(10);
+const VERIFIER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the home's disk may take.
-const HOME_PATIENCE: Duration = Duration::from_secs(30);
+const HOME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Verifies, whatever type the author's verifier is.
 trait Verify: Send + Sync {
@@ -116,7 +116,7 @@ impl Control {
         let Some(token) = bearer(headers) else {
             return Err(Failure::unauthenticated(false));
         };
-        let reason = match timeout(VERIFIER_PATIENCE, self.verifier.verify(token)).await {
+        let reason = match timeout(VERIFIER_TIMEOUT, self.verifier.verify(token)).await {
             Ok(Ok(principal)) if principal.has_usable_name() => return Ok(principal),
             Ok(Ok(_)) => {
                 let detail = format!(
@@ -163,7 +163,7 @@ impl Control {
             })
             .await
         };
-        match timeout(HOME_PATIENCE, working).await {
+        match timeout(HOME_TIMEOUT, working).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(_)) => {
                 let detail = "the order was interrupted: the server is shutting down; read the status before you repeat it";
@@ -250,7 +250,7 @@ impl Control {
         request: &DrainRequested,
         pending: Drained,
     ) -> Result<Drained, Failure> {
-        match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_PATIENCE).await {
+        match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_TIMEOUT).await {
             Ok((_, reading)) => Ok(pending.confirmed(reading.body().read("generation"))),
             // It is in place, and whoever starts on this home will see it.
             Err(
@@ -291,7 +291,7 @@ impl Control {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(WaitFailed::TimedOut(drain.waits_for(&reading)));
+                return Err(WaitFailed::TimedOut(drain.unmet_condition(&reading)));
             }
             news.await;
         }
@@ -318,7 +318,7 @@ fn begin(
     require_quota(signer, &terms.holder, place)?;
     // Before there is a request that would be in vain.
     if terms.wait.is_some_and(|it| !it.idle_is_enough) && place.is_of_other_make() {
-        let detail = WaitFailed::OtherMake.to_string();
+        let detail = WaitFailed::ForeignGateway.to_string();
         return Err(Failure::new(StatusCode::CONFLICT, "other_make", detail));
     }
     place.begin(&terms.request(signer.name())).map_err(|error| {
@@ -470,7 +470,7 @@ pub(super) async fn drain(
 }
 
 async fn read(request: Request) -> Result<Bytes, Failure> {
-    match timeout(BODY_PATIENCE, request.extract::<Bytes, _>()).await {
+    match timeout(BODY_TIMEOUT, request.extract::<Bytes, _>()).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejected)) if rejected.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!(

@@ -183,7 +183,7 @@ impl UpgradeInTurn {
 pub enum NoUpgrade {
     /// The request does not ask for another protocol, or its server cannot switch: 426.
     #[error("this request cannot be upgraded: send `Connection: upgrade` over HTTP/1.1")]
-    NotAsked,
+    NotRequested,
     /// See [`NotInATurn`].
     #[error(transparent)]
     NotInATurn(#[from] NotInATurn),
@@ -192,7 +192,7 @@ pub enum NoUpgrade {
 impl IntoResponse for NoUpgrade {
     fn into_response(self) -> axum::response::Response {
         match self {
-            NoUpgrade::NotAsked => {
+            NoUpgrade::NotRequested => {
                 Failure::new(StatusCode::UPGRADE_REQUIRED, "no_upgrade", self.to_string())
                     .into_response()
             }
@@ -206,7 +206,7 @@ impl<S: Sync> FromRequestParts<S> for UpgradeInTurn {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<UpgradeInTurn, NoUpgrade> {
         let turn = <CurrentTurn as FromRequestParts<S>>::from_request_parts(parts, state).await?;
-        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade::NotAsked)?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(NoUpgrade::NotRequested)?;
         Ok(UpgradeInTurn { upgrade, turn })
     }
 }

@@ -30,7 +30,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Gives each request of a connection to the app.
 #[derive(Clone)]
-pub(super) struct Exchanges<S> {
+pub(super) struct ExchangeService<S> {
     pub(super) app: S,
     pub(super) link: Link,
     pub(super) clock: DrainClock,
@@ -39,7 +39,7 @@ pub(super) struct Exchanges<S> {
     pub(super) peer: Option<SocketAddr>,
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Exchanges<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for ExchangeService<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
 {

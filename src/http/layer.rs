@@ -53,7 +53,7 @@ pub struct Parking {
     /// This many at most; who comes when all places are taken is refused.
     pub places: usize,
     /// Each for so long at most; then it is refused.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// When a refused client is asked to try again, unless the author says otherwise.
@@ -191,7 +191,7 @@ impl GateLayer {
     #[must_use]
     pub fn park(mut self, parking: Parking) -> GateLayer {
         let places = Semaphore::new(parking.places.min(Semaphore::MAX_PERMITS));
-        self.rules.parking = Some((Arc::new(places), parking.patience));
+        self.rules.parking = Some((Arc::new(places), parking.timeout));
         self
     }
 }
@@ -233,8 +233,8 @@ impl LayerConfig {
 
     /// A place to wait in, where there is one.
     fn place(&self) -> Option<(OwnedSemaphorePermit, Duration)> {
-        let (places, patience) = self.parking.as_ref()?;
-        Some((Arc::clone(places).try_acquire_owned().ok()?, *patience))
+        let (places, timeout) = self.parking.as_ref()?;
+        Some((Arc::clone(places).try_acquire_owned().ok()?, *timeout))
     }
 
     fn refuse(&self, parts: &Parts, refused: Refused) -> Response<Body> {
@@ -281,7 +281,7 @@ where
         match self.rules.admit(origin, label.as_deref()) {
             Ok(turn) => GateFuture { state: enter(&mut self.inner, turn, parts, body) },
             Err(refused) => {
-                GateFuture { state: self.turn_away(refused, origin, label, parts, body) }
+                GateFuture { state: self.refuse_or_park(refused, origin, label, parts, body) }
             }
         }
     }
@@ -289,7 +289,7 @@ where
 
 impl<S> GateService<S> {
     #[cold]
-    fn turn_away<B>(
+    fn refuse_or_park<B>(
         &self,
         refused: Refused,
         origin: Origin,
@@ -300,7 +300,7 @@ impl<S> GateService<S> {
     where
         S: Service<Request<B>> + Clone,
     {
-        let Some((place, patience)) = self.rules.place() else {
+        let Some((place, timeout)) = self.rules.place() else {
             return State::Refused { reply: Some(self.rules.refuse(&parts, refused)) };
         };
         let rules = Arc::clone(&self.rules);
@@ -317,7 +317,7 @@ impl<S> GateService<S> {
             refused,
             _place: place,
         };
-        State::Parked { parked: Box::new(parked), patience: tokio::time::sleep(patience) }
+        State::Parked { parked: Box::new(parked), timeout: tokio::time::sleep(timeout) }
     }
 }
 
@@ -353,7 +353,7 @@ pin_project! {
         InTurn { #[pin] reply: ServiceCall<S, Request<B>>, ending: Option<TurnEnding> },
         Passing { #[pin] reply: ServiceCall<S, Request<B>> },
         Refused { reply: Option<Response<Body>> },
-        Parked { parked: Box<Parked<S, B>>, #[pin] patience: Sleep },
+        Parked { parked: Box<Parked<S, B>>, #[pin] timeout: Sleep },
     }
 }
 
@@ -401,11 +401,11 @@ where
                     // Polled once more than a future may be.
                     None => return Poll::Pending,
                 },
-                StateProjected::Parked { parked, patience } => {
+                StateProjected::Parked { parked, timeout } => {
                     let admitted = match Pin::new(&mut parked.opening).poll(cx) {
                         Poll::Ready(admitted) => admitted,
                         Poll::Pending => {
-                            ready!(patience.poll(cx));
+                            ready!(timeout.poll(cx));
                             Err(parked.refused)
                         }
                     };

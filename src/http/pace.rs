@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientLimits {
     /// How long it may take over its next move.
-    pub(super) patience: Duration,
+    pub(super) client_timeout: Duration,
     /// How many bytes a second it must send or read while the gateway drains; 0 asks for none.
     pub(super) drain_rate: u32,
     /// How long one drain waits for it in all.
@@ -19,7 +19,7 @@ pub(super) struct ClientLimits {
 }
 
 /// A year: as good as without end.
-pub(super) const PATIENCE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The part of a wait that fell into a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) enum TooSlow {
 }
 
 /// A wait is looked at this often: a drain may have begun, and nobody may be waiting any longer.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// What tells that a client has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ struct DrainAccount {
 impl Pace {
     /// The account of a client that sends.
     pub(super) fn of_sender(limits: &ClientLimits) -> Pace {
-        Pace::new(limits.patience, limits.patience)
+        Pace::new(limits.client_timeout, limits.client_timeout)
     }
 
     /// The account of a client that reads. It has ten times as long, and more credit in a drain, since what is seen of its
@@ -88,11 +88,15 @@ impl Pace {
             ProgressSignal::Window => 2,
             ProgressSignal::Socket => 3,
         };
-        Pace::new(limits.patience.saturating_mul(10), limits.patience.saturating_mul(credit))
+        Pace::new(
+            limits.client_timeout.saturating_mul(10),
+            limits.client_timeout.saturating_mul(credit),
+        )
     }
 
     fn new(at_most: Duration, credit_max: Duration) -> Pace {
-        let (at_most, credit_max) = (at_most.min(PATIENCE_MAX), credit_max.min(PATIENCE_MAX));
+        let (at_most, credit_max) =
+            (at_most.min(CLIENT_TIMEOUT_MAX), credit_max.min(CLIENT_TIMEOUT_MAX));
         Pace { at_most, credit_max, waited: Duration::ZERO, drain: None }
     }
 
@@ -109,7 +113,7 @@ impl Pace {
         if left.is_zero() {
             return Err(TooSlow::Stalled);
         }
-        let look = LOOK_EVERY_MAX.min(limits.patience / 4);
+        let look = CHECK_INTERVAL_MAX.min(limits.client_timeout / 4);
         let Some(DrainOverlap { began, waited }) = in_drain else {
             self.drain = None;
             return Ok(left.min(look).max(SOON));
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
 
     const LIMITS: ClientLimits = ClientLimits {
-        patience: Duration::from_secs(30),
+        client_timeout: Duration::from_secs(30),
         drain_rate: 1024,
         drain_limit: Duration::from_secs(300),
     };
@@ -190,11 +194,11 @@ mod tests {
         assert!(lasts(1, every, false).is_ok(), "at any other time it is progress");
         let (lasted, too_slow) = lasts(1, every, true).expect_err("too slow");
         assert_eq!(too_slow, TooSlow::BelowRate);
-        assert!(lasted <= LIMITS.patience, "{lasted:?}");
+        assert!(lasted <= LIMITS.client_timeout, "{lasted:?}");
         // Just below the rate, and just at it.
         let (lasted, too_slow) = lasts(900, Duration::from_secs(1), true).expect_err("too slow");
         assert_eq!(too_slow, TooSlow::BelowRate);
-        assert!(lasted > LIMITS.patience && lasted < LIMITS.drain_limit, "{lasted:?}");
+        assert!(lasted > LIMITS.client_timeout && lasted < LIMITS.drain_limit, "{lasted:?}");
         let (lasted, too_slow) = lasts(1024, Duration::from_secs(1), true).expect_err("too long");
         assert_eq!((lasted, too_slow), (Duration::from_secs(299), TooSlow::OverLimit));
     }

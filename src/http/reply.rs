@@ -247,7 +247,7 @@ impl Failure {
             ControlError::ShuttingDown { .. } => (StatusCode::CONFLICT, "going_down"),
             ControlError::NotDurable { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_durable"),
             ControlError::NoRun => (StatusCode::CONFLICT, "no_gateway"),
-            ControlError::OtherMake { .. } => (StatusCode::CONFLICT, "other_make"),
+            ControlError::ForeignGateway { .. } => (StatusCode::CONFLICT, "other_make"),
             ControlError::Replaced { .. } => (StatusCode::CONFLICT, "drain_lost"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "not_begun"),
         };
@@ -271,7 +271,7 @@ impl Failure {
             WaitFailed::Lost(_) => (StatusCode::CONFLICT, "drain_lost"),
             WaitFailed::Refused => (StatusCode::CONFLICT, "going_down"),
             WaitFailed::Gone | WaitFailed::Held { .. } => (StatusCode::CONFLICT, "no_gateway"),
-            WaitFailed::OtherMake => (StatusCode::CONFLICT, "other_make"),
+            WaitFailed::ForeignGateway => (StatusCode::CONFLICT, "other_make"),
             WaitFailed::Control(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         let rest = if stands { "the request still exists" } else { "the request no longer exists" };

@@ -25,19 +25,19 @@ use tower::Service;
 use super::body::PIECE_BYTES_MAX;
 use super::client_wait::DrainClock;
 use super::connection::{DeliveryIo, Link, RestState};
-use super::exchange::{Exchanges, Streams};
+use super::exchange::{ExchangeService, Streams};
+use super::keep_alive_timer::{KeepAliveExpiry, KeepAliveTimer};
 use super::linger::LingerPool;
-use super::pace::{ClientLimits, PATIENCE_MAX};
-use super::rest_timer::{RestTimer, Rested};
+use super::pace::{CLIENT_TIMEOUT_MAX, ClientLimits};
 use crate::gateway::{Ended, Gateway};
 use crate::machine::{Phase, ShutdownCause};
 use crate::sync::Arc;
 
-/// See [`Server::patience`].
-const PATIENCE: Duration = Duration::from_secs(30);
+/// See [`Server::client_timeout`].
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client that is given less is given this.
-const PATIENCE_MIN: Duration = Duration::from_millis(1);
+const CLIENT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// See [`Server::keep_alive`].
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -56,7 +56,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(300);
 const CONNECTIONS_MAX: usize = 65_536;
 
 /// How long connections are given to end once the gateway has, where its grace is over.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often the end of the grace is asked for meanwhile: a second signal may have brought it forward.
 const LAST_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -131,7 +131,7 @@ impl Server {
         Server {
             gateway: gateway.clone(),
             limits: ClientLimits {
-                patience: PATIENCE,
+                client_timeout: CLIENT_TIMEOUT,
                 drain_rate: DRAIN_RATE,
                 drain_limit: DRAIN_LIMIT,
             },
@@ -154,9 +154,9 @@ impl Server {
     /// While the gateway drains, [`drain_rate`](Server::drain_rate) and
     /// [`drain_limit`](Server::drain_limit) hold besides.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Server {
+    pub fn client_timeout(mut self, timeout: Duration) -> Server {
         // Beyond the years of a clock there is no waiting, and no client answers at once.
-        self.limits.patience = patience.clamp(PATIENCE_MIN, PATIENCE_MAX);
+        self.limits.client_timeout = timeout.clamp(CLIENT_TIMEOUT_MIN, CLIENT_TIMEOUT_MAX);
         self
     }
 
@@ -166,7 +166,7 @@ impl Server {
     /// request into a connection that is just being closed, and its client gets a 502.
     #[must_use]
     pub fn keep_alive(mut self, keep_alive: Duration) -> Server {
-        self.keep_alive = keep_alive.min(PATIENCE_MAX);
+        self.keep_alive = keep_alive.min(CLIENT_TIMEOUT_MAX);
         self
     }
 
@@ -175,7 +175,7 @@ impl Server {
     /// reset), so that nobody holds a drain with a byte now and then. Only the time counts in which the client
     /// is waited for.
     ///
-    /// For what a client sends, the rate is judged over [`patience`](Server::patience). For what it reads, over
+    /// For what a client sends, the rate is judged over [`client_timeout`](Server::client_timeout). For what it reads, over
     /// twice as long by its windows over HTTP/2, and over three times as long by the socket, since that progress
     /// is seen in lumps: an operating system tells of room when it has sent a third of its buffer. Where that
     /// is megabytes, as over loopback, a client that reads less than some 15 kilobytes a second looks like one
@@ -190,7 +190,7 @@ impl Server {
     /// that a handler takes does not count.
     #[must_use]
     pub fn drain_limit(mut self, limit: Duration) -> Server {
-        self.limits.drain_limit = limit.min(PATIENCE_MAX);
+        self.limits.drain_limit = limit.min(CLIENT_TIMEOUT_MAX);
         self
     }
 
@@ -202,8 +202,8 @@ impl Server {
     /// what is left of its grace. Zero closes at once.
     #[must_use]
     pub fn linger(mut self, idle: Duration, total: Duration) -> Server {
-        self.linger_idle = idle.min(PATIENCE_MAX);
-        self.linger_total = total.min(PATIENCE_MAX);
+        self.linger_idle = idle.min(CLIENT_TIMEOUT_MAX);
+        self.linger_total = total.min(CLIENT_TIMEOUT_MAX);
         self
     }
 
@@ -287,7 +287,9 @@ impl Server {
         };
         drop(listener);
         if let Some(left) = gateway.grace_left() {
-            rules.lingering.ends_at(Instant::now() + left.max(LAST_PATIENCE).min(PATIENCE_MAX));
+            rules
+                .lingering
+                .ends_at(Instant::now() + left.max(CLOSE_TIMEOUT).min(CLIENT_TIMEOUT_MAX));
         }
         stage.send_modify(|stage| {
             stage.ending += 1;
@@ -306,7 +308,7 @@ impl Server {
 
 /// Waits until a shutdown's grace is over, and a little longer for what is on its way.
 async fn grace_is_over(gateway: &Gateway) {
-    let last = Instant::now() + LAST_PATIENCE;
+    let last = Instant::now() + CLOSE_TIMEOUT;
     while gateway.grace_left().is_some_and(|left| !left.is_zero()) {
         tokio::time::sleep(LAST_LOOK_EVERY).await;
     }
@@ -347,8 +349,8 @@ impl ServerConfig {
         protocol
             .http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(server.limits.patience)
-            .keep_alive_timeout(server.limits.patience)
+            .keep_alive_interval(server.limits.client_timeout)
+            .keep_alive_timeout(server.limits.client_timeout)
             // What a stream has in here that its client grants no window for is not known to have gone.
             .max_send_buf_size(PIECE_BYTES_MAX)
             .enable_connect_protocol();
@@ -385,7 +387,7 @@ impl ServerConfig {
             self.clock.is_closed(phase != Phase::Running);
             if phase == Phase::ShuttingDown {
                 if let Some(left) = gateway.grace_left() {
-                    self.lingering.ends_at(Instant::now() + left.min(PATIENCE_MAX));
+                    self.lingering.ends_at(Instant::now() + left.min(CLIENT_TIMEOUT_MAX));
                 }
                 stage.send_modify(|stage| stage.ending += 1);
                 // Who comes from now on sees no change of the stage, and is served until the end.
@@ -432,7 +434,7 @@ impl Connection {
             Arc::clone(&self.rules.lingering),
             place,
         );
-        let app = Exchanges {
+        let app = ExchangeService {
             app,
             link: link.clone(),
             clock: clock.clone(),
@@ -440,9 +442,9 @@ impl Connection {
             peer: self.peer,
         };
         let mut connection = pin!(self.rules.protocol.serve_connection_with_upgrades(io, app));
-        let mut timer = RestTimer::new(
+        let mut timer = KeepAliveTimer::new(
             link.clone(),
-            clock.limits().patience,
+            clock.limits().client_timeout,
             self.rules.keep_alive,
             Arc::clone(&self.rules.lingering),
         );
@@ -450,7 +452,7 @@ impl Connection {
         let served = loop {
             tokio::select! {
                 biased;
-                served = poll_fn(|cx| link.around(cx, |cx| connection.as_mut().poll(cx))) => break served,
+                served = poll_fn(|cx| link.poll_connection(cx, |cx| connection.as_mut().poll(cx))) => break served,
                 led = self.stage.changed(), if is_led => {
                     // Where nobody leads it any more, it ends by itself.
                     is_led = led.is_ok();
@@ -462,12 +464,12 @@ impl Connection {
                     known = stage;
                 }
                 rested = poll_fn(|cx| timer.poll(cx)) => match rested {
-                    Rested::Long => {
+                    KeepAliveExpiry::Long => {
                         connection.as_mut().graceful_shutdown();
                         timer.closes(false);
                     }
                     // Cut off.
-                    Rested::TooLong => return,
+                    KeepAliveExpiry::TooLong => return,
                 },
             }
         };

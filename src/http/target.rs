@@ -14,7 +14,7 @@ use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
 
 /// However quiet it is, a waiter looks this often: not everything that it waits for is the gateway's to say.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// So many may look as often as one does.
 const WAITERS_AT_FULL_PACE: u32 = 4;
@@ -46,11 +46,13 @@ impl Target {
         at_most: Duration,
     ) -> impl Future<Output = ()> + use<> {
         let (wait, pause) = match self {
-            Target::Here(gateway) => (Some(gateway.news_since(gateway.seen())), LOOK_EVERY_MAX),
+            Target::Here(gateway) => {
+                (Some(gateway.changed_since(gateway.seen())), CHECK_INTERVAL_MAX)
+            }
             Target::Apart(_) => {
                 let waiters = u32::try_from(waiters).unwrap_or(u32::MAX);
                 let pause = PAUSE.saturating_mul(waiters / WAITERS_AT_FULL_PACE);
-                (None, pause.clamp(PAUSE, LOOK_EVERY_MAX))
+                (None, pause.clamp(PAUSE, CHECK_INTERVAL_MAX))
             }
         };
         async move {
@@ -109,14 +111,14 @@ impl Target {
     pub(super) fn is_of_other_make(&self) -> bool {
         match self {
             Target::Here(_) => false,
-            Target::Apart(home) => home.status().is_ok_and(|it| it.is_other_make()),
+            Target::Apart(home) => home.status().is_ok_and(|it| it.is_foreign()),
         }
     }
 
     /// What the gateway says of itself.
     pub(super) fn reading(&self) -> Result<Reading, ControlError> {
         match self {
-            Target::Here(gateway) => Ok(Reading::of_living(&gateway.status())),
+            Target::Here(gateway) => Ok(Reading::of_running(&gateway.status())),
             Target::Apart(home) => home.status(),
         }
     }
@@ -135,7 +137,7 @@ impl Target {
     pub(super) fn signers_of(&self, holder: &Holder) -> Result<Vec<Option<String>>, ControlError> {
         let (reading, observation) = match self {
             Target::Here(gateway) => {
-                let reading = Reading::of_living(&gateway.status());
+                let reading = Reading::of_running(&gateway.status());
                 (reading, gateway.observe_holder(holder))
             }
             Target::Apart(home) => {
@@ -155,7 +157,7 @@ impl Target {
         // Nobody lives who would say whether it is one of its own.
         let is_unjudged = |verdict: Verdict| {
             matches!(verdict, Verdict::StaleEpoch | Verdict::OtherRun)
-                && !observation.recipient().is_living()
+                && !observation.recipient().is_running()
         };
         let held = observation.requests().filter(|(slot, verdict, _)| {
             slot.is_held_by(holder)
@@ -167,7 +169,7 @@ impl Target {
     pub(super) fn now(&self) -> Now {
         match self {
             Target::Here(gateway) => gateway.now(),
-            Target::Apart(_) => Now::by_system(),
+            Target::Apart(_) => Now::from_system_clock(),
         }
     }
 }

@@ -218,7 +218,7 @@ impl Disk for Record {
         Ok(Flock::Free)
     }
 
-    fn times_tell(&self, _: &PathBuf) -> bool {
+    fn has_reliable_times(&self, _: &PathBuf) -> bool {
         true
     }
 
@@ -345,7 +345,7 @@ fn ci() -> Holder {
 }
 
 fn request(id: &str) -> Request {
-    DrainRequest::new(id).with_holder(ci()).stamp(id, &Epoch::default(), Now::by_system())
+    DrainRequest::new(id).with_holder(ci()).stamp(id, &Epoch::default(), Now::from_system_clock())
 }
 
 fn slot(id: &str) -> Slot {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io;
 
 use crate::disk::{Clocks, Disk, FileId, Stat};
-use crate::engine::{DirectoryStamp, LookOrder};
+use crate::engine::{DirectoryStamp, ObserveMode};
 use crate::faults::fault;
 use crate::holder::{Holder, Slot};
 use crate::home::{HomeCheck, Name, OpenHome};
@@ -178,7 +178,7 @@ impl Observer {
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,
-        order: &LookOrder<Stamp>,
+        order: &ObserveMode<Stamp>,
         known: &[Slot],
         reader: &Reader<'_>,
     ) -> RawObservation {
@@ -220,7 +220,7 @@ impl Observer {
     fn look_once<D: Disk>(
         &self,
         home: &OpenHome<D>,
-        order: &LookOrder<Stamp>,
+        order: &ObserveMode<Stamp>,
         known: &[Slot],
         reader: &Reader<'_>,
     ) -> RawObservation {
@@ -302,7 +302,7 @@ impl Observer {
         let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
         let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
             // As of the look's beginning: a slow look does not make its times older.
-            Stamp::of(&before, now, home.disk().times_tell(&directory))
+            Stamp::of(&before, now, home.disk().has_reliable_times(&directory))
         });
         Ok((named, listing, stamp))
     }
@@ -343,7 +343,7 @@ fn sight<D: Disk>(
 }
 
 /// Looks at what this holder asks, and at nothing else.
-pub(crate) fn look_at_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
+pub(crate) fn observe_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
     let nothing = |listing| {
         let shared = Sighting::Absent;
         let (named, stamp, home_check) = (Vec::new(), None, HomeCheck::Own);

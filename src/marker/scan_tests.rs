@@ -18,7 +18,7 @@ fn reader() -> Reader<'static> {
 }
 
 fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
-    observer.look(home, &LookOrder::first(), &[], &reader())
+    observer.look(home, &ObserveMode::first(), &[], &reader())
 }
 
 /// Who signed each request that was seen.
@@ -104,7 +104,7 @@ fn times_prove_nothing_after_the_clock_was_set() {
         home.disk().lay("b.json", &signed("late"), 1);
         home.disk().directory.set(before);
         home.disk().second.set(NOW + set_by);
-        let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &reader());
+        let raw = observer.look(&home, &ObserveMode::since_stamp(since), &[], &reader());
         assert_eq!(signers(&raw).contains(&"late".to_owned()), is_seen, "{set_by}");
 
         // A file that was written to where it lies.
@@ -168,7 +168,7 @@ fn a_request_is_kept_as_it_was_first_seen() {
             None => request,
         };
         let reader = Reader { first_seen: &first_seen, ..reader() };
-        ends(&observer.look(&home, &LookOrder::first(), &[slot("a.json")], &reader))
+        ends(&observer.look(&home, &ObserveMode::first(), &[slot("a.json")], &reader))
     };
     home.disk().lay("a.json", &signed("ann"), 1);
     assert_eq!([look(Some(60)), look(Some(90)), look(None)], [Some(60); 3]);
@@ -176,7 +176,7 @@ fn a_request_is_kept_as_it_was_first_seen() {
     assert_eq!([look(Some(70)), look(Some(90))], [Some(70); 2]);
     // Gone, and there again.
     home.disk().remove("a.json", 3);
-    observer.look(&home, &LookOrder::first(), &[slot("a.json")], &reader());
+    observer.look(&home, &ObserveMode::first(), &[slot("a.json")], &reader());
     home.disk().lay("a.json", &signed("bob"), 4);
     assert_eq!(look(Some(80)), Some(80));
     home.disk().lay("a.json", &signed("ann"), 5);
@@ -198,7 +198,7 @@ fn an_idle_look_is_three_calls_in_this_order() {
     };
     let raw = observer.look(
         &home,
-        &LookOrder::since_stamp(since),
+        &ObserveMode::since_stamp(since),
         &[],
         &Reader { home_check: &check, ..reader() },
     );
@@ -215,7 +215,7 @@ fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
         home.disk().lay("a.json", &signed("ann"), 1);
         let finds = || home_check.clone();
         let reader = Reader { home_check: &finds, ..reader() };
-        let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader);
+        let raw = Observer::default().look(&home, &ObserveMode::first(), &known, &reader);
         assert_eq!(signers(&raw), ["ann"]);
         assert_eq!((raw.named.len(), raw.stamp), (1, None));
         assert_eq!(raw.shared, Sighting::Unreadable(why.clone()));
@@ -266,7 +266,7 @@ fn a_stamp_is_of_before_the_listing() {
     let observer = Observer::default();
     let since = look(&observer, &home).stamp;
     home.disk().lay("late.json", &signed("late"), 3);
-    let raw = observer.look(&home, &LookOrder::since_stamp(since), &[], &reader());
+    let raw = observer.look(&home, &ObserveMode::since_stamp(since), &[], &reader());
     assert_eq!(signers(&raw), ["late"]);
     assert_ne!(raw.stamp, since);
 }
@@ -290,7 +290,7 @@ fn a_look_that_never_settles_takes_nobody_s_request_away() {
         }
     });
     let known = [slot("gone.json")];
-    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
+    let raw = Observer::default().look(&home, &ObserveMode::first(), &known, &reader());
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason == TOO_FAST), "{raw:?}");
     assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
@@ -325,14 +325,14 @@ fn a_home_without_a_directory_of_requests_has_none() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().directory.set(None);
     let known = [slot("ci.1.json")];
-    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
+    let raw = Observer::default().look(&home, &ObserveMode::first(), &known, &reader());
     assert_eq!(raw.listing, Listing::Whole);
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
-    assert_eq!(look_at_own(&home, &ci).listing, Listing::Whole);
+    assert_eq!(observe_own(&home, &ci).listing, Listing::Whole);
     // One that cannot be seen may have any.
     home.disk().missing.set(io::ErrorKind::PermissionDenied);
-    let raw = Observer::default().look(&home, &LookOrder::first(), &known, &reader());
+    let raw = Observer::default().look(&home, &ObserveMode::first(), &known, &reader());
     assert!(matches!(&raw.listing, Listing::Partial(_)), "{raw:?}");
     assert!(raw.named.is_empty() && raw.stamp.is_none(), "{raw:?}");
 }
@@ -375,7 +375,7 @@ fn a_look_reads_and_lists_within_bounds() {
 fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
     Observer::default().look(
         home,
-        &LookOrder::first(),
+        &ObserveMode::first(),
         &[],
         &Reader { counts: &|_| false, ..reader() },
     )

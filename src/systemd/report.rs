@@ -44,7 +44,7 @@ pub(super) struct Reporter {
     ping_every: Option<Duration>,
     said: SentReport,
     /// The count of each thread's rounds, and since when it is this one.
-    pulses: Vec<(u64, Instant)>,
+    round_counts: Vec<(u64, Instant)>,
 }
 
 /// What has been sent.
@@ -60,7 +60,7 @@ struct SentReport {
 #[derive(Clone, Debug)]
 struct SentStatus {
     /// Changes of these are said at once, and all others at the tick.
-    gist: (Phase, bool),
+    urgent_part: (Phase, bool),
     text: String,
     at: Instant,
 }
@@ -89,27 +89,27 @@ impl Reporter {
         // A period of zero is no watchdog; the shortest is one that a thread can keep.
         let watchdog = watchdog.filter(|period| !period.is_zero());
         let ping_every = watchdog.map(|period| (period / 2).max(Duration::from_millis(1)));
-        Reporter { ping_every, said: SentReport::default(), pulses: Vec::new() }
+        Reporter { ping_every, said: SentReport::default(), round_counts: Vec::new() }
     }
 
     /// What is to be said now.
     pub(super) fn report(
         &mut self,
-        glance: &StateSnapshot,
-        pulses: &[u64],
+        state_snapshot: &StateSnapshot,
+        round_counts: &[u64],
         now: Instant,
     ) -> ReportMessage {
-        let is_sound = self.is_sound(pulses, now);
+        let is_healthy = self.is_healthy(round_counts, now);
         let mut report = ReportMessage { message: String::new(), said: self.said.clone() };
         if !report.said.is_ready {
             report.said.is_ready = true;
             report.push(&NotifyState::Ready);
-        } else if glance.condition.phase.is_shut() && !report.said.is_stopping {
+        } else if state_snapshot.condition.phase.is_shut() && !report.said.is_stopping {
             report.said.is_stopping = true;
             report.push(&NotifyState::Stopping);
         }
         // None at the deadline: the last one covers what follows, also where the gateway does not stop then.
-        if let Some(left) = glance.grace_left
+        if let Some(left) = state_snapshot.grace_left
             && !left.is_zero()
             && report.said.is_stopping
             && is_due(report.said.extended, TICK, now)
@@ -120,21 +120,22 @@ impl Reporter {
             report.push(&NotifyState::ExtendTimeoutUsec(micros));
         }
         if let Some(every) = self.ping_every
-            && is_sound
+            && is_healthy
             && !report.said.is_stopping
             && is_due(report.said.pinged, every, now)
         {
             report.said.pinged = Some(now);
             report.push(&NotifyState::Watchdog);
         }
-        let gist = (glance.condition.phase, glance.condition.quiesced);
-        let text = status_line(glance);
+        let urgent_part = (state_snapshot.condition.phase, state_snapshot.condition.quiesced);
+        let text = status_line(state_snapshot);
         let is_news = report.said.status.as_ref().is_none_or(|said| {
-            said.text != text && (said.gist != gist || is_due(Some(said.at), TICK, now))
+            said.text != text
+                && (said.urgent_part != urgent_part || is_due(Some(said.at), TICK, now))
         });
         if is_news {
             report.push(&NotifyState::Status(&text));
-            report.said.status = Some(SentStatus { gist, text, at: now });
+            report.said.status = Some(SentStatus { urgent_part, text, at: now });
         }
         report
     }
@@ -145,8 +146,13 @@ impl Reporter {
     }
 
     /// When to look again. A last message that could not be sent is not waited for.
-    pub(super) fn next(&self, glance: &StateSnapshot, is_sent: bool, now: Instant) -> NextRound {
-        let phase = glance.condition.phase;
+    pub(super) fn next(
+        &self,
+        state_snapshot: &StateSnapshot,
+        is_sent: bool,
+        now: Instant,
+    ) -> NextRound {
+        let phase = state_snapshot.condition.phase;
         let is_to_stop = phase.is_shut() && !self.said.is_stopping;
         if phase == Phase::Stopped && !(is_sent && is_to_stop) {
             return NextRound::Never;
@@ -164,14 +170,14 @@ impl Reporter {
             (phase != Phase::Running).then_some(TICK),
             ping,
         ];
-        dues.into_iter().flatten().min().map_or(NextRound::AtTheBell, NextRound::Within)
+        dues.into_iter().flatten().min().map_or(NextRound::WhenWoken, NextRound::Within)
     }
 
     /// Whether each thread of the gateway's is at rest, or has begun its round within half of the
     /// watchdog's period.
-    fn is_sound(&mut self, pulses: &[u64], now: Instant) -> bool {
-        self.pulses.resize(pulses.len(), (0, now));
-        for (seen, count) in self.pulses.iter_mut().zip(pulses) {
+    fn is_healthy(&mut self, round_counts: &[u64], now: Instant) -> bool {
+        self.round_counts.resize(round_counts.len(), (0, now));
+        for (seen, count) in self.round_counts.iter_mut().zip(round_counts) {
             if seen.0 != *count {
                 *seen = (*count, now);
             }
@@ -180,7 +186,7 @@ impl Reporter {
         let is_stuck = |(count, since): &(u64, Instant)| {
             count % 2 == 1 && now.saturating_duration_since(*since) >= every
         };
-        !self.pulses.iter().any(is_stuck)
+        !self.round_counts.iter().any(is_stuck)
     }
 }
 
@@ -193,24 +199,24 @@ fn is_due(last: Option<Instant>, every: Duration, now: Instant) -> bool {
 }
 
 /// One line for people. While running it has no counts: nobody would keep them up to date.
-fn status_line(glance: &StateSnapshot) -> String {
-    let condition = glance.condition;
+fn status_line(state_snapshot: &StateSnapshot) -> String {
+    let condition = state_snapshot.condition;
     let in_flight = in_flight(condition.in_flight);
     match condition.phase {
         Phase::Running => "running".to_owned(),
         Phase::ExternallyDraining => {
             let word = if condition.quiesced { "quiesced" } else { "draining" };
-            format!("{word}{}; {in_flight}", for_holders(&glance.holders))
+            format!("{word}{}; {in_flight}", for_holders(&state_snapshot.holders))
         }
         Phase::ShuttingDown => {
-            let cause = glance.cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
-            let left = glance.grace_left.map(|left| {
+            let cause = state_snapshot.cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let left = state_snapshot.grace_left.map(|left| {
                 let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
                 format!("; {seconds} s left at most")
             });
             format!("shutting down{cause}; {in_flight}{}", left.unwrap_or_default())
         }
-        Phase::Stopped => match glance.ended {
+        Phase::Stopped => match state_snapshot.ended {
             Some(Ended::TimedOut { in_flight }) => {
                 let turns = if in_flight == 1 { "turn" } else { "turns" };
                 format!("stopped with {in_flight} {turns} still in flight")

@@ -47,7 +47,7 @@ impl Scene {
         let gateway = Gateway::in_memory().start().expect("starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = adjust(Server::new(&gateway).patience(LONG).keep_alive(LONG));
+        let server = adjust(Server::new(&gateway).client_timeout(LONG).keep_alive(LONG));
         let (release, heard) = (Arc::new(Notify::new()), Arc::new(Mutex::new(None)));
         let (held, hears) = (Arc::clone(&release), Arc::clone(&heard));
         let hold = async move || {
@@ -160,7 +160,8 @@ const HELLO: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 #[tokio::test]
 async fn a_handler_takes_its_time() {
     let scene =
-        Scene::new(|server| server.patience(ms(400)).drain_limit(ms(800)).drain_rate(1024)).await;
+        Scene::new(|server| server.client_timeout(ms(400)).drain_limit(ms(800)).drain_rate(1024))
+            .await;
     let mut replies = Vec::new();
     for mut client in Client::each(scene.address).await {
         let request = client.request("GET", "/pausing").body(Body::empty()).expect("a request");
@@ -193,7 +194,8 @@ async fn a_handler_takes_its_time() {
 /// A client that keeps to the rate is not cut off in a drain, whether it sends or reads.
 #[tokio::test]
 async fn a_client_that_keeps_to_the_rate_is_waited_for() {
-    let scene = Scene::new(|server| server.patience(Duration::from_secs(1)).drain_rate(1024)).await;
+    let scene =
+        Scene::new(|server| server.client_timeout(Duration::from_secs(1)).drain_rate(1024)).await;
     let mut upload = scene.sends(UPLOAD.replace("100000", "20000")).await;
     let mut download = scene.sends(HELLO.replace("/ ", "/big ")).await;
     let io = TokioIo::new(TcpStream::connect(scene.address).await.expect("listens"));
@@ -239,7 +241,7 @@ async fn a_client_that_keeps_to_the_rate_is_waited_for() {
 async fn a_drip_holds_no_shutdown() {
     for drains_first in [false, true] {
         let scene = Scene::new(|server| {
-            server.patience(LONG).drain_rate(1).drain_limit(Duration::from_secs(2))
+            server.client_timeout(LONG).drain_rate(1).drain_limit(Duration::from_secs(2))
         })
         .await;
         let mut drip = scene.sends(UPLOAD).await;
@@ -265,7 +267,8 @@ async fn a_drip_holds_no_shutdown() {
 #[tokio::test]
 async fn a_drain_that_begins_in_a_wait_is_noticed() {
     let scene =
-        Scene::new(|server| server.patience(Duration::from_secs(20)).drain_limit(ms(300))).await;
+        Scene::new(|server| server.client_timeout(Duration::from_secs(20)).drain_limit(ms(300)))
+            .await;
     let _upload = scene.sends(UPLOAD).await;
     scene.in_flight(1).await;
     tokio::time::sleep(ms(100)).await;
@@ -276,7 +279,7 @@ async fn a_drain_that_begins_in_a_wait_is_noticed() {
 /// A client whose machine has lost its power answers no ping.
 #[tokio::test]
 async fn a_client_that_has_vanished_keeps_no_turn() {
-    let scene = Scene::new(|server| server.patience(ms(150))).await;
+    let scene = Scene::new(|server| server.client_timeout(ms(150))).await;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     bytes.extend([0, 0, 15, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x04, 5]);

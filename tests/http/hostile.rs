@@ -205,7 +205,7 @@ async fn ten_thousand_of_them_change_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let gateway = Gateway::builder(dir.path()).start().expect("starts");
     let work = async |turn: CurrentTurn| turn.child().map(drop).map_err(|it| it.to_string());
-    let parking = Parking { places: 4, patience: Duration::from_millis(5) };
+    let parking = Parking { places: 4, timeout: Duration::from_millis(5) };
     let app = Router::new()
         .route("/echo", post(async |body: Bytes| body))
         .route("/big", get(async || vec![b'x'; 4 << 20]))
@@ -216,7 +216,7 @@ async fn ten_thousand_of_them_change_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (end, asked) = oneshot::channel::<()>();
-    let server = Server::new(&gateway).patience(CUT_OFF_AFTER).keep_alive(CUT_OFF_AFTER);
+    let server = Server::new(&gateway).client_timeout(CUT_OFF_AFTER).keep_alive(CUT_OFF_AFTER);
     let served = tokio::spawn(server.serve(listener, app, async {
         asked.await.expect("the test asks");
         (ShutdownCause::Operator, PATIENCE)

@@ -67,7 +67,7 @@ async fn a_refused_head_is_a_refusal() {
     let app = GateLayer::new(gateway.clone()).layer(app);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let server = Server::new(&gateway).patience(Duration::MAX);
+    let server = Server::new(&gateway).client_timeout(Duration::MAX);
     tokio::spawn(server.serve(listener, app, std::future::pending()));
     for mut client in Client::each(address).await {
         let head = client.request("HEAD", "/").body(Body::empty()).expect("a request");
@@ -240,7 +240,7 @@ async fn the_control_routes_are_never_turns() {
 /// over, and takes nothing with him when he leaves.
 #[tokio::test]
 async fn parked_requests_wait_and_no_longer_than_they_may() {
-    let parking = Parking { places: 2, patience: PATIENCE };
+    let parking = Parking { places: 2, timeout: PATIENCE };
     let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     let parked = scene.park_two().await;
@@ -262,7 +262,7 @@ async fn parked_requests_wait_and_no_longer_than_they_may() {
 
 #[tokio::test]
 async fn a_parked_request_whose_patience_is_over_is_refused() {
-    let parking = Parking { places: 1, patience: Duration::ZERO };
+    let parking = Parking { places: 1, timeout: Duration::ZERO };
     let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     for mut client in Client::each(scene.address).await {

@@ -45,7 +45,7 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (end, asked) = oneshot::channel();
-        let server = Server::new(&gateway).patience(patience).keep_alive(patience);
+        let server = Server::new(&gateway).client_timeout(patience).keep_alive(patience);
         let served = tokio::spawn(server.serve(listener, app, async {
             (ShutdownCause::Sigterm, asked.await.expect("the test asks"))
         }));

@@ -58,7 +58,7 @@ impl Scene {
         let gateway = Gateway::in_memory().start().expect("starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = adjust(Server::new(&gateway).patience(LONG));
+        let server = adjust(Server::new(&gateway).client_timeout(LONG));
         let served = tokio::spawn(server.serve(listener, app(&gateway), pending()));
         Scene { gateway, address, served }
     }
@@ -158,7 +158,7 @@ async fn a_connection_is_read_on_for_so_long_and_no_longer() {
 #[tokio::test]
 async fn a_drip_holds_no_drain() {
     let patience = Duration::from_millis(600);
-    let scene = Scene::new(|server| server.patience(patience).drain_rate(1 << 20)).await;
+    let scene = Scene::new(|server| server.client_timeout(patience).drain_rate(1 << 20)).await;
     let drips = async |mut socket: TcpStream, byte: &'static [u8]| loop {
         if socket.write_all(byte).await.is_err() {
             return;
@@ -197,7 +197,7 @@ async fn a_drip_holds_no_drain() {
 async fn a_drain_waits_for_no_client_longer_than_its_limit() {
     let limit = Duration::from_millis(300);
     let scene =
-        Scene::new(|server| server.patience(PATIENCE).drain_rate(1).drain_limit(limit)).await;
+        Scene::new(|server| server.client_timeout(PATIENCE).drain_rate(1).drain_limit(limit)).await;
     let mut one = TcpStream::connect(scene.address).await.expect("listens");
     one.write_all(b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n")
         .await
@@ -219,7 +219,7 @@ async fn a_drain_waits_for_no_client_longer_than_its_limit() {
 #[tokio::test]
 async fn a_stream_that_grants_nothing_is_reset() {
     let patience = Duration::from_millis(300);
-    let scene = Scene::new(|server| server.patience(patience).drain_rate(1 << 20)).await;
+    let scene = Scene::new(|server| server.client_timeout(patience).drain_rate(1 << 20)).await;
     let mut client = Client::two(scene.address).await;
     let request = client.request("GET", "/big").body(Body::empty()).expect("a request");
     // Not read: hyper's client grants a window for what it reads.
@@ -237,7 +237,7 @@ async fn a_stream_that_grants_nothing_is_reset() {
 /// Outside of a drain, too, it does not last for ever: turn or not.
 #[tokio::test]
 async fn a_stream_that_grants_nothing_is_reset_at_any_time() {
-    let scene = Scene::new(|server| server.patience(Duration::from_millis(30))).await;
+    let scene = Scene::new(|server| server.client_timeout(Duration::from_millis(30))).await;
     let mut client = Client::two(scene.address).await;
     let request = client.request("GET", "/big").body(Body::empty()).expect("a request");
     let unread = client.send(request).await.expect("a reply");
@@ -249,7 +249,7 @@ async fn a_stream_that_grants_nothing_is_reset_at_any_time() {
 #[tokio::test]
 async fn a_connection_may_rest_longer_than_a_head_may_take() {
     let patience = Duration::from_millis(100);
-    let scene = Scene::new(|server| server.patience(patience).keep_alive(LONG)).await;
+    let scene = Scene::new(|server| server.client_timeout(patience).keep_alive(LONG)).await;
     for http_2 in [false, true] {
         let mut client = Client::of(http_2, scene.address).await;
         assert_eq!(client.get("/").await.text, "hello");
@@ -396,7 +396,7 @@ async fn what_a_transport_holds_back_is_waited_for_no_longer_than_it_may() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let patience = Duration::from_millis(20);
-    let server = Server::new(&gateway).patience(patience);
+    let server = Server::new(&gateway).client_timeout(patience);
     tokio::spawn(server.serve(Through { listener, transport: Buffers }, app(&gateway), pending()));
     let mut socket = TcpStream::connect(address).await.expect("listens");
     let began = Instant::now();
@@ -421,7 +421,7 @@ async fn a_transport_that_flushes_slowly_is_no_slow_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let patience = Duration::from_millis(100);
-    let server = Server::new(&gateway).patience(patience).drain_rate(1);
+    let server = Server::new(&gateway).client_timeout(patience).drain_rate(1);
     let pieces = async || {
         let (mut sender, body) = Channel::<Bytes>::new(1);
         tokio::spawn(async move {
@@ -529,7 +529,7 @@ async fn a_reply_that_is_still_to_be_sent_is_no_rest() {
 #[tokio::test]
 async fn half_heads_do_not_fill_the_server() {
     let scene = Scene::new(|server| {
-        server.connections(4).patience(Duration::from_millis(200)).keep_alive(LONG)
+        server.connections(4).client_timeout(Duration::from_millis(200)).keep_alive(LONG)
     })
     .await;
     let mut crowd = Vec::new();
@@ -585,7 +585,7 @@ async fn a_handler_that_asks_now_and_then_is_not_its_client_s_fault() {
     let app = Router::new().route("/", post(handler)).layer(GateLayer::new(gateway.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(Server::new(&gateway).patience(patience).serve(listener, app, pending()));
+    tokio::spawn(Server::new(&gateway).client_timeout(patience).serve(listener, app, pending()));
     for http_2 in [false, true] {
         let mut client = Client::of(http_2, address).await;
         let (mut sender, body) = Channel::<Bytes>::new(1);

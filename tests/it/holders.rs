@@ -126,7 +126,7 @@ fn observations_never_overlap() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                gateway.poke();
+                gateway.wake_watcher();
                 gateway.reconcile_now();
             }
         });

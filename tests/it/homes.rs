@@ -199,7 +199,7 @@ fn a_gateway_without_a_lock_file_is_still_who_is_addressed() {
         assert_eq!(recipient().incarnation(), Some(&*incarnation));
     }
     drop(gateway);
-    assert!(!recipient().is_living());
+    assert!(!recipient().is_running());
 }
 
 /// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.
@@ -355,13 +355,13 @@ fn a_held_home_stays_where_it_is() {
     let dir = tempfile::tempdir().expect("temp dir");
     let (at, aside) = (dir.path().join("home"), dir.path().join("aside"));
     fs::create_dir(&at).expect("mkdir");
-    let held = Home::at(&at).held().expect("opens");
+    let held = Home::at(&at).keep_open().expect("opens");
     assert_eq!(held, Home::at(&at));
     assert_ne!(held, Home::at(&at).with_mode(0o640));
     fs::rename(&at, &aside).expect("moves");
     held.begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(Home::at(&aside).observe().verdict().asks_for_drain());
     assert!(held.cancel_drain(&Holder::Shared).expect("removes"));
-    assert!(matches!(Home::at(&at).held(), Err(ControlError::NoHome { .. })));
+    assert!(matches!(Home::at(&at).keep_open(), Err(ControlError::NoHome { .. })));
     assert!(matches!(held.find_in(&Slot::Shared), tidegate::reconcile::Sighting::Absent));
 }

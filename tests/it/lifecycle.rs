@@ -639,7 +639,7 @@ fn a_start_replaces_what_its_predecessor_left_in_the_status() {
     drop(gateway);
 }
 
-/// After a change that no file event reports, a poke has the watcher look at once.
+/// After a change that no file event reports, a wake_watcher has the watcher look at once.
 #[test]
 fn a_poke_is_a_look() {
     let home = dir();
@@ -647,6 +647,6 @@ fn a_poke_is_a_look() {
     let gateway = Gateway::builder(home.path()).interval(hour).start().expect("starts");
     let mut changes = gateway.changes();
     Home::at(home.path()).begin_drain(&drain()).expect("writes");
-    gateway.poke();
+    gateway.wake_watcher();
     assert_eq!(changes.recv().expect("the gateway lives").to, Phase::ExternallyDraining);
 }

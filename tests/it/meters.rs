@@ -37,7 +37,7 @@ fn what_happens_is_measured_under_the_documented_names() {
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || {
         let dir = tempfile::tempdir().expect("temp dir");
-        let clock = ManualClock::at(Now::by_system());
+        let clock = ManualClock::at(Now::from_system_clock());
         let gateway = Gateway::builder(dir.path()).kind("k").manual().clock(clock.clone());
         let gateway = gateway.start().expect("starts");
         let look = |gateway: &Gateway| {

@@ -224,7 +224,7 @@ fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClo
 /// I-2, U12: the lease of a slow controller runs out, its gate reopens, and it is told so.
 #[test]
 fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
-    let (scene, clock) = with_a_clock(tidegate::epoch::Now::by_system());
+    let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
     let _turn = scene.gateway.admit(Origin::User).expect("open");
     let child = scene.waiting(&["--lease", "1h"]);
     clock.advance(Duration::from_secs(3700));
@@ -237,7 +237,7 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
 /// controller was told that acting is safe for no time at all, or that its drain was lost.
 #[test]
 fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
-    let (scene, clock) = with_a_clock(tidegate::epoch::Now::by_system());
+    let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
     let brief = DrainRequest::new("ops").with_holder(Holder::named("ops").expect("a name"));
     let brief = brief.with_hold_internal(true).with_lease(Duration::from_millis(1));
     scene.gateway.begin_drain(&brief).expect("writes");
@@ -373,8 +373,8 @@ fn a_promise_that_nobody_can_read_is_given_up() {
             let answer = Answer::of(&answer);
             assert_eq!(answer.code, Some(1), "{answer:?}");
             assert_eq!(scene.asks(), keep, "{answer:?}");
-            let aftermath = if keep { "still exists" } else { "is cancelled" };
-            assert!(answer.told.contains(aftermath), "{answer:?}");
+            let request_state = if keep { "still exists" } else { "is cancelled" };
+            assert!(answer.told.contains(request_state), "{answer:?}");
         }
     }
 }

@@ -120,7 +120,7 @@ fn ours_does_not_start_beside_it_and_says_which_it_is() {
     let original = Original::start(dir.path());
     let before = fs::read(dir.path().join("gateway_state.json")).expect("reads");
     let error = Gateway::builder(dir.path()).start().expect_err("one lives");
-    let StartError::HomeInUseByOther { pid, .. } = &error else { panic!("{error}") };
+    let StartError::HomeInUseByForeignGateway { pid, .. } = &error else { panic!("{error}") };
     assert_eq!(*pid, Some(std::process::id()));
     assert!(error.to_string().contains("gateway.lock"), "{error}");
     assert_eq!(fs::read(dir.path().join("gateway_state.json")).expect("reads"), before);
@@ -145,11 +145,11 @@ fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
     let named = DrainRequest::new("ci").with_holder(Holder::named("ci").expect("a name"));
     home.begin_drain(&named.with_this_run(true)).expect("ours lives");
     let reading = home.status().expect("reads");
-    assert!(reading.is_alive() && !reading.is_other_make());
+    assert!(reading.is_alive() && !reading.is_foreign());
     drop(gateway);
     // What one of ours left behind is not what the other one says.
     let reading = home.status().expect("reads");
-    assert!(reading.is_other_make() && !reading.is_alive() && !reading.is_quiesced());
+    assert!(reading.is_foreign() && !reading.is_alive() && !reading.is_quiesced());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
             3 => drop(fs::remove_file(&marker)),
             4 => match home.begin_drain(&DrainRequest::new("ours").with_holder(named.clone())) {
                 Ok(_) => assert!(at >= 2, "round {round}"),
-                Err(ControlError::OtherMake { .. }) => assert!(at < 2, "round {round}"),
+                Err(ControlError::ForeignGateway { .. }) => assert!(at < 2, "round {round}"),
                 Err(error) => panic!("round {round}: {error}"),
             },
             _ => drop(home.cancel_drain(&named).expect("removes")),
@@ -269,7 +269,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
 #[test]
 fn a_status_is_written_again_each_minute() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let now = tidegate::epoch::Now::by_system();
+    let now = tidegate::epoch::Now::from_system_clock();
     let clock = tidegate::epoch::ManualClock::at(now);
     let interval = Duration::from_millis(1);
     let gateway = Gateway::builder(dir.path()).interval(interval).clock(clock.clone()).start();

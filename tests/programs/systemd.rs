@@ -118,7 +118,7 @@ fn extensions(heard: &[String]) -> impl Iterator<Item = Duration> {
 fn a_wedged_turn_has_its_grace_and_the_extensions_follow_it() {
     use tidegate::epoch::{ManualClock, Now};
 
-    let clock = ManualClock::at(Now::by_system());
+    let clock = ManualClock::at(Now::from_system_clock());
     let manager = Manager::new();
     let gateway = Gateway::in_memory().manual().clock(clock.clone()).start().expect("starts");
     let notifying = notify_at(&gateway, &manager.path, None).expect("reports");

@@ -21,7 +21,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
-use tidegate::engine::LookTurn;
+use tidegate::engine::ObserveAction;
 use tidegate::gate::word::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Phase};
 
@@ -150,10 +150,12 @@ impl Process {
         for looked in [true, false] {
             for observer in self.observers {
                 match observer {
-                    ObserverState::Looked { call, .. } if looked => engine.look_abandoned(call),
+                    ObserverState::Looked { call, .. } if looked => {
+                        engine.on_observation_abandoned(call);
+                    }
                     ObserverState::Waits(call) if !looked => {
-                        if matches!(engine.look_turn(call), LookTurn::Look(_)) {
-                            engine.look_abandoned(call);
+                        if matches!(engine.next_observe_action(call), ObserveAction::Look(_)) {
+                            engine.on_observation_abandoned(call);
                         }
                     }
                     _ => {}

@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use tidegate::engine::{Engine, LookCall, LookTurn, Reaction};
+use tidegate::engine::{Engine, ObserveAction, ObserveCall, Reaction};
 use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
 use tidegate::machine::{Effect, Phase, ShutdownCause};
 use tidegate::reconcile::{Listing, Sighting};
@@ -26,9 +26,9 @@ small_world!(GatewayWorld, slot: (), request: Marker, stamp: NoStamp, input: Inp
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Input {
     Asks,
-    TakesTurn(LookCall),
+    TakesTurn(ObserveCall),
     Observed(Design, ReadOutcome),
-    Abandons(LookCall),
+    Abandons(ObserveCall),
     ShutdownAsked,
     TimePasses(Instant),
     LoopEnds,
@@ -40,11 +40,11 @@ pub enum ObserverState {
     /// Between rounds.
     Resting,
     /// It has asked for a look while another one was under way, or has not begun its own.
-    Waits(LookCall),
+    Waits(ObserveCall),
     /// It has looked, and not applied it yet.
     Looked {
         /// Its call.
-        call: LookCall,
+        call: ObserveCall,
         /// What it saw.
         seen: ReadOutcome,
         /// Ghost: whether that is still what is there.
@@ -157,15 +157,15 @@ impl Process {
     }
 
     /// Asks for a look, and gives the call.
-    pub(super) fn ask(&mut self) -> LookCall {
+    pub(super) fn ask(&mut self) -> ObserveCall {
         // The engine's own answer: it is made again, for a call is no small number to the outside.
-        let call = (*self.shell.engine).clone().ask_look();
+        let call = (*self.shell.engine).clone().request_observation();
         self.apply_input(Input::Asks);
         call
     }
 
     /// What the observer does next: `true` to look, `false` for nothing more; `None` to wait.
-    pub(super) fn take_turn(&mut self, call: LookCall) -> Option<bool> {
+    pub(super) fn take_turn(&mut self, call: ObserveCall) -> Option<bool> {
         match self.apply_input(Input::TakesTurn(call)) {
             Some(TURN_LOOK) => Some(true),
             Some(TURN_DONE) => Some(false),
@@ -174,8 +174,8 @@ impl Process {
     }
 
     /// Whether a look that began after the call is applied. It takes no turn.
-    pub(super) fn is_served(&self, call: LookCall) -> bool {
-        matches!((*self.shell.engine).clone().look_turn(call), LookTurn::Done)
+    pub(super) fn is_served(&self, call: ObserveCall) -> bool {
+        matches!((*self.shell.engine).clone().next_observe_action(call), ObserveAction::Done)
     }
 
     /// What is live, as against what is counted.
@@ -194,13 +194,13 @@ fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction
     let nothing = Reaction::default();
     match input {
         Input::Asks => {
-            let _ = engine.ask_look();
+            let _ = engine.request_observation();
             (nothing, 0)
         }
-        Input::TakesTurn(call) => match engine.look_turn(call) {
-            LookTurn::Look(_) => (nothing, TURN_LOOK),
-            LookTurn::Done => (nothing, TURN_DONE),
-            LookTurn::Wait => (nothing, 0),
+        Input::TakesTurn(call) => match engine.next_observe_action(call) {
+            ObserveAction::Look(_) => (nothing, TURN_LOOK),
+            ObserveAction::Done => (nothing, TURN_DONE),
+            ObserveAction::Wait => (nothing, 0),
         },
         Input::Observed(design, seen) => {
             let sighting = match sighting_of(design, seen) {
@@ -211,11 +211,11 @@ fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction
             (engine.observed(sightings, &Listing::Whole, None, NOW, is_live(design)), 0)
         }
         Input::Abandons(call) => {
-            engine.look_abandoned(call);
+            engine.on_observation_abandoned(call);
             (nothing, 0)
         }
         Input::ShutdownAsked => (engine.shutdown_asked(ShutdownCause::Sigterm, DUE), 0),
-        Input::TimePasses(now) => (engine.time_passed(word, now), 0),
+        Input::TimePasses(now) => (engine.on_time(word, now), 0),
         Input::LoopEnds => (engine.loop_ended(), 0),
     }
 }
@@ -271,7 +271,7 @@ impl State {
 impl ObserverState {
     /// Nine bits that tell it from every other of the same process.
     pub(super) fn packed(self) -> u16 {
-        let numbered = |call: LookCall| {
+        let numbered = |call: ObserveCall| {
             let number = u16::try_from(call.number()).expect("few look at once");
             assert!(number < 4, "{number} in two bits");
             number

@@ -493,7 +493,7 @@ impl Disk for Replay<'_> {
         Ok(Flock::Free)
     }
 
-    fn times_tell(&self, _: &Dir) -> bool {
+    fn has_reliable_times(&self, _: &Dir) -> bool {
         true
     }
 

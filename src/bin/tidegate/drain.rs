@@ -9,7 +9,7 @@ use tidegate::control::Removed;
 use tidegate::control_order::CancelOutcome;
 use tidegate::epoch::Now;
 use tidegate::home::Home;
-use tidegate::pending::{CONFIRMATION_PATIENCE, Goal, PendingDrain, Reached, WaitFailed};
+use tidegate::pending::{CONFIRMATION_TIMEOUT, Goal, PendingDrain, Reached, WaitFailed};
 use tidegate::recipient::Recipient;
 use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
@@ -66,7 +66,7 @@ impl Drained<'_> {
 
     /// The reply for a request that nobody has confirmed, for this reason.
     fn pending<'a>(request: &'a Request, by_now: &Recipient, reason: String) -> Drained<'a> {
-        let epoch_of = Some(if by_now.is_living() { "gateway" } else { "next" });
+        let epoch_of = Some(if by_now.is_running() { "gateway" } else { "next" });
         Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
 
@@ -93,7 +93,7 @@ pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure
     // An interrupt ends this waiting as it ends any program: the request is to stay.
     let (goal, interrupt) = (Goal::Draining, Interrupt::default());
     let holder = ask.holder();
-    let waited = wait_until(goal, home, &holder, &request, CONFIRMATION_PATIENCE, &interrupt);
+    let waited = wait_until(goal, home, &holder, &request, CONFIRMATION_TIMEOUT, &interrupt);
     let Err(mut ended) = waited else {
         output.receipt(&Drained::new(&request, true), "draining: the gate is closed");
         return Ok(());
@@ -104,7 +104,7 @@ pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure
     {
         let recipient = home.recipient()?;
         let drain = PendingDrain::new(&holder, &request);
-        let Some(why) = drain.why_dead(&recipient.judge(Now::by_system())) else {
+        let Some(why) = drain.dead_reason(&recipient.judge(Now::from_system_clock())) else {
             let reason = why_pending(missed, &recipient);
             let text = format!("requested; no running gateway has confirmed it yet: {reason}");
             output.receipt(&Drained::pending(&request, &recipient, reason), &text);
@@ -112,8 +112,8 @@ pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure
         };
         ended = WaitFailed::Lost(why).into();
     }
-    let (stands, aftermath) = what_is_left(home, &holder, &request);
-    let failure = Failure::Waiting { ended, aftermath };
+    let (stands, request_state) = what_is_left(home, &holder, &request);
+    let failure = Failure::Waiting { ended, request_state };
     output.failed(&Drained::failed(&request, stands, failure.to_string()));
     Err(failure)
 }
@@ -121,8 +121,8 @@ pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure
 /// Why no gateway has confirmed a request, for people.
 fn why_pending(missed: &WaitFailed, recipient: &Recipient) -> String {
     match missed {
-        WaitFailed::TimedOut(waits_for) => waits_for.clone(),
-        missed if recipient.is_living() => missed.to_string(),
+        WaitFailed::TimedOut(unmet_condition) => unmet_condition.clone(),
+        missed if recipient.is_running() => missed.to_string(),
         missed => {
             format!("{missed}; the request is for one that starts in this boot and container")
         }
@@ -141,7 +141,7 @@ fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, Strin
 }
 
 /// A promise that nobody reads for so long is given up.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a controller may act on.
 #[derive(Serialize)]
@@ -163,11 +163,12 @@ pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(),
     // Before there is a request that an interrupt would leave behind.
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
     // One directory throughout, whatever its name leads to by the end.
-    let home = &home.held()?;
-    if !ask.idle_is_enough && home.status().is_ok_and(|it| it.is_other_make()) {
+    let home = &home.keep_open()?;
+    if !ask.idle_is_enough && home.status().is_ok_and(|it| it.is_foreign()) {
         // Before there is a request that would be in vain.
-        let (ended, aftermath) = (WaitFailed::OtherMake.into(), "nothing was changed".to_owned());
-        return Err(Failure::Waiting { ended, aftermath });
+        let (ended, request_state) =
+            (WaitFailed::ForeignGateway.into(), "nothing was changed".to_owned());
+        return Err(Failure::Waiting { ended, request_state });
     }
     let holder = ask.holder();
     let request = home.begin_drain(&ask.request()).inspect_err(|error| {
@@ -181,14 +182,14 @@ pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(),
         Ok(reached) => match answer_reached(goal, &request, reached, output, &interrupt) {
             Ok(()) => return Ok(()),
             Err(unanswered) => {
-                let (_, aftermath) = abandon(home, ask, &request);
-                return Err(Failure::Unanswered { output: Box::new(unanswered), aftermath });
+                let (_, request_state) = abandon(home, ask, &request);
+                return Err(Failure::Unanswered { output: Box::new(unanswered), request_state });
             }
         },
         Err(ended) => ended,
     };
-    let (stands, aftermath) = abandon(home, ask, &request);
-    let failure = Failure::Waiting { ended, aftermath };
+    let (stands, request_state) = abandon(home, ask, &request);
+    let failure = Failure::Waiting { ended, request_state };
     let drained = Drained::failed(&request, stands, failure.to_string());
     let (safe_until_uptime_ms, safe_for_s, safe_until) = (None, None, None);
     output.failed(&Waited {
@@ -241,7 +242,7 @@ fn answer_reached(
             .to_owned(),
     };
     // A promise that is read too late is none.
-    let until = Instant::now() + safe.map_or(ANSWER_PATIENCE, |it| it.left.min(ANSWER_PATIENCE));
+    let until = Instant::now() + safe.map_or(ANSWER_TIMEOUT, |it| it.left.min(ANSWER_TIMEOUT));
     output.answer_while(&reply, &text, &|| !interrupt.is_asked() && Instant::now() < until)
 }
 

@@ -36,11 +36,11 @@ enum Failure {
     LeaseTooShort { lease: Duration, timeout: Duration },
     #[error(transparent)]
     Control(#[from] ControlError),
-    #[error("{ended}; {aftermath}")]
-    Waiting { ended: Ended, aftermath: String },
+    #[error("{ended}; {request_state}")]
+    Waiting { ended: Ended, request_state: String },
     /// The answer is what a controller acts by: without it, nobody may.
-    #[error("{output}; {aftermath}")]
-    Unanswered { output: Box<Failure>, aftermath: String },
+    #[error("{output}; {request_state}")]
+    Unanswered { output: Box<Failure>, request_state: String },
     #[error("cannot listen for signals: {0}; nothing was changed")]
     Signals(io::Error),
     #[error("cannot print the answer: {0}")]
@@ -59,7 +59,7 @@ impl From<Failure> for ExitCode {
             Failure::Control(
                 ControlError::NoLiveRequest { .. }
                 | ControlError::NoRun
-                | ControlError::OtherMake { .. }
+                | ControlError::ForeignGateway { .. }
                 | ControlError::Replaced { .. },
             ) => 4,
             Failure::Control(_)
@@ -71,7 +71,7 @@ impl From<Failure> for ExitCode {
             Failure::Waiting { ended, .. } => match ended {
                 Ended::WaitFailed(WaitFailed::TimedOut(_)) => 3,
                 Ended::WaitFailed(
-                    WaitFailed::Lost(_) | WaitFailed::Refused | WaitFailed::OtherMake,
+                    WaitFailed::Lost(_) | WaitFailed::Refused | WaitFailed::ForeignGateway,
                 ) => 4,
                 Ended::WaitFailed(WaitFailed::Gone | WaitFailed::Held { .. }) => 5,
                 Ended::WaitFailed(_) | Ended::Interrupted => 1,

@@ -12,7 +12,7 @@ use tidegate::text::{printable, printable_json};
 use crate::Failure;
 
 /// An answer that adds nothing to the exit code is not waited for longer than this.
-const RECEIPT_PATIENCE: Duration = Duration::from_secs(5);
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How answers are printed.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl Output {
 
     /// Prints the answer about a change that was made. The exit code says so, also where nobody can read it.
     pub fn receipt(self, reply: &impl Serialize, text: &str) {
-        let until = Instant::now() + RECEIPT_PATIENCE;
+        let until = Instant::now() + RECEIPT_TIMEOUT;
         if let Err(error) = self.answer_while(reply, text, &|| Instant::now() < until) {
             note(&format!("{error}; the command itself succeeded: {text}"));
         }
@@ -54,7 +54,7 @@ impl Output {
 
     /// Prints the answer about something that failed, for programs. The failure says the rest.
     pub fn failed(self, reply: &impl Serialize) {
-        let until = Instant::now() + RECEIPT_PATIENCE;
+        let until = Instant::now() + RECEIPT_TIMEOUT;
         if self.json
             && let Err(error) = self.answer_while(reply, "", &|| Instant::now() < until)
         {
@@ -76,13 +76,13 @@ pub fn print_while(text: &str, go_on: &dyn Fn() -> bool) -> Result<(), Failure> 
 
 /// Tells people something, on one line. Nobody may be there to read it, which changes nothing.
 pub fn note(text: &str) {
-    let until = Instant::now() + NOTE_PATIENCE;
+    let until = Instant::now() + NOTE_TIMEOUT;
     let line = format!("tidegate: {}\n", printable(text));
     let _ = write(&io::stderr(), &line, &|| Instant::now() < until);
 }
 
 /// A note that cannot be written by then is dropped.
-const NOTE_PATIENCE: Duration = Duration::from_millis(200);
+const NOTE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long it is waited for room before `go_on` is asked again.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };

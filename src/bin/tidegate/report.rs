@@ -41,14 +41,14 @@ impl StatusReply {
             busy: reading.is_busy(),
             drainable: reading.is_drainable(),
             starter_gone: reading.starter_gone(),
-            other_make: reading.is_other_make(),
+            other_make: reading.is_foreign(),
         }
     }
 }
 
 pub fn status(home: &Home, output: Output) -> Result<(), Failure> {
     let reading = home.status()?;
-    output.answer(&StatusReply::of(&reading), &table(home, &reading, Now::by_system()))
+    output.answer(&StatusReply::of(&reading), &table(home, &reading, Now::from_system_clock()))
 }
 
 /// Shows the status again and again. An error is shown as well: it may pass.
@@ -57,7 +57,7 @@ pub fn watch(home: &Home, every: Duration, output: Output) -> Result<(), Failure
     loop {
         match home.status() {
             Ok(reading) => {
-                let table = table(home, &reading, Now::by_system());
+                let table = table(home, &reading, Now::from_system_clock());
                 output.answer(&StatusReply::of(&reading), &format!("{clear}{table}\n"))?;
             }
             Err(error) if output.json => output::note(&error.to_string()),
@@ -119,7 +119,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         let pid = body.read::<u64>("pid").map(|pid| format!(", pid {pid}")).unwrap_or_default();
         let state = text("gateway_state").unwrap_or_else(|| "not reported".to_owned());
         if reading.is_alive() {
-            let make = if reading.is_other_make() { ", of another make" } else { "" };
+            let make = if reading.is_foreign() { ", of another make" } else { "" };
             table.row("gateway", &format!("alive: {kind}{pid}{make}"));
             table.row("state", &state_of(reading, &state));
             table.row("in flight", &in_flight(reading));
@@ -247,7 +247,7 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
 
 /// Why requests are not heard, for people.
 fn why_unheard(verdict: Verdict, recipient: &Recipient) -> Option<String> {
-    let whose = if recipient.is_living() {
+    let whose = if recipient.is_running() {
         "the running gateway"
     } else {
         "a gateway that starts in this boot and container"
@@ -281,7 +281,7 @@ mod tests {
         table(
             &Home::at(dir.path()),
             &reading,
-            Now { uptime: Duration::from_secs(40), ..Now::by_system() },
+            Now { uptime: Duration::from_secs(40), ..Now::from_system_clock() },
         )
     }
 

@@ -22,7 +22,7 @@ use crate::ignored_signals::ignored_signals;
 use crate::output::{Output, note};
 
 /// How often it is said what is waited for, at most.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+const NOTE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Waiting ended without what was waited for.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub fn wait_until(
         if let Some(reached) = reached {
             return Ok(reached);
         }
-        let waiting_for = drain.waits_for(&reading);
+        let waiting_for = drain.unmet_condition(&reading);
         if began.elapsed() >= timeout {
             return Err(WaitFailed::TimedOut(waiting_for).into());
         }
@@ -102,7 +102,7 @@ impl News {
         let is_news = self
             .last
             .as_ref()
-            .is_none_or(|(at, text)| at.elapsed() >= TELL_EVERY && *text != waiting_for);
+            .is_none_or(|(at, text)| at.elapsed() >= NOTE_INTERVAL && *text != waiting_for);
         if is_news {
             note(&format!("waiting: {waiting_for}"));
             self.last = Some((Instant::now(), waiting_for));
@@ -176,5 +176,5 @@ pub fn wait_for(
         std::thread::sleep(PAUSE);
     };
     output.failed(&reply(Some(ended.to_string())));
-    Err(Failure::Waiting { ended, aftermath: "nothing was changed".to_owned() })
+    Err(Failure::Waiting { ended, request_state: "nothing was changed".to_owned() })
 }

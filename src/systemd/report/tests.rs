@@ -4,7 +4,7 @@ use crate::status::Condition;
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-fn glance(phase: Phase, user: u32, internal: u32) -> StateSnapshot {
+fn state_snapshot(phase: Phase, user: u32, internal: u32) -> StateSnapshot {
     let is_running = phase == Phase::Running;
     let in_flight = InFlight { user, internal };
     let idle = !is_running && in_flight.total() == 0;
@@ -17,11 +17,11 @@ fn glance(phase: Phase, user: u32, internal: u32) -> StateSnapshot {
 /// What is said, in lines. It is taken to be sent.
 fn say(
     reporter: &mut Reporter,
-    glance: &StateSnapshot,
-    pulses: &[u64],
+    state_snapshot: &StateSnapshot,
+    round_counts: &[u64],
     now: Instant,
 ) -> Vec<String> {
-    let report = reporter.report(glance, pulses, now);
+    let report = reporter.report(state_snapshot, round_counts, now);
     let lines = report.message().lines().map(str::to_owned).collect();
     reporter.sent(report);
     lines
@@ -29,7 +29,7 @@ fn say(
 
 fn started(watchdog: Option<Duration>, now: Instant) -> Reporter {
     let mut reporter = Reporter::new(watchdog);
-    say(&mut reporter, &glance(Phase::Running, 0, 0), &[0, 0], now);
+    say(&mut reporter, &state_snapshot(Phase::Running, 0, 0), &[0, 0], now);
     reporter
 }
 
@@ -37,8 +37,8 @@ fn started(watchdog: Option<Duration>, now: Instant) -> Reporter {
 #[test]
 fn a_gateway_that_runs_wakes_the_thread_for_pings_only() {
     let began = Instant::now();
-    let running = glance(Phase::Running, 7, 7);
-    assert_eq!(started(None, began).next(&running, true, began), NextRound::AtTheBell);
+    let running = state_snapshot(Phase::Running, 7, 7);
+    assert_eq!(started(None, began).next(&running, true, began), NextRound::WhenWoken);
     let mut reporter = started(Some(PERIOD), began);
     assert_eq!(reporter.next(&running, true, began), NextRound::Within(PERIOD / 2));
     for round in 1..100 {
@@ -59,7 +59,7 @@ fn a_round_that_does_not_end_ends_the_pings() {
     let began = Instant::now();
     let half = PERIOD / 2;
     let mut reporter = started(Some(PERIOD), began);
-    let running = glance(Phase::Running, 0, 0);
+    let running = state_snapshot(Phase::Running, 0, 0);
     let pinged = ["WATCHDOG=1"];
     assert_eq!(
         say(&mut reporter, &running, &[5, 0], began + half),
@@ -81,7 +81,7 @@ fn a_gateway_that_stops_sends_no_pings() {
     let began = Instant::now();
     let mut reporter = started(Some(PERIOD), began);
     let grace_left = Some(Duration::from_secs(600));
-    let shutting = StateSnapshot { grace_left, ..glance(Phase::ShuttingDown, 1, 0) };
+    let shutting = StateSnapshot { grace_left, ..state_snapshot(Phase::ShuttingDown, 1, 0) };
     let said = say(&mut reporter, &shutting, &[0, 0], began + PERIOD / 2);
     assert_eq!(said[..2], ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000"]);
     for round in 1..100 {
@@ -105,7 +105,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
             assert!(now < killed_at, "{grace:?}: killed within the grace");
             let shutting = StateSnapshot {
                 grace_left: Some(deadline - now),
-                ..glance(Phase::ShuttingDown, 1, 0)
+                ..state_snapshot(Phase::ShuttingDown, 1, 0)
             };
             for line in say(&mut reporter, &shutting, &[0, 0], now) {
                 if let Some(micros) = line.strip_prefix("EXTEND_TIMEOUT_USEC=") {
@@ -121,15 +121,17 @@ fn extensions_cover_the_grace_and_end_with_it() {
         }
         assert!(killed_at > deadline, "{grace:?}");
         // A gateway whose thread is stuck does not stop then. It has no more time.
-        let late =
-            StateSnapshot { grace_left: Some(Duration::ZERO), ..glance(Phase::ShuttingDown, 1, 0) };
+        let late = StateSnapshot {
+            grace_left: Some(Duration::ZERO),
+            ..state_snapshot(Phase::ShuttingDown, 1, 0)
+        };
         for tick in 0..10 {
             let said = say(&mut reporter, &late, &[0, 1], now + TICK * tick);
             assert!(!said.iter().any(|line| line.starts_with("EXTEND")), "{said:?}");
         }
         let stopped = StateSnapshot {
             ended: Some(Ended::TimedOut { in_flight: 1 }),
-            ..glance(Phase::Stopped, 1, 0)
+            ..state_snapshot(Phase::Stopped, 1, 0)
         };
         let last = say(&mut reporter, &stopped, &[0, 0], now);
         assert_eq!(last, ["STATUS=stopped with 1 turn still in flight"]);
@@ -142,7 +144,8 @@ fn extensions_cover_the_grace_and_end_with_it() {
 fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
     let now = Instant::now();
     let mut reporter = Reporter::new(None);
-    let stopped = StateSnapshot { ended: Some(Ended::Clean), ..glance(Phase::Stopped, 0, 0) };
+    let stopped =
+        StateSnapshot { ended: Some(Ended::Clean), ..state_snapshot(Phase::Stopped, 0, 0) };
     let lines = say(&mut reporter, &stopped, &[], now);
     assert_eq!(lines, ["READY=1", "STATUS=stopped with nothing in flight"]);
     assert_eq!(reporter.next(&stopped, true, now), NextRound::Within(Duration::ZERO));
@@ -159,7 +162,7 @@ fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
 fn what_is_not_sent_is_said_again() {
     let now = Instant::now();
     let mut reporter = Reporter::new(Some(PERIOD));
-    let running = glance(Phase::Running, 0, 0);
+    let running = state_snapshot(Phase::Running, 0, 0);
     let lost = reporter.report(&running, &[0, 0], now).message().to_owned();
     assert_eq!(lost, "READY=1\nWATCHDOG=1\nSTATUS=running\n");
     assert_eq!(reporter.next(&running, false, now), NextRound::Within(TICK));
@@ -174,21 +177,24 @@ fn counts_are_said_once_a_tick_and_phases_at_once() {
     let said: usize = (0..1000)
         .map(|turns| {
             let now = began + TICK * turns / 1000;
-            say(&mut reporter, &glance(Phase::ExternallyDraining, 0, turns), &[], now).len()
+            say(&mut reporter, &state_snapshot(Phase::ExternallyDraining, 0, turns), &[], now).len()
         })
         .sum();
     assert_eq!(said, 1);
     let now = began + TICK;
-    let draining = glance(Phase::ExternallyDraining, 0, 1);
+    let draining = state_snapshot(Phase::ExternallyDraining, 0, 1);
     assert_eq!(reporter.next(&draining, true, now), NextRound::Within(TICK));
     let lines = say(&mut reporter, &draining, &[], now);
     assert_eq!(lines, ["STATUS=draining; in flight: 0 user, 1 internal"]);
-    let mut quiesced = glance(Phase::ExternallyDraining, 0, 0);
+    let mut quiesced = state_snapshot(Phase::ExternallyDraining, 0, 0);
     quiesced.condition.quiesced = true;
     quiesced.holders = vec![None, Some("ci".to_owned()), Some("ci".to_owned())];
     let lines = say(&mut reporter, &quiesced, &[], now);
     assert_eq!(lines, ["STATUS=quiesced for ci, the shared marker; nothing in flight"]);
-    assert_eq!(say(&mut reporter, &glance(Phase::Running, 0, 0), &[], now), ["STATUS=running"]);
+    assert_eq!(
+        say(&mut reporter, &state_snapshot(Phase::Running, 0, 0), &[], now),
+        ["STATUS=running"]
+    );
 }
 
 /// A name comes from anybody who may write the home. Names forge no message, and none is too long for systemd.
@@ -197,7 +203,7 @@ fn names_forge_no_message_and_fill_none() {
     const READ_BY_SYSTEMD: usize = 4096;
     let forged = "x\nWATCHDOG=1\nREADY=1\u{202e}";
     let long = "\u{1f6aa}".repeat(300);
-    let mut draining = glance(Phase::ExternallyDraining, u32::MAX, u32::MAX);
+    let mut draining = state_snapshot(Phase::ExternallyDraining, u32::MAX, u32::MAX);
     draining.holders = vec![Some(forged.to_owned())];
     draining.holders.extend((0..4096).map(|n| Some(format!("{long}{n}"))));
     draining.holders.extend((0..64).map(|n| Some(format!("{n}{}", "\u{202e}".repeat(255)))));

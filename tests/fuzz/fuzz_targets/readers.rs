@@ -15,7 +15,7 @@ use tidegate::status::Reading;
 
 fuzz_target!(|bytes: &[u8]| {
     let request = Request::parse(bytes);
-    let now = Now::by_system();
+    let now = Now::from_system_clock();
     let epoch = Epoch::from_texts(Some("boot"), None);
     let judge = Judge::new(&epoch, now);
     let validity = judge.validity(&request);

@@ -171,7 +171,7 @@ impl View {
         let epoch = Epoch::from_texts(Some(&boot_id), Some(&stat));
         let wall = chrono::DateTime::from_timestamp_millis(entry.wall_ms).unwrap_or_default();
         let now = Now { uptime: entry.at, wall };
-        let judge = Judge::new(&epoch, now).of_run(&gateway.incarnation);
+        let judge = Judge::new(&epoch, now).for_run(&gateway.incarnation);
         judge.validity(request) == Validity::Live
     }
 

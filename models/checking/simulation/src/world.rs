@@ -237,7 +237,7 @@ fn wait(
             return Ok(reached);
         }
         if host::uptime().saturating_sub(began) >= within {
-            return Err(WaitFailed::TimedOut(drain.waits_for(&reading)));
+            return Err(WaitFailed::TimedOut(drain.unmet_condition(&reading)));
         }
         thread::sleep(PAUSE * 5);
     }

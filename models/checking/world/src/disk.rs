@@ -604,7 +604,7 @@ impl File {
 
 /// Whether the disk is known to be one whose directories' times tell.
 #[must_use]
-pub fn times_tell() -> bool {
+pub fn has_reliable_times() -> bool {
     kernel::with(|it| it.disk.properties.is_known).unwrap_or_default()
 }
 

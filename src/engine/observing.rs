@@ -14,9 +14,9 @@ pub trait DirectoryStamp: Clone {
 /// A caller's place among those who want a look. It is good for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[must_use = "whoever asks for a look takes their turns until one is applied"]
-pub struct LookCall(usize);
+pub struct ObserveCall(usize);
 
-impl LookCall {
+impl ObserveCall {
     /// Its number among the calls under way: the smallest that was free.
     #[must_use]
     pub const fn number(self) -> usize {
@@ -26,9 +26,9 @@ impl LookCall {
 
 /// What a caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LookTurn<T> {
+pub enum ObserveAction<T> {
     /// Look, and report with `observed`.
-    Look(LookOrder<T>),
+    Look(ObserveMode<T>),
     /// Another look is under way: ask again when it has ended.
     Wait,
     /// A look that began after the call is applied, or the gateway has stopped.
@@ -37,24 +37,24 @@ pub enum LookTurn<T> {
 
 /// How to look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LookOrder<T> {
+pub struct ObserveMode<T> {
     /// Of the last look that saw everything.
     since: Option<T>,
     /// Whatever the directory's times say.
     lists: bool,
 }
 
-impl<T: DirectoryStamp> LookOrder<T> {
+impl<T: DirectoryStamp> ObserveMode<T> {
     /// The first look, which knows nothing.
     #[must_use]
-    pub const fn first() -> LookOrder<T> {
-        LookOrder { since: None, lists: true }
+    pub const fn first() -> ObserveMode<T> {
+        ObserveMode { since: None, lists: true }
     }
 
     /// A look that may skip the listing, by one who remembers this.
     #[cfg(test)]
-    pub(crate) const fn since_stamp(since: Option<T>) -> LookOrder<T> {
-        LookOrder { since, lists: false }
+    pub(crate) const fn since_stamp(since: Option<T>) -> ObserveMode<T> {
+        ObserveMode { since, lists: false }
     }
 
     /// What the last look that saw everything remembers.
@@ -79,14 +79,14 @@ enum Call {
     /// It asked, and no look has begun since.
     Waits,
     /// The look under way began after it asked.
-    Rides,
+    Joined,
     /// That look is applied.
     Served,
 }
 
 /// The look under way, who waits for it, and what the last one remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Looking<T> {
+pub(super) struct ObservationQueue<T> {
     under_way: bool,
     /// By their numbers. The last one is not free, so that this is no longer than the callers are many.
     calls: Vec<Call>,
@@ -95,29 +95,29 @@ pub(super) struct Looking<T> {
     skips_left: u8,
 }
 
-impl<T: DirectoryStamp> Looking<T> {
-    pub(super) const fn after_first(stamp: Option<T>, skips: u8) -> Looking<T> {
-        Looking { under_way: false, calls: Vec::new(), stamp, skips_left: skips }
+impl<T: DirectoryStamp> ObservationQueue<T> {
+    pub(super) const fn after_first(stamp: Option<T>, skips: u8) -> ObservationQueue<T> {
+        ObservationQueue { under_way: false, calls: Vec::new(), stamp, skips_left: skips }
     }
 
     pub(super) const fn stamp(&self) -> Option<&T> {
         self.stamp.as_ref()
     }
 
-    pub(super) fn ask(&mut self) -> LookCall {
+    pub(super) fn ask(&mut self) -> ObserveCall {
         match self.calls.iter().position(|call| *call == Call::Free) {
             Some(free) => {
                 self.calls[free] = Call::Waits;
-                LookCall(free)
+                ObserveCall(free)
             }
             None => {
                 self.calls.push(Call::Waits);
-                LookCall(self.calls.len() - 1)
+                ObserveCall(self.calls.len() - 1)
             }
         }
     }
 
-    pub(super) fn leave(&mut self, call: LookCall) {
+    pub(super) fn leave(&mut self, call: ObserveCall) {
         if let Some(it) = self.calls.get_mut(call.0) {
             *it = Call::Free;
         }
@@ -129,24 +129,24 @@ impl<T: DirectoryStamp> Looking<T> {
     /// `knows_none`: no named request is known, so that a directory whose times always tell need never be listed
     /// only because it was not listed for long. One whose times may not tell is listed each time.
     // Property: TG-S11 observations_never_overlap.
-    pub(super) fn turn(&mut self, call: LookCall, knows_none: bool) -> LookTurn<T> {
+    pub(super) fn turn(&mut self, call: ObserveCall, knows_none: bool) -> ObserveAction<T> {
         match self.calls.get(call.0) {
-            None | Some(Call::Free) => LookTurn::Done,
+            None | Some(Call::Free) => ObserveAction::Done,
             Some(Call::Served) => {
                 self.leave(call);
-                LookTurn::Done
+                ObserveAction::Done
             }
-            Some(Call::Waits | Call::Rides) if self.under_way && !fault!(LooksOverlap) => {
-                LookTurn::Wait
+            Some(Call::Waits | Call::Joined) if self.under_way && !fault!(LooksOverlap) => {
+                ObserveAction::Wait
             }
-            Some(Call::Waits | Call::Rides) => {
+            Some(Call::Waits | Call::Joined) => {
                 self.under_way = true;
-                self.pass(Call::Waits, Call::Rides);
+                self.pass(Call::Waits, Call::Joined);
                 let is_sure = self.stamp.as_ref().is_some_and(T::is_always_conclusive)
                     || fault!(TimesNeverDoubted);
                 let is_due = self.skips_left == 0 && !knows_none && !fault!(NeverListsAnew);
                 let lists = !is_sure || is_due;
-                LookTurn::Look(LookOrder { since: self.stamp.clone(), lists })
+                ObserveAction::Look(ObserveMode { since: self.stamp.clone(), lists })
             }
         }
     }
@@ -159,14 +159,14 @@ impl<T: DirectoryStamp> Looking<T> {
         if fault!(LookServesLateCallers) {
             self.pass(Call::Waits, Call::Served);
         }
-        self.pass(Call::Rides, Call::Served);
+        self.pass(Call::Joined, Call::Served);
     }
 
     /// The look came to nothing: who rode on it waits for the next.
     pub(super) fn abandoned(&mut self) {
         self.under_way = false;
         self.pass(
-            Call::Rides,
+            Call::Joined,
             if fault!(AbandonedLookServes) { Call::Served } else { Call::Waits },
         );
     }
@@ -192,38 +192,38 @@ mod tests {
         }
     }
 
-    fn looks(turn: &LookTurn<u8>) -> bool {
-        matches!(turn, LookTurn::Look(_))
+    fn looks(turn: &ObserveAction<u8>) -> bool {
+        matches!(turn, ObserveAction::Look(_))
     }
 
     #[test]
     fn who_asks_during_a_look_is_served_by_the_next_one_with_all_the_others() {
-        let mut looking = Looking::after_first(None, 1);
+        let mut looking = ObservationQueue::after_first(None, 1);
         let (first, rides) = (looking.ask(), looking.ask());
         assert!(looks(&looking.turn(first, true)));
         let (late, later) = (looking.ask(), looking.ask());
         assert_eq!(
             [rides, late].map(|it| looking.turn(it, true)),
-            [LookTurn::Wait, LookTurn::Wait]
+            [ObserveAction::Wait, ObserveAction::Wait]
         );
         looking.ended(Some(1), 1);
         assert_eq!(
             [first, rides].map(|it| looking.turn(it, true)),
-            [LookTurn::Done, LookTurn::Done]
+            [ObserveAction::Done, ObserveAction::Done]
         );
         assert!(looks(&looking.turn(later, true)));
-        assert_eq!(looking.turn(late, true), LookTurn::Wait);
+        assert_eq!(looking.turn(late, true), ObserveAction::Wait);
         looking.ended(Some(1), 1);
         assert_eq!(
             [late, later].map(|it| looking.turn(it, true)),
-            [LookTurn::Done, LookTurn::Done]
+            [ObserveAction::Done, ObserveAction::Done]
         );
         assert!(looking.calls.is_empty(), "no caller leaves anything behind");
     }
 
     #[test]
     fn a_look_that_came_to_nothing_serves_nobody() {
-        let mut looking: Looking<u8> = Looking::after_first(None, 1);
+        let mut looking: ObservationQueue<u8> = ObservationQueue::after_first(None, 1);
         let (one, other) = (looking.ask(), looking.ask());
         assert!(looks(&looking.turn(one, true)));
         looking.abandoned();
@@ -234,11 +234,11 @@ mod tests {
     #[test]
     fn a_look_lists_now_and_then_whatever_the_times_say() {
         let lists = |stamp: u8, knows_none: bool| {
-            let mut looking = Looking::after_first(Some(stamp), 2);
+            let mut looking = ObservationQueue::after_first(Some(stamp), 2);
             let mut all = Vec::new();
             for _ in 0..6 {
                 let call = looking.ask();
-                let LookTurn::Look(order) = looking.turn(call, knows_none) else {
+                let ObserveAction::Look(order) = looking.turn(call, knows_none) else {
                     panic!("it is free")
                 };
                 all.push(!order.may_skip_listing(&stamp));
@@ -247,7 +247,7 @@ mod tests {
                     "times that moved are never believed"
                 );
                 looking.ended(Some(stamp), 2);
-                assert_eq!(looking.turn(call, knows_none), LookTurn::Done);
+                assert_eq!(looking.turn(call, knows_none), ObserveAction::Done);
             }
             all
         };

@@ -13,7 +13,7 @@ use crate::sync::Arc;
 
 /// How long a connection has rested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rested {
+pub(super) enum KeepAliveExpiry {
     /// It is to be closed.
     Long,
     /// It is cut off.
@@ -21,10 +21,10 @@ pub(super) enum Rested {
 }
 
 /// Times what a connection does between its requests.
-pub(super) struct RestTimer {
+pub(super) struct KeepAliveTimer {
     link: Link,
     /// For what comes.
-    patience: Duration,
+    client_timeout: Duration,
     /// For what rests.
     keep_alive: Duration,
     lingering: Arc<LingerPool>,
@@ -43,15 +43,15 @@ struct PendingClose {
     is_last: bool,
 }
 
-impl RestTimer {
+impl KeepAliveTimer {
     pub(super) fn new(
         link: Link,
-        patience: Duration,
+        client_timeout: Duration,
         keep_alive: Duration,
         lingering: Arc<LingerPool>,
-    ) -> RestTimer {
+    ) -> KeepAliveTimer {
         let (closing, armed, sleep) = (None, None, None);
-        RestTimer { link, patience, keep_alive, lingering, closing, armed, sleep }
+        KeepAliveTimer { link, client_timeout, keep_alive, lingering, closing, armed, sleep }
     }
 
     /// It is to end soon, once no request is at work; or, where the gateway has ended, anyway.
@@ -67,7 +67,7 @@ impl RestTimer {
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Rested> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<KeepAliveExpiry> {
         loop {
             let asked = self.link.asked();
             let mut rest = self.link.rest();
@@ -105,8 +105,8 @@ impl RestTimer {
             let is_over = self.is_over(rest, Instant::now());
             if armed == Some((rest, asked, reads)) || is_over {
                 return Poll::Ready(match rest {
-                    RestState::Rests if self.closing.is_none() => Rested::Long,
-                    _ => Rested::TooLong,
+                    RestState::Rests if self.closing.is_none() => KeepAliveExpiry::Long,
+                    _ => KeepAliveExpiry::TooLong,
                 });
             }
         }
@@ -118,7 +118,7 @@ impl RestTimer {
         let Some(closing) = &mut self.closing else {
             return match rest {
                 RestState::Rests => after(self.keep_alive),
-                RestState::Comes | RestState::No => after(self.patience),
+                RestState::Comes | RestState::No => after(self.client_timeout),
             };
         };
         let since = *closing.since.get_or_insert(now);
