@@ -54,11 +54,10 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         _ => ShutdownCause::Sigterm,
     };
     let ended = gateway.shut_down(cause, arguments.grace).wait();
-    match ended {
-        Ended::Clean => println!("{}", serde_json::json!({ "ended": "clean" })),
-        Ended::TimedOut { in_flight } => {
-            println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
-        }
+    if let Ended::TimedOut { in_flight } = ended {
+        println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
+    } else {
+        println!("{}", serde_json::json!({ "ended": "clean" }));
     }
     Ok(if ended == Ended::Clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -83,16 +83,13 @@ async fn run() -> Result<ExitCode, Box<dyn Error>> {
     if let Some(connections) = arguments.connections {
         server = server.connections(connections);
     }
-    match server.serve(listener, app, signals).await {
-        Ended::Clean => {
-            println!("{}", serde_json::json!({ "ended": "clean" }));
-            Ok(ExitCode::SUCCESS)
-        }
-        Ended::TimedOut { in_flight } => {
-            println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
-            Ok(ExitCode::FAILURE)
-        }
+    let ended = server.serve(listener, app, signals).await;
+    if let Ended::TimedOut { in_flight } = ended {
+        println!("{}", serde_json::json!({ "ended": "timed_out", "in_flight": in_flight }));
+        return Ok(ExitCode::FAILURE);
     }
+    println!("{}", serde_json::json!({ "ended": "clean" }));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Classifies each request: a turn of a user, except the path that only the gateway itself uses.

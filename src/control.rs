@@ -17,11 +17,14 @@ use crate::id::fresh_id;
 use crate::judge::Validity;
 use crate::marker::{self, Observer, RawObservation, Reader};
 use crate::pending::{Goal, PendingDrain, Reached, WaitFailed};
-use crate::recipient::Recipient;
-use crate::reconcile::{Listing, Sighting, Verdict};
+use crate::reconcile::Listing;
 use crate::request::{DEFAULT_LEASE, DrainRequest, Request};
 use crate::status::{Reading, STATUS_BYTES_MAX};
 use crate::text::printable;
+
+pub use crate::control_order::CancelOutcome;
+pub use crate::recipient::Recipient;
+pub use crate::reconcile::{Sighting, Verdict};
 
 impl Home {
     /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it

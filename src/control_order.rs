@@ -21,16 +21,10 @@ use std::time::Duration;
 use crate::faults::fault;
 use crate::holder::{Holder, InvalidHolderName};
 use crate::json::RawObject;
-use crate::request::{DEFAULT_LEASE, DrainRequest};
+use crate::request::{DEFAULT_LEASE, DrainRequest, LEASE_MAX, LEASE_MIN};
 
 /// Nobody is kept waiting for an answer longer than this: one hour.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
-
-/// No lease is shorter than this: what runs out before a watcher has looked closes nothing.
-pub const LEASE_MIN: Duration = Duration::from_secs(1);
-
-/// No lease is longer than this: a year. What is to last longer is renewed.
-pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One principal has at most this many named requests at once: nobody fills the home for the others.
 pub const REQUESTS_PER_PRINCIPAL_MAX: usize = 64;
@@ -131,7 +125,7 @@ impl ControlOrder {
     /// is `null` counts as absent, but for the action.
     ///
     /// ```
-    /// use tidegate::control_order::{ControlOrderError, ControlOrder};
+    /// use tidegate::internals::control_order::{ControlOrder, ControlOrderError};
     /// assert!(matches!(ControlOrder::parse(b""), Ok(ControlOrder::Drain(_))));
     /// assert!(matches!(ControlOrder::parse(br#"{"action":"cancel"}"#), Ok(ControlOrder::Cancel { .. })));
     /// assert!(matches!(ControlOrder::parse(br#"{"action":"cancel""#), Err(ControlOrderError::Unreadable { .. })));

@@ -24,6 +24,7 @@ pub const HOLDER_BYTES_MAX: usize = 64;
 
 /// Who asked for a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Holder {
     /// Everybody who uses the one shared marker `.drain_request.json` of the original contract: one
     /// holder, whoever wrote it last.
@@ -106,6 +107,7 @@ impl FromStr for HolderName {
 #[error(
     "{name:?} is not a valid holder name: use 1 to {HOLDER_BYTES_MAX} ASCII letters, digits, '-' or '_', and begin with a letter or digit"
 )]
+#[non_exhaustive]
 pub struct InvalidHolderName {
     /// The text, or its beginning.
     pub name: String,
@@ -113,6 +115,7 @@ pub struct InvalidHolderName {
 
 /// A place where a request can stand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Slot {
     /// The shared marker.
     Shared,

@@ -66,16 +66,16 @@ compile_error!(
 
 #[cfg(not(tidegate_loom))]
 pub mod control;
-pub mod control_order;
-pub mod disk;
-pub mod engine;
+mod control_order;
+mod disk;
+mod engine;
 pub mod epoch;
 mod error;
 #[cfg(tidegate_checking)]
 pub mod faults;
 #[cfg(not(tidegate_checking))]
 mod faults;
-pub mod gate;
+mod gate;
 #[cfg(not(tidegate_loom))]
 mod gateway;
 pub mod guide;
@@ -93,15 +93,15 @@ pub mod judge;
 pub mod lifecycle;
 pub mod machine;
 #[cfg(not(tidegate_loom))]
-pub mod marker;
+mod marker;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
 pub mod pending;
 mod probe;
-pub mod recipient;
-pub mod reconcile;
+mod recipient;
+mod reconcile;
 pub mod request;
 #[cfg(all(feature = "tokio", not(tidegate_loom)))]
 mod signals;
@@ -109,12 +109,13 @@ pub mod status;
 mod sync;
 #[cfg(all(feature = "systemd", not(tidegate_loom)))]
 pub mod systemd;
-pub mod text;
+mod text;
 #[cfg(not(tidegate_loom))]
 mod watcher;
 
 pub use error::{ControlError, StartError};
-pub use gate::{Origin, Refused, Turn, Wait};
+pub use gate::word::{InFlight, Origin, RefusalReason};
+pub use gate::{Refused, Turn, Wait};
 #[cfg(not(tidegate_loom))]
 #[cfg(tidegate_checking)]
 pub use gateway::GatewayEvent;
@@ -126,3 +127,66 @@ pub use gateway::{
 pub use json::RawObject;
 #[cfg(all(feature = "tokio", not(tidegate_loom)))]
 pub use signals::signals;
+
+/// What exists for the models, the tests and the command: **exempt from semver**. A version of the suite needs exactly
+/// the same version of this crate.
+///
+/// The models call these functions as they ship. A gateway and its controllers need none of them.
+pub mod internals {
+    /// What the body of an HTTP order says.
+    pub mod control_order {
+        pub use crate::control_order::*;
+    }
+
+    /// The one way to a file, and disks that tests drive.
+    pub mod disk {
+        pub use crate::disk::*;
+    }
+
+    /// What the gateway's threads decide.
+    pub mod engine {
+        pub use crate::engine::*;
+    }
+
+    /// The gate's word: one atomic decision.
+    pub mod gate {
+        #[cfg(tidegate_checking)]
+        pub use crate::gate::GateEvent;
+        pub use crate::gate::word::{
+            Arrival, IN_FLIGHT_MAX, InFlight, Origin, RefusalReason, Word,
+        };
+    }
+
+    /// A home that is open on any disk.
+    #[cfg(not(tidegate_loom))]
+    pub mod home {
+        #[doc(inline)]
+        pub use crate::home::OpenHome;
+    }
+
+    /// The transitions of the machine.
+    pub mod machine {
+        pub use crate::machine::transitions::{Machine, Step, diagram, example_of, step, table};
+    }
+
+    /// Request files: their bounds, and the stamp of a directory.
+    #[cfg(not(tidegate_loom))]
+    pub mod marker {
+        pub use crate::marker::*;
+    }
+
+    /// From what was seen to what is wanted.
+    pub mod reconcile {
+        pub use crate::reconcile::*;
+    }
+
+    /// What a status is derived from.
+    pub mod status {
+        pub use crate::status::condition::*;
+    }
+
+    /// Texts of others, made safe to print.
+    pub mod text {
+        pub use crate::text::*;
+    }
+}

@@ -5,7 +5,7 @@
 //! [`AnyLifecycle`] where it is only known at run time, as inside [`crate::Gateway`].
 //!
 //! ```
-//! use tidegate::gate::word::Word;
+//! use tidegate::internals::gate::Word;
 //! use tidegate::lifecycle::Lifecycle;
 //! use tidegate::machine::{ShutdownCause, Terms};
 //!
@@ -77,7 +77,7 @@
 //! Only a running lifecycle admits a user turn: not a draining one (E0599),
 //!
 //! ```compile_fail,E0599
-//! use tidegate::{gate::word::Word, lifecycle::Lifecycle, machine::Terms};
+//! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::Terms};
 //! let (draining, _) = Lifecycle::running().drain(Terms::default());
 //! draining.admit_user(Word::starting());
 //! ```
@@ -85,7 +85,7 @@
 //! not one that is shutting down (E0599):
 //!
 //! ```compile_fail,E0599
-//! use tidegate::{gate::word::Word, lifecycle::Lifecycle, machine::ShutdownCause};
+//! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::ShutdownCause};
 //! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
 //! going_down.admit_user(Word::starting());
 //! ```
@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     fn any(phase: Phase) -> AnyLifecycle {
-        AnyLifecycle::at(machine::example_of(phase))
+        AnyLifecycle::at(machine::transitions::example_of(phase))
     }
 
     #[test]

@@ -43,6 +43,7 @@ const COMPLAINTS_MAX: usize = 3;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Goal {
     /// A live gateway says that its gate is closed for the request.
     Draining,
@@ -54,6 +55,7 @@ pub enum Goal {
 
 /// The goal is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reached {
     /// What the gateway promises to one whose goal it was that it is quiesced, if it does.
     pub safe: Option<SafeWindow>,
@@ -61,6 +63,7 @@ pub struct Reached {
 
 /// How long acting is safe, as of one reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SafeWindow {
     /// The time since boot before which it is; `None` where the gateway's boot clock is another one.
     pub until_uptime: Option<Duration>,

@@ -29,6 +29,12 @@ pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, InvalidHolderName,
 /// [R2](crate::guide::requirements#r2)
 pub const DEFAULT_PRINCIPAL: &str = "drain-control";
 
+/// No lease is shorter than this: what runs out before a watcher has looked closes nothing.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// No lease is longer than this: a year. What is to last longer is renewed.
+pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// How long a request lives unless it says otherwise: one hour. Whoever drains for longer renews.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 

@@ -14,24 +14,28 @@
 //! [U16]: crate::guide::incidents#u16
 //! [F10]: crate::guide::requirements#f10
 
-use std::fmt;
+pub(crate) mod condition;
+mod reading;
+
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::epoch::{Epoch, Now, millis};
-use crate::faults::fault;
+use crate::epoch::{Now, millis};
 use crate::gate::word::{InFlight, Origin, Word};
-use crate::holder::{Holder, Slot};
+#[cfg(any(feature = "http", test))]
+use crate::holder::Holder;
+use crate::holder::Slot;
 use crate::host;
-use crate::json::RawObject;
 use crate::judge::{Judge, LeaseLeft, Validity};
-use crate::machine::{Machine, Phase, ShutdownCause};
-use crate::recipient::Recipient;
+use crate::machine::Machine;
 use crate::reconcile::{Entry, RequestTable};
 use crate::request::{Request, iso};
 use crate::text::{printable, printable_json};
+
+use condition::gateway_state;
+pub(crate) use condition::{Condition, condition, desired_state, is_ready};
+pub use reading::{Reading, WorkReading};
 
 /// A status file is never longer than this: as many holders and as much active work as it lists, and
 /// every text in it that others chose, have a bound; its process's arguments have the system's.
@@ -47,81 +51,6 @@ fn bounded(text: &str) -> String {
     match text.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-/// What machine and gate together amount to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Condition {
-    /// The machine's phase.
-    pub phase: Phase,
-    /// Closed and nothing in flight: a reading, which internal work may undo.
-    pub idle: bool,
-    /// Idle and sealed by a drain: a promise that nothing at all is admitted until its release.
-    pub quiesced: bool,
-    /// Whether a new user turn would be admitted.
-    ///
-    /// [F12](crate::guide::requirements#f12)
-    pub ready: bool,
-    /// Turns in flight.
-    pub in_flight: InFlight,
-    /// See [`Machine::generation`].
-    pub generation: u64,
-}
-
-/// Derives the condition. Total and pure: the models call it too.
-#[must_use]
-// Property: TG-S1 shutdown_wins.
-pub fn condition(machine: Machine, word: Word) -> Condition {
-    let phase = machine.phase();
-    Condition {
-        phase,
-        idle: word.is_idle(),
-        quiesced: matches!(phase, Phase::ExternallyDraining)
-            && (word.is_at_rest() || (fault!(QuiescedIsIdle) && word.is_idle())),
-        ready: (matches!(phase, Phase::Running) && is_ready(word)) || fault!(ReadyWhileShutting),
-        in_flight: word.in_flight(),
-        generation: machine.generation(),
-    }
-}
-
-/// Whether a gate in this state admits a new user turn.
-///
-/// [F12](crate::guide::requirements#f12)
-#[must_use]
-// Property: TG-S14 receipt_is_true.
-pub fn is_ready(word: Word) -> bool {
-    !word.is_closed() || fault!(ReadyWhileClosed)
-}
-
-/// The original's word for a phase.
-#[must_use]
-// Property: TG-S1 shutdown_wins.
-pub fn gateway_state(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Running => "running",
-        Phase::ShuttingDown if fault!(ShutdownSaysRunning) => "running",
-        Phase::ExternallyDraining | Phase::ShuttingDown => "draining",
-        Phase::Stopped => "stopped",
-    }
-}
-
-/// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
-/// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again.
-///
-/// [F13](crate::guide::requirements#f13),
-/// [I-7](crate::guide::incidents#i-7)
-#[must_use]
-// Property: TG-S9 intent_is_separate.
-pub fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
-    if fault!(WantsWhatIs) && machine.phase().is_shut() {
-        return "stopped";
-    }
-    match machine.cause() {
-        Some(ShutdownCause::Operator) => "stopped",
-        _ if drain_wanted => "draining",
-        _ => "running",
     }
 }
 
@@ -598,362 +527,12 @@ fn left_s(until: Duration, now: Now) -> f64 {
     until.saturating_sub(now.uptime).as_secs_f64()
 }
 
-/// A status as a reader finds it: ours or the original's, whole, broken or missing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    body: RawObject,
-    locked: bool,
-    alive: bool,
-    held_by: Option<u32>,
-    /// What stands in the lock, while a gateway holds it.
-    owner: Option<RawObject>,
-    /// The process that took the lock, where it can be seen that it is gone.
-    starter_gone: Option<u32>,
-    /// A gateway of another make holds its lock on the home, and wrote this.
-    is_foreign: bool,
-}
-
-impl Reading {
-    /// What the bytes of a status file say, where `lock` is what stands in the home lock while a
-    /// gateway holds it. [`Home::status`](crate::home::Home::status) reads both.
-    #[must_use]
-    pub fn new(bytes: &[u8], lock: Option<&RawObject>) -> Reading {
-        let body = RawObject::parse(bytes).unwrap_or_default();
-        // A gateway that has just started holds the lock before it has replaced its predecessor's
-        // status. What the predecessor said is not what a live gateway says.
-        let alive = lock
-            .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
-            || fault!(DeadIsAlive);
-        let (locked, owner) = (lock.is_some(), lock.cloned());
-        Reading { body, locked, alive, held_by: None, owner, starter_gone: None, is_foreign: false }
-    }
-
-    /// What a gateway of another make says, which is alive: it is read as its own readers do.
-    pub(crate) fn of_foreign_gateway(bytes: &[u8], pid: Option<u32>) -> Reading {
-        let body = RawObject::parse(bytes).unwrap_or_default();
-        // What a predecessor left, of ours or of its own, is not what it says.
-        let is_ours = body.string("incarnation").is_some();
-        let alive = !is_ours && (pid.is_none() || body.read("pid") == pid);
-        let reading = Reading::new(bytes, None);
-        Reading { locked: true, alive, is_foreign: true, ..reading }
-    }
-
-    /// The same, where nobody holds the lock file and this process holds the directory.
-    pub(crate) fn with_holder(self, held_by: Option<u32>) -> Reading {
-        Reading { held_by, ..self }
-    }
-
-    /// What a gateway in this process says, which is alive as long as it has not stopped.
-    #[cfg(feature = "http")]
-    pub(crate) fn of_running(status: &Status) -> Reading {
-        let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
-        let alive = status.lifecycle != Phase::Stopped.as_str();
-        let owner = alive.then(|| body.clone());
-        let reading = Reading::new(b"", None);
-        Reading { body, locked: alive, alive, owner, ..reading }
-    }
-
-    /// Every field as it stands in the file.
-    #[must_use]
-    pub fn body(&self) -> &RawObject {
-        &self.body
-    }
-
-    /// Whether the gateway that wrote it is alive: it holds the home lock.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.alive
-    }
-
-    /// Whether a gateway holds the home lock. While one starts, the status may still be its predecessor's:
-    /// then this is true, and [`is_alive`](Reading::is_alive) is not.
-    #[must_use]
-    pub fn is_locked(&self) -> bool {
-        self.locked
-    }
-
-    /// The process that holds the home's directory, where nobody holds its lock file and that can be seen: a gateway
-    /// whose lock file was removed, until its next look, or somebody who keeps gateways out.
-    ///
-    /// [F18](crate::guide::requirements#f18)
-    #[must_use]
-    pub fn held_by(&self) -> Option<u32> {
-        self.held_by
-    }
-
-    /// Whom a request is for: the gateway that holds the home, or else the one that starts there next.
-    ///
-    /// [F20](crate::guide::requirements#f20)
-    #[must_use]
-    pub fn recipient(&self) -> Recipient {
-        self.owner.as_ref().map_or_else(Recipient::next_local, Recipient::stated)
-    }
-
-    /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
-    pub(crate) fn stated_addressee(&self) -> Recipient {
-        Recipient::stated(&self.body)
-    }
-
-    /// How long the promise lasted when the status was written: for those to whom the gateway's time since boot says
-    /// nothing, and who know how old the status is at most.
-    #[must_use]
-    pub fn quiesced_for(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()
-    }
-
-    /// The same, having looked for the process that took the lock. In another pid namespace it cannot be seen.
-    pub(crate) fn with_starter(self) -> Reading {
-        let Some(owner) = &self.owner else { return self };
-        // The first namespace has the same name on every machine.
-        let epoch = owner.string("epoch").unwrap_or_default();
-        let is_here = Epoch::current().is_same_boot_or_unknown(&Epoch::stated(&epoch));
-        let is_visible =
-            is_here && owner.string("pid_ns").is_some_and(|it| Some(it) == host::namespace("pid"));
-        let pid: Option<u32> = owner.read("pid").filter(|_| is_visible);
-        Reading { starter_gone: pid.filter(|pid| !host::has_process(*pid)), ..self }
-    }
-
-    /// The process that started the gateway, where it can be seen that it is gone while its lock is held: it was
-    /// forked after the start, and the child has none of its threads. Nobody looks at the home then.
-    #[must_use]
-    pub fn starter_gone(&self) -> Option<u32> {
-        self.starter_gone
-    }
-
-    /// What is wrong with a gateway whose process is gone, for people.
-    pub(crate) fn starter_complaint(&self) -> Option<String> {
-        self.starter_gone.map(|pid| {
-            format!(
-                "process {pid}, which started the gateway, is gone, but its lock is still held: start the gateway after the fork"
-            )
-        })
-    }
-
-    /// Which process it is of, as opposed to its predecessors.
-    pub(crate) fn incarnation(&self) -> Option<String> {
-        self.body.string("incarnation")
-    }
-
-    /// The original's word for the state, if there is one.
-    #[must_use]
-    pub fn gateway_state(&self) -> Option<String> {
-        self.body.string("gateway_state")
-    }
-
-    /// Turns in flight; `None` when it does not say.
-    #[must_use]
-    pub fn active_agents(&self) -> Option<u64> {
-        self.body.read("active_agents")
-    }
-
-    /// Whether it makes sense to ask it for a drain: alive, and running or what the original calls
-    /// `degraded`, in which it serves too.
-    #[must_use]
-    pub fn is_drainable(&self) -> bool {
-        self.alive && matches!(self.gateway_state().as_deref(), Some("running" | "degraded"))
-    }
-
-    /// Whether it would admit a new user turn: alive and running.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        let is_running = self.gateway_state().as_deref() == Some("running");
-        self.alive && is_running && self.body.read("ready") != Some(false)
-    }
-
-    /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        if self.is_foreign {
-            return self.says_draining() && self.active_agents() == Some(0);
-        }
-        self.alive && self.body.read("idle") == Some(true)
-    }
-
-    /// Whether a gateway of another make wrote it, which lives: the original implementation. It names no holders and
-    /// promises nothing.
-    #[must_use]
-    pub fn is_foreign(&self) -> bool {
-        self.is_foreign
-    }
-
-    /// Whether the live gateway of another make says that it drains.
-    fn says_draining(&self) -> bool {
-        self.alive
-            && self.gateway_state().as_deref() == Some("draining")
-            && !self.is_shutting_down()
-    }
-
-    /// Whether the gateway says that it shuts down, or has.
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        if self.is_foreign {
-            // It has one word for a drain and for a shutdown.
-            return self.gateway_state().as_deref() == Some("stopped")
-                || self.body.read("restart_requested") == Some(true)
-                || self.body.string("exit_reason").is_some();
-        }
-        let lifecycle = self.body.string("lifecycle");
-        let is = |phase: Phase| lifecycle.as_deref() == Some(phase.as_str());
-        is(Phase::ShuttingDown) || is(Phase::Stopped)
-    }
-
-    /// When it was written, by the gateway's wall clock.
-    #[must_use]
-    pub fn updated_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
-        let text = self.body.string("updated_at")?;
-        Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.to_utc())
-    }
-
-    /// Whether the live gateway promises that nothing is in flight and nothing will be admitted before
-    /// its drain is released.
-    #[must_use]
-    pub fn is_quiesced(&self) -> bool {
-        self.alive && !self.is_foreign && self.body.read("quiesced") == Some(true)
-    }
-
-    /// Drainable and at work. `false` while draining, as in the original: to learn whether a
-    /// draining gateway is still at work, ask [`is_idle`](Reading::is_idle). A count that is not there counts
-    /// as work.
-    ///
-    /// [U25](crate::guide::incidents#u25)
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.is_drainable() && self.active_agents() != Some(0)
-    }
-
-    /// Whether the live gateway says that its gate is closed for this very request.
-    ///
-    /// [TG-S5](crate::guide::verification#tg-s5)
-    #[must_use]
-    pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
-        if self.is_foreign {
-            // It knows one holder, and no names of requests.
-            return self.says_draining() && *holder == Holder::Shared;
-        }
-        let closed =
-            self.body.string("lifecycle").as_deref() == Some(Phase::ExternallyDraining.as_str());
-        self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))
-    }
-
-    /// Whether the live gateway promises, to the holder of this very request, that nothing is in
-    /// flight and nothing will be admitted before the holder releases it, nor before
-    /// [`quiesced_until`](Reading::quiesced_until).
-    ///
-    /// [F9](crate::guide::requirements#f9)
-    #[must_use]
-    // Property: TG-S14 receipt_is_true.
-    pub fn is_quiesced_for(&self, holder: &Holder, request_id: &str) -> bool {
-        self.is_quiesced() && self.named(holder, request_id).is_some_and(|it| it.hold_internal)
-    }
-
-    /// The time since boot before which a quiesced gate does not reopen by itself. `None` promises
-    /// nothing about time.
-    #[must_use]
-    pub fn quiesced_until(&self) -> Option<Duration> {
-        self.body.read("quiesced_until").map(Duration::from_millis)
-    }
-
-    /// The work in flight that has a name, the oldest first. What is no such list is none.
-    #[must_use]
-    pub fn active_work(&self) -> Vec<WorkReading> {
-        let work = self.objects("active_work");
-        let either = |it: &RawObject, one: &str, other: &str| it.string(one).or(it.string(other));
-        let work = work.iter().map(|it| WorkReading {
-            label: either(it, "label", "session"),
-            origin: either(it, "origin", "kind"),
-            age_s: it.read("age_s").or(it.read("elapsed_s")),
-        });
-        work.collect()
-    }
-
-    /// The holders of the current drain.
-    #[must_use]
-    pub fn holders(&self) -> Vec<HolderStatus> {
-        let holders = self.objects("holders");
-        let holders = holders.iter().map(|it| HolderStatus {
-            holder: it.string("holder"),
-            request_id: it.string("request_id"),
-            principal: it.string("principal"),
-            age_s: it.read("age_s"),
-            lease_left_s: it.read("lease_left_s"),
-            hold_internal: it.read("hold_internal").unwrap_or(false),
-        });
-        holders.collect()
-    }
-
-    /// What is degraded, in words: as the gateway says, and what can be seen of its process.
-    #[must_use]
-    pub fn degraded(&self) -> Vec<String> {
-        let said = self.objects("degraded");
-        let said = said.iter().filter_map(|it| it.string("detail"));
-        self.starter_complaint().into_iter().chain(said).collect()
-    }
-
-    /// The objects in a list; what is no object in it is passed over.
-    fn objects(&self, name: &str) -> Vec<RawObject> {
-        let all: Vec<Box<RawValue>> = self.body.read(name).unwrap_or_default();
-        all.iter().filter_map(|it| RawObject::parse(it.get().as_bytes())).collect()
-    }
-
-    /// Whether it lists this very request among those in force.
-    #[cfg(feature = "http")]
-    pub(crate) fn names(&self, holder: &Holder, request_id: &str) -> bool {
-        self.named(holder, request_id).is_some()
-    }
-
-    fn named(&self, holder: &Holder, request_id: &str) -> Option<HolderStatus> {
-        self.holders().into_iter().find(|it| {
-            it.holder.as_deref() == holder.name() && it.request_id.as_deref() == Some(request_id)
-        })
-    }
-
-    /// How many live requests this principal has signed, besides those of `holder`.
-    #[cfg(feature = "http")]
-    pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
-        let signed = bounded(principal);
-        let is_counted = |it: &&HolderStatus| {
-            let is_others = it.holder.is_some() && it.holder.as_deref() != holder.name();
-            is_others && it.principal.as_deref() == Some(&signed)
-        };
-        self.holders().iter().filter(is_counted).count()
-    }
-}
-
-/// Work in flight as a reader finds it: as we write it, or as newer versions of the original do.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct WorkReading {
-    /// What it is called.
-    pub label: Option<String>,
-    /// Whose it is: `user` or `internal` of ours.
-    pub origin: Option<String>,
-    /// Seconds since it began.
-    pub age_s: Option<f64>,
-}
-
-impl WorkReading {
-    /// The same, so many seconds later.
-    #[must_use]
-    pub fn later_by(self, seconds: f64) -> WorkReading {
-        WorkReading { age_s: self.age_s.map(|age| age + seconds), ..self }
-    }
-}
-
-impl fmt::Display for WorkReading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let label = self.label.as_deref().unwrap_or("unnamed");
-        let origin = self.origin.as_deref().unwrap_or("unknown");
-        write!(f, "{} ({}", printable(label), printable(origin))?;
-        match self.age_s {
-            Some(age) => write!(f, ", {age:.0} s)"),
-            None => f.write_str(")"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Effect, example_of};
+    use crate::json::RawObject;
+    use crate::machine::transitions::example_of;
+    use crate::machine::{Effect, Phase, ShutdownCause};
 
     fn words() -> impl Iterator<Item = Word> {
         // Every flag × no turn, one of a user's, one internal.

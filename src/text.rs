@@ -9,7 +9,7 @@ use std::fmt::Write;
 /// order. What is printable already stays as it is.
 ///
 /// ```
-/// use tidegate::text::printable;
+/// use tidegate::internals::text::printable;
 /// assert_eq!(printable("zoë"), "zoë");
 /// assert_eq!(printable("a\nb\u{202e}c"), "a\\nb\\u{202e}c");
 /// ```

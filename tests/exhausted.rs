@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
+use tidegate::control::Verdict;
 use tidegate::home::Home;
-use tidegate::reconcile::Verdict;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate::Gateway;
+use tidegate::control::Verdict;
 use tidegate::home::Home;
-use tidegate::reconcile::Verdict;
 use tidegate::request::Holder;
 
 fn kills() -> u64 {

@@ -27,12 +27,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::engine::{Engine, ObserveAction, ObserveCall, Reaction};
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::engine::{Engine, ObserveAction, ObserveCall, Reaction};
+use tidegate::internals::gate::{Arrival, Origin};
+use tidegate::internals::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::{Phase, Terms};
-use tidegate::reconcile::{Demand, Listing, Scan, ScanStep, Sighting};
 use tidegate::request::{DrainRequest, Holder, HolderName, Request as ShippedRequest, Slot};
 
 use crate::design::{Design, Guard};
@@ -86,7 +86,7 @@ pub struct ChannelRequest {
 impl Demand for ChannelRequest {
     fn terms(&self) -> Option<Terms> {
         let hold_internal = self.by == RequestHolder::First;
-        Some(Terms { hold_internal, suppress_notification: false })
+        Some(Terms::default().with_hold_internal(hold_internal))
     }
 }
 

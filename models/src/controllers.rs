@@ -22,12 +22,12 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use stateright::{Model, Property};
-use tidegate::engine::Engine;
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::engine::Engine;
+use tidegate::internals::gate::{Arrival, Origin};
+use tidegate::internals::reconcile::{Demand, Listing, Sighting};
 use tidegate::judge::{Judge, LeaseEnd, Validity};
 use tidegate::machine::{Phase, Terms};
-use tidegate::reconcile::{Demand, Listing, Sighting};
 use tidegate::request::DrainRequest;
 
 use crate::design::{Design, Guard};
@@ -75,7 +75,7 @@ pub struct ControllerRequest {
 impl Demand for ControllerRequest {
     fn terms(&self) -> Option<Terms> {
         // The second one does not hold.
-        Some(Terms { hold_internal: self.by != 1, suppress_notification: false })
+        Some(Terms::default().with_hold_internal(self.by != 1))
     }
 }
 

@@ -15,10 +15,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
-use tidegate::disk::{Clocks, FileId, FileKind, Stat};
-use tidegate::engine::{Engine, EngineConfig, ObserveMode, Reaction};
-use tidegate::marker::Stamp;
-use tidegate::reconcile::{Listing, Sighting};
+use tidegate::internals::disk::{Clocks, FileId, FileKind, Stat};
+use tidegate::internals::engine::{Engine, EngineConfig, ObserveMode, Reaction};
+use tidegate::internals::marker::Stamp;
+use tidegate::internals::reconcile::{Listing, Sighting};
 
 use crate::design::Design;
 

@@ -29,8 +29,11 @@ impl Report {
         for failure in self.failures() {
             let _ = writeln!(text, "* **failed**: {failure}");
         }
-        let _ =
-            write!(text, "\n## The machine\n\n```mermaid\n{}\n```\n", tidegate::machine::diagram());
+        let _ = write!(
+            text,
+            "\n## The machine\n\n```mermaid\n{}\n```\n",
+            tidegate::internals::machine::diagram()
+        );
         for (title, table) in [
             ("Verdicts", markdown(&self.property_rows())),
             ("Models: two engines, which must agree", markdown(&self.engine_rows())),

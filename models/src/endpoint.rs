@@ -20,15 +20,16 @@ use std::fmt;
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
-use tidegate::control_order::{CancelOutcome, ControlOrder};
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::control_order::{CancelOutcome, ControlOrder};
+use tidegate::internals::gate::{Arrival, Origin};
+use tidegate::internals::reconcile::Sighting;
+use tidegate::internals::status::is_ready;
 use tidegate::judge::Judge;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::pending::{Goal, PendingDrain};
-use tidegate::reconcile::Sighting;
 use tidegate::request::{Holder, Request};
-use tidegate::status::{Reading, is_ready};
+use tidegate::status::Reading;
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;

@@ -37,7 +37,7 @@ pub use marker::{Marker, ReadOutcome};
 pub use state::{ObserverState, Process, State};
 
 use stateright::{Model, Property};
-use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::internals::gate::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Phase};
 
 use self::state::Input;
@@ -287,7 +287,7 @@ impl GatewayModel {
         self,
         state: &mut State,
         observer: usize,
-        call: tidegate::engine::ObserveCall,
+        call: tidegate::internals::engine::ObserveCall,
     ) -> Option<()> {
         let process = state.process.as_mut()?;
         // Where it is to look once more, it is as one who waits.

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Mutex;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tidegate::gate::word::Word;
+use tidegate::internals::gate::Word;
 
 /// The fields of a state as one number, each in as many bits as it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

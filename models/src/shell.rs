@@ -9,14 +9,15 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHashMap;
-use tidegate::engine::{
+use tidegate::internals::engine::{
     DirectoryStamp, Engine, EngineConfig, EngineTypes, IntendedStatus, ObserveAction, ObserveMode,
     PublishAction, Reaction,
 };
-use tidegate::gate::word::{Arrival, Origin, Word};
-use tidegate::machine::{Effect, Machine, Phase, ShutdownCause, Terms};
-use tidegate::reconcile::{Demand, Listing, Sighting};
-use tidegate::status::Condition;
+use tidegate::internals::gate::{Arrival, Origin, Word};
+use tidegate::internals::machine::Machine;
+use tidegate::internals::reconcile::{Demand, Listing, Sighting};
+use tidegate::internals::status::Condition;
+use tidegate::machine::{Effect, Phase, ShutdownCause, Terms};
 
 use crate::packed::{Intern, Interned, Interner};
 
@@ -48,7 +49,7 @@ impl DirectoryStamp for NoStamp {
 /// its engines are told. Nothing is a reason, and no work has a label.
 macro_rules! small_world {
     ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
-        impl tidegate::engine::EngineTypes for $world {
+        impl tidegate::internals::engine::EngineTypes for $world {
             type Slot = $slot;
             type Request = $request;
             type Reason = ();
@@ -70,9 +71,9 @@ macro_rules! small_world {
             }
         }
 
-        impl $crate::packed::Intern for tidegate::engine::Engine<$world> {
-            fn pool() -> &'static $crate::packed::Interner<tidegate::engine::Engine<$world>> {
-                static POOL: $crate::packed::Interner<tidegate::engine::Engine<$world>> =
+        impl $crate::packed::Intern for tidegate::internals::engine::Engine<$world> {
+            fn pool() -> &'static $crate::packed::Interner<tidegate::internals::engine::Engine<$world>> {
+                static POOL: $crate::packed::Interner<tidegate::internals::engine::Engine<$world>> =
                     $crate::packed::Interner::new();
                 &POOL
             }
@@ -262,7 +263,7 @@ pub(crate) struct SimpleRequest {
 
 impl Demand for SimpleRequest {
     fn terms(&self) -> Option<Terms> {
-        Some(Terms { hold_internal: self.hold, suppress_notification: false })
+        Some(Terms::default().with_hold_internal(self.hold))
     }
 }
 

@@ -22,8 +22,9 @@ use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
 use tidegate::RawObject;
+use tidegate::internals::status::Condition;
 use tidegate::machine::{Phase, ShutdownCause};
-use tidegate::status::{Condition, Reading};
+use tidegate::status::Reading;
 
 use crate::design::{Design, Guard};
 use crate::faults::Answers;
@@ -439,13 +440,15 @@ impl Model for StatusModel {
         for (process, it) in state.processes.iter().enumerate() {
             let Some(it) = it else { continue };
             actions.push(A::ProcessDies(process));
-            match it.shell.phase() {
-                Phase::Running if state.drains_left > 0 => actions.push(A::DrainIsWanted(process)),
-                Phase::ExternallyDraining => {
-                    actions.extend([A::DrainIsUnwanted(process), A::DrainIsRenewed(process)]);
-                }
-                Phase::ShuttingDown => actions.push(A::GateIsEmpty(process)),
-                Phase::Running | Phase::Stopped => {}
+            let phase = it.shell.phase();
+            if phase == Phase::Running && state.drains_left > 0 {
+                actions.push(A::DrainIsWanted(process));
+            }
+            if phase == Phase::ExternallyDraining {
+                actions.extend([A::DrainIsUnwanted(process), A::DrainIsRenewed(process)]);
+            }
+            if phase == Phase::ShuttingDown {
+                actions.push(A::GateIsEmpty(process));
             }
             if !it.shell.phase().is_shut() {
                 actions.extend([A::SignalArrives(process), A::OperatorStops(process)]);

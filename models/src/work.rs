@@ -18,7 +18,7 @@
 use std::fmt;
 
 use stateright::{Model, Property};
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::gate::{Arrival, Origin};
 use tidegate::machine::Phase;
 
 use crate::design::{Design, Guard};

@@ -91,8 +91,9 @@ impl Model for Scaled {
                 own.all(|it| (it.condition)(&model.gateway, &state.gateway))
             }),
             Property::sometimes("wakes_while_draining_reach", |_, state: &State| {
-                let drains =
-                    |it: tidegate::status::Condition| it.phase == Phase::ExternallyDraining;
+                let drains = |it: tidegate::internals::status::Condition| {
+                    it.phase == Phase::ExternallyDraining
+                };
                 state.asleep && state.gateway.condition().is_some_and(drains)
             }),
         ]

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use stateright::Model;
 use tidegate::home::Home;
+use tidegate::internals::status::Condition;
 use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
-use tidegate::status::Condition;
 use tidegate::{Ending, Gateway, Origin, Turn};
 use tidegate_models::design::Design;
 use tidegate_models::gateway::{Action, GatewayModel, State};

@@ -8,6 +8,7 @@ use crate::machine::Event;
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "the shutdown may have cut off work"]
+#[non_exhaustive]
 pub enum Ended {
     /// The gate was sealed and empty: nothing was cut off.
     ///

@@ -57,6 +57,7 @@ const _: () =
 /// Who a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Origin {
     /// A user's message or request: what a drain refuses to start.
     User,
@@ -173,6 +174,7 @@ impl RefusalReason {
     serde::Deserialize,
 )]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct InFlight {
     /// Turns of users, and their children.
     pub user: u32,
@@ -181,6 +183,12 @@ pub struct InFlight {
 }
 
 impl InFlight {
+    /// Counts by origin.
+    #[must_use]
+    pub const fn new(user: u32, internal: u32) -> InFlight {
+        InFlight { user, internal }
+    }
+
     /// Both together.
     #[must_use]
     pub const fn total(self) -> u64 {

@@ -49,11 +49,20 @@ pub enum Classification {
 
 /// Requests that wait for the gate to open instead of being refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parking {
     /// This many at most; who comes when all places are taken is refused.
     pub places: usize,
     /// Each for so long at most; then it is refused.
     pub timeout: Duration,
+}
+
+impl Parking {
+    /// Room for this many requests, each for this long.
+    #[must_use]
+    pub const fn new(places: usize, timeout: Duration) -> Parking {
+        Parking { places, timeout }
+    }
 }
 
 /// When a refused client is asked to try again, unless the author says otherwise.

@@ -100,7 +100,7 @@ async fn a_limit_behind_the_gate_is_for_turns() {
         "done"
     };
     let turns = Router::new().route("/slow", get(slow)).route("/", get(async || "hello"));
-    let parking = Parking { places: 8, timeout: PATIENCE };
+    let parking = Parking::new(8, PATIENCE);
     let limited = ConcurrencyLimitLayer::new(1).layer(turns);
     let gated = GateLayer::new(gateway.clone()).park(parking).layer(limited);
     let app: Router = drain_router(gateway.clone(), verifier())
@@ -199,7 +199,7 @@ async fn a_parked_request_keeps_its_label_and_is_refused_in_the_author_s_words()
     let layer = |patience| {
         GateLayer::new(gateway.clone())
             .classify(|_| Classification::Labelled(Origin::User, "chat".to_owned()))
-            .park(Parking { places: 1, timeout: patience })
+            .park(Parking::new(1, patience))
             .refuse_with(|_, _| (StatusCode::IM_A_TEAPOT, "mine").into_response())
     };
     let app = |patience| Router::new().route("/", get(labels.clone())).layer(layer(patience));

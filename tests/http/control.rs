@@ -9,11 +9,11 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use tidegate::control_order::REQUESTS_PER_PRINCIPAL_MAX;
 use tidegate::home::Home;
 use tidegate::http::{
     Principal, Scope, SharedSecret, TokenVerifier, Unverified, drain_router, drain_router_for,
 };
+use tidegate::internals::control_order::REQUESTS_PER_PRINCIPAL_MAX;
 use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};

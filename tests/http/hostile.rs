@@ -205,7 +205,7 @@ async fn ten_thousand_of_them_change_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let gateway = Gateway::builder(dir.path()).start().expect("starts");
     let work = async |turn: CurrentTurn| turn.child().map(drop).map_err(|it| it.to_string());
-    let parking = Parking { places: 4, timeout: Duration::from_millis(5) };
+    let parking = Parking::new(4, Duration::from_millis(5));
     let app = Router::new()
         .route("/echo", post(async |body: Bytes| body))
         .route("/big", get(async || vec![b'x'; 4 << 20]))

@@ -240,7 +240,7 @@ async fn the_control_routes_are_never_turns() {
 /// over, and takes nothing with him when he leaves.
 #[tokio::test]
 async fn parked_requests_wait_and_no_longer_than_they_may() {
-    let parking = Parking { places: 2, timeout: PATIENCE };
+    let parking = Parking::new(2, PATIENCE);
     let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     let parked = scene.park_two().await;
@@ -262,7 +262,7 @@ async fn parked_requests_wait_and_no_longer_than_they_may() {
 
 #[tokio::test]
 async fn a_parked_request_whose_patience_is_over_is_refused() {
-    let parking = Parking { places: 1, timeout: Duration::ZERO };
+    let parking = Parking::new(1, Duration::ZERO);
     let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     for mut client in Client::each(scene.address).await {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{files_below, is_kind};
 use crate::pictures::{self, Module};
-use tidegate::machine;
+use tidegate::internals::machine;
 
 const LAYERS: [&str; 4] = ["edges", "shell", "core", "ground"];
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use tidegate::control::Verdict;
 use tidegate::home::Home;
-use tidegate::reconcile::Verdict;
 use tidegate::request::{DrainRequest, Holder, Slot};
 use tidegate::{ControlError, Gateway, Origin};
 
@@ -363,5 +363,5 @@ fn a_held_home_stays_where_it_is() {
     assert!(Home::at(&aside).observe().verdict().asks_for_drain());
     assert!(held.cancel_drain(&Holder::Shared).expect("removes"));
     assert!(matches!(Home::at(&at).keep_open(), Err(ControlError::NoHome { .. })));
-    assert!(matches!(held.find_in(&Slot::Shared), tidegate::reconcile::Sighting::Absent));
+    assert!(matches!(held.find_in(&Slot::Shared), tidegate::control::Sighting::Absent));
 }

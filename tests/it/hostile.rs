@@ -8,9 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tidegate::control::Verdict;
 use tidegate::home::Home;
-use tidegate::marker::{MARKER_BYTES_MAX, REQUESTS_MAX};
-use tidegate::reconcile::Verdict;
+use tidegate::internals::marker::{MARKER_BYTES_MAX, REQUESTS_MAX};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 

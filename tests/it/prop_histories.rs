@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tidegate::epoch::{Epoch, ManualClock, Now};
-use tidegate::gate::word::InFlight;
 use tidegate::home::Home;
+use tidegate::internals::gate::InFlight;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{ControlError, Ended, Gateway, Origin, Turn};
@@ -151,10 +151,7 @@ impl Oracle {
     }
 
     fn count(&mut self, origin: Origin) -> &mut u32 {
-        match origin {
-            Origin::User => &mut self.live.user,
-            Origin::Internal => &mut self.live.internal,
-        }
+        if origin == Origin::User { &mut self.live.user } else { &mut self.live.internal }
     }
 }
 
@@ -405,7 +402,7 @@ fn bypass_is_bounded() {
 
     let child = turn.child().expect("a live turn's child passes");
     let internal = gateway.admit(Origin::Internal).expect("internal work passes a closed gate");
-    assert_eq!(gateway.in_flight(), InFlight { user: 2, internal: 1 }, "and is counted");
+    assert_eq!(gateway.in_flight(), InFlight::new(2, 1), "and is counted");
     drop((turn, child));
     assert!(gateway.quiesced().wait_timeout(Duration::ZERO).is_none(), "internal work is work");
     drop(internal);

@@ -10,11 +10,11 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Map, Value, json};
 use tidegate::Gateway;
+use tidegate::control::{Sighting, Verdict};
 use tidegate::epoch::Epoch;
 use tidegate::home::Home;
 use tidegate::judge::Judge;
 use tidegate::machine::Phase;
-use tidegate::reconcile::{Sighting, Verdict};
 use tidegate::request::{DrainRequest, Request, Slot};
 
 fn vectors(name: &str) -> PathBuf {

@@ -21,8 +21,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
-use tidegate::engine::ObserveAction;
-use tidegate::gate::word::{Arrival, Origin, Word};
+use tidegate::internals::engine::ObserveAction;
+use tidegate::internals::gate::{Arrival, Origin, Word};
 use tidegate::machine::{Effect, Phase};
 
 use super::marker::{Marker, ReadOutcome};

@@ -2,7 +2,7 @@
 //!
 //! [`Graph::check`]: crate::liveness::Graph::check
 
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::gate::{Arrival, Origin};
 use tidegate::machine::Phase;
 
 use super::{Action, GatewayModel, Marker, Process, State};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tidegate::epoch::{Epoch, Now};
+use tidegate::internals::reconcile::{Demand, Sighting};
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Terms;
-use tidegate::reconcile::{Demand, Sighting};
 use tidegate::request::Request;
 
 use crate::design::{Design, Guard};

@@ -1,10 +1,10 @@
 //! What must hold of the gateway in every state, and what must be reachable lest that be in vain.
 
 use stateright::Property;
-use tidegate::engine::Ended;
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::engine::Ended;
+use tidegate::internals::gate::{Arrival, Origin};
+use tidegate::internals::status::gateway_state;
 use tidegate::machine::Phase;
-use tidegate::status::gateway_state;
 
 use super::GatewayModel;
 use super::marker::{Marker, ReadOutcome};

@@ -2,11 +2,11 @@
 
 use std::hash::{Hash, Hasher};
 
-use tidegate::engine::{Engine, ObserveAction, ObserveCall, Reaction};
-use tidegate::gate::word::{Arrival, InFlight, Origin, Word};
+use tidegate::internals::engine::{Engine, ObserveAction, ObserveCall, Reaction};
+use tidegate::internals::gate::{Arrival, InFlight, Origin, Word};
+use tidegate::internals::reconcile::{Listing, Sighting};
+use tidegate::internals::status::Condition;
 use tidegate::machine::{Effect, Phase, ShutdownCause};
-use tidegate::reconcile::{Listing, Sighting};
-use tidegate::status::Condition;
 
 use super::marker::{Marker, ReadOutcome, is_live, sighting_of};
 use crate::design::{Design, Guard};
@@ -180,10 +180,8 @@ impl Process {
 
     /// What is live, as against what is counted.
     pub(super) fn live(&self) -> InFlight {
-        InFlight {
-            user: u32::from(self.users) + u32::from(self.children),
-            internal: u32::from(self.internals),
-        }
+        let user = u32::from(self.users) + u32::from(self.children);
+        InFlight::new(user, u32::from(self.internals))
     }
 }
 

@@ -11,12 +11,13 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use tidegate::ControlError;
-use tidegate::disk::{
+use tidegate::epoch::{Epoch, Now};
+use tidegate::home::Home;
+use tidegate::internals::disk::{
     Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner as FileOwner, Stat, User,
 };
-use tidegate::epoch::{Epoch, Now};
-use tidegate::home::{Home, OpenHome};
-use tidegate::marker;
+use tidegate::internals::home::OpenHome;
+use tidegate::internals::marker;
 use tidegate::request::{DrainRequest, Holder, HolderName, Request, Slot};
 
 use crate::faults;
@@ -458,10 +459,9 @@ impl Disk for Replay<'_> {
 
     fn next_names(&self, listing: &mut Option<Answer>) -> io::Result<Vec<OsString>> {
         let Some(Answer::Listed(places)) = listing.take() else { return Ok(Vec::new()) };
-        let names = slots(places).into_iter().filter_map(|slot| match slot {
-            Slot::Shared => None,
-            Slot::File(name) => Some(name),
-        });
+        let names = slots(places)
+            .into_iter()
+            .filter_map(|slot| if let Slot::File(name) = slot { Some(name) } else { None });
         Ok(names.collect())
     }
 

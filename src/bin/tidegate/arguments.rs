@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate::control_order::{LEASE_MAX, LEASE_MIN};
 use tidegate::home::Home;
 use tidegate::request::{DrainRequest, Holder};
+use tidegate::request::{LEASE_MAX, LEASE_MIN};
 
 use crate::Failure;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::AsFd;
 use serde::Serialize;
-use tidegate::text::{printable, printable_json};
+use tidegate::internals::text::{printable, printable_json};
 
 use crate::Failure;
 

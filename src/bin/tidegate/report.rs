@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidegate::RawObject;
+use tidegate::control::Recipient;
+use tidegate::control::Verdict;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::home::Home;
-use tidegate::recipient::Recipient;
-use tidegate::reconcile::Verdict;
+use tidegate::internals::text::printable;
 use tidegate::status::{HolderStatus, Reading};
-use tidegate::text::printable;
 
 use crate::Failure;
 use crate::arguments::Check;

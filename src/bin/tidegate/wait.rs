@@ -12,9 +12,9 @@ use signal_hook::consts::{
 };
 use tidegate::ControlError;
 use tidegate::home::Home;
+use tidegate::internals::text::printable;
 use tidegate::pending::{Goal, PAUSE, PendingDrain, Reached, WaitFailed};
 use tidegate::request::{Holder, Request};
-use tidegate::text::printable;
 
 use crate::Failure;
 use crate::arguments::WaitGoal;

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegate::RawObject;
 use tidegate::epoch::{Epoch, Now};
 use tidegate::judge::{Judge, LeaseLeft, Validity};
-use tidegate::control_order::Order;
+use tidegate::internals::control_order::ControlOrder;
 use tidegate::request::{Holder, Request};
 use tidegate::status::Reading;
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::home::Home;
-use tidegate::reconcile::Verdict;
+use tidegate::control::Verdict;
 use tidegate::request::Slot;
 
 fuzz_target!(|tree: Vec<(Vec<u8>, Vec<u8>)>| {

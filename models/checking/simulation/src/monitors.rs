@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::gate::GateEvent;
-use tidegate::gate::word::{Arrival, Origin};
+use tidegate::internals::gate::GateEvent;
+use tidegate::internals::gate::{Arrival, Origin};
 use tidegate::machine::Effect;
 use tidegate::request::Slot;
 use tidegate::{Ended, GatewayEvent};
@@ -563,10 +563,7 @@ impl Monitors {
             (Call::ShutDown(_), Answer::Ended(ended)) => {
                 let Some(gateway) = self.gateway(entry.process) else { return };
                 let (left_at_stop, stopped) = (gateway.left_at_stop, gateway.stopped);
-                let left = match ended {
-                    Ended::Clean => 0,
-                    Ended::TimedOut { in_flight } => *in_flight,
-                };
+                let left = if let Ended::TimedOut { in_flight } = ended { *in_flight } else { 0 };
                 if left_at_stop.map(u64::from) != Some(left) {
                     let saw = format!("{ended:?}, and {left_at_stop:?} were left");
                     self.breaks(RECEIPT_IS_TRUE, at, saw);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::GatewayEvent;
 use tidegate::epoch::{Epoch, Now};
-use tidegate::gate::GateEvent;
-use tidegate::gate::word::Origin;
+use tidegate::internals::gate::GateEvent;
+use tidegate::internals::gate::Origin;
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Effect;
 use tidegate::request::{Request, Slot};
@@ -69,10 +69,7 @@ impl GateView {
 
     /// The count that something of this origin is in.
     pub fn count(&mut self, origin: Origin) -> &mut u32 {
-        match origin {
-            Origin::User => &mut self.user,
-            Origin::Internal => &mut self.internal,
-        }
+        if origin == Origin::User { &mut self.user } else { &mut self.internal }
     }
 }
 
@@ -130,10 +127,10 @@ impl RequestVersion {
 
     /// The request's own name.
     pub fn id(&self) -> Option<String> {
-        match &self.slot {
-            Slot::Shared => self.request.request_id().map(str::to_owned),
-            slot @ Slot::File(_) => slot.request_id(),
+        if self.slot == Slot::Shared {
+            return self.request.request_id().map(str::to_owned);
         }
+        self.slot.request_id()
     }
 }
 

@@ -252,7 +252,7 @@ fn drains(ask: RequestSpec, until: Until, within: Duration) {
         Until::Idle => Goal::Idle,
         Until::Quiesced => Goal::Quiesced,
     };
-    if let Ok(Reached { safe }) = wait(&home, &holder, &request, goal, within)
+    if let Ok(Reached { safe, .. }) = wait(&home, &holder, &request, goal, within)
         && until == Until::Quiesced
     {
         let id = request.request_id().unwrap_or_default().to_owned();

@@ -1,0 +1,80 @@
+//! What machine and gate together amount to. Pure; it knows neither requests nor files.
+
+use crate::faults::fault;
+use crate::gate::word::{InFlight, Word};
+use crate::machine::{Machine, Phase, ShutdownCause};
+
+/// What machine and gate together amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Condition {
+    /// The machine's phase.
+    pub phase: Phase,
+    /// Closed and nothing in flight: a reading, which internal work may undo.
+    pub idle: bool,
+    /// Idle and sealed by a drain: a promise that nothing at all is admitted until its release.
+    pub quiesced: bool,
+    /// Whether a new user turn would be admitted.
+    ///
+    /// [F12](crate::guide::requirements#f12)
+    pub ready: bool,
+    /// Turns in flight.
+    pub in_flight: InFlight,
+    /// See [`Machine::generation`].
+    pub generation: u64,
+}
+
+/// Derives the condition. Total and pure: the models call it too.
+#[must_use]
+// Property: TG-S1 shutdown_wins.
+pub fn condition(machine: Machine, word: Word) -> Condition {
+    let phase = machine.phase();
+    Condition {
+        phase,
+        idle: word.is_idle(),
+        quiesced: matches!(phase, Phase::ExternallyDraining)
+            && (word.is_at_rest() || (fault!(QuiescedIsIdle) && word.is_idle())),
+        ready: (matches!(phase, Phase::Running) && is_ready(word)) || fault!(ReadyWhileShutting),
+        in_flight: word.in_flight(),
+        generation: machine.generation(),
+    }
+}
+
+/// Whether a gate in this state admits a new user turn.
+///
+/// [F12](crate::guide::requirements#f12)
+#[must_use]
+// Property: TG-S14 receipt_is_true.
+pub fn is_ready(word: Word) -> bool {
+    !word.is_closed() || fault!(ReadyWhileClosed)
+}
+
+/// The original's word for a phase.
+#[must_use]
+// Property: TG-S1 shutdown_wins.
+pub fn gateway_state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::ShuttingDown if fault!(ShutdownSaysRunning) => "running",
+        Phase::ExternallyDraining | Phase::ShuttingDown => "draining",
+        Phase::Stopped => "stopped",
+    }
+}
+
+/// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
+/// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again.
+///
+/// [F13](crate::guide::requirements#f13),
+/// [I-7](crate::guide::incidents#i-7)
+#[must_use]
+// Property: TG-S9 intent_is_separate.
+pub fn desired_state(machine: Machine, drain_wanted: bool) -> &'static str {
+    if fault!(WantsWhatIs) && machine.phase().is_shut() {
+        return "stopped";
+    }
+    match machine.cause() {
+        Some(ShutdownCause::Operator) => "stopped",
+        _ if drain_wanted => "draining",
+        _ => "running",
+    }
+}
