@@ -144,7 +144,7 @@ pub enum NotQuiesced {
     ShuttingDown,
 }
 
-/// Everything that the threads decide. See the [module](self).
+/// Everything that the threads decide.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Engine<W: EngineTypes> {
     machine: Machine,

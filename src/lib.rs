@@ -30,26 +30,26 @@
 //! | shell | `gateway` | the handle that an author embeds; owns the threads, the locks and the home's lock |
 //! | shell | `watcher` | the gateway's own threads |
 //! | shell | [`control`] | begin, renew, cancel and observe, on a home |
-//! | shell | [`marker`] | request files: durable writes, removals, listings, sweeps |
+//! | shell | `marker` | request files: durable writes, removals, listings, sweeps |
 //! | shell | [`home`] | the directory, the names in it, and its lock |
-//! | shell | [`disk`] | the one way to a file |
-//! | core | [`engine`] | what the gateway's threads decide, as one value |
-//! | core | [`recipient`] | whom a request is made for, and who judges it |
+//! | shell | `disk` | the one way to a file |
+//! | core | `engine` | what the gateway's threads decide, as one value |
+//! | core | `recipient` | whom a request is made for, and who judges it |
 //! | core | [`pending`] | what has become of a drain that somebody waits for |
-//! | core | [`control_order`] | what the body of an HTTP order says |
+//! | core | `control_order` | what the body of an HTTP order says |
 //! | core | [`status`] | the status, and what a reader may conclude from it |
 //! | core | `metrics` | metrics: names and values (feature `metrics`) |
-//! | core | [`reconcile`] | from what was seen to what is wanted |
+//! | core | `reconcile` | from what was seen to what is wanted |
 //! | core | [`judge`] | whether a request counts, for one reader at one time |
 //! | core | [`request`] | what a request says |
 //! | core | `holder` | holders and their places |
 //! | core | [`lifecycle`] | the phases as types |
-//! | core | [`gate`] | the door: admission, turns, waits |
+//! | core | `gate` | the door: admission, turns, waits |
 //! | core | [`machine`] | the table: phase, event, next phase, effect |
 //! | core | `error` | what can go wrong at the edges, as values |
 //! | ground | [`epoch`] | which boot this is, and the clocks |
 //! | ground | `json` | a JSON object, kept as it was written |
-//! | ground | [`text`] | texts of others, made safe to print |
+//! | ground | `text` | texts of others, made safe to print |
 //! | ground | `id` | fresh ids |
 //! | ground | `faults` | faults that only a checking build can switch on |
 //! | ground | `probe` | where a checking build logs what happens |

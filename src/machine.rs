@@ -3,7 +3,7 @@
 //!
 #![doc = include_str!("machine.md")]
 //!
-//! The picture and the table above are rendered by [`diagram`] and [`table`] from [`step`] itself;
+//! The picture and the table above are rendered from [`step`](transitions::step) itself;
 //! `tests/it/docs.rs` fails when they drift.
 //!
 //! # Invariants

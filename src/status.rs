@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S8 status_is_faithful**: [`condition`] is a function of machine and gate alone; no writer has
+//! * **TG-S8 status_is_faithful**: [`condition`](condition()) is a function of machine and gate alone; no writer has
 //!   an opinion of its own, and nothing is merged with what stood in the file before ([I-15], [I-16], [U16]).
 //! * **TG-S1 shutdown_wins**: no condition derived from a machine that is shut says running or ready.
 //! * Unknown is never idle ([F10]): a reading without a count is busy, one without a live gateway is

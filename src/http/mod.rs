@@ -1,6 +1,6 @@
 //! The outside, over HTTP (feature `http`): an endpoint that drains a gateway and releases it again, its
 //! status and health, a layer that makes requests turns, and a server that knows when a reply has gone.
-//! It decides nothing: orders are read by [`control_order`](crate::control_order), what became of one is judged by
+//! It decides nothing: orders are read by [`control_order`](crate::internals::control_order), what became of one is judged by
 //! [`pending`](crate::pending), and the gateway owns every transition ([R11]).
 //!
 //! | route | what | who may |
