@@ -1,16 +1,16 @@
-//! tidegate as it ships, on a simulated machine: its threads under every schedule, and worlds of gateways,
-//! controllers, people and faults, drawn from a seed. The properties are [monitors](judge) over what happened.
+//! Runs tidegate as it ships on a simulated machine. Scenarios run its threads under every schedule. Worlds of
+//! gateways, controllers, people and faults are drawn from a seed. [Monitors](judge) check the properties on the log.
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `schedules` | one process: scenarios small enough for every choice of who goes on |
-//! | `script` | many processes: what is done in a world, drawn from a seed |
-//! | `world` | does what a script says, with the code that ships |
-//! | `view` | what a log amounts to at one of its events |
+//! | `schedules` | one process: scenarios small enough to try every choice of the next thread |
+//! | `script` | many processes: the actions of a world, drawn from a seed |
+//! | `world` | performs a script, with the code that ships |
+//! | `view` | the state of files and gates at an event of the log |
 //! | `monitors` | the properties |
 //! | `setting` | what is known of a world besides its log |
-//! | `runs` | runs scenarios and worlds, and shortens what broke |
-//! | `results`, `story`, `report` | what came of it, for people and programs |
+//! | `runs` | runs scenarios and worlds, and shortens a world in which a property breaks |
+//! | `results`, `story`, `report` | the outcome, for people and programs |
 //! | `seeds` | every seed that ever failed |
 
 mod monitors;

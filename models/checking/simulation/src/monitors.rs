@@ -1,5 +1,5 @@
-//! The properties, as monitors over a log: small automata that are told each event, and what the log amounts to just
-//! before it. Each says of which property it is, and what it saw.
+//! The properties, as monitors over a log. A monitor is a small automaton that gets each event, and the state just
+//! before it. A finding names the property, and says what the monitor saw.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -25,9 +25,9 @@ use crate::world::{Answer, Call, STATUS, ScriptEvent, Waiting};
 pub struct Finding {
     /// The property, by id and name.
     pub property: &'static str,
-    /// What was seen.
+    /// What the monitor saw.
     pub saw: String,
-    /// With which event.
+    /// The index of the event in the log.
     pub at: usize,
 }
 
@@ -38,11 +38,11 @@ struct Promise {
     until: Duration,
     boot: u64,
     container: u64,
-    /// The run of the gateway that it is for, where it is for one.
+    /// The gateway's run that the request is bound to, if any.
     run: Option<String>,
 }
 
-/// What must have come about by a time.
+/// A request, and the time by which it must have closed a gate.
 #[derive(Debug)]
 struct Due {
     boot: u64,
@@ -60,21 +60,21 @@ struct Monitors {
     found: Vec<Finding>,
     promises: Vec<Promise>,
     sequences: BTreeMap<String, u64>,
-    /// The requests that a gateway has said it knows of.
+    /// The requests that a gateway has listed in a status.
     known: BTreeSet<(ProcessId, Option<String>)>,
-    /// The gateways whose last status was on disk.
+    /// The gateways whose last status has been on disk.
     reported_stopped: BTreeSet<ProcessId>,
-    /// The status on disk is as a gateway wrote it.
+    /// Whether the status on disk is as a gateway wrote it.
     is_own_status: bool,
     closes_due: Vec<Due>,
-    /// What was in its place when the power failed, until it is told what is left.
+    /// The requests that existed when the power failed, until the log says what is left.
     before_power_loss: Vec<RequestVersion>,
-    /// The shutdowns that were asked for: the grace, and when, by the boot clock and by the one that waits go by.
+    /// The requested shutdowns: the grace, and the time of the call by the boot clock and by the clock of waits.
     shutdowns: BTreeMap<u64, (Duration, (Duration, Duration))>,
-    /// When the machine woke last, by both clocks.
+    /// The time when the machine last woke from suspend, by both clocks.
     woke: Option<(Duration, Duration)>,
     last: (Duration, Duration),
-    /// Whoever made a draft that has no other name yet.
+    /// The process that made each draft that is not yet renamed.
     drafts: BTreeMap<(u64, String), ProcessId>,
     was_set: bool,
 }
@@ -119,7 +119,7 @@ pub mod names {
     pub const STOPS: &str = "TG-L4 stops";
     /// TG-L5.
     pub const BYPASS_PROGRESS: &str = "TG-L5 bypass_progress";
-    /// TG-L2: nothing panics, and somebody can always go on.
+    /// Nothing panics, and some thread can always go on: part of TG-L2.
     pub const GOES_ON: &str = DRAINS;
 }
 
@@ -146,7 +146,7 @@ impl Monitors {
         self.found.push(Finding { property, saw: saw.into(), at });
     }
 
-    /// Before the event is taken in.
+    /// Judges an event by the state before it.
     fn sees(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
         let (slept, now) = (self.last, (entry.at, entry.waited));
         if now.0.saturating_sub(slept.0) > now.1.saturating_sub(slept.1) {
@@ -199,7 +199,7 @@ impl Monitors {
         self.view.gateways.get(&process)
     }
 
-    /// TG-S1, TG-S2, TG-S3, TG-S4, TG-S6 and TG-L5: what a gate lets in, refuses and counts.
+    /// Judges what a gate admits, refuses and counts: TG-S1, TG-S2, TG-S3, TG-S4, TG-S6, TG-L5.
     fn gate(&mut self, at: usize, entry: &Entry, event: GateEvent, log: &[Entry]) {
         let Some(gateway) = self.gateway(entry.process) else { return };
         let (gate, container) = (gateway.gate, gateway.container);
@@ -208,32 +208,44 @@ impl Monitors {
             GateEvent::Admitted(arrival, before) => {
                 let counted = before.in_flight();
                 if (counted.user, counted.internal) != (gate.user, gate.internal) {
-                    self.breaks(BYPASS_IS_BOUNDED, at, format!("counts {before:?}, has {gate:?}"));
+                    self.breaks(
+                        BYPASS_IS_BOUNDED,
+                        at,
+                        format!("the gate counts {before:?}, its events say {gate:?}"),
+                    );
                 }
                 match arrival {
                     Arrival::New(Origin::User) if gate.is_shut => {
-                        self.breaks(SHUTDOWN_WINS, at, "a user's turn starts after a shutdown");
+                        self.breaks(SHUTDOWN_WINS, at, "a user turn is admitted after a shutdown");
                     }
                     Arrival::New(Origin::User) if gate.is_closed => {
-                        self.breaks(NO_NEW_TURN, at, "a user's turn starts at a closed gate");
+                        self.breaks(NO_NEW_TURN, at, "a user turn is admitted at a closed gate");
                     }
                     Arrival::New(Origin::Internal) if gate.is_sealed => {
-                        self.breaks(BYPASS_IS_BOUNDED, at, "internal work starts at a sealed gate");
+                        self.breaks(
+                            BYPASS_IS_BOUNDED,
+                            at,
+                            "internal work is admitted at a sealed gate",
+                        );
                     }
                     Arrival::ChildOf(_) if gate.is_stopped || gate.in_flight() == 0 => {
-                        self.breaks(BYPASS_IS_BOUNDED, at, "a child without a living turn");
+                        self.breaks(
+                            BYPASS_IS_BOUNDED,
+                            at,
+                            "a child turn is admitted, but no turn is in flight",
+                        );
                     }
                     Arrival::New(_) | Arrival::ChildOf(_) => {}
                 }
                 let is_broken = |it: &Promise| {
-                    // What is promised for a run ends with it.
+                    // A promise for a run ends with that run.
                     let is_its_run = it.run.as_ref().is_none_or(|run| *run == incarnation);
                     let is_here = (it.boot, it.container) == (entry.boot, container);
                     is_here && is_its_run && entry.at < it.until
                 };
                 if let Some(promise) = self.promises.iter().find(|it| is_broken(it)) {
                     let saw = format!(
-                        "{arrival:?} starts at {:?}, and {} was told that nothing does before {:?}",
+                        "{arrival:?} starts at {:?}; {} was promised that nothing starts before {:?}",
                         entry.at, promise.id, promise.until
                     );
                     self.breaks(QUIESCED_MEANS_IDLE, at, saw);
@@ -243,22 +255,32 @@ impl Monitors {
                 let mut counted = gate;
                 let has_parent = *counted.count(arrival.origin()) > 0;
                 if matches!(arrival, Arrival::ChildOf(_)) && has_parent && !gate.is_stopped {
-                    self.breaks(BYPASS_PROGRESS, at, "a living turn's child is refused");
+                    self.breaks(BYPASS_PROGRESS, at, "a child of a turn in flight is refused");
                 }
             }
             GateEvent::Released(origin, before) => {
                 let counted = before.in_flight();
                 if (counted.user, counted.internal) != (gate.user, gate.internal) {
-                    let saw = format!("{origin:?} ends: counts {before:?}, has {gate:?}");
+                    let saw = format!(
+                        "{origin:?} ends; the gate counts {before:?}, its events say {gate:?}"
+                    );
                     self.breaks(BYPASS_IS_BOUNDED, at, saw);
                 }
             }
             GateEvent::Ordered(effect, before, after) => {
                 if before.in_flight() != after.in_flight() {
-                    self.breaks(UNTOUCHED, at, format!("{effect:?} changes {before:?}"));
+                    self.breaks(
+                        UNTOUCHED,
+                        at,
+                        format!("{effect:?} changes the turns in flight of {before:?}"),
+                    );
                 }
                 if gate.is_shut && !after.is_closed() {
-                    self.breaks(SHUTDOWN_WINS, at, format!("{effect:?} reopens a shut gate"));
+                    self.breaks(
+                        SHUTDOWN_WINS,
+                        at,
+                        format!("{effect:?} reopens the gate after a shutdown"),
+                    );
                 }
                 let first = self.gateway(entry.process).is_some_and(|it| it.started.is_none());
                 if first {
@@ -275,18 +297,18 @@ impl Monitors {
         }
     }
 
-    /// TG-S8: one gateway a home.
+    /// A home has only one gateway: TG-S8.
     fn one_gateway(&mut self, at: usize, entry: &Entry) {
         let lives = |(process, it): (&ProcessId, &GatewayView)| {
             let goes_on = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
             (goes_on && *process != entry.process).then_some(*process)
         };
         if let Some(other) = self.view.gateways.iter().find_map(lives) {
-            self.breaks(FAITHFUL, at, format!("a second gateway starts beside {other:?}"));
+            self.breaks(FAITHFUL, at, format!("a second gateway starts while {other:?} is alive"));
         }
     }
 
-    /// The event with which the look began that has just been judged.
+    /// The event at which the observation began that led to this effect.
     fn look_began(&self, entry: &Entry) -> usize {
         self.gateway(entry.process).map_or(0, |it| match (it.started, it.look) {
             (None, _) => it.began,
@@ -294,12 +316,12 @@ impl Monitors {
         })
     }
 
-    /// TG-S10, TG-S15: it reopens only where no live request was there throughout.
+    /// A gate reopens only if no live request existed throughout the observation: TG-S10, TG-S15.
     fn reopens(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
         let began = self.look_began(entry);
         let Some(gateway) = self.gateway(entry.process) else { return };
         let counts = |it: &&RequestVersion| {
-            // What could never be read is not known: an error changes nothing.
+            // The gateway does not know a request that it could never read: an error changes nothing.
             let is_listed = |id| self.known.contains(&(entry.process, Some(id)));
             let is_known = self.setting.reads_all || it.id().is_some_and(is_listed);
             it.from <= began
@@ -314,12 +336,13 @@ impl Monitors {
         if let Some(found) = found {
             let is_corrupt = found.request.request_id().is_none();
             let property = if is_corrupt { FAIL_SAFE } else { HELD_BY_EACH };
-            let saw = format!("it reopens, and {:?} is there since {}", found.slot, found.from);
+            let saw =
+                format!("the gate reopens, but {:?} exists since event {}", found.slot, found.from);
             self.breaks(property, at, saw);
         }
     }
 
-    /// TG-S13: it closes only where a live request was there at some time of the look.
+    /// A gate closes only if a live request existed at some time of the observation: TG-S13.
     fn closes(&mut self, at: usize, entry: &Entry, log: &[Entry]) {
         if !self.setting.has_files {
             return;
@@ -327,7 +350,7 @@ impl Monitors {
         let began = self.look_began(entry);
         let is_first = self.gateway(entry.process).is_some_and(|it| it.started.is_none());
         if is_first && !self.setting.is_calm {
-            // What could not be seen counts as closed.
+            // At its start, a gateway that cannot see its requests stays closed.
             return;
         }
         let Some(gateway) = self.gateway(entry.process) else { return };
@@ -336,22 +359,26 @@ impl Monitors {
             let is_live = it.is_by_the_wall() || View::is_live(&it.request, first, gateway);
             it.to.is_none_or(|to| to >= began) && is_live
         };
-        // A gateway whose home another process holds is closed.
+        // A gateway is closed while another process holds its home.
         let is_taken = self.view.taken.values().any(|(_, to)| to.is_none_or(|to| to >= began));
         if !is_taken && !self.view.versions.iter().any(|it| counts(&it)) {
-            self.breaks(STALE_NEVER_CLOSES, at, "it closes, and no request counts");
+            self.breaks(STALE_NEVER_CLOSES, at, "the gate closes, but no request is live");
         }
     }
 
-    /// TG-S11: one look at a time.
+    /// A gateway makes one observation at a time: TG-S11.
     fn look(&mut self, at: usize, entry: &Entry, event: GatewayEvent) {
         let under_way = self.gateway(entry.process).and_then(|it| it.look);
         if let (GatewayEvent::LookBegan, Some(other)) = (event, under_way) {
-            self.breaks(NEVER_OVERLAP, at, format!("a look begins during that of {other}"));
+            self.breaks(
+                NEVER_OVERLAP,
+                at,
+                format!("an observation begins during the one from event {other}"),
+            );
         }
     }
 
-    /// TG-S1, TG-S4, TG-S8: what a status on disk says was so when it was derived.
+    /// A status on disk was true when it was derived: TG-S1, TG-S4, TG-S8.
     fn status(&mut self, at: usize, entry: &Entry, bytes: &[u8]) {
         let Some(gateway) = self.gateway(entry.process) else { return };
         let started = gateway.started;
@@ -359,7 +386,7 @@ impl Monitors {
         let lifecycle = said["lifecycle"].as_str().unwrap_or_default().to_owned();
         if lifecycle == "starting" {
             if started.is_some() {
-                self.breaks(FAITHFUL, at, "a gateway that has started says that it starts");
+                self.breaks(FAITHFUL, at, "the status says starting, but the gateway has started");
             }
             return;
         }
@@ -369,13 +396,21 @@ impl Monitors {
         let sequence = said["sequence"].as_u64().unwrap_or_default();
         let derived = self.gateway(entry.process).and_then(|it| it.derived.get(&sequence));
         let Some(gate) = derived.copied() else {
-            self.breaks(FAITHFUL, at, format!("sequence {sequence} was never derived"));
+            self.breaks(
+                FAITHFUL,
+                at,
+                format!("the status has sequence {sequence}, which was never derived"),
+            );
             return;
         };
         let incarnation = said["incarnation"].as_str().unwrap_or_default().to_owned();
         let last = self.sequences.insert(incarnation, sequence);
         if last.is_some_and(|last| last >= sequence) {
-            self.breaks(FAITHFUL, at, format!("sequence {sequence} comes after {last:?}"));
+            self.breaks(
+                FAITHFUL,
+                at,
+                format!("the status has sequence {sequence}, after {last:?}"),
+            );
         }
         for holder in said["holders"].as_array().into_iter().flatten() {
             let id = holder["request_id"].as_str().map(str::to_owned);
@@ -385,13 +420,17 @@ impl Monitors {
         let is_draining = gate.is_closed && !gate.is_shut;
         let (idle, quiesced) = (said["idle"] == true, said["quiesced"] == true);
         if quiesced && !(is_draining && gate.is_sealed && is_idle) {
-            self.breaks(QUIESCED_MEANS_IDLE, at, format!("it says quiesced of {gate:?}"));
+            self.breaks(
+                QUIESCED_MEANS_IDLE,
+                at,
+                format!("the status says quiesced, but the gate is {gate:?}"),
+            );
         }
         if gate.is_shut && (said["ready"] == true || lifecycle == "running") {
-            self.breaks(SHUTDOWN_WINS, at, format!("it says {lifecycle} after a shutdown"));
+            self.breaks(SHUTDOWN_WINS, at, format!("the status says {lifecycle} after a shutdown"));
         }
         if lifecycle == "externally_draining" && !gate.is_closed {
-            self.breaks(ACK_MEANS_CLOSED, at, "it says draining, and the gate is open");
+            self.breaks(ACK_MEANS_CLOSED, at, "the status says draining, but the gate is open");
         }
         let counts = |origin: &str| said["in_flight"][origin].as_u64();
         let (user, internal) = (u64::from(gate.user), u64::from(gate.internal));
@@ -402,11 +441,11 @@ impl Monitors {
             && (counts("user"), counts("internal")) == (Some(user), Some(internal));
         if !is_faithful {
             let text = String::from_utf8_lossy(bytes).into_owned();
-            self.breaks(FAITHFUL, at, format!("of {gate:?} it says {text}"));
+            self.breaks(FAITHFUL, at, format!("the gate is {gate:?}, but the status says {text}"));
         }
     }
 
-    /// TG-S7: who is at work on a draft is left alone.
+    /// Only its writer or a person removes a draft, while the writer's gateway is alive: TG-S7.
     fn draft(&mut self, at: usize, entry: &Entry) {
         let is_draft = |name: &str| Path::new(name).extension() == Some(OsStr::new("tmp"));
         match &entry.what {
@@ -420,12 +459,12 @@ impl Monitors {
                         && self.view.gateways.get(&made).is_some_and(|it| !it.is_over)
                 });
                 let is_person = entry.process == ProcessId(0);
-                // By a clock that was set forward, a draft may be old.
+                // After the clock was set forward, a draft may look old.
                 if is_anothers && !is_person && !self.was_set {
                     self.breaks(
                         OWNER_RELEASE,
                         at,
-                        format!("{name} is removed from under {made:?}"),
+                        format!("the draft {name} is removed while {made:?} writes it"),
                     );
                 }
             }
@@ -435,7 +474,7 @@ impl Monitors {
         self.was_set |= matches!(action, Some(ScriptEvent::Action(_, ScriptAction::SetsClock(_))));
     }
 
-    /// TG-S7: who removes a request is its holder, a person, or a gateway that sweeps a dead one.
+    /// Only its holder, a person, or a gateway that sweeps a dead request removes a request: TG-S7.
     fn removal(&mut self, at: usize, entry: &Entry, slot: &Slot) {
         let call = self.view.call_of(entry.task);
         let is_allowed = match call {
@@ -453,7 +492,11 @@ impl Monitors {
             }
         };
         if !is_allowed {
-            self.breaks(OWNER_RELEASE, at, format!("{slot:?} is removed by {call:?}"));
+            self.breaks(
+                OWNER_RELEASE,
+                at,
+                format!("the request {slot:?} is removed by the call {call:?}"),
+            );
         }
     }
 
@@ -465,9 +508,9 @@ impl Monitors {
             ScriptEvent::Safe(id, left) => {
                 let is_there = self.view.present().any(|it| it.id().as_ref() == Some(id));
                 self.check_safe(at, entry, is_there);
-                // Gone between its last look and this: its promise is over.
+                // If the request was removed since the controller's last look, its promise is over.
                 if let (true, Some(left)) = (is_there, left) {
-                    // By the machine's clock, whatever the controller's shows.
+                    // By the machine's clock, whatever the controller's clock shows.
                     let (id, until, boot) = (id.clone(), entry.at + *left, entry.boot);
                     let lives = |it: &&GatewayView| {
                         it.started.is_some() && !it.is_over && !it.gate.is_stopped
@@ -493,15 +536,15 @@ impl Monitors {
         }
     }
 
-    /// TG-S8: a gateway that lives is found alive, whatever became of its lock file and of the home's name.
+    /// A living gateway is reported alive, whatever happens to its lock file or the home's name: TG-S8.
     fn check_reported_alive(&mut self, at: usize, is_alive: bool) {
         let lives = |it: &GatewayView| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
         if !is_alive && self.is_own_status && self.view.gateways.values().any(lives) {
-            self.breaks(FAITHFUL, at, "a gateway lives, and its home says that none does");
+            self.breaks(FAITHFUL, at, "a gateway is alive, but its home reports none");
         }
     }
 
-    /// TG-S4: who is told that acting is safe is told of a gate that is sealed.
+    /// A controller learns that acting is safe only while the gate is sealed: TG-S4.
     fn check_safe(&mut self, at: usize, entry: &Entry, is_there: bool) {
         let is_open = |it: &&GatewayView| {
             let lives = it.started.is_some() && !it.is_over && !it.gate.is_stopped;
@@ -509,11 +552,15 @@ impl Monitors {
         };
         let open = self.view.gateways.values().find(is_open).map(|it| it.gate);
         if let Some(gate) = open.filter(|_| is_there) {
-            self.breaks(QUIESCED_MEANS_IDLE, at, format!("told safe, and the gate is {gate:?}"));
+            self.breaks(
+                QUIESCED_MEANS_IDLE,
+                at,
+                format!("a controller learns that it is safe, but the gate is {gate:?}"),
+            );
         }
     }
 
-    /// TG-S5, TG-S11, TG-S14, TG-L4: what a call was answered.
+    /// The answer of a call is true: TG-S5, TG-S11, TG-S14, TG-L4.
     fn answer(
         &mut self,
         at: usize,
@@ -534,7 +581,11 @@ impl Monitors {
                 let was_draining =
                     is_draining || gateway.draining_last.is_some_and(|last| last >= written);
                 if *draining && !was_draining {
-                    self.breaks(ACK_MEANS_CLOSED, at, format!("{id} is told draining"));
+                    self.breaks(
+                        ACK_MEANS_CLOSED,
+                        at,
+                        format!("the receipt of {id} says draining, but the gate did not close"),
+                    );
                 }
                 self.rests_on_a_look(at, entry, written);
                 self.acknowledge(id);
@@ -546,7 +597,7 @@ impl Monitors {
                     |it: &&RequestVersion| it.slot.is_held_by(&holder) && it.from < called;
                 let found = self.view.present().find(was_there).cloned();
                 if let Some(found) = found {
-                    let saw = format!("{:?} is told cancelled, and is there", found.slot);
+                    let saw = format!("{:?} is reported cancelled, but still exists", found.slot);
                     self.breaks(RECEIPT_IS_TRUE, at, saw);
                 }
                 let there: Vec<u64> = self.view.present().map(|it| it.of).collect();
@@ -565,7 +616,9 @@ impl Monitors {
                 let (left_at_stop, stopped) = (gateway.left_at_stop, gateway.stopped);
                 let left = if let Ended::TimedOut { in_flight } = ended { *in_flight } else { 0 };
                 if left_at_stop.map(u64::from) != Some(left) {
-                    let saw = format!("{ended:?}, and {left_at_stop:?} were left");
+                    let saw = format!(
+                        "the shutdown reports {ended:?}, but {left_at_stop:?} were in flight"
+                    );
                     self.breaks(RECEIPT_IS_TRUE, at, saw);
                 }
                 let is_reported = self.reported_stopped.contains(&entry.process);
@@ -575,49 +628,54 @@ impl Monitors {
                     && self.setting.is_calm
                     && waited.is_some_and(|it| it < Duration::from_secs(2))
                 {
-                    let saw = "its end is told before the last status is there";
+                    let saw = "a shutdown is reported ended before the last status is written";
                     self.breaks(RECEIPT_IS_TRUE, at, saw);
                 }
                 let Some((grace, since)) = self.shutdowns.get(&number).copied() else { return };
-                // The last status is waited for, a nap is slept before a deadline is seen, and one that passed
-                // while the machine slept is seen soon after.
+                // The call waits for the last status, and a thread that sleeps sees a deadline when it wakes. A
+                // deadline that passes during suspend is seen soon after.
                 let soon = Duration::from_secs(4);
                 let due = since.1 + grace + soon;
                 let slept = self.woke.filter(|(up, _)| *up >= since.0 + grace);
                 let due = slept.map_or(due, |(_, waited)| due.min(waited.max(since.1) + soon));
                 if entry.waited > due {
-                    self.breaks(STOPS, at, format!("asked at {since:?}, ended {:?}", entry.waited));
+                    self.breaks(
+                        STOPS,
+                        at,
+                        format!("shutdown requested at {since:?}, ended at {:?}", entry.waited),
+                    );
                 }
             }
             _ => {}
         }
     }
 
-    /// TG-S11: a look began after this, and is applied.
+    /// An observation that began after this event is applied: TG-S11.
     fn rests_on_a_look(&mut self, at: usize, entry: &Entry, after: usize) {
         let Some(gateway) = self.gateway(entry.process) else { return };
         let rests = gateway.last_look.is_some_and(|began| began > after);
         if !rests && !gateway.gate.is_stopped {
-            let saw = format!("last look {:?}, asked at {after}", gateway.last_look);
+            let saw =
+                format!("last observation {:?}, requested at event {after}", gateway.last_look);
             self.breaks(NEVER_OVERLAP, at, saw);
         }
     }
 
     fn acknowledge(&mut self, id: &str) {
-        // What a person writes into its file is that person's.
+        // A file that a person has rewritten is no longer the acknowledged request.
         let is_own = |it: &&mut RequestVersion| it.id().as_deref() == Some(id) && !it.is_rewritten;
         for version in self.view.versions.iter_mut().filter(is_own) {
             version.is_acknowledged = true;
         }
     }
 
-    /// TG-S12: after a power loss.
+    /// A power loss neither loses an acknowledged request nor brings back a cancelled one: TG-S12.
     fn survives(&mut self, at: usize) {
         for version in std::mem::take(&mut self.before_power_loss) {
             let found = self.view.present().find(|it| it.slot == version.slot).cloned();
             if version.is_acknowledged && found.as_ref().is_none_or(|it| it.bytes != version.bytes)
             {
-                let saw = format!("{:?} was acknowledged, and is {found:?}", version.slot);
+                let saw = format!("{:?} was acknowledged, and is now {found:?}", version.slot);
                 self.breaks(NO_TORN, at, saw);
             }
         }
@@ -631,11 +689,11 @@ impl Monitors {
             .map(|it| it.slot.clone())
             .collect();
         for slot in returned {
-            self.breaks(NO_TORN, at, format!("{slot:?} was told cancelled, and is back"));
+            self.breaks(NO_TORN, at, format!("{slot:?} was reported cancelled, but exists again"));
         }
     }
 
-    /// TG-L1, as safety: within two ticks.
+    /// A gate closes within two ticks: TG-L1, as safety.
     fn closes_in_time(&mut self, at: usize, entry: &Entry) {
         let due = std::mem::take(&mut self.closes_due);
         for it in due {
@@ -648,7 +706,8 @@ impl Monitors {
                 continue;
             }
             if entry.at >= it.at {
-                let saw = format!("{:?} is there for more than two ticks", it.slot);
+                let saw =
+                    format!("{:?} exists for more than two ticks, but the gate is open", it.slot);
                 self.breaks(CLOSES, at, saw);
             } else {
                 self.closes_due.push(it);
@@ -656,14 +715,14 @@ impl Monitors {
         }
     }
 
-    /// After the event is taken in.
+    /// Judges an event by the state after it.
     fn has_seen(&mut self, at: usize, entry: &Entry) {
         let held: Vec<String> = self.view.present().filter_map(RequestVersion::id).collect();
         self.promises.retain(|it| held.contains(&it.id));
         if !self.setting.is_calm {
             return;
         }
-        // A request that has just come, and gateways that are open.
+        // Only a request that has just appeared, and the gateways that are open.
         let Some(new) = self.view.versions.last().filter(|it| it.from == at && it.is_file) else {
             return;
         };
@@ -679,7 +738,7 @@ impl Monitors {
         self.closes_due.extend(due);
     }
 
-    /// TG-L1 to TG-L4: what must have come about, where nothing keeps it from that.
+    /// Everything that must happen has happened by now, if nothing prevents it: TG-L1 to TG-L4.
     fn settled(&mut self, at: usize, entry: &Entry) {
         let lives = |it: &&GatewayView| it.started.is_some() && !it.is_over && !it.gate.is_stopped;
         let Some(gateway) = self.view.gateways.values().find(lives).cloned() else { return };
@@ -692,22 +751,26 @@ impl Monitors {
         let live = self.view.present().find(is_live).map(|it| it.slot.clone());
         match live {
             Some(slot) if !gate.is_closed => {
-                self.breaks(CLOSES, at, format!("{slot:?} is there, and the gate is open"));
+                self.breaks(CLOSES, at, format!("{slot:?} exists, but the gate is open"));
             }
             None if gate.is_closed && !gate.is_shut && !special => {
-                self.breaks(REOPENS, at, "no request counts, and the gate is closed");
+                self.breaks(REOPENS, at, "no request is live, but the gate is closed");
             }
             _ => {}
         }
         let said = self.view.status.as_ref().and_then(|it| serde_json::from_slice(it).ok());
         let said: Value = said.unwrap_or_default();
-        // What a person has removed or ruined is written again with the next change.
+        // A status that a person removed or ruined is written again with the next change.
         if self.is_own_status && said["lifecycle"] != gate.lifecycle() {
-            self.breaks(FAITHFUL, at, format!("of {gate:?} the status says {}", said["lifecycle"]));
+            self.breaks(
+                FAITHFUL,
+                at,
+                format!("the gate is {gate:?}, but the status says {}", said["lifecycle"]),
+            );
         }
         let holds = |it: &&RequestVersion| is_live(it) && it.request.terms().hold_internal;
         if self.view.present().any(|it| holds(&it)) && gate.is_closed && !gate.is_held {
-            self.breaks(DRAINS, at, "a request holds internal work, and the gate does not");
+            self.breaks(DRAINS, at, "a request holds internal work, but the gate does not");
         }
         let listed = |it: &Value| it["request_id"].as_str().map(str::to_owned);
         let mut said: Vec<Option<String>> =
@@ -717,7 +780,7 @@ impl Monitors {
         said.sort_unstable();
         there.sort_unstable();
         if self.is_own_status && !gate.is_shut && !special && said != there {
-            self.breaks(FAITHFUL, at, format!("it lists {said:?}, and there are {there:?}"));
+            self.breaks(FAITHFUL, at, format!("the status lists {said:?}, but {there:?} exist"));
         }
         let waits: Vec<Call> = self.view.calls.values().map(|it| it.0.clone()).collect();
         for call in waits {
@@ -725,17 +788,21 @@ impl Monitors {
         }
     }
 
-    /// TG-L2, TG-L3, TG-L4: who waits for what has come about was woken.
+    /// A thread that waits is woken when what it waits for has happened: TG-L2, TG-L3, TG-L4.
     fn still_waits(&mut self, at: usize, call: &Call, gate: GateView) {
         match call {
             Call::Wait(Waiting::Open) if !gate.is_closed => {
-                self.breaks(REOPENS, at, "the gate is open, and somebody waits for it");
+                self.breaks(REOPENS, at, "the gate is open, but a thread still waits for that");
             }
             Call::Wait(Waiting::Idle) if gate.is_closed && gate.in_flight() == 0 => {
-                self.breaks(DRAINS, at, "the gate is idle, and somebody waits for it");
+                self.breaks(DRAINS, at, "the gate is idle, but a thread still waits for that");
             }
             Call::Wait(Waiting::Quiesced) if gate.is_sealed || !gate.is_closed => {
-                self.breaks(DRAINS, at, "somebody waits for what is, or will not be");
+                self.breaks(
+                    DRAINS,
+                    at,
+                    "the gate is sealed or open, but a thread still waits for quiesced",
+                );
             }
             Call::ShutDown(_) => self.breaks(STOPS, at, "a shutdown has not ended"),
             Call::Begin(_) | Call::Cancel(_) | Call::Reconcile | Call::Drop => {

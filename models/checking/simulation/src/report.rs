@@ -1,4 +1,4 @@
-//! What came of a simulation: for people, and for programs.
+//! The report of a simulation, for people and for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::results::{BrokenProperty, Explored, Worlds};
 use crate::seeds::REGRESSION_SEEDS;
 
-/// What came of it.
+/// The report of a simulation.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The first new seed.
@@ -28,7 +28,7 @@ impl Report {
         self.broken().next().is_none()
     }
 
-    /// What broke.
+    /// The properties that broke.
     pub fn broken(&self) -> impl Iterator<Item = &BrokenProperty> {
         self.scenarios.iter().filter_map(|it| it.broken.as_ref()).chain(&self.worlds.broken)
     }
@@ -37,7 +37,7 @@ impl Report {
         self.scenarios.iter().map(|it| it.steps).sum::<u64>() + self.worlds.steps
     }
 
-    /// As one JSON document.
+    /// The report as one JSON document.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let scenario = |it: &Explored| {
@@ -78,7 +78,7 @@ impl fmt::Display for Report {
             let all = if it.is_all { "all" } else { "the first" };
             writeln!(
                 f,
-                "{name:<42} {all} {} schedules with at most {most} preemptions",
+                "{name:<50} {all} {} schedules with at most {most} preemptions",
                 it.schedules
             )?;
         }
@@ -87,7 +87,7 @@ impl fmt::Display for Report {
         let rate = steps as f64 / seconds.max(0.001);
         writeln!(
             f,
-            "{} worlds, from seed {} on, after the {} that failed once",
+            "worlds: {}, from seed {} on (regression seeds: {})",
             self.worlds.worlds,
             self.from,
             REGRESSION_SEEDS.len()
@@ -96,7 +96,7 @@ impl fmt::Display for Report {
         let faults: Vec<String> =
             self.worlds.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         if !faults.is_empty() {
-            writeln!(f, "faults: {}", faults.join(", "))?;
+            writeln!(f, "faults injected: {}", faults.join(", "))?;
         }
         for broken in self.broken() {
             writeln!(f, "\nBROKEN {}: {}", broken.finding.property, broken.finding.saw)?;

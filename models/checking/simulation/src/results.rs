@@ -1,53 +1,53 @@
-//! What has come of scenarios and worlds.
+//! The outcomes of scenarios and worlds.
 
 use tidegate_world::Counts;
 
 use crate::monitors::Finding;
 use crate::schedules::Scenario;
 
-/// What broke.
+/// A property that broke in a run.
 #[derive(Clone, Debug)]
 pub struct BrokenProperty {
-    /// What was seen first.
+    /// The first finding.
     pub finding: Finding,
-    /// After how many steps.
+    /// The number of steps until then.
     pub steps: u64,
-    /// How to run it again.
+    /// How to run it again, for people.
     pub again: String,
-    /// What happened.
+    /// The events before it.
     pub story: String,
 }
 
-/// What one scenario has come to.
+/// The outcome of one scenario.
 #[derive(Clone, Debug)]
 pub struct Explored {
-    /// Which.
+    /// The scenario.
     pub scenario: Scenario,
-    /// How many schedules were run.
+    /// The number of schedules that were run.
     pub schedules: u64,
-    /// All that there are, within its preemptions.
+    /// Whether these are all schedules within its preemptions.
     pub is_all: bool,
-    /// How many steps they made.
+    /// The number of their steps.
     pub steps: u64,
-    /// What broke.
+    /// The property that broke, if one did.
     pub broken: Option<BrokenProperty>,
 }
 
-/// What the worlds have come to.
+/// The outcome of the worlds.
 #[derive(Clone, Debug, Default)]
 pub struct Worlds {
-    /// How many.
+    /// The number of worlds.
     pub worlds: u64,
-    /// How many steps they made.
+    /// The number of their steps.
     pub steps: u64,
-    /// The faults that were put in, by kind.
+    /// The number of injected faults, by kind.
     pub faults: Counts,
-    /// What broke.
+    /// The properties that broke.
     pub broken: Vec<BrokenProperty>,
 }
 
 impl Worlds {
-    /// These too.
+    /// Adds the outcome of other worlds.
     pub(crate) fn add(&mut self, others: Worlds) {
         self.worlds += others.worlds;
         self.steps += others.steps;

@@ -1,4 +1,4 @@
-//! Runs scenarios and worlds, and shortens what broke.
+//! Runs scenarios and worlds, and shortens a world in which a property breaks.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,23 +21,23 @@ use crate::setting::Setting;
 use crate::story::story;
 use crate::world;
 
-/// How much is run.
+/// What is run, and how much.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// This world alone, without these of its steps.
+    /// The seed of the only world to run, and the steps that it leaves out.
     pub only: Option<(u64, Vec<usize>)>,
-    /// The seeds begin here.
+    /// The first new seed.
     pub from: u64,
-    /// Worlds are run for so long.
+    /// How long worlds are run.
     pub lasts: Duration,
-    /// So many schedules of a scenario are run at most.
+    /// The largest number of schedules that one scenario runs.
     pub schedules_max: u64,
-    /// On so many cores.
+    /// The number of threads that run them.
     pub threads: usize,
 }
 
 fn judged(outcome: &Outcome, setting: Setting) -> Vec<Finding> {
-    // Whatever is switched on in the world, it is judged without.
+    // A fault that is switched on in the world is off while it is judged.
     let mut found = tidegate::faults::with(&[], || judge(&outcome.log, setting));
     found.extend(outcome.broken.iter().map(|saw| {
         let at = outcome.log.len();
@@ -46,8 +46,8 @@ fn judged(outcome: &Outcome, setting: Setting) -> Vec<Finding> {
     found
 }
 
-/// Runs the schedules of one scenario: first so many that are drawn, and then all, those with the fewest preemptions
-/// first.
+/// Runs the schedules of one scenario: first some that are drawn, then all of them. Those with the fewest preemptions
+/// come first.
 struct ScheduleDirector {
     scenario: Scenario,
     drawn_left: u64,
@@ -55,8 +55,9 @@ struct ScheduleDirector {
     preemptions: u32,
     schedules: u64,
     schedules_max: u64,
-    /// Whether the tree has been begun, and whether all of it has been run.
+    /// Whether the tree has been begun.
     is_begun: bool,
+    /// Whether all of the tree has been run.
     is_all: bool,
     steps: u64,
     broken: Option<BrokenProperty>,
@@ -93,14 +94,15 @@ impl Director for ScheduleDirector {
     fn ended(&mut self, outcome: Outcome) {
         self.steps += outcome.steps;
         if let Some(finding) = judged(&outcome, self.scenario.setting()).into_iter().next() {
-            let again = format!("schedule {} of: {}", self.schedules, self.scenario.name);
+            let again =
+                format!("schedule {} of the scenario: {}", self.schedules, self.scenario.name);
             let story = story(&outcome.log, &finding);
             self.broken = Some(BrokenProperty { finding, steps: self.steps, again, story });
         }
     }
 }
 
-/// So many schedules of each scenario are drawn.
+/// The number of schedules of each scenario that are drawn.
 const DRAWN: u64 = 500;
 
 fn explore(scenario: Scenario, schedules_max: u64) -> Explored {
@@ -127,7 +129,7 @@ fn explore(scenario: Scenario, schedules_max: u64) -> Explored {
     }
 }
 
-/// How choices are made in the world of a seed: in some threads switch at almost every step, in others seldom.
+/// The policy for the world of a seed. In some worlds, threads switch at almost every step, in others seldom.
 fn policy(seed: u64) -> Policy {
     match seed % 4 {
         0 => Policy::Priorities { seed, changes: 3, steps: 4000 },
@@ -137,7 +139,7 @@ fn policy(seed: u64) -> Policy {
     }
 }
 
-/// What is run next, and what came of it.
+/// Runs the scripts that `next` returns, and passes their outcomes to `ended`.
 struct ScriptDirector<N, E> {
     next: N,
     ended: E,
@@ -185,7 +187,7 @@ fn one(seed: u64, script: &Script) -> (Vec<Finding>, Vec<Entry>, u64, Counts) {
     result.take().unwrap_or_default()
 }
 
-/// What broke in the world of this seed without these steps, if anything did.
+/// Runs the world of this seed without these steps. Returns what broke, if anything, its steps and its faults.
 fn broken_in(seed: u64, without: &[usize]) -> (Option<BrokenProperty>, u64, Counts) {
     let script = Script::of(seed).without(without);
     let (found, log, steps, faults) = one(seed, &script);
@@ -203,7 +205,7 @@ fn broken_in(seed: u64, without: &[usize]) -> (Option<BrokenProperty>, u64, Coun
     (broken, steps, faults)
 }
 
-/// Leaves out what is not needed for the same property to break.
+/// Leaves out each step that is not needed to break the same property.
 fn shorten(seed: u64) -> (Vec<usize>, Option<BrokenProperty>) {
     let mut left_out = Vec::new();
     let (mut broken, ..) = broken_in(seed, &left_out);
@@ -219,7 +221,7 @@ fn shorten(seed: u64) -> (Vec<usize>, Option<BrokenProperty>) {
     (left_out, broken)
 }
 
-/// Runs worlds on this thread while there are seeds, and adds them up.
+/// Runs worlds on this thread while there are seeds. Returns their sum, and the seeds that failed.
 fn worlds(seeds: impl FnMut() -> Option<u64> + 'static) -> (Worlds, Vec<u64>) {
     let all = Rc::new(RefCell::new((Worlds::default(), Vec::new())));
     let (mut seeds, sum) = (seeds, Rc::clone(&all));
@@ -235,14 +237,14 @@ fn worlds(seeds: impl FnMut() -> Option<u64> + 'static) -> (Worlds, Vec<u64>) {
     all.take()
 }
 
-/// So many broken worlds are shortened and told of.
+/// The number of failed worlds that are shortened and reported.
 const TOLD_MAX: usize = 3;
 
-/// Runs what the options say.
+/// Runs what the options select.
 ///
 /// # Panics
 ///
-/// When a monitor panics. That is a bug of the suite.
+/// If a monitor panics. That is a bug of the suite.
 #[must_use]
 pub fn simulate(options: &Options) -> Report {
     let began = Instant::now();
@@ -273,7 +275,7 @@ type Results = Mutex<(BTreeMap<usize, Explored>, Worlds, Vec<u64>)>;
 
 /// One thread's share: scenarios while there are any, then the worlds that failed once, then new ones.
 fn share(options: &Options, began: Instant, next: &Arc<AtomicU64>, results: &Results) {
-    // Relaxed, here and below: the number alone says what is whose.
+    // Relaxed, here and below: the number alone decides which thread runs what.
     let take = |next: &AtomicU64| next.fetch_add(1, Ordering::Relaxed);
     let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let scenarios = schedules::ALL.len();
@@ -298,8 +300,8 @@ fn share(options: &Options, began: Instant, next: &Arc<AtomicU64>, results: &Res
     all.2.extend(failed);
 }
 
-/// With a fault of the shipped code switched on: whether this property is seen to break, and after how many steps;
-/// else what is, if anything.
+/// Runs with this fault of the shipped code switched on, until the property breaks. Returns the property's full name
+/// and the number of steps. If the property does not break, returns the first other one that does, if any.
 #[must_use]
 pub fn kill(fault: Fault, property: &str, worlds_max: u64) -> Option<(String, u64)> {
     tidegate::faults::with(&[fault], || {
@@ -352,7 +354,7 @@ mod tests {
         one(seed, &Script::of(seed)).0.into_iter().next()
     }
 
-    /// Each is sound as the code ships, and still finds what it found.
+    /// The world of each seed is sound as the code ships. With its fault on, the seed still finds it.
     #[test]
     fn every_seed_that_failed_finds_its_fault() {
         for failed in REGRESSION_SEEDS {
@@ -386,7 +388,7 @@ mod tests {
         assert!(report.to_json()["steps"].as_u64() > Some(0));
     }
 
-    /// What broke is told with the fewest of its steps, and replays.
+    /// A world that breaks a property is reported without the steps it does not need, and it replays.
     #[test]
     fn what_broke_is_shortened_and_replays() {
         tidegate::faults::with(&[Fault::CloseAdmitsUsers], || {
@@ -408,7 +410,7 @@ mod tests {
         }
     }
 
-    /// What was acknowledged and is lost with the power is found, whatever a person writes right after.
+    /// A request that is acknowledged and lost with the power is found, whatever a person writes right after.
     #[test]
     fn a_request_that_is_not_synced_is_found() {
         for fault in [Fault::FileNotSynced, Fault::DirectoryNotSynced] {

@@ -1,5 +1,5 @@
-//! One process, real threads, every schedule: scenarios small enough that each choice of who goes on is made, up to a
-//! number of preemptions. What must hold, monitors say; what a scenario itself must see, it says.
+//! Scenarios: one process with real threads, small enough to try every schedule up to a number of preemptions. The
+//! monitors judge its log. What only the scenario can see, it checks itself.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -23,91 +23,106 @@ use crate::world::{
     AWAY, Answer, Call, HOME, MARKER, STATUS, ScriptEvent, Waiting, call, home_is_made, shell,
 };
 
-/// A scenario.
+/// A scenario: a small program whose schedules are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is about.
+    /// What happens in it.
     pub name: &'static str,
-    /// So many preemptions are tried.
+    /// The largest number of preemptions that is tried.
     pub preemptions: u32,
-    /// Whether it is about a gateway with files.
+    /// Whether its gateway has files.
     pub has_files: bool,
     run: fn(),
 }
 
-/// All of them.
+/// All scenarios.
 pub const ALL: [Scenario; 25] = [
     Scenario {
-        name: "the last turn out, and who waits for it",
+        name: "the last turn ends while a thread waits for quiesced",
         preemptions: 3,
         has_files: false,
         run: last_turn,
     },
-    Scenario { name: "two callers who look", preemptions: 2, has_files: false, run: two_callers },
     Scenario {
-        name: "a drain that begins, and who reads",
+        name: "two threads reconcile at once",
+        preemptions: 2,
+        has_files: false,
+        run: two_callers,
+    },
+    Scenario {
+        name: "a drain begins while a thread reads the phase",
         preemptions: 2,
         has_files: false,
         run: begin_and_read,
     },
     Scenario {
-        name: "a drain that begins, and a shutdown",
+        name: "a drain begins during a shutdown",
         preemptions: 2,
         has_files: false,
         run: begin_and_shut,
     },
     Scenario {
-        name: "a reopening, and who waits for it",
+        name: "the gate reopens while a thread waits for it",
         preemptions: 2,
         has_files: false,
         run: reopening,
     },
     Scenario {
-        name: "a shutdown, and the last turn out",
+        name: "the last turn ends during a shutdown",
         preemptions: 2,
         has_files: false,
         run: shutdown,
     },
     Scenario {
-        name: "a deadline, and the last turn out",
+        name: "the last turn ends at the deadline",
         preemptions: 2,
         has_files: false,
         run: deadline,
     },
     Scenario {
-        name: "a deadline, and a turn that does not end",
+        name: "a turn does not end before the deadline",
         preemptions: 2,
         has_files: false,
         run: wedged,
     },
-    Scenario { name: "two who publish", preemptions: 1, has_files: true, run: publishers },
     Scenario {
-        name: "the last handle, and the watcher",
+        name: "two threads publish the status",
+        preemptions: 1,
+        has_files: true,
+        run: publishers,
+    },
+    Scenario {
+        name: "the last handle is dropped while the watcher runs",
         preemptions: 1,
         has_files: true,
         run: last_handle,
     },
-    Scenario { name: "an end, and the next start", preemptions: 1, has_files: true, run: restart },
     Scenario {
-        name: "a clock that is set back, and a request",
+        name: "a gateway stops, and the next one starts",
+        preemptions: 1,
+        has_files: true,
+        run: restart,
+    },
+    Scenario {
+        name: "the clock is set back before a request",
         preemptions: 0,
         has_files: true,
         run: clock_set_back,
     },
     Scenario {
-        name: "a directory whose times do not tell",
+        name: "a directory whose times never change",
         preemptions: 0,
         has_files: true,
         run: times_do_not_tell,
     },
     Scenario {
-        name: "a start that cannot see, within a promise",
+        name: "a gateway starts within a promise, unable to read",
         preemptions: 0,
         has_files: true,
         run: blind_start,
     },
     Scenario {
-        name: "turns that end after a deadline",
+        name: "turns end after the deadline",
         preemptions: 0,
         has_files: true,
         run: late_turns,
@@ -119,55 +134,55 @@ pub const ALL: [Scenario; 25] = [
         run: timeouts_and_ids,
     },
     Scenario {
-        name: "a lock file that is removed during a wait",
+        name: "the lock file is removed during a wait",
         preemptions: 0,
         has_files: true,
         run: lock_removed,
     },
     Scenario {
-        name: "a lock file that another process takes",
+        name: "another process takes the lock file",
         preemptions: 0,
         has_files: true,
         run: lock_taken,
     },
     Scenario {
-        name: "a home whose name leads elsewhere",
+        name: "the home's name leads to another directory",
         preemptions: 0,
         has_files: true,
         run: name_leads_elsewhere,
     },
     Scenario {
-        name: "a gateway that is killed and restarted during a wait",
+        name: "a gateway is killed and restarted during a wait",
         preemptions: 0,
         has_files: true,
         run: successor,
     },
     Scenario {
-        name: "a controller in another container",
+        name: "a controller runs in another container",
         preemptions: 0,
         has_files: true,
         run: another_container,
     },
     Scenario {
-        name: "a controller whose clock is another one",
+        name: "a controller has another boot clock",
         preemptions: 0,
         has_files: true,
         run: another_clock,
     },
     Scenario {
-        name: "a request for this run, and the next start",
+        name: "a request for one run, and the next start",
         preemptions: 0,
         has_files: true,
         run: this_run,
     },
     Scenario {
-        name: "a gateway of another make on the same home",
+        name: "a foreign gateway runs on the same home",
         preemptions: 0,
         has_files: true,
         run: neighbour,
     },
     Scenario {
-        name: "a request that is written while the gateway is replaced",
+        name: "a request is written while the gateway is replaced",
         preemptions: 1,
         has_files: true,
         run: replaced,
@@ -175,7 +190,7 @@ pub const ALL: [Scenario; 25] = [
 ];
 
 impl Scenario {
-    /// What is known of it besides its log.
+    /// What is known of this scenario besides its log.
     pub fn setting(self) -> Setting {
         let (interval, has_files) = (Duration::from_secs(1), self.has_files);
         Setting { interval, is_calm: true, reads_all: true, has_files }
@@ -186,7 +201,7 @@ impl Scenario {
         home_is_made();
         let process = process::spawn(a_gateway(), self.run);
         let has_ended = process::wait_for(process, Duration::from_secs(600));
-        must(has_ended, names::GOES_ON, "somebody waits for ever");
+        must(has_ended, names::GOES_ON, "the scenario does not end: a thread waits for ever");
     }
 }
 
@@ -207,7 +222,7 @@ fn living(container: u64) -> ProcessId {
     })
 }
 
-/// Somebody who does this in this container, and is waited for.
+/// Runs this as a controller in this container, and waits for its end.
 fn in_container(container: u64, run: impl FnOnce() + Send + 'static) {
     let name = "controller".to_owned();
     let spec = ProcessSpec { name, container, kill_after_steps: None, is_exposed: false };
@@ -235,7 +250,7 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
     }
 }
 
-/// Without files, and driven by hand: nobody helps out.
+/// A gateway without files that is driven by hand: no thread of its own helps.
 fn by_hand() -> Option<Gateway> {
     Gateway::in_memory().manual().start().ok()
 }
@@ -270,7 +285,11 @@ fn begin_and_read() {
         let says = reads.phase();
         let is_let_in = reads.admit(Origin::User).is_ok();
         let is_true = says != Phase::ExternallyDraining || !is_let_in;
-        must(is_true, names::ACK_MEANS_CLOSED, "it says draining, and lets a user's turn in");
+        must(
+            is_true,
+            names::ACK_MEANS_CLOSED,
+            "the phase is draining, but a user turn is admitted",
+        );
     });
     join([begins, reads]);
 }
@@ -282,13 +301,21 @@ fn begin_and_shut() {
     let begins = spawn(move || begin(&begins, false));
     let shuts = spawn(move || {
         let ended = shuts.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
-        must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it left something behind");
+        must(
+            ended == Ended::Clean,
+            names::RECEIPT_IS_TRUE,
+            "a shutdown without turns did not end clean",
+        );
     });
     join([begins, shuts]);
-    must(!gateway.is_ready(), names::SHUTDOWN_WINS, "it is ready after a shutdown");
+    must(!gateway.is_ready(), names::SHUTDOWN_WINS, "the gateway is ready after a shutdown");
     let mut at = Phase::Running;
     while let Some(change) = changes.recv() {
-        must(change.from == at, names::RECEIPT_IS_TRUE, "a change does not begin where it was");
+        must(
+            change.from == at,
+            names::RECEIPT_IS_TRUE,
+            "a change does not begin with the phase before it",
+        );
         at = change.to;
     }
 }
@@ -316,7 +343,11 @@ fn shutdown() {
     let shuts = spawn(move || {
         let grace = Duration::from_secs(3600);
         let ended = shuts.shut_down(ShutdownCause::Operator, grace).wait();
-        must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it did not wait for the turn");
+        must(
+            ended == Ended::Clean,
+            names::RECEIPT_IS_TRUE,
+            "the shutdown did not wait for the turn",
+        );
     });
     let worker = spawn(move || drop(turn));
     join([shuts, worker]);
@@ -367,23 +398,31 @@ fn last_handle() {
     join([worker]);
     let says = disk::bytes_at(Path::new(HOME), STATUS);
     let is_stopped = says.is_some_and(|it| String::from_utf8_lossy(&it).contains("\"stopped\""));
-    must(is_stopped, names::FAITHFUL, "the last handle is gone, and the last status is not there");
+    must(
+        is_stopped,
+        names::FAITHFUL,
+        "the last handle is dropped, but the last status is not written",
+    );
 }
 
 fn restart() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let shuts = gateway.clone();
     let ended = shuts.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
-    must(ended == Ended::Clean, names::RECEIPT_IS_TRUE, "it left something behind");
+    must(
+        ended == Ended::Clean,
+        names::RECEIPT_IS_TRUE,
+        "a shutdown without turns did not end clean",
+    );
     drop((shuts, gateway));
     let again = process::spawn(a_gateway(), || {
         let again = Gateway::builder(HOME).manual().start();
-        must(again.is_ok(), names::STOPS, "the home is not given back");
+        must(again.is_ok(), names::STOPS, "the next gateway cannot start on the home");
     });
     process::wait_for(again, Duration::from_secs(600));
 }
 
-/// The request is stamped with the very time that the directory had before.
+/// The directory gets the same time from the request that it had before.
 fn clock_set_back() {
     disk::set_properties(DiskProperties { tick_ns: 2_000_000_000, ..DiskProperties::LOCAL });
     sees_in_two_ticks(|| host::step_wall(-4500));
@@ -405,10 +444,14 @@ fn sees_in_two_ticks(first: impl FnOnce()) {
     let holder = RequestedBy::Named(0).holder();
     let _ = Home::at(HOME).begin_drain(&DrainRequest::default().with_holder(holder));
     thread::sleep(Duration::from_secs(2));
-    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+    must(
+        !gateway.is_ready(),
+        names::CLOSES,
+        "a request exists for two ticks, but the gateway is ready",
+    );
 }
 
-/// What was promised to a controller holds also where the next gateway cannot read the request.
+/// A promise to a controller also holds if the next gateway cannot read the request.
 fn blind_start() {
     let first = process::spawn(a_gateway(), || {
         let Ok(gateway) = Gateway::builder(HOME).start() else { return };
@@ -422,26 +465,34 @@ fn blind_start() {
     shell(PersonAction::LaysFifo);
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let is_let_in = gateway.admit(Origin::Internal).is_ok();
-    must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work starts within a promise");
+    must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work is admitted within a promise");
 }
 
-/// The last status counts turns that were left behind. As they end, it is corrected.
+/// The last status counts the turns still in flight. As they end, it is corrected.
 fn late_turns() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turns = [gateway.admit(Origin::User), gateway.admit(Origin::Internal)];
     let ended = gateway.shut_down(ShutdownCause::Operator, Duration::from_secs(1)).wait();
-    must(ended == Ended::TimedOut { in_flight: 2 }, names::RECEIPT_IS_TRUE, "two are left");
+    must(
+        ended == Ended::TimedOut { in_flight: 2 },
+        names::RECEIPT_IS_TRUE,
+        "two turns are in flight, but the shutdown does not report them",
+    );
     for (turn, left) in turns.into_iter().zip([1, 0]) {
         drop(turn);
         thread::sleep(Duration::from_secs(3));
         let says = disk::bytes_at(Path::new(HOME), STATUS);
         let said = says.and_then(|it| serde_json::from_slice::<serde_json::Value>(&it).ok());
         let counts = said.and_then(|it| it["active_agents"].as_u64());
-        must(counts == Some(left), names::FAITHFUL, "it counts turns that have ended");
+        must(
+            counts == Some(left),
+            names::FAITHFUL,
+            "the last status miscounts the turns in flight",
+        );
     }
 }
 
-/// A wait that times out can be taken up again, and a cancel of another request is no cancel of this one.
+/// A wait that times out can be continued, and the cancel of another request does not cancel this one.
 fn timeouts_and_ids() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
@@ -450,19 +501,39 @@ fn timeouts_and_ids() {
     let Ok(receipt) = begun else { return };
     let mut idle = gateway.idle();
     let began = host::uptime();
-    must(idle.wait_timeout(Duration::from_secs(2)).is_none(), names::DRAINS, "it is not idle");
+    must(
+        idle.wait_timeout(Duration::from_secs(2)).is_none(),
+        names::DRAINS,
+        "a wait for idle ended while a turn was in flight",
+    );
     let waited = host::uptime().saturating_sub(began);
-    must(waited == Duration::from_secs(2), names::DRAINS, "it did not wait for so long");
+    must(
+        waited == Duration::from_secs(2),
+        names::DRAINS,
+        "a wait did not last as long as its timeout",
+    );
     drop(turn);
-    must(idle.wait_timeout(Duration::from_secs(2)).is_some(), names::DRAINS, "it is idle");
+    must(
+        idle.wait_timeout(Duration::from_secs(2)).is_some(),
+        names::DRAINS,
+        "a wait for idle timed out, but the gateway is idle",
+    );
     let cancel = |id: &str| gateway.cancel_request(&holder, id).ok();
-    must(cancel("another") == Some(false), names::RECEIPT_IS_TRUE, "another's was there");
-    must(!gateway.is_ready(), names::HELD_BY_EACH, "its request is there");
+    must(
+        cancel("another") == Some(false),
+        names::RECEIPT_IS_TRUE,
+        "the cancel of an unknown id did not answer false",
+    );
+    must(!gateway.is_ready(), names::HELD_BY_EACH, "the request exists, but the gateway is ready");
     let id = receipt.request.request_id().unwrap_or_default();
     let cancels = || cancel(id);
     let cancelled = call(Call::Cancel(RequestedBy::Named(0)), cancels, |_| Answer::Done);
-    must(cancelled == Some(true), names::RECEIPT_IS_TRUE, "its own was not there");
-    must(gateway.is_ready(), names::REOPENS, "no request is left");
+    must(
+        cancelled == Some(true),
+        names::RECEIPT_IS_TRUE,
+        "the cancel of an existing request did not answer true",
+    );
+    must(gateway.is_ready(), names::REOPENS, "no request is left, but the gateway is not ready");
 }
 
 /// One look of a waiter, and then the pause until the next.
@@ -472,7 +543,7 @@ fn look(drain: &mut PendingDrain<'_>, goal: Goal) -> Result<bool, WaitFailed> {
     Ok(looked.0.is_some())
 }
 
-/// The gateway lives on, keeps others out, and whoever waits for it waits on.
+/// The gateway stays alive and keeps others out. A waiter goes on waiting.
 fn lock_removed() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let turn = gateway.admit(Origin::User);
@@ -484,33 +555,53 @@ fn lock_removed() {
         if after == 70 {
             shell(PersonAction::RemovesLock);
             let other = Gateway::builder(HOME).start();
-            must(other.is_err(), names::FAITHFUL, "a second gateway starts beside the first");
+            must(
+                other.is_err(),
+                names::FAITHFUL,
+                "a second gateway starts while the first is alive",
+            );
         }
         let looked = look(&mut drain, Goal::Quiesced);
-        must(looked.is_ok(), names::FAITHFUL, "a living gateway is told gone");
-        must(!matches!(looked, Ok(true)), names::QUIESCED_MEANS_IDLE, "a turn is in flight");
+        must(looked.is_ok(), names::FAITHFUL, "a wait fails, but the gateway is alive");
+        must(
+            !matches!(looked, Ok(true)),
+            names::QUIESCED_MEANS_IDLE,
+            "a wait for quiesced ended while a turn was in flight",
+        );
     }
     let says = home.status();
     let is_alive = says.is_ok_and(|it| it.is_alive());
-    must(is_alive, names::FAITHFUL, "its lock file is gone for more than a tick");
+    must(
+        is_alive,
+        names::FAITHFUL,
+        "the gateway is alive, but is reported dead after its lock file was removed",
+    );
     drop(turn);
 }
 
-/// A gateway without its lock is closed, and holds, until it has it back.
+/// A gateway that has lost its lock is closed, and holds internal work, until it has the lock again.
 fn lock_taken() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     let before = disk::bytes_at(Path::new(HOME), STATUS);
     process::actor("person", || shell(PersonAction::TakesLock(Duration::from_secs(4))));
     thread::sleep(Duration::from_secs(3));
     let is_let_in = [Origin::User, Origin::Internal].map(|it| gateway.admit(it).is_ok());
-    must(is_let_in == [false; 2], names::FAIL_SAFE, "work starts, and the home is another's");
+    must(
+        is_let_in == [false; 2],
+        names::FAIL_SAFE,
+        "work is admitted while another process holds the home",
+    );
     let after = disk::bytes_at(Path::new(HOME), STATUS);
-    must(before == after, names::FAIL_SAFE, "it writes a status, and the home is another's");
+    must(
+        before == after,
+        names::FAIL_SAFE,
+        "the gateway writes a status while another process holds the home",
+    );
     thread::sleep(Duration::from_secs(4));
-    must(gateway.is_ready(), names::REOPENS, "the home is its own again");
+    must(gateway.is_ready(), names::REOPENS, "the gateway has its lock again, but is not ready");
 }
 
-/// The home is the directory that was locked: nothing elsewhere is read or written, and nothing is believed gone.
+/// The home is the directory that was locked. Nothing elsewhere is read or written, and no request counts as gone.
 fn name_leads_elsewhere() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     begin(&gateway, false);
@@ -524,20 +615,28 @@ fn name_leads_elsewhere() {
     let removed = || remove_marker(away);
     let _ = call(Call::Person(PersonAction::RemovesMarker), removed, |_| Answer::Done);
     thread::sleep(Duration::from_secs(3));
-    must(!gateway.is_ready(), names::FAIL_SAFE, "its name leads elsewhere, and it reopens");
+    must(
+        !gateway.is_ready(),
+        names::FAIL_SAFE,
+        "the home's name leads elsewhere, and the gate reopens",
+    );
     let says = disk::bytes_at(home, STATUS);
-    must(says.is_none(), names::FAITHFUL, "it writes into another directory");
+    must(says.is_none(), names::FAITHFUL, "the gateway writes into another directory");
     let is_alive = Home::at(HOME).status().is_ok_and(|it| it.is_alive());
-    must(!is_alive, names::FAITHFUL, "no gateway of that directory lives");
+    must(!is_alive, names::FAITHFUL, "a gateway is reported alive in another directory");
     let is_alive = Home::at(AWAY).status().is_ok_and(|it| it.is_alive());
-    must(is_alive, names::FAITHFUL, "the gateway of this directory lives");
+    must(is_alive, names::FAITHFUL, "the gateway is alive, but is reported dead in its directory");
     disk::move_home(home, Path::new("/emptied"));
     disk::move_home(away, home);
     thread::sleep(Duration::from_secs(3));
-    must(gateway.is_ready(), names::REOPENS, "no request is in its home");
+    must(
+        gateway.is_ready(),
+        names::REOPENS,
+        "no request is in the home, but the gateway is not ready",
+    );
 }
 
-/// Its successor honours the request, so nothing is lost.
+/// The next gateway honours the request, so the waiter loses nothing.
 fn successor() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
@@ -548,23 +647,35 @@ fn successor() {
     let mut drain = PendingDrain::new(&holder, &request);
     thread::sleep(Duration::from_secs(2));
     let looked = look(&mut drain, Goal::Draining);
-    must(matches!(looked, Ok(true)), names::CLOSES, "the request is there for two ticks");
+    must(
+        matches!(looked, Ok(true)),
+        names::CLOSES,
+        "a request exists for two ticks, but the gateway is not draining",
+    );
     kill(first);
     let second = living(1);
     let mut last = Ok(false);
     for _ in 0..200 {
-        // Between the two none lives: that may be told.
+        // Between the two no gateway is alive, and the wait may say so.
         match look(&mut drain, Goal::Draining) {
             Err(WaitFailed::Gone) => thread::sleep(PAUSE),
             looked => last = looked,
         }
-        must(!matches!(last, Err(WaitFailed::Lost(_))), names::RECEIPT_IS_TRUE, "nothing was lost");
+        must(
+            !matches!(last, Err(WaitFailed::Lost(_))),
+            names::RECEIPT_IS_TRUE,
+            "a wait reports its request lost, but it exists",
+        );
     }
-    must(matches!(last, Ok(true)), names::CLOSES, "the successor does not drain");
+    must(
+        matches!(last, Ok(true)),
+        names::CLOSES,
+        "the next gateway does not drain for the request",
+    );
     process::kill(second);
 }
 
-/// A request is for the gateway that lives, wherever it is made.
+/// A request is for the living gateway, whatever container it is written in.
 fn another_container() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(3));
@@ -577,53 +688,77 @@ fn another_container() {
         for _ in 0..100 {
             looked = look(&mut drain, Goal::Quiesced);
         }
-        must(matches!(looked, Ok(true)), names::CLOSES, "it is not heard");
-        must(home.observe().verdict().asks_for_drain(), names::RECEIPT_IS_TRUE, "it is no drain");
+        must(
+            matches!(looked, Ok(true)),
+            names::CLOSES,
+            "a request from another container does not quiesce the gateway",
+        );
+        must(
+            home.observe().verdict().asks_for_drain(),
+            names::RECEIPT_IS_TRUE,
+            "a reader in another container sees no drain",
+        );
     });
-    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+    must(
+        !gateway.is_ready(),
+        names::CLOSES,
+        "a request exists for two ticks, but the gateway is ready",
+    );
 }
 
-/// A time since boot that is another clock's says nothing, and what the wall clock says is asked once.
+/// A time of another boot clock does not count. The wall clock is read once instead.
 fn another_clock() {
     let Ok(gateway) = Gateway::builder(HOME).start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(host::OWN_CLOCK, || {
         let ask = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
         let begun = Home::at(HOME).begin_drain(&ask.with_lease(Duration::from_secs(10)));
-        must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
+        must(begun.is_ok(), names::RECEIPT_IS_TRUE, "the request cannot be written");
         thread::sleep(Duration::from_secs(3));
         let is_heard = Home::at(HOME).observe().verdict().asks_for_drain();
-        must(is_heard, names::RECEIPT_IS_TRUE, "it is no drain to whoever looks");
+        must(is_heard, names::RECEIPT_IS_TRUE, "a reader with another boot clock sees no drain");
     });
-    must(!gateway.is_ready(), names::CLOSES, "a request is there for two ticks");
+    must(
+        !gateway.is_ready(),
+        names::CLOSES,
+        "a request exists for two ticks, but the gateway is ready",
+    );
     host::step_wall(-3_600_000);
     thread::sleep(Duration::from_secs(6));
-    must(!gateway.is_ready(), names::HELD_BY_EACH, "its lease has not run out");
+    must(
+        !gateway.is_ready(),
+        names::HELD_BY_EACH,
+        "the lease has not run out, but the gateway is ready",
+    );
     thread::sleep(Duration::from_secs(4));
-    must(gateway.is_ready(), names::REOPENS, "its lease has run out");
+    must(gateway.is_ready(), names::REOPENS, "the lease has run out, but the gateway is not ready");
 }
 
-/// A request that ends with the gateway's run says nothing to the next one.
+/// A request that ends with the gateway's run does not count for the next one.
 fn this_run() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
     let ask =
         DrainRequest::default().with_holder(RequestedBy::Named(0).holder()).with_this_run(true);
     let begun = Home::at(HOME).begin_drain(&ask);
-    must(begun.is_ok(), names::RECEIPT_IS_TRUE, "it cannot be written");
+    must(begun.is_ok(), names::RECEIPT_IS_TRUE, "the request cannot be written");
     thread::sleep(Duration::from_secs(3));
     let is_ready = || Home::at(HOME).status().is_ok_and(|it| it.is_ready());
-    must(!is_ready(), names::CLOSES, "a request is there for two ticks");
+    must(!is_ready(), names::CLOSES, "a request exists for two ticks, but the gateway is ready");
     kill(first);
     let is_refused = Home::at(HOME).begin_drain(&ask).is_err();
-    must(is_refused, names::RECEIPT_IS_TRUE, "no gateway runs, and the request is written");
+    must(
+        is_refused,
+        names::RECEIPT_IS_TRUE,
+        "a request for this run is written, but no gateway runs",
+    );
     let second = living(1);
     thread::sleep(Duration::from_secs(3));
     must(is_ready(), names::STALE_NEVER_CLOSES, "a request for another run closes the gate");
     process::kill(second);
 }
 
-/// Where a gateway of another make lives none of ours starts, and no named request is written.
+/// While a foreign gateway is alive, no gateway starts, and no named request is written.
 fn neighbour() {
     let held = || -> Option<disk::File> {
         let file =
@@ -633,18 +768,26 @@ fn neighbour() {
     let Some(other) = held() else { return };
     in_container(1, || {
         let is_refused = Gateway::builder(HOME).start().is_err();
-        must(is_refused, names::FAITHFUL, "a gateway starts beside one of another make");
+        must(is_refused, names::FAITHFUL, "a gateway starts while a foreign gateway is alive");
         let named = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
         let is_refused = Home::at(HOME).begin_drain(&named).is_err();
-        must(is_refused, names::RECEIPT_IS_TRUE, "nobody hears a named request there");
+        must(
+            is_refused,
+            names::RECEIPT_IS_TRUE,
+            "a named request is written, but a foreign gateway does not read it",
+        );
     });
     drop(other);
     in_container(1, || {
-        must(Gateway::builder(HOME).start().is_ok(), names::STOPS, "the home is free again");
+        must(
+            Gateway::builder(HOME).start().is_ok(),
+            names::STOPS,
+            "the home is free again, but no gateway starts",
+        );
     });
 }
 
-/// Whoever is told that the request is in place is told so of the gateway that lived before it was written.
+/// If a caller learns that its request is written, the request is for a gateway that was alive at the write.
 fn replaced() {
     let first = living(1);
     thread::sleep(Duration::from_secs(3));
@@ -671,6 +814,10 @@ fn replaced() {
     let is_ok = told.recv().unwrap_or(false);
     let is_ready = Home::at(HOME).status().is_ok_and(|it| it.is_ready());
     let is_heard = !is_late || !is_ok || !is_ready;
-    must(is_heard, names::RECEIPT_IS_TRUE, "it is told written, for a gateway that was gone");
+    must(
+        is_heard,
+        names::RECEIPT_IS_TRUE,
+        "a request is reported written, but the running gateway does not read it",
+    );
     process::kill(second);
 }

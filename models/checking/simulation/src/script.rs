@@ -1,4 +1,4 @@
-//! What is done in a world, and when: drawn from a seed, one line per action, so that a story can be told and shortened.
+//! The actions of a world and their times, drawn from a seed. A script is a list of steps, so that it can be shortened.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use tidegate_world::disk::DiskProperties;
 
 use crate::setting::Setting;
 
-/// Whose request.
+/// The holder of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RequestedBy {
-    /// The shared one.
+    /// The shared holder.
     Shared,
-    /// A holder with this number.
+    /// The named holder with this number.
     Named(u8),
 }
 
-/// What is asked for.
+/// The properties of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestSpec {
-    /// By whom.
+    /// The holder that requests it.
     pub who: RequestedBy,
-    /// Whether internal work is to be held.
+    /// Whether it holds internal work.
     pub hold: bool,
-    /// For how long.
+    /// The lease.
     pub lease: Duration,
     /// Whether it ends with the gateway's run.
     pub this_run: bool,
-    /// In which container the controller runs.
+    /// The container that the controller runs in.
     pub from: u64,
 }
 
@@ -35,24 +35,24 @@ pub struct RequestSpec {
 pub enum Until {
     /// The gate is closed.
     Draining,
-    /// And nothing is in flight.
+    /// The gate is closed, and nothing is in flight.
     Idle,
-    /// And nothing will be.
+    /// The gate is closed, nothing is in flight, and nothing can start.
     Quiesced,
 }
 
-/// What somebody with a shell does.
+/// What a person with a shell does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonAction {
     /// Removes the marker.
     RemovesMarker,
-    /// Makes a marker with nothing in it.
+    /// Creates an empty marker.
     TouchesMarker,
-    /// Writes a marker that cannot be read, where it lies.
+    /// Overwrites the marker with text that cannot be parsed.
     RuinsMarker,
     /// Removes one of the named requests.
     RemovesRequest,
-    /// Writes something else into one of the named requests, where it lies.
+    /// Overwrites one of the named requests with other text.
     RewritesRequest,
     /// Removes the status file.
     RemovesStatus,
@@ -60,120 +60,119 @@ pub enum PersonAction {
     RuinsStatus,
     /// Removes the lock file.
     RemovesLock,
-    /// Removes what the lock file says.
+    /// Empties the lock file.
     EmptiesLock,
-    /// Puts another file in the place of the lock file.
+    /// Replaces the lock file with another file.
     ReplacesLock,
-    /// Does so, and holds the lock on it for so long.
+    /// Replaces the lock file with another file, and holds the lock on that for this long.
     TakesLock(Duration),
-    /// Has the home's name lead nowhere for so long.
+    /// Moves the home to another path for this long.
     MovesHome(Duration),
-    /// Leaves a FIFO where the marker would be.
+    /// Creates a FIFO with the marker's name.
     LaysFifo,
 }
 
-/// One thing that is done.
+/// One action of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScriptAction {
-    /// A gateway starts, in the container with this number; killed after so many steps.
+    /// A gateway starts.
     Starts {
-        /// The container.
+        /// The container that it runs in.
         container: u64,
-        /// After how many steps.
+        /// The number of steps after which it is killed.
         kill_after_steps: Option<u64>,
     },
-    /// A turn comes, and lasts so long; it may need a child.
+    /// A turn arrives.
     Turn {
-        /// For a user, or the gateway's own.
+        /// Whether it is a user's turn, or internal work.
         is_user: bool,
-        /// With a child.
+        /// Whether it has a child.
         has_child: bool,
-        /// With a label.
+        /// Whether it has a label.
         has_label: bool,
-        /// How long.
+        /// How long it lasts.
         lasts: Duration,
     },
-    /// Work that waits at a closed gate.
+    /// A user turn arrives, and waits while the gate is closed.
     WaitsToStart,
-    /// Somebody in the process waits until it is quiesced.
+    /// A thread of the gateway's process waits for quiesced.
     WaitsForQuiesced,
-    /// Somebody in the process waits until it is idle.
+    /// A thread of the gateway's process waits for idle.
     WaitsForIdle,
-    /// The process itself asks for a drain.
+    /// The gateway's process begins a drain.
     BeginsInside(RequestSpec),
-    /// The process itself cancels.
+    /// The gateway's process cancels a holder's requests.
     CancelsInside(RequestedBy),
-    /// The process looks now.
+    /// The gateway's process reconciles now.
     Reconciles,
-    /// The process is asked to end.
+    /// The gateway shuts down.
     ShutsDown {
-        /// For how long it waits.
+        /// The grace of the shutdown.
         grace: Duration,
     },
-    /// The process drops its gateway, and goes on.
+    /// The process drops its gateway, and runs on for a moment.
     DropsGateway,
-    /// A controller asks for a drain, and leaves.
+    /// A controller begins a drain, and ends.
     Begins(RequestSpec),
-    /// A controller renews.
+    /// A controller renews a holder's request.
     Renews(RequestedBy, Option<Duration>),
-    /// A controller cancels.
+    /// A controller cancels a holder's requests.
     Cancels(RequestedBy),
-    /// A controller asks for a drain, waits, acts for as long as it was told that it may, and cancels; killed after
-    /// so many steps.
+    /// A controller begins a drain, waits, acts while it is safe, and cancels.
     Drains {
-        /// What it asks for.
+        /// The request.
         ask: RequestSpec,
         /// What it waits for.
         until: Until,
-        /// For how long.
+        /// How long it waits at most.
         within: Duration,
-        /// After how many steps it is killed.
+        /// The number of steps after which it is killed.
         kill_after_steps: Option<u64>,
     },
     /// A person removes every request.
     CancelsAll,
-    /// A person has a shell.
+    /// A person changes files.
     Person(PersonAction),
     /// The gateway is killed.
     Kill,
-    /// The machine sleeps.
+    /// The machine is suspended for this long.
     Suspend(Duration),
-    /// The wall clock is set.
+    /// The wall clock is set forward by these milliseconds, or back if they are negative.
     SetsClock(i64),
-    /// The machine boots anew.
+    /// The machine reboots.
     Reboot {
-        /// After its power was lost.
+        /// Whether the power fails.
         loses_power: bool,
     },
 }
 
-/// One action at a time.
+/// An action and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Since the world began.
+    /// The time since the world began.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub action: ScriptAction,
 }
 
-/// A world to be.
+/// The script of one world.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// What the disk is like.
+    /// The properties of the disk.
     pub properties: DiskProperties,
-    /// How often a gateway looks.
+    /// The time between two observations of a gateway.
     pub interval: Duration,
-    /// How many calls to the disk fail, of a thousand, and how many are slow.
+    /// How many calls to the disk fail, of a thousand.
     pub failing: u64,
-    /// How many are slow.
+    /// How many calls are slow, of a thousand.
     pub slow: u64,
-    /// How many take a little.
+    /// How many calls take a short time, of a thousand.
     pub brief: u64,
-    /// How many panic, of ten thousand.
+    /// How many calls panic, of ten thousand.
     pub panicking: u64,
-    /// What is done.
+    /// The actions, in the order of their times.
     pub steps: Vec<Step>,
-    /// When all is done, and nothing fails any more.
+    /// The time at which all actions are done, and faults end.
     pub ends: Duration,
 }
 
@@ -216,7 +215,7 @@ impl Draw {
         self.chance(one_in).then(|| self.0.u64(1..below))
     }
 
-    /// One of the kinds that this world has.
+    /// Draws an action of one of these kinds.
     fn action(&mut self, kinds: &[ActionKind]) -> ScriptAction {
         match self.one(kinds) {
             ActionKind::Turn => ScriptAction::Turn {
@@ -288,7 +287,7 @@ impl Draw {
     }
 }
 
-/// A kind of action. Each world has some of them, so that each is now and then among few others.
+/// A kind of action. Each world has only some kinds, so that each kind is sometimes drawn among few others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ActionKind {
     Turn,
@@ -309,7 +308,7 @@ enum ActionKind {
     Reboot,
 }
 
-/// What is done to a gateway in a world where nothing goes wrong.
+/// The kinds of action in a world in which nothing goes wrong.
 const PEACEFUL: [ActionKind; 10] = [
     ActionKind::Turn,
     ActionKind::Waits,
@@ -323,7 +322,7 @@ const PEACEFUL: [ActionKind; 10] = [
     ActionKind::Starts,
 ];
 
-/// And what else in others.
+/// The further kinds of action in other worlds.
 const HOSTILE: [ActionKind; 6] = [
     ActionKind::Vandal,
     ActionKind::HomeLost,
@@ -373,7 +372,7 @@ impl Script {
         kinds.push(ActionKind::Turn);
         if is_hostile {
             kinds.extend(HOSTILE.into_iter().filter(|_| draw.chance(3)));
-            // What kills is of use where something starts again.
+            // A kill is useful only if a gateway starts again.
             kinds.extend(kinds.contains(&ActionKind::Kill).then_some(ActionKind::Starts));
         }
         let properties = match draw.0.u32(0..9) {
@@ -386,7 +385,7 @@ impl Script {
             4 => DiskProperties { batch: 16, tick_ns: 1, ..DiskProperties::LOCAL },
             _ => DiskProperties::LOCAL,
         };
-        // A clock that is set matters most where times are coarse.
+        // A clock that is set matters most if file times are coarse.
         let is_set = kinds.contains(&ActionKind::SetsClock) && draw.chance(2);
         let properties = if is_set {
             DiskProperties { tick_ns: 2_000_000_000, ..DiskProperties::LOCAL }
@@ -406,7 +405,7 @@ impl Script {
         let mut steps: Vec<Step> = (0..many)
             .map(|_| {
                 let at = draw.millis(12_000);
-                // Close to others, now and then to the very instant.
+                // Whole seconds bring some actions to the same instant.
                 let at = if draw.chance(2) { at } else { Duration::from_secs(at.as_secs()) };
                 Step { at, action: draw.action(&kinds) }
             })

@@ -1,19 +1,19 @@
-//! Every seed that ever failed, and the fault that it found: each is run first, and a test switches the fault on again
-//! to see that its seed still finds it. A seed is one of its script: where that draws otherwise, the test fails, and
-//! another seed is looked for with the fault on.
+//! Every seed that ever failed, and the fault that it found. The simulation runs these seeds first. A test switches
+//! each fault on again, and checks that its seed still finds it. A seed is valid only for the script's draws. If they
+//! change, the test fails, and another seed must be searched with the fault on.
 
 use tidegate::faults::Fault;
 
-/// A world that failed once.
+/// A seed whose world failed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegressionSeed {
-    /// Its seed.
+    /// The seed.
     pub seed: u64,
-    /// What it found, as a fault that can be switched on again.
+    /// The fault that it found. It can be switched on again.
     pub found: Fault,
 }
 
-/// All of them.
+/// All regression seeds.
 pub const REGRESSION_SEEDS: &[RegressionSeed] = &[
     RegressionSeed { seed: 4_704, found: Fault::SetClockBelieved },
     RegressionSeed { seed: 6_909, found: Fault::SetClockBelieved },

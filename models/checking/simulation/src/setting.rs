@@ -1,16 +1,16 @@
-//! What is known of a world besides its log: it decides which monitors can judge.
+//! What is known of a world besides its log. It decides which monitors can judge the world.
 
 use std::time::Duration;
 
 /// What is known of a world besides its log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setting {
-    /// How often a gateway looks.
+    /// The time between two observations of a gateway.
     pub interval: Duration,
-    /// No call to the disk fails or takes its time, and nothing is killed, moved or put to sleep.
+    /// Whether no call to the disk fails or takes time, and nothing is killed, moved or suspended.
     pub is_calm: bool,
-    /// No call to the disk fails.
+    /// Whether no call to the disk fails.
     pub reads_all: bool,
-    /// Requests and the status are files.
+    /// Whether requests and the status are files.
     pub has_files: bool,
 }

@@ -1,4 +1,4 @@
-//! What happened, for people.
+//! The events before a broken property, for people.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,16 +8,16 @@ use tidegate_world::log::{Entry, EventKind};
 
 use crate::monitors::Finding;
 
-/// This many events are told before the one that broke a property.
+/// The number of events that a story shows, up to the one that broke a property.
 const EVENTS_MAX: usize = 60;
 
-/// What happened, up to the finding: one line an event, but for what a reader can do without.
+/// The events up to the finding, one line each, without those that a reader does not need.
 pub fn story(log: &[Entry], finding: &Finding) -> String {
     let is_told = |entry: &&Entry| match &entry.what {
         EventKind::Put { name, .. } | EventKind::Gone { name, .. } => {
             Path::new(name).extension() != Some(OsStr::new("tmp"))
         }
-        // Most looks see nothing new.
+        // Most observations see nothing new.
         what => what.program_event::<GatewayEvent>().is_none(),
     };
     let line = |entry: &Entry| {
@@ -29,7 +29,7 @@ pub fn story(log: &[Entry], finding: &Finding) -> String {
     let skipped = told.len().saturating_sub(EVENTS_MAX);
     let mut text = String::new();
     if skipped > 0 {
-        text = format!("  ... {skipped} events before\n");
+        text = format!("  ... {skipped} earlier events\n");
     }
     text + &told[skipped..].join("\n")
 }

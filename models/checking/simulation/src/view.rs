@@ -1,5 +1,5 @@
-//! What a log amounts to at one of its events: the files that there are, and what each gateway's gate is like, by
-//! arithmetic as plain as can be. It judges nothing.
+//! The state at an event of the log: the files that exist, and the state of each gateway's gate, computed as simply
+//! as possible. This module judges nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use tidegate_world::process::ProcessId;
 use crate::script::PersonAction;
 use crate::world::{Answer, Call, MARKER, REQUESTS, STATUS, ScriptEvent};
 
-/// A gate, as its events say.
+/// The state of a gate, computed from its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateView {
     pub is_closed: bool,
@@ -67,7 +67,7 @@ impl GateView {
         self.seals();
     }
 
-    /// The count that something of this origin is in.
+    /// The count of turns of this origin.
     pub fn count(&mut self, origin: Origin) -> &mut u32 {
         if origin == Origin::User { &mut self.user } else { &mut self.internal }
     }
@@ -76,29 +76,30 @@ impl GateView {
 /// A gateway's process.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayView {
-    /// Since this event; `None` until the first look is applied.
+    /// The event at which it started; `None` until the first observation is applied.
     pub started: Option<usize>,
     pub began: usize,
     pub boot: u64,
     pub container: u64,
-    /// As its status says.
+    /// The incarnation in its status.
     pub incarnation: String,
     pub gate: GateView,
-    /// The look under way began with this event.
+    /// The event at which the current observation began.
     pub look: Option<usize>,
-    /// The last look that was applied began with this event.
+    /// The event at which the last applied observation began.
     pub last_look: Option<usize>,
-    /// What the gate was like when a status with this sequence was derived.
+    /// The state of the gate when a status was derived, by the status's sequence number.
     pub derived: BTreeMap<u64, GateView>,
-    /// It was draining last at this event.
+    /// The last event at which it was draining.
     pub draining_last: Option<usize>,
-    /// The time since boot at which it stopped, and how much was in flight then.
+    /// The time since boot at which it stopped.
     pub stopped: Option<Duration>,
+    /// The number of turns in flight when it stopped.
     pub left_at_stop: Option<u32>,
     pub is_over: bool,
 }
 
-/// What was in a request's place from one event to another.
+/// What a slot contained from one event to another.
 #[derive(Clone, Debug)]
 pub struct RequestVersion {
     pub slot: Slot,
@@ -108,24 +109,25 @@ pub struct RequestVersion {
     pub request: Request,
     pub from: usize,
     pub to: Option<usize>,
-    /// It was written into the file that was there, of which the directory's times do not tell: a gateway may need
-    /// 64 looks to see that.
+    /// Whether it was written into an existing file. The directory's times do not show that: a gateway may need 64
+    /// observations to see it.
     pub is_rewritten: bool,
-    /// Whoever removed it has been told so.
+    /// Whether its removal was reported to the caller that removed it.
     pub is_removed_for_good: bool,
-    /// Whoever wrote it has been told so.
+    /// Whether its write was reported to the caller that wrote it.
     pub is_acknowledged: bool,
 }
 
 impl RequestVersion {
-    /// Whether its lease is on no boot clock: a gateway counts down what the wall clock said was left at first sight.
+    /// Whether its lease has no time on a boot clock. A gateway then computes the time left from the wall clock once,
+    /// at first sight, and counts it down.
     pub fn is_by_the_wall(&self) -> bool {
         let body = self.request.body();
         let is_leased = body.read::<f64>("lease_s").is_some();
         is_leased && body.read::<u64>("requested_uptime_ms").is_none()
     }
 
-    /// The request's own name.
+    /// The request's id.
     pub fn id(&self) -> Option<String> {
         if self.slot == Slot::Shared {
             return self.request.request_id().map(str::to_owned);
@@ -134,22 +136,22 @@ impl RequestVersion {
     }
 }
 
-/// All of it.
+/// The state at one event.
 #[derive(Debug, Default)]
 pub struct View {
     pub home: u64,
     pub requests: Option<u64>,
     pub versions: Vec<RequestVersion>,
     pub gateways: BTreeMap<ProcessId, GatewayView>,
-    /// The calls that have not returned, by the one who made them: what, and since which event.
+    /// The calls that have not returned, by number, with the task and the process that made them.
     pub calls: BTreeMap<u64, (Call, usize, usize)>,
     pub status: Option<Rc<[u8]>>,
-    /// The calls by which somebody takes the lock file, from one event to another.
+    /// The calls by which a person takes the lock file, from one event to another.
     pub taken: BTreeMap<u64, (usize, Option<usize>)>,
 }
 
 impl View {
-    /// The place of a request that a name in a directory is.
+    /// The slot that a name in a directory is, if it is one.
     pub fn slot(&self, dir: u64, name: &str) -> Option<Slot> {
         if dir == self.home && name == MARKER {
             return Some(Slot::Shared);
@@ -157,12 +159,12 @@ impl View {
         (Some(dir) == self.requests).then(|| Slot::of_file(OsStr::new(name)))?
     }
 
-    /// What is in requests' places now.
+    /// What the slots contain now.
     pub fn present(&self) -> impl Iterator<Item = &RequestVersion> {
         self.versions.iter().filter(|it| it.to.is_none())
     }
 
-    /// Whether a request counts for a gateway of this boot and container, now.
+    /// Whether a request is live for this gateway at the time of `entry`.
     pub fn is_live(request: &Request, entry: &Entry, gateway: &GatewayView) -> bool {
         let (boot_id, stat) = (host::boot_id(entry.boot), host::stat(gateway.container));
         let epoch = Epoch::from_texts(Some(&boot_id), Some(&stat));
@@ -183,7 +185,7 @@ impl View {
         }
     }
 
-    /// Takes the next event in.
+    /// Updates the state with the next event.
     pub fn takes(&mut self, at: usize, entry: &Entry) {
         match &entry.what {
             EventKind::Put { dir, name, of, is_file, bytes } => {
@@ -266,7 +268,7 @@ impl View {
                         taken.1 = Some(at);
                     }
                     let call = self.calls.remove(number);
-                    // A start that panics leaves nobody with a gateway.
+                    // After a start that panics there is no gateway.
                     if let (Some((Call::Start, ..)), Answer::Panicked) = (call, answer)
                         && let Some(gateway) = self.gateways.get_mut(&entry.process)
                     {

@@ -1,5 +1,5 @@
-//! Does what a script says, with the code that ships: each gateway and each controller is a process of its own on
-//! one simulated machine. It judges nothing; what it was told it writes into the log.
+//! Performs a script with the code that ships. Each gateway and each controller is a process of its own on one
+//! simulated machine. This module judges nothing: it logs its calls and their answers.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -18,31 +18,31 @@ use tidegate_world::{host, thread};
 
 use crate::script::{PersonAction, RequestSpec, RequestedBy, Script, ScriptAction, Step, Until};
 
-/// What somebody does, or was told.
+/// What somebody does or learns in a world.
 #[derive(Clone, Debug)]
 #[allow(dead_code, reason = "some of it is only for the story")]
 pub enum ScriptEvent {
-    /// The number of the home's directory.
+    /// The inode number of the home.
     Home(u64),
-    /// A script's step is taken.
+    /// A step of the script begins: its number and its action.
     Action(usize, ScriptAction),
-    /// A call begins, of the one with this number.
+    /// The call with this number begins.
     Calls(u64, Call),
-    /// It has returned.
+    /// The call with this number has returned.
     Returns(u64, Answer),
-    /// A controller was told that acting is safe for this request, for so long from now.
+    /// A controller has learned that acting is safe for this request, for this long from now.
     Safe(String, Option<Duration>),
-    /// A scenario saw that this property is broken, and how.
+    /// A scenario has found this property broken, and says how.
     Broken(&'static str, String),
-    /// Nothing is done any more, and nothing fails.
+    /// From here on, no action is taken and nothing fails.
     Quiet,
-    /// Whoever reads the home finds a gateway that is alive, or none.
+    /// Whether a reader of the home finds a living gateway.
     SaysAlive(bool),
-    /// All that must come about has had the time for it.
+    /// Everything that must happen has had the time for it.
     Settled,
 }
 
-/// Who asks for what.
+/// A call that is logged.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// A gateway is started.
@@ -53,42 +53,42 @@ pub enum Call {
     Renew(RequestedBy),
     /// A holder's requests are cancelled.
     Cancel(RequestedBy),
-    /// Everybody's are.
+    /// The requests of all holders are cancelled.
     CancelAll,
-    /// A person does something with files.
+    /// A person changes files.
     Person(PersonAction),
-    /// The gateway looks now.
+    /// The gateway reconciles now.
     Reconcile,
-    /// A shutdown, with a grace.
+    /// The gateway shuts down, with this grace.
     ShutDown(Duration),
     /// The last handle is dropped.
     Drop,
-    /// A wait for this.
+    /// A thread waits for this.
     Wait(Waiting),
 }
 
-/// What is waited for inside a process.
+/// What a thread of the gateway's process waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// That a user's turn can start.
+    /// A user turn can start.
     Open,
-    /// That nothing is in flight.
+    /// The gate is closed, and nothing is in flight.
     Idle,
-    /// That nothing will be.
+    /// The gateway is quiesced: nothing is in flight, and nothing can start.
     Quiesced,
 }
 
-/// What a call was answered.
+/// The answer of a call.
 #[derive(Clone, Debug)]
 #[allow(dead_code, reason = "some of it is only for the story")]
 pub enum Answer {
     /// It is done.
     Done,
-    /// This request was written.
+    /// The id of the request that was written.
     Begun(String),
-    /// And this is what has become of it.
+    /// The receipt for a request that was written.
     Receipt {
-        /// The request.
+        /// The request's id.
         id: String,
         /// Whether the gate is closed for it.
         draining: bool,
@@ -97,33 +97,34 @@ pub enum Answer {
     Cancelled(bool),
     /// How a shutdown ended.
     Ended(Ended),
-    /// Why it was not done.
+    /// It failed, with this error.
     Failed(String),
-    /// It panicked, as it was made to.
+    /// It panicked, because of an injected panic.
     Panicked,
 }
 
-/// Where all this happens.
+/// The gateway's home.
 pub(crate) const HOME: &str = "/home";
+/// Where the home is while it is moved.
 pub(crate) const AWAY: &str = "/away";
 
-/// The names in it.
+/// The file names in the home.
 pub(crate) const MARKER: &str = ".drain_request.json";
 pub(crate) const REQUESTS: &str = ".drain_requests";
 pub(crate) const STATUS: &str = "gateway_state.json";
 pub(crate) const LOCK: &str = ".tidegate.lock";
 
-/// How long what must come about has for it, once nothing fails any more.
+/// The time for everything that must happen, after faults have ended.
 pub const SETTLES: Duration = Duration::from_secs(20);
 
-/// A gateway's process: what it is asked to do.
+/// What a gateway's process is asked to do.
 type Order = Box<dyn FnOnce(&Gateway) + Send>;
 
-/// What a process is asked.
+/// A message to a gateway's process.
 enum Message {
-    /// To do this, in a thread of its own.
+    /// Do this, in a thread of its own.
     Do(Order),
-    /// To drop its gateway.
+    /// Drop the gateway.
     Drop,
 }
 
@@ -134,7 +135,7 @@ struct Running {
     orders: Option<Sender<Message>>,
 }
 
-/// Numbers the calls.
+/// Runs a call, and logs it with its answer under a fresh number.
 pub(crate) fn call<T>(what: Call, run: impl FnOnce() -> T, answer: impl FnOnce(&T) -> Answer) -> T {
     let number = host::random();
     tell(ScriptEvent::Calls(number, what));
@@ -144,7 +145,7 @@ pub(crate) fn call<T>(what: Call, run: impl FnOnce() -> T, answer: impl FnOnce(&
     done
 }
 
-/// A call that may panic, where a panic is put in.
+/// A call in progress. If an injected panic ends it, that is logged as its answer.
 struct Returning(u64, bool);
 
 impl Returning {
@@ -217,11 +218,11 @@ fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
         }
     }
     call(Call::Drop, || drop(gateway), |()| Answer::Done);
-    // Turns that others have are theirs; the process goes on for a while.
+    // Other threads may still hold turns, so the process goes on for a while.
     thread::sleep(Duration::from_secs(1));
 }
 
-/// Waits as the command does, look by look.
+/// Waits as the command does, with one observation after the other.
 fn wait(
     home: &Home,
     holder: &Holder,
@@ -258,7 +259,7 @@ fn drains(ask: RequestSpec, until: Until, within: Duration) {
         let id = request.request_id().unwrap_or_default().to_owned();
         let left = safe.map(|safe| safe.left);
         tell(ScriptEvent::Safe(id, left));
-        // It acts, for as long as it may.
+        // The controller acts, while it is safe.
         let left = left.unwrap_or(Duration::from_secs(2));
         thread::sleep(left.min(Duration::from_secs(3)));
     }
@@ -278,7 +279,7 @@ fn cancels(who: RequestedBy) {
     let _ = call(Call::Cancel(who), cancel, cancelled);
 }
 
-/// A controller: a process of its own, in a container of its own where that is another.
+/// Starts a controller: a process of its own, in this container.
 fn controller(
     name: &str,
     container: u64,
@@ -289,7 +290,7 @@ fn controller(
     process::spawn(ProcessSpec { name, container, kill_after_steps, is_exposed: true }, run);
 }
 
-/// What somebody with a shell does.
+/// Does what a person with a shell does.
 pub(crate) fn shell(what: PersonAction) {
     let done = || -> Option<()> {
         let home = disk::open_home(Path::new(HOME)).ok()?;
@@ -346,7 +347,7 @@ pub(crate) fn shell(what: PersonAction) {
     call(Call::Person(what), done, |_| Answer::Done);
 }
 
-/// Something to be done by the gateway's process, where there is one.
+/// Has the gateway's process do something, if there is one.
 fn inside(running: &Running, order: impl FnOnce(&Gateway) + Send + 'static) {
     if let Some(orders) = &running.orders {
         let _ = orders.send(Message::Do(Box::new(order)));
@@ -381,14 +382,14 @@ fn turn(is_user: bool, has_child: bool, has_label: bool, lasts: Duration) -> imp
         let child = if has_child { turn.child().ok() } else { None };
         thread::sleep(lasts / 2);
         drop(turn);
-        // A child may outlive the one who needed it.
+        // A child may outlive its parent.
         if child.is_some() {
             thread::sleep(lasts / 4);
         }
     }
 }
 
-/// Starts a gateway's process, in the place of the one that was started last.
+/// Starts a gateway's process. It becomes the running one, unless the last one is still alive.
 fn starts(
     running: &mut Running,
     container: u64,
@@ -400,7 +401,7 @@ fn starts(
         ProcessSpec { name: "gateway".to_owned(), container, kill_after_steps, is_exposed: true };
     let is_alive = running.process.is_some_and(|it| !process::wait_for(it, Duration::ZERO));
     let process = process::spawn(spec, move || gateway(interval, &taken));
-    // A second start is to be told that the home is in use; the first goes on.
+    // A second start must fail because the home is in use; the first gateway goes on.
     if !is_alive {
         *running = Running { process: Some(process), orders: Some(orders) };
     }
@@ -476,14 +477,14 @@ fn does(action: ScriptAction, now: &mut Running, interval: Duration) {
     }
 }
 
-/// Makes the home, and tells of it.
+/// Creates the home, and logs its number.
 pub(crate) fn home_is_made() {
     let home = Path::new(HOME);
     disk::make_home(home, 0o700);
     tell(ScriptEvent::Home(disk::number_of(home).unwrap_or_default()));
 }
 
-/// Does all that the script says, and then waits until what must come about has come about.
+/// Performs the script, and then waits for everything that must happen.
 pub fn play(script: &Script) {
     disk::set_properties(script.properties);
     home_is_made();
@@ -509,7 +510,7 @@ pub fn play(script: &Script) {
     }
     thread::sleep(ends.saturating_sub(at));
     starts(&mut running, 1, None, interval);
-    // What was begun comes to its end: controllers act and wait for so long at most.
+    // Controllers that have begun end within this time, with their waits and actions.
     thread::sleep(Duration::from_secs(16));
     tell(ScriptEvent::Quiet);
     thread::sleep(SETTLES);

@@ -1,8 +1,8 @@
-//! A disk: directories, files, locks and times, and what of them survives a power loss. Each call is a step, may
-//! take time, and may fail as a disk's does, before it has any effect.
+//! A disk: directories, files, locks and times, and which of them survive a power loss. Each call is a step. It may
+//! take time, and it may fail with an error of a real disk, before it has any effect.
 //!
-//! What is lost with the power: of every name, what it stood for when its directory was last synced, or anything
-//! since; of the bytes of a file that were not synced, all, some or none.
+//! After a power loss, each name leads to what it led to at the last sync of its directory, or at any time since.
+//! If a file has changed since its last sync, it has its synced bytes, its newest bytes, or the first half of those.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +16,7 @@ use crate::kernel::{self, Kernel};
 
 pub use crate::files::{DiskProperties, Faults, Kind, Stat};
 
-/// The time by which files are stamped: seconds and nanoseconds, as coarse as the disk's.
+/// The time that a file is stamped with now: seconds and nanoseconds, rounded down to the disk's `tick_ns`.
 fn time(kernel: &Kernel) -> (i64, i64) {
     let micros = (kernel.now + kernel.slept).subsec_micros();
     let nanos = kernel.wall_ms() * 1_000_000 + i64::from(micros % 1000) * 1000;
@@ -25,17 +25,17 @@ fn time(kernel: &Kernel) -> (i64, i64) {
     (stamped.div_euclid(1_000_000_000), stamped.rem_euclid(1_000_000_000))
 }
 
-/// Sets what the disk is like.
+/// Sets the properties of the disk.
 pub fn set_properties(properties: DiskProperties) {
     kernel::with(|it| it.disk.properties = properties);
 }
 
-/// Sets which faults are put in.
+/// Sets which faults are injected.
 pub fn set_faults(faults: Faults) {
     kernel::with(|it| it.disk.faults = faults);
 }
 
-/// Makes a directory, and has this path lead to it. What the path led to before stays where it is.
+/// Creates a directory at this path. A directory that was there before still exists, without this path.
 pub fn make_home(path: &Path, mode: u32) {
     kernel::with(|it| {
         let at = time(it);
@@ -44,7 +44,7 @@ pub fn make_home(path: &Path, mode: u32) {
     });
 }
 
-/// Has another path lead where this one leads, and this one nowhere.
+/// Moves a directory to another path. The old path then leads nowhere.
 pub fn move_home(from: &Path, to: &Path) {
     kernel::switch();
     kernel::with(|it| {
@@ -54,13 +54,13 @@ pub fn move_home(from: &Path, to: &Path) {
     });
 }
 
-/// The number of the directory that a path leads to.
+/// The inode number of the directory at a path.
 #[must_use]
 pub fn number_of(path: &Path) -> Option<u64> {
     kernel::with(|it| it.disk.paths.get(path).copied())?
 }
 
-/// What is in the file with this name, below the directory that a path leads to.
+/// The bytes of the file with this name in the directory at a path.
 #[must_use]
 pub fn bytes_at(path: &Path, name: &str) -> Option<Rc<[u8]>> {
     kernel::with(|it| {
@@ -70,7 +70,7 @@ pub fn bytes_at(path: &Path, name: &str) -> Option<Rc<[u8]>> {
     })?
 }
 
-/// The errors of the calls.
+/// The error numbers that calls fail with.
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const EMFILE: i32 = 24;
@@ -85,7 +85,7 @@ const fn kind_of(error: i32) -> &'static str {
     }
 }
 
-/// A call: a step that may take time, and may fail with one of these.
+/// Makes one call: a step that may take time, and may fail with one of `errors`.
 fn call<T>(
     errors: &[i32],
     run: impl FnOnce(&mut Kernel, (i64, i64)) -> io::Result<T>,
@@ -115,7 +115,7 @@ fn call<T>(
         }
         panics
     });
-    // While another thread unwinds too, none is put in.
+    // No panic is injected while another thread unwinds.
     if panics == Some(true) && !std::thread::panicking() {
         kernel::panic();
     }
@@ -157,25 +157,25 @@ impl Drop for File {
     }
 }
 
-/// A listing on its way: where it is, in the order of the disk.
+/// A listing in progress: its position, in the order of the disk.
 #[derive(Debug)]
 pub struct Listing {
     dir: u64,
     after: Option<u64>,
 }
 
-/// The place of a name in a listing: none that a reader could know of.
+/// The position of a name in a listing: a hash, so that no reader can rely on the order.
 fn place(name: &OsStr) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Opens the directory that a path leads to.
+/// Opens the directory at a path.
 ///
 /// # Errors
 ///
-/// As the system's.
+/// Those of the system's call.
 pub fn open_home(path: &Path) -> io::Result<Dir> {
     call(&[EMFILE, EACCES, EIO], |it, _| {
         let inode = *it.disk.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
@@ -184,11 +184,11 @@ pub fn open_home(path: &Path) -> io::Result<Dir> {
     })
 }
 
-/// What a path leads to.
+/// The [`Stat`] of what a path leads to.
 ///
 /// # Errors
 ///
-/// As the system's.
+/// Those of the system's call.
 pub fn stat_path(path: &Path) -> io::Result<Stat> {
     call(&[EACCES, EIO], |it, _| {
         let inode = it.disk.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
@@ -196,11 +196,11 @@ pub fn stat_path(path: &Path) -> io::Result<Stat> {
     })
 }
 
-/// What has the last name of a path, in the directory that the rest leads to.
+/// The [`Stat`] of the last name of a path. A link is not followed.
 ///
 /// # Errors
 ///
-/// As the system's.
+/// Those of the system's call.
 pub fn stat_link(path: &Path) -> io::Result<Stat> {
     call(&[EACCES, EIO], |it, _| {
         let (at, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::NotFound)?;
@@ -219,7 +219,7 @@ fn opened(
         let inode = it.disk.named(at.0, name)?;
         let kind = it.disk.inodes.get(&inode).ok_or(io::ErrorKind::NotFound)?.stat.kind;
         if !is_wanted(kind) {
-            return Err(io::Error::other("found something else there"));
+            return Err(io::Error::other("the name leads to something of another kind"));
         }
         let process = it.process_id();
         Ok(it.disk.open(inode, process))
@@ -231,34 +231,34 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Dir> {
         call(&[EMFILE, EACCES, EIO], opened(self, name, |it| it == Kind::Directory)).map(Dir)
     }
 
-    /// Opens a file.
+    /// Opens a file in this directory.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn open(&self, name: &OsStr) -> io::Result<File> {
         call(&[EMFILE, EACCES, EIO], opened(self, name, |it| it == Kind::File)).map(File)
     }
 
-    /// What is known of this directory.
+    /// The [`Stat`] of this directory.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn stat(&self) -> io::Result<Stat> {
         call(&[EIO], |it, _| Ok(it.disk.inode(self.0)?.stat))
     }
 
-    /// What has this name.
+    /// The [`Stat`] of what has this name.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn stat_named(&self, name: &OsStr) -> io::Result<Stat> {
         call(&[EACCES, EIO], |it, _| {
             let inode = it.disk.named(self.0, name)?;
@@ -266,11 +266,11 @@ impl Dir {
         })
     }
 
-    /// Makes a file.
+    /// Creates a file.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         call(&[ENOSPC, EMFILE, EACCES, EIO], |it, at| {
             let dir = it.disk.of(self.0)?;
@@ -285,11 +285,11 @@ impl Dir {
         })
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn make_dir(&self, name: &OsStr, mode: u32) -> io::Result<()> {
         call(&[ENOSPC, EACCES, EIO], |it, at| {
             let dir = it.disk.of(self.0)?;
@@ -303,11 +303,11 @@ impl Dir {
         })
     }
 
-    /// Removes a directory that is empty.
+    /// Removes an empty directory.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
         call(&[EIO], |it, at| {
             let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, name)?);
@@ -327,11 +327,11 @@ impl Dir {
         })
     }
 
-    /// Makes something that is neither a file nor a directory.
+    /// Creates something that is neither a file nor a directory.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn make_special(&self, name: &OsStr, kind: Kind) -> io::Result<()> {
         call(&[], |it, at| {
             let dir = it.disk.of(self.0)?;
@@ -342,11 +342,11 @@ impl Dir {
         })
     }
 
-    /// Gives a file another name, instead of what has that name.
+    /// Renames a file. A file with the new name is replaced.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         call(&[EIO, ENOSPC], |it, at| {
             let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, from)?);
@@ -355,7 +355,7 @@ impl Dir {
             {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
-            // Its own link count stays: one name goes and one comes.
+            // Its own link count stays: one name is removed and one is added.
             it.disk.set(dir, to, Some(inode), at);
             it.disk.set(dir, from, None, at);
             if let Some(found) = it.disk.inodes.get_mut(&inode) {
@@ -371,7 +371,7 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
         call(&[EACCES, EIO], |it, at| {
             let (dir, inode) = (it.disk.of(self.0)?, it.disk.named(self.0, name)?);
@@ -384,11 +384,11 @@ impl Dir {
         })
     }
 
-    /// Brings the names to the disk.
+    /// Syncs the names, so that they survive a power loss.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn sync(&self) -> io::Result<()> {
         call(&[EIO], |it, _| {
             let found = it.disk.inode_mut(self.0)?;
@@ -402,16 +402,16 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn list(&self) -> io::Result<Listing> {
         call(&[EMFILE, EACCES, EIO], |it, _| Ok(Listing { dir: it.disk.of(self.0)?, after: None }))
     }
 
-    /// Takes the directory's lock, and says whether it was free.
+    /// Takes the directory's lock if it is free. Returns whether it was free.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn lock(&self) -> io::Result<bool> {
         call(&[], |it, _| {
             if !it.disk.properties.locks_directories {
@@ -449,7 +449,7 @@ impl Kernel {
         self.log(EventKind::Gone { dir, name: name.to_string_lossy().into_owned() });
     }
 
-    /// The bytes of a file have changed: under each of its names.
+    /// Logs that the bytes of a file have changed, under each of its names.
     fn rewritten(&mut self, inode: u64) {
         let names: Vec<(u64, OsString)> = self
             .disk
@@ -465,12 +465,12 @@ impl Kernel {
     }
 }
 
-/// The next names of a listing; none once it is over. Whatever is there throughout is listed; of what comes or goes
-/// meanwhile, some.
+/// The next names of a listing; empty at its end. A name that exists throughout is listed. A name that is added or
+/// removed meanwhile may be listed or not.
 ///
 /// # Errors
 ///
-/// As the system's.
+/// Those of the system's call.
 pub fn next_names(listing: &mut Listing) -> io::Result<Vec<OsString>> {
     call(&[EIO], |it, _| {
         let Some(found) = it.disk.inodes.get(&listing.dir) else { return Ok(Vec::new()) };
@@ -490,20 +490,20 @@ pub fn next_names(listing: &mut Listing) -> io::Result<Vec<OsString>> {
 }
 
 impl File {
-    /// What is known of it.
+    /// The [`Stat`] of this file.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn stat(&self) -> io::Result<Stat> {
         call(&[EIO], |it, _| Ok(it.disk.inode(self.0)?.stat))
     }
 
-    /// Its bytes, so many at most.
+    /// Its bytes, at most `bytes_max`.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn read(&self, bytes_max: usize) -> io::Result<Vec<u8>> {
         call(&[EIO], |it, _| {
             let bytes = &it.disk.inode(self.0)?.bytes;
@@ -511,11 +511,11 @@ impl File {
         })
     }
 
-    /// Writes these bytes at its beginning.
+    /// Writes these bytes at the start of the file.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
         call(&[ENOSPC, EIO], |it, at| {
             let found = it.disk.inode_mut(self.0)?;
@@ -531,11 +531,11 @@ impl File {
         })
     }
 
-    /// Removes its bytes.
+    /// Removes all its bytes.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn truncate(&self) -> io::Result<()> {
         call(&[EIO], |it, at| {
             let found = it.disk.inode_mut(self.0)?;
@@ -547,11 +547,11 @@ impl File {
         })
     }
 
-    /// Brings its bytes to the disk.
+    /// Syncs its bytes, so that they survive a power loss.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn sync(&self) -> io::Result<()> {
         call(&[EIO, ENOSPC], |it, _| {
             let found = it.disk.inode_mut(self.0)?;
@@ -564,7 +564,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn chmod(&self, mode: u32) -> io::Result<()> {
         call(&[EIO], |it, at| {
             let stat = &mut it.disk.inode_mut(self.0)?.stat;
@@ -573,11 +573,11 @@ impl File {
         })
     }
 
-    /// Takes its lock, and says whether it was free.
+    /// Takes its lock if it is free. Returns whether it was free.
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn lock(&self) -> io::Result<bool> {
         call(&[], |it, _| {
             let found = it.disk.inode_mut(self.0)?;
@@ -593,7 +593,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// As the system's.
+    /// Those of the system's call.
     pub fn is_locked(&self) -> io::Result<bool> {
         call(&[], |it, _| {
             let found = it.disk.inode(self.0)?;
@@ -602,13 +602,13 @@ impl File {
     }
 }
 
-/// Whether the disk is known to be one whose directories' times tell.
+/// Whether the disk is known to change a directory's times with each change of its names.
 #[must_use]
 pub fn has_reliable_times() -> bool {
     kernel::with(|it| it.disk.properties.is_known).unwrap_or_default()
 }
 
-/// Of what was not synced, any part is lost.
+/// Loses any part of what was not synced.
 pub(crate) fn lose_power(kernel: &mut Kernel) {
     let numbers: Vec<u64> = kernel.disk.inodes.keys().copied().collect();
     for number in numbers {
@@ -643,7 +643,7 @@ pub(crate) fn lose_power(kernel: &mut Kernel) {
             found.since.clear();
         }
     }
-    // What each directory is found to hold.
+    // The names that are left in each directory.
     let listed: Vec<(u64, OsString, u64)> = kernel
         .disk
         .inodes

@@ -1,11 +1,11 @@
-//! Events, as the log has them. It writes none.
+//! The events of the log. This module writes none.
 
 use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Which process.
+/// The number of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub usize);
 
@@ -14,17 +14,17 @@ pub struct ProcessId(pub usize);
 pub struct Entry {
     /// The time since boot.
     pub at: Duration,
-    /// Which boot it was.
+    /// The number of the boot.
     pub boot: u64,
-    /// The time since the world began, without the times that it slept.
+    /// The time since the world began, without suspend.
     pub waited: Duration,
-    /// What the wall clock said, in milliseconds since 1970.
+    /// The wall clock, in milliseconds since 1970.
     pub wall_ms: i64,
-    /// After how many steps.
+    /// The number of steps up to the event.
     pub step: u64,
-    /// Whose process.
+    /// The process of the event.
     pub process: ProcessId,
-    /// Which thread.
+    /// The running thread.
     pub task: usize,
     /// What happened.
     pub what: EventKind,
@@ -32,17 +32,17 @@ pub struct Entry {
 
 /// What happened.
 pub enum EventKind {
-    /// A name was given to a file, or the file with this name was written to: what is in it now.
+    /// A name now leads to this file, or the file with this name has changed.
     Put {
         /// The directory's number.
         dir: u64,
         /// The name.
         name: String,
-        /// The number of what has it now.
+        /// The inode number of what has the name now.
         of: u64,
         /// Whether that is a file.
         is_file: bool,
-        /// The bytes.
+        /// The bytes of the file now.
         bytes: Rc<[u8]>,
     },
     /// A name was removed.
@@ -52,30 +52,30 @@ pub enum EventKind {
         /// The name.
         name: String,
     },
-    /// A process began, in this container.
+    /// A process started, in this container.
     Began(u64),
     /// A process ended by itself.
     Exited,
     /// A process was killed.
     Killed,
-    /// The machine was booted anew. `lost` where the power failed.
+    /// The machine was rebooted.
     Booted {
-        /// What was not synced was lost. What is left follows, name by name, up to `Found`.
+        /// Whether the power failed, and unsynced data is lost. What is left follows, name by name, up to `Found`.
         lost: bool,
     },
-    /// All that is left after a power loss was told.
+    /// All that is left after a power loss is now logged.
     Found,
-    /// What the program that runs here says of itself.
+    /// An event that the program itself logs.
     Program(Box<dyn ProgramEvent>),
 }
 
-/// An event that this crate knows nothing of.
+/// An event of the program. This crate knows nothing of it.
 pub trait ProgramEvent: Any + fmt::Debug {}
 
 impl<T: Any + fmt::Debug> ProgramEvent for T {}
 
 impl EventKind {
-    /// The event, where it is of this type.
+    /// The program's event, if it has this type.
     #[must_use]
     pub fn program_event<T: ProgramEvent>(&self) -> Option<&T> {
         match self {
@@ -93,12 +93,12 @@ impl fmt::Debug for EventKind {
                 let text: String = text.chars().take(160).collect();
                 write!(f, "put {dir}/{name}: {text:?}")
             }
-            EventKind::Gone { dir, name } => write!(f, "gone {dir}/{name}"),
-            EventKind::Began(container) => write!(f, "process begins in container {container}"),
+            EventKind::Gone { dir, name } => write!(f, "removed {dir}/{name}"),
+            EventKind::Began(container) => write!(f, "process starts in container {container}"),
             EventKind::Exited => f.write_str("process exits"),
             EventKind::Killed => f.write_str("process is killed"),
-            EventKind::Booted { lost } => write!(f, "machine boots; power lost: {lost}"),
-            EventKind::Found => f.write_str("that is what is left"),
+            EventKind::Booted { lost } => write!(f, "machine reboots; power lost: {lost}"),
+            EventKind::Found => f.write_str("all that the power loss has left is listed"),
             EventKind::Program(told) => told.fmt(f),
         }
     }

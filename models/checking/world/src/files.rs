@@ -1,5 +1,5 @@
-//! What is on a disk: files, directories, who has them open and who has locked them. It knows no steps, and fails
-//! only where something is not there.
+//! The contents of a disk: files and directories, and the handles that have them open or locked. It knows no steps.
+//! It fails only if something does not exist.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::entry::ProcessId;
 
-/// What has a name.
+/// The kind of what has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file.
@@ -23,44 +23,44 @@ pub enum Kind {
     Fifo,
 }
 
-/// What is known of a file or directory.
+/// The metadata of a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which.
+    /// Its inode number.
     pub inode: u64,
-    /// What.
+    /// Its kind.
     pub kind: Kind,
     /// Its permission bits.
     pub mode: u32,
-    /// How many names it has.
+    /// The number of its names.
     pub links: u64,
     /// Its owner.
     pub uid: u32,
     /// Its size.
     pub size: u64,
-    /// When it was last written.
+    /// The time of the last change of its bytes or names.
     pub modified: (i64, i64),
-    /// When it was last changed.
+    /// The time of the last change, also of its mode or its own name.
     pub changed: (i64, i64),
 }
 
-/// What the disk is like.
+/// The properties of a disk.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskProperties {
-    /// Times are rounded down to so many nanoseconds.
+    /// The number of nanoseconds that times are rounded down to.
     pub tick_ns: i64,
-    /// Whether it is known to be a file system whose directories' times tell.
+    /// Whether it is known as a file system whose directory times change with each change of names.
     pub is_known: bool,
-    /// Whether a directory's times move when a name comes or goes.
+    /// Whether a directory's times really change when a name is added or removed.
     pub times_move: bool,
-    /// So many names are listed at once.
+    /// The number of names that one call lists.
     pub batch: usize,
     /// Whether it can lock a directory.
     pub locks_directories: bool,
 }
 
 impl DiskProperties {
-    /// As a local disk is.
+    /// The properties of a local disk.
     pub const LOCAL: DiskProperties = DiskProperties {
         tick_ns: 4_000_000,
         is_known: true,
@@ -70,20 +70,20 @@ impl DiskProperties {
     };
 }
 
-/// Which faults are put into the calls of exposed processes.
+/// The faults that are injected into the calls of exposed processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// So many calls in a thousand fail.
+    /// How many calls in a thousand fail.
     pub failing: u64,
-    /// So many calls in a thousand take up to this long.
+    /// How many calls in a thousand take up to `slow_for`.
     pub slow: u64,
-    /// How long those take at most.
+    /// The longest time of a slow call.
     pub slow_for: Duration,
-    /// So many calls in a thousand take a little.
+    /// How many calls in a thousand take up to three milliseconds.
     pub brief: u64,
-    /// So many calls in ten thousand panic: as a program does that has a bug there.
+    /// How many calls in ten thousand panic, as a program with a bug there does.
     pub panicking: u64,
-    /// Until then.
+    /// The time at which faults end.
     pub until: Duration,
 }
 
@@ -91,11 +91,11 @@ pub struct Faults {
 pub(crate) struct Inode {
     pub(crate) stat: Stat,
     pub(crate) bytes: Rc<[u8]>,
-    /// What of the bytes survives a power loss.
+    /// The bytes at the last sync.
     pub(crate) synced: Rc<[u8]>,
     pub(crate) names: BTreeMap<OsString, u64>,
     pub(crate) synced_names: BTreeMap<OsString, u64>,
-    /// What names have come to stand for since the directory was synced.
+    /// The changes of names since the directory was last synced.
     pub(crate) since: Vec<(OsString, Option<u64>)>,
     /// The handle that holds its lock.
     pub(crate) locked_by: Option<u64>,
@@ -112,7 +112,7 @@ pub(crate) struct Handle {
 pub(crate) struct Disk {
     pub(crate) inodes: BTreeMap<u64, Inode>,
     pub(crate) handles: BTreeMap<u64, Handle>,
-    /// What a path from outside leads to.
+    /// The directory that each absolute path leads to.
     pub(crate) paths: BTreeMap<PathBuf, u64>,
     made: u64,
     pub(crate) properties: DiskProperties,

@@ -1,4 +1,4 @@
-//! What a process reads of its machine, and what becomes of the machine.
+//! What a process reads from its machine, and what can happen to the machine.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::disk;
 use crate::entry::{EventKind, ProcessId};
 use crate::kernel;
 
-/// Containers from this number on have a time since boot of their own: an hour more than the machine's.
+/// Containers with this number or a higher one have their own boot clock, one hour ahead of the machine's.
 pub const OWN_CLOCK: u64 = 4;
 
 /// The time since boot, suspend included.
@@ -26,43 +26,43 @@ pub fn wall_ms() -> i64 {
     kernel::with(|it| it.wall_ms()).unwrap_or_default()
 }
 
-/// A number that nobody else has.
+/// A fresh random number.
 #[must_use]
 pub fn random() -> u64 {
     kernel::with(|it| it.chooser.fresh()).unwrap_or_default()
 }
 
-/// A number below this one, chosen by the world's policy.
+/// A number less than `below`, chosen by the world's policy.
 #[must_use]
 pub fn choose(below: usize) -> usize {
     kernel::with(|it| it.chooser.below(below)).unwrap_or_default()
 }
 
-/// The process's number.
+/// The number of the calling process.
 #[must_use]
 pub fn pid() -> u32 {
     pid_of(kernel::with(|it| it.process_id()).unwrap_or(ProcessId(0)))
 }
 
-/// A process's number, as others see it.
+/// The number of a process, as other processes see it.
 #[must_use]
 pub fn pid_of(process: ProcessId) -> u32 {
     u32::try_from(process.0 + 100).unwrap_or(u32::MAX)
 }
 
-/// What the machine calls its boot with this number.
+/// The machine's id for the boot with this number.
 #[must_use]
 pub fn boot_id(boot: u64) -> String {
     format!("boot-{boot}\n")
 }
 
-/// What `/proc` says of a process that was started at this time.
+/// The `stat` text in `/proc` of a process that started at this time.
 #[must_use]
 pub fn stat(started: u64) -> String {
     format!("1 (process) S{} {started}", " 0".repeat(18))
 }
 
-/// Whether a process with this number lives.
+/// Whether a process with this number is alive.
 #[must_use]
 pub fn has_process(pid: u32) -> bool {
     let number = usize::try_from(pid).ok().and_then(|pid| pid.checked_sub(100));
@@ -71,8 +71,8 @@ pub fn has_process(pid: u32) -> bool {
     number.and_then(lives).unwrap_or_default()
 }
 
-/// Which namespace of this kind the process is in: each container has one of its own for the numbers of processes,
-/// and some for the clock: see [`OWN_CLOCK`].
+/// The namespace of this kind that the calling process is in. Each container has its own namespace for process
+/// numbers. Some also have their own for the clock: see [`OWN_CLOCK`].
 #[must_use]
 pub fn namespace(kind: &str) -> Option<String> {
     let container = kernel::with(|it| it.process().container)?;
@@ -81,7 +81,7 @@ pub fn namespace(kind: &str) -> Option<String> {
     Some(format!("{kind}:[{number}]"))
 }
 
-/// What a file below `/proc` says.
+/// The text of a file below `/proc`.
 #[must_use]
 pub fn proc_text(path: &str) -> Option<String> {
     kernel::with(|it| match path {
@@ -92,7 +92,7 @@ pub fn proc_text(path: &str) -> Option<String> {
     })?
 }
 
-/// The machine sleeps for so long: no clock that waits are measured by counts it.
+/// Suspends the machine for this long. The clock that measures waits does not count it.
 pub fn suspend(how_long: Duration) {
     kernel::switch();
     kernel::with(|it| {
@@ -102,7 +102,7 @@ pub fn suspend(how_long: Duration) {
     });
 }
 
-/// The wall clock is set.
+/// Sets the wall clock forward, or back if `by_ms` is negative.
 pub fn step_wall(by_ms: i64) {
     kernel::switch();
     kernel::with(|it| {
@@ -111,8 +111,8 @@ pub fn step_wall(by_ms: i64) {
     });
 }
 
-/// All processes but the world's own are killed, and the machine boots anew. With `loses_power`, of what was not
-/// synced any part is lost.
+/// Kills all processes except the world's own, and reboots the machine. With `loses_power`, any part of what was not
+/// synced is lost.
 pub fn reboot(loses_power: bool) {
     kernel::switch();
     kernel::with(|it| {

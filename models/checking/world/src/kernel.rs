@@ -1,4 +1,4 @@
-//! The threads and processes of one world, its time, and who goes on. Everything else here asks it.
+//! The threads and processes of one world, its time, and which thread runs next. All other modules use it.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,10 +11,10 @@ use crate::entry::{Entry, EventKind, ProcessId};
 use crate::files::{Disk, Faults};
 use crate::policy::{Chooser, Policy};
 
-/// What a thread waits for: a lock, a condition, its token, another thread.
+/// What a thread waits for: a lock, a condition, a channel, its token, another thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// One of those that were made.
+    /// A lock, a condition or a channel, by its number.
     Made(u64),
     /// The thread's own token.
     Token(usize),
@@ -33,12 +33,12 @@ pub(crate) struct Task {
     deadline: Option<Duration>,
     is_woken: bool,
     pub(crate) token: bool,
-    /// How many locks it holds. A killed thread first comes to the end of what it does under them.
+    /// The number of locks it holds. A killed thread first goes on until it has released them.
     pub(crate) locks: u32,
     unwinds: bool,
-    /// It unwinds a panic that was put in: until it has caught that, it cannot be killed.
+    /// Whether it unwinds an injected panic. Until it has caught that, it cannot be killed.
     panics: bool,
-    /// shuttle has made it.
+    /// Whether shuttle has created it.
     is_made: bool,
     is_over: bool,
 }
@@ -46,12 +46,13 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) is_dead: bool,
-    /// How many steps its threads have made, and after how many it is killed.
+    /// The number of steps of its threads.
     pub(crate) steps: u64,
+    /// The number of steps after which it is killed.
     pub(crate) kill_after_steps: Option<u64>,
-    /// When its container was made: what tells one from another.
+    /// The time when its container was created. It identifies the container.
     pub(crate) container: u64,
-    /// Whether faults are put into what it does.
+    /// Whether faults are injected into its calls.
     pub(crate) is_exposed: bool,
 }
 
@@ -65,27 +66,27 @@ impl Process {
     }
 }
 
-/// How often which fault was put in.
+/// How often each kind of fault was injected.
 pub type Counts = std::collections::BTreeMap<&'static str, u64>;
 
-/// What has come of a world.
+/// The outcome of a world.
 #[derive(Debug)]
 pub struct Outcome {
     /// What happened.
     pub log: Vec<Entry>,
-    /// How many steps were made.
+    /// The number of steps.
     pub steps: u64,
-    /// Threads that panicked, and what they said; and where nobody could go on any more.
+    /// The panics of threads, with their messages, and the reasons why the world could not go on.
     pub broken: Vec<String>,
-    /// The faults that were put in, by kind.
+    /// The number of injected faults, by kind.
     pub faults: Counts,
 }
 
-/// A world to be run.
+/// A world to run.
 pub struct World {
     /// How its choices are made.
     pub policy: Policy,
-    /// Its first thread, of the process that cannot be killed.
+    /// Its first thread. That thread's process cannot be killed.
     pub main: Box<dyn FnOnce() + Send>,
 }
 
@@ -95,11 +96,11 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// Says which worlds are run.
+/// Decides which worlds are run.
 pub trait Director {
-    /// The next one.
+    /// Returns the next world; `None` if there is none.
     fn next(&mut self) -> Option<World>;
-    /// What came of it.
+    /// Receives the outcome of the last world.
     fn ended(&mut self, outcome: Outcome);
 }
 
@@ -108,15 +109,16 @@ pub(crate) struct Kernel {
     pub(crate) tasks: Vec<Task>,
     pub(crate) processes: Vec<Process>,
     current: usize,
-    /// The time since the world began, without the times that it slept.
+    /// The time since the world began, without suspend.
     pub(crate) now: Duration,
-    /// How long it slept since it was booted, and ever.
+    /// How long it was suspended since the last boot.
     pub(crate) suspended: Duration,
+    /// How long it was suspended since the world began.
     pub(crate) slept: Duration,
-    /// When it was booted last.
+    /// The time of the last boot.
     pub(crate) booted_at: Duration,
     pub(crate) boots: u64,
-    /// What the wall clock is ahead by.
+    /// The milliseconds that the wall clock was set forward, less those it was set back.
     pub(crate) set_ms: i64,
     pub(crate) steps: u64,
     pub(crate) chooser: Chooser,
@@ -125,11 +127,11 @@ pub(crate) struct Kernel {
     pub(crate) disk: Disk,
     pub(crate) faults: Counts,
     broken: Vec<String>,
-    /// The first thread is done: all others end.
+    /// Whether the first thread is done, and all others end.
     is_ending: bool,
-    /// A thread is being made: who makes it goes on.
+    /// Whether a thread is being created. Its creator goes on until that is done.
     is_spawning: bool,
-    /// How many steps were made since time passed last.
+    /// The number of steps since time last passed.
     steps_at_once: u64,
 }
 
@@ -137,25 +139,25 @@ thread_local! {
     static KERNEL: RefCell<Option<Kernel>> = const { RefCell::new(None) };
 }
 
-/// What the wall clock says when a world begins.
+/// The wall clock when a world begins.
 const BEGAN_MS: i64 = 1_700_000_000_000;
 
-/// So many steps without any time passing are made by nobody but one that goes round in circles.
+/// After this many steps without any time passing, some thread is in an endless loop.
 const AT_ONCE_MAX: u64 = 100_000;
 
-/// A world that makes so many steps does not end.
+/// A world that makes more steps than this does not end.
 const STEPS_MAX: u64 = 5_000_000;
 
-/// A panic that the world has put in: one that ends a thread is no finding.
+/// The payload of an injected panic. It is no finding if such a panic ends a thread.
 struct InjectedPanic;
 
-/// Panics, as a fault: no hook is told.
+/// Panics, as a fault. The panic hook is not called.
 pub(crate) fn panic() -> ! {
     with(|it| it.task().panics = true);
     resume_unwind(Box::new(InjectedPanic))
 }
 
-/// The unwinding of a killed thread. It is no panic: no hook is told.
+/// The payload that unwinds a killed thread. This is not a panic: the panic hook is not called.
 struct Killed;
 
 impl Kernel {
@@ -245,7 +247,7 @@ impl Kernel {
     pub(crate) fn log(&mut self, what: EventKind) {
         let task = self.current;
         let process = self.tasks.get(task).map_or(ProcessId(0), |it| it.process);
-        // What a dead process does while it unwinds has no effect, and has not happened.
+        // What a dead process does while it unwinds has no effect, so it is not logged.
         if self.processes[process.0].is_dead {
             return;
         }
@@ -259,7 +261,7 @@ impl Kernel {
         BEGAN_MS + i64::try_from(passed).unwrap_or(i64::MAX) + self.set_ms
     }
 
-    /// A process is dead from now on, and what it held is given back.
+    /// Kills a process: it is dead from now on, its files are closed and its locks on them are released.
     pub(crate) fn kill(&mut self, id: ProcessId) {
         if !self.processes[id.0].is_dead {
             self.end(id);
@@ -279,18 +281,18 @@ impl Kernel {
         Entry { at, boot, waited: self.now, wall_ms, step, process, task, what }
     }
 
-    /// A fault of this kind is put in.
+    /// Counts an injected fault of this kind.
     pub(crate) fn fault(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
     }
 
-    /// The faults that are put into what the calling process does now, if any are.
+    /// The faults that apply to the calling process now, if any.
     pub(crate) fn exposed(&mut self) -> Option<Faults> {
         let faults = self.disk.faults;
         (self.process().is_exposed && self.now < faults.until).then_some(faults)
     }
 
-    /// All threads of a process are over.
+    /// Whether all threads of a process are over.
     pub(crate) fn has_ended(&self, process: ProcessId) -> bool {
         !self.tasks.iter().any(|it| it.process == process && !it.is_over)
     }
@@ -302,7 +304,7 @@ impl Kernel {
         it.is_made && !it.is_over && (!waits || it.is_woken || is_due)
     }
 
-    /// The world cannot go on: all its processes end.
+    /// Ends all processes, because the world cannot go on.
     fn stop(&mut self, why: &str) {
         let waits = self.tasks.iter().filter(|it| !it.is_over);
         let waits: Vec<_> =
@@ -313,15 +315,15 @@ impl Kernel {
         }
     }
 
-    /// Who goes on.
+    /// Chooses the thread that runs next.
     fn next(&mut self) -> usize {
         self.steps += 1;
         self.steps_at_once += 1;
         if self.steps_at_once == AT_ONCE_MAX {
-            self.stop("time does not pass");
+            self.stop("time does not pass, a thread is in an endless loop");
         }
         let all = 0..self.tasks.len();
-        // One unwinds at a time, and nothing else happens meanwhile but what it waits for.
+        // One thread unwinds at a time. Meanwhile, only a thread that holds a lock can run.
         if let Some(unwinding) =
             all.clone().find(|it| self.tasks[*it].unwinds && !self.tasks[*it].is_over)
         {
@@ -350,7 +352,7 @@ impl Kernel {
                     self.steps_at_once = 0;
                 }
                 None => {
-                    self.stop("nobody can go on");
+                    self.stop("no thread can go on");
                     return all.clone().find(|it| !self.tasks[*it].is_over).unwrap_or(0);
                 }
             }
@@ -358,12 +360,12 @@ impl Kernel {
     }
 }
 
-/// Runs this with the world that the calling thread is in; `None` where it is in none.
+/// Runs this with the world of the calling thread; `None` if it has none.
 pub(crate) fn with<T>(run: impl FnOnce(&mut Kernel) -> T) -> Option<T> {
     KERNEL.with_borrow_mut(|kernel| kernel.as_mut().map(run))
 }
 
-/// A step that another thread could see comes next: who goes on is chosen.
+/// Comes before each step that another thread could see: chooses the thread that runs next.
 pub(crate) fn switch() {
     let is_in_world = with(|it| {
         let steps = &mut it.process().steps;
@@ -395,7 +397,7 @@ fn give_way() {
     }
 }
 
-/// Also where the thread is killed meanwhile: what it does while it unwinds waits for nothing.
+/// Ends the wait, also if the thread is killed meanwhile: a thread that unwinds waits for nothing.
 struct WaitEnded;
 
 impl Drop for WaitEnded {
@@ -404,10 +406,10 @@ impl Drop for WaitEnded {
     }
 }
 
-/// Waits for this, or until that time. Says whether it was woken.
+/// Waits for `key`, or until `deadline`. Returns whether it was woken.
 pub(crate) fn wait(key: Option<Key>, deadline: Option<Duration>) -> bool {
     let waits = with(|it| {
-        // A dead process waits for no time.
+        // A dead process does not wait for time to pass.
         if it.is_dead(it.current) && deadline.is_some() {
             return false;
         }
@@ -424,10 +426,10 @@ pub(crate) fn wait(key: Option<Key>, deadline: Option<Duration>) -> bool {
     with(|it| it.task().is_woken).unwrap_or(false)
 }
 
-/// A thread that was added: runs it, whatever comes of it.
+/// Runs a thread that was added, and ignores how it ends.
 pub(crate) fn spawn(task: usize, run: impl FnOnce() + Send + 'static) {
-    // Its handle is dropped: who waits for it waits here. Nobody else goes on until shuttle has made it, so that
-    // both number it alike.
+    // Its handle is dropped, because a wait for the thread is a wait in this world. No other thread goes on until
+    // shuttle has created it, so that both give it the same number.
     with(|it| it.is_spawning = true);
     drop(shuttle::thread::spawn(move || body(task, run)));
     with(|it| it.is_spawning = false);
@@ -436,7 +438,7 @@ pub(crate) fn spawn(task: usize, run: impl FnOnce() + Send + 'static) {
 fn body(task: usize, run: impl FnOnce()) {
     let run = || {
         let run = run;
-        // Killed before it began: what it was given is dropped while it unwinds.
+        // A thread that is killed before it began drops its closure while it unwinds.
         while with(|it| it.is_dead(task)) == Some(true) {
             give_way();
         }
@@ -464,11 +466,11 @@ fn body(task: usize, run: impl FnOnce()) {
     });
 }
 
-/// Contains a panic as std's does, but not the end of a killed thread.
+/// As `std::panic::catch_unwind`, except that it does not stop the unwinding of a killed thread.
 ///
 /// # Errors
 ///
-/// What it panicked with.
+/// The payload of the panic.
 pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         if payload.is::<Killed>() {
@@ -479,7 +481,7 @@ pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     })
 }
 
-/// shuttle's side.
+/// The scheduler that shuttle asks which thread runs next.
 struct ShuttleScheduler<D>(Rc<RefCell<D>>);
 
 thread_local! {
@@ -511,12 +513,12 @@ impl<D: Director> Scheduler for ShuttleScheduler<D> {
                 it.tasks[usize::from(task.id())].is_made = true;
             }
         });
-        // One that is over has nothing left but to return.
+        // A thread that is over only has to return.
         let over = with(|it| (0..it.tasks.len()).find(|task| it.is_over(*task) && is_there(*task)));
         let has_no_end = with(|it| {
             let has_no_end = it.steps > STEPS_MAX;
             if has_no_end {
-                it.broken.push("the world does not end".to_owned());
+                it.broken.push(format!("the world does not end within {STEPS_MAX} steps"));
             }
             has_no_end
         });
@@ -537,7 +539,7 @@ impl<D: Director> Scheduler for ShuttleScheduler<D> {
 }
 
 impl<D: Director> ShuttleScheduler<D> {
-    /// What is left of the last world goes to the director.
+    /// Hands the outcome of the last world to the director.
     fn finish(&mut self) {
         let Some(kernel) = KERNEL.take() else { return };
         let Kernel { log, steps, broken, faults, .. } = kernel;
@@ -545,7 +547,7 @@ impl<D: Director> ShuttleScheduler<D> {
     }
 }
 
-/// The stack of a thread: what ships uses more than shuttle's default.
+/// The stack of a thread, in bytes: the shipped code needs more than shuttle's default.
 const STACK: usize = 512 * 1024;
 
 /// Runs worlds on the calling thread, one after the other.
@@ -568,7 +570,7 @@ pub fn run<D: Director + 'static>(director: &Rc<RefCell<D>>) {
     });
 }
 
-/// The first thread is done, or was stopped: the others are killed, and end first.
+/// Kills the other threads once the first is done or was stopped, and waits for their end.
 fn end_others() {
     let others_go_on = || {
         with(|it| {

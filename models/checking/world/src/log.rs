@@ -1,10 +1,10 @@
-//! What has happened, in its order.
+//! The log: what has happened, in order.
 
 use crate::kernel;
 
 pub use crate::entry::{Entry, EventKind, ProgramEvent};
 
-/// Writes an event. It comes right after the step that it tells of: nothing happens between.
+/// Logs an event of the program. It directly follows the step that it reports: nothing happens in between.
 pub fn tell(event: impl ProgramEvent) {
     kernel::with(|it| it.log(EventKind::Program(Box::new(event))));
 }

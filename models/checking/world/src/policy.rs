@@ -1,4 +1,4 @@
-//! Who goes on, of those who can: drawn from a seed, or gone through one by one.
+//! Which of the threads that can go on runs next: drawn from a seed, or tried one by one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,28 +6,28 @@ use std::rc::Rc;
 /// How choices are made.
 #[derive(Clone, Debug)]
 pub enum Policy {
-    /// Drawn. The thread that runs goes on, unless a switch is drawn: once in `switch_every` steps.
+    /// Drawn. The running thread goes on unless a switch is drawn, on average once in `switch_every` steps.
     Random {
         /// The seed.
         seed: u64,
-        /// Once in so many steps, on average.
+        /// The average number of steps up to a switch.
         switch_every: u32,
     },
-    /// Each thread has a priority, drawn at its start, and the highest one that can go on does. So many times
-    /// within the first `steps` steps the one that runs comes to be the lowest.
+    /// Each thread has a drawn priority. The thread with the highest priority runs, of those that can go on.
+    /// `changes` times within the first `steps` steps, the running thread gets the lowest priority.
     Priorities {
         /// The seed.
         seed: u64,
-        /// How many times.
+        /// The number of such changes.
         changes: u32,
-        /// Within so many steps.
+        /// The number of steps within which the changes happen.
         steps: u64,
     },
-    /// Every choice, one world after the other.
+    /// All choices, one world after the other.
     Every(Tree),
 }
 
-/// The choices that were made, and which come next: all those that have at most so many preemptions.
+/// All sequences of choices with a limited number of preemptions, and the one that is tried now.
 #[derive(Clone, Debug)]
 pub struct Tree(Rc<RefCell<Branches>>);
 
@@ -35,20 +35,20 @@ pub struct Tree(Rc<RefCell<Branches>>);
 struct Branches {
     preemptions_max: u32,
     preemptions: u32,
-    /// What was chosen at each place, and of how many.
+    /// At each place, the index that was chosen and the number of options.
     path: Vec<(usize, usize)>,
     at: usize,
 }
 
 impl Tree {
-    /// All choices with at most so many preemptions: switches from a thread that could have gone on.
+    /// All choices with at most `preemptions_max` preemptions: switches from a thread that could go on.
     #[must_use]
     pub fn up_to(preemptions_max: u32) -> Tree {
         let (path, at, preemptions) = (Vec::new(), 0, 0);
         Tree(Rc::new(RefCell::new(Branches { preemptions_max, preemptions, path, at })))
     }
 
-    /// Goes on to the next path. Says whether there is one.
+    /// Moves to the next path. Returns whether there is one.
     #[must_use]
     pub fn advance(&self) -> bool {
         let mut all = self.0.borrow_mut();
@@ -70,7 +70,7 @@ impl Tree {
             all.path.push((0, of));
         }
         let (chosen, was) = all.path[at];
-        assert_eq!(was, of, "the program makes the same steps each time");
+        assert_eq!(was, of, "the program must make the same steps each time");
         chosen
     }
 }
@@ -80,7 +80,7 @@ impl Tree {
 pub(crate) struct Chooser {
     policy: Policy,
     random: fastrand::Rng,
-    /// By thread: lower goes first.
+    /// The priority of each thread: the lowest number goes first.
     priorities: Vec<u64>,
     change_at: Vec<u64>,
     lowest: u64,
@@ -102,7 +102,7 @@ impl Chooser {
         Chooser { policy, random, priorities: Vec::new(), change_at, lowest: 1 << 32, steps: 0 }
     }
 
-    /// A number below this one, of which every choice is worth trying.
+    /// A number less than `of`. `Policy::Every` tries each one.
     pub(crate) fn below(&mut self, of: usize) -> usize {
         match &self.policy {
             _ if of < 2 => 0,
@@ -111,7 +111,7 @@ impl Chooser {
         }
     }
 
-    /// A number that is drawn where there is a seed, and else is always the same.
+    /// A number less than `of`: drawn if there is a seed, and otherwise always the same.
     pub(crate) fn drawn(&mut self, of: u64) -> u64 {
         match &self.policy {
             Policy::Every(_) => of - 1,
@@ -123,7 +123,7 @@ impl Chooser {
         self.random.u64(..)
     }
 
-    /// Which of these threads goes on, `current` being among them where it can.
+    /// Chooses which of these threads runs next. `current` is one of them if it can go on.
     pub(crate) fn next(&mut self, eligible: &[usize], current: Option<usize>) -> usize {
         self.steps += 1;
         let goes_on = current.filter(|it| eligible.contains(it));
@@ -162,7 +162,7 @@ impl Chooser {
                         return current;
                     }
                 }
-                // To go on comes first, so that the first path of all has no preemption.
+                // To go on is the first option, so that the very first path has no preemption.
                 let mut ordered = vec![current];
                 ordered.extend(eligible.iter().copied().filter(|it| *it != current));
                 let chosen = ordered[tree.choose(ordered.len())];

@@ -1,4 +1,4 @@
-//! Processes: threads that end together, and what they held.
+//! Processes: threads that end together, and what they hold.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use crate::kernel::{self, Key, Process};
 
 pub use crate::entry::ProcessId;
 
-/// How a process is begun.
+/// How to start a process.
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
     /// Its name.
     pub name: String,
-    /// Which container it is in.
+    /// The container that it runs in.
     pub container: u64,
-    /// Killed after this many of its steps.
+    /// The number of its steps after which it is killed.
     pub kill_after_steps: Option<u64>,
-    /// Whether faults are put into what it does.
+    /// Whether faults are injected into its calls.
     pub is_exposed: bool,
 }
 
-/// Begins a process. It ends with this, whatever its other threads do.
+/// Starts a process. It ends when `main` returns, whatever its other threads do.
 pub fn spawn(spec: ProcessSpec, main: impl FnOnce() + Send + 'static) -> ProcessId {
     let (id, task) = kernel::with(|it| {
         let id = ProcessId(it.processes.len());
@@ -38,7 +38,7 @@ pub fn spawn(spec: ProcessSpec, main: impl FnOnce() + Send + 'static) -> Process
         main();
         kernel::with(|it| {
             let id = it.process_id();
-            // One that was killed logs nothing.
+            // A killed process logs nothing.
             it.log(EventKind::Exited);
             it.end(id);
         });
@@ -46,7 +46,7 @@ pub fn spawn(spec: ProcessSpec, main: impl FnOnce() + Send + 'static) -> Process
     id
 }
 
-/// Kills a process: kill -9.
+/// Kills a process, as by `kill -9`.
 pub fn kill(id: ProcessId) {
     kernel::switch();
     kernel::with(|it| {
@@ -57,7 +57,7 @@ pub fn kill(id: ProcessId) {
     });
 }
 
-/// Waits for the end of a process, and for so long at most. Says whether it has ended.
+/// Waits for the end of a process, at most `within`. Returns whether it has ended.
 #[expect(clippy::must_use_candidate, reason = "waiting is a use")]
 pub fn wait_for(id: ProcessId, within: Duration) -> bool {
     let until = kernel::with(|it| it.now + within).unwrap_or_default();
@@ -72,17 +72,17 @@ pub fn wait_for(id: ProcessId, within: Duration) -> bool {
     }
 }
 
-/// A thread of the world's own, for who plays a person or a service: it cannot be killed.
+/// Starts a thread of the world itself, to play a person or a service. It cannot be killed.
 pub fn actor(name: &str, run: impl FnOnce() + Send + 'static) {
     let task = kernel::with(|it| it.add(ProcessId(0), name)).unwrap_or(0);
     kernel::spawn(task, run);
 }
 
-/// Contains a panic as std's does, but not the end of a killed thread.
+/// As `std::panic::catch_unwind`, except that it does not stop the unwinding of a killed thread.
 ///
 /// # Errors
 ///
-/// What it panicked with.
+/// The payload of the panic.
 pub fn catch<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     kernel::catch(run)
 }

@@ -1,4 +1,4 @@
-//! As `std::sync`. A step that another thread could see is preceded by a choice of who goes on.
+//! As `std::sync`. Before each step that another thread could see, the thread that runs next is chosen.
 
 use std::ops::{Deref, DerefMut};
 
@@ -10,14 +10,14 @@ fn made() -> Key {
     kernel::with(kernel::Kernel::made).unwrap_or(Key::Made(0))
 }
 
-/// See std's.
+/// As in std.
 #[derive(Debug)]
 pub struct Mutex<T> {
     key: Key,
     value: std::sync::Mutex<T>,
 }
 
-/// See std's.
+/// As in std.
 #[derive(Debug)]
 pub struct MutexGuard<'a, T> {
     of: &'a Mutex<T>,
@@ -25,7 +25,7 @@ pub struct MutexGuard<'a, T> {
 }
 
 impl<T> Mutex<T> {
-    /// See std's.
+    /// As in std.
     pub fn new(value: T) -> Mutex<T> {
         Mutex { key: made(), value: std::sync::Mutex::new(value) }
     }
@@ -77,28 +77,28 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect("held until it is dropped")
+        self.value.as_ref().expect("the lock is held until the guard is dropped")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect("held until it is dropped")
+        self.value.as_mut().expect("the lock is held until the guard is dropped")
     }
 }
 
-/// See std's.
+/// As in std.
 #[derive(Debug)]
 pub struct Condvar(Key);
 
 impl Condvar {
-    /// See std's.
+    /// As in std.
     #[must_use]
     pub fn new() -> Condvar {
         Condvar(made())
     }
 
-    /// Gives the lock back, waits to be notified, and takes it again.
+    /// Releases the lock, waits to be notified, and takes the lock again.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Condvar {
         of.lock()
     }
 
-    /// See std's.
+    /// As in std.
     pub fn notify_all(&self) {
         kernel::switch();
         kernel::with(|it| it.wake(self.0));
@@ -126,7 +126,7 @@ impl Default for Condvar {
     }
 }
 
-/// As `std::sync::atomic`, sequentially consistent whatever is asked: the memory model is loom's to explore.
+/// As `std::sync::atomic`, but always sequentially consistent: the memory model is explored by loom.
 pub mod atomic {
     use super::kernel;
 
@@ -134,40 +134,40 @@ pub mod atomic {
 
     macro_rules! atomic {
         ($name:ident, $of:ty, $inner:ty) => {
-            /// See std's.
+            /// As in std.
             #[derive(Debug, Default)]
             pub struct $name($inner);
 
             impl $name {
-                /// See std's.
+                /// As in std.
                 #[must_use]
                 pub const fn new(value: $of) -> $name {
                     $name(<$inner>::new(value))
                 }
 
-                /// See std's.
+                /// As in std.
                 pub fn load(&self, _: Ordering) -> $of {
                     kernel::switch();
                     self.0.load(Ordering::SeqCst)
                 }
 
-                /// See std's.
+                /// As in std.
                 pub fn store(&self, value: $of, _: Ordering) {
                     kernel::switch();
                     self.0.store(value, Ordering::SeqCst);
                 }
 
-                /// See std's.
+                /// As in std.
                 pub fn swap(&self, value: $of, _: Ordering) -> $of {
                     kernel::switch();
                     self.0.swap(value, Ordering::SeqCst)
                 }
 
-                /// See std's. Where it is retried, that is one step later, and no other.
+                /// As in std, but in one step. A retry would have the effect of the whole update one step later.
                 ///
                 /// # Errors
                 ///
-                /// The value, where `next` has none for it.
+                /// The value, if `next` returns `None` for it.
                 pub fn fetch_update(
                     &self,
                     _: Ordering,
@@ -185,7 +185,7 @@ pub mod atomic {
     atomic!(AtomicU64, u64, std::sync::atomic::AtomicU64);
 
     impl AtomicU64 {
-        /// See std's.
+        /// As in std.
         pub fn fetch_add(&self, by: u64, _: Ordering) -> u64 {
             kernel::switch();
             self.0.fetch_add(by, Ordering::SeqCst)
@@ -207,7 +207,7 @@ pub mod mpsc {
 
     struct Channel<T> {
         key: Key,
-        /// What was sent, how many can send, and whether anybody receives.
+        /// The values in the queue, the number of senders, and whether there is a receiver.
         state: Mutex<(VecDeque<T>, usize, bool)>,
     }
 
@@ -217,10 +217,10 @@ pub mod mpsc {
         }
     }
 
-    /// See std's.
+    /// As in std.
     pub struct Sender<T>(Arc<Channel<T>>);
 
-    /// See std's.
+    /// As in std.
     pub struct Receiver<T>(Arc<Channel<T>>);
 
     impl<T> fmt::Debug for Sender<T> {
@@ -235,7 +235,7 @@ pub mod mpsc {
         }
     }
 
-    /// See std's.
+    /// As in std.
     #[must_use]
     pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
         let state = Mutex::new((VecDeque::new(), 1, true));
@@ -244,11 +244,11 @@ pub mod mpsc {
     }
 
     impl<T> Sender<T> {
-        /// See std's.
+        /// As in std.
         ///
         /// # Errors
         ///
-        /// Where nobody receives.
+        /// If there is no receiver.
         pub fn send(&self, value: T) -> Result<(), SendError<T>> {
             kernel::switch();
             let sent = self.0.with(|(queue, _, receives)| {
@@ -292,20 +292,20 @@ pub mod mpsc {
             }
         }
 
-        /// See std's.
+        /// As in std.
         ///
         /// # Errors
         ///
-        /// Where nobody can send any more.
+        /// If no sender is left.
         pub fn recv(&self) -> Result<T, RecvError> {
             self.receive(None).map_err(|_| RecvError)
         }
 
-        /// See std's.
+        /// As in std.
         ///
         /// # Errors
         ///
-        /// Where nobody can send any more, or nobody has within so long.
+        /// If no sender is left, or nothing is sent within `patience`.
         pub fn recv_timeout(&self, patience: Duration) -> Result<T, RecvTimeoutError> {
             self.receive(kernel::with(|it| it.now.saturating_add(patience)))
         }

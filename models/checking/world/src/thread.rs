@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::kernel::{self, Key};
 
-/// Which thread.
+/// The number of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadId(usize);
 
@@ -23,13 +23,13 @@ impl Thread {
         Some(&self.name)
     }
 
-    /// Which it is.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> ThreadId {
         ThreadId(self.task)
     }
 
-    /// Leaves the token.
+    /// Makes its token available.
     pub fn unpark(&self) {
         kernel::switch();
         kernel::with(|it| {
@@ -54,7 +54,7 @@ pub fn park() {
     park_until(None);
 }
 
-/// Waits for the token, and for so long at most.
+/// Waits for the token, at most `patience`.
 pub fn park_timeout(patience: Duration) {
     let until = kernel::with(|it| it.now.saturating_add(patience));
     park_until(until);
@@ -70,37 +70,37 @@ fn park_until(until: Option<Duration>) {
     }
 }
 
-/// Waits for so long.
+/// Waits until `how_long` has passed.
 pub fn sleep(how_long: Duration) {
     kernel::switch();
     let until = kernel::with(|it| it.now.saturating_add(how_long));
     kernel::wait(None, until);
 }
 
-/// How a thread is begun.
+/// How to start a thread.
 #[derive(Debug, Default)]
 pub struct Builder {
     name: String,
 }
 
 impl Builder {
-    /// Without a name.
+    /// A thread without a name.
     #[must_use]
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// With this name.
+    /// Sets the name.
     #[must_use]
     pub fn name(self, name: String) -> Builder {
         Builder { name }
     }
 
-    /// Begins it.
+    /// Starts the thread.
     ///
     /// # Errors
     ///
-    /// Never, as yet.
+    /// If no world is running.
     pub fn spawn(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         let outside = || io::Error::other("no world is running");
         let task = kernel::with(|it| it.add(it.process_id(), &self.name)).ok_or_else(outside)?;
@@ -112,7 +112,7 @@ impl Builder {
     }
 }
 
-/// Who may wait for a thread's end.
+/// A handle to wait for the end of a thread.
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     thread: Thread,
@@ -130,7 +130,7 @@ impl JoinHandle<()> {
     ///
     /// # Errors
     ///
-    /// Never: a panic is told by the world.
+    /// Never: the world reports a panic.
     pub fn join(self) -> std::thread::Result<()> {
         let task = self.thread.task;
         let goes_on = || kernel::with(|it| !it.is_over(task) && !it.is_dead(it.current()));
@@ -141,11 +141,11 @@ impl JoinHandle<()> {
     }
 }
 
-/// Begins a thread.
+/// Starts a thread.
 ///
 /// # Panics
 ///
-/// Outside a world.
+/// If no world is running.
 pub fn spawn(run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     Builder::new().name("thread".to_owned()).spawn(run).expect("a world is running")
 }

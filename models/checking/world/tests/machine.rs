@@ -1,4 +1,4 @@
-//! What a machine made of a seed does.
+//! What the simulated machine guarantees.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -33,7 +33,7 @@ fn policies() -> Vec<Policy> {
     random.chain(priorities).chain([Policy::Every(Tree::up_to(0))]).collect()
 }
 
-/// Runs this in each kind of world; panics where a thread of one did.
+/// Runs `main` under each policy. Returns the outcomes.
 fn in_worlds(main: fn()) -> Vec<Outcome> {
     let world = |policy| World { policy, main: Box::new(main) };
     let worlds = policies().into_iter().map(world).collect();
@@ -68,7 +68,7 @@ fn time_passes_where_nobody_can_go_on() {
         assert_eq!(began.elapsed(), Duration::from_secs(3600));
         let (up, wall) = (host::uptime(), host::wall_ms());
         host::suspend(Duration::from_secs(5));
-        assert_eq!(began.elapsed(), Duration::from_secs(3600), "no wait counts it");
+        assert_eq!(began.elapsed(), Duration::from_secs(3600), "waits do not count suspend");
         assert_eq!(
             (host::uptime().saturating_sub(up), host::wall_ms() - wall),
             (Duration::from_secs(5), 5000)
@@ -79,12 +79,14 @@ fn time_passes_where_nobody_can_go_on() {
 }
 
 #[test]
-fn threads_that_wait_for_each_other_for_ever_are_told_of() {
+fn threads_that_wait_for_each_other_for_ever_are_reported() {
     let outcomes = in_worlds(|| {
         let waits = thread::spawn(thread::park);
         let _ = waits.join();
     });
-    assert!(outcomes.iter().all(|it| it.broken.iter().any(|why| why.contains("nobody can go on"))));
+    assert!(
+        outcomes.iter().all(|it| it.broken.iter().any(|why| why.contains("no thread can go on")))
+    );
 }
 
 #[test]
@@ -105,10 +107,10 @@ fn a_killed_process_gives_its_locks_back_and_does_no_more() {
         });
         thread::sleep(Duration::from_secs(1));
         let home = disk::open_home(Path::new(HOME)).expect("opens");
-        assert!(!home.lock().expect("asks"), "it lives");
+        assert!(!home.lock().expect("asks"), "the process is alive");
         process::kill(held);
         assert!(process::wait_for(held, Duration::from_secs(1)));
-        assert!(home.lock().expect("locks"), "a kernel gives it back");
+        assert!(home.lock().expect("locks"), "the kernel has released it");
         let count = *state.lock().expect("never poisoned");
         thread::sleep(Duration::from_secs(60));
         assert_eq!(*state.lock().expect("never poisoned"), count);
@@ -129,12 +131,12 @@ fn what_was_synced_survives_a_power_loss() {
         host::reboot(true);
         let found = |name| disk::bytes_at(Path::new(HOME), name);
         let kept = found("kept");
-        assert!(kept.as_deref().is_none_or(|it| it == b"whole"), "whole, or removed");
+        assert!(kept.as_deref().is_none_or(|it| it == b"whole"), "whole or removed");
         assert!(found("lost").as_deref().is_none_or(|it| b"gone".starts_with(it)));
     });
 }
 
-/// Whatever is there throughout is listed, however the rest comes and goes.
+/// A name that exists throughout is listed, whatever happens to other names.
 #[test]
 fn a_listing_misses_nothing_that_stays() {
     hold(|| {
