@@ -145,6 +145,22 @@ impl Home {
     /// Removes everybody's request, also those of others: for people, when the one who asked is gone.
     /// Returns what it removed, each logged with `by`, who did this; and, as [`Home::cancel_drain`] does,
     /// why something stays, if anything does. What could be removed is removed all the same.
+    ///
+    /// ```
+    /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
+    /// let dir = tempfile::tempdir()?;
+    /// let home = Home::at(dir.path());
+    /// home.begin_drain(&DrainRequest::new("ci").with_holder(Holder::named("ci")?))?;
+    /// home.begin_drain(&DrainRequest::new("ops"))?;
+    /// let (removed, result) = home.cancel_all("an operator");
+    /// result?;
+    /// assert_eq!(removed.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The second half of the pair, as [`Home::cancel_drain`]. The first half lists what was removed before it failed.
     pub fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
         match self.open() {
             Ok(home) => home.cancel_all(by),
@@ -153,6 +169,16 @@ impl Home {
     }
 
     /// Looks at every request. Never fails or blocks. Of a home that is not there nothing is known.
+    ///
+    /// ```
+    /// use tidegate::{control::Verdict, home::Home, request::DrainRequest};
+    /// let dir = tempfile::tempdir()?;
+    /// let home = Home::at(dir.path());
+    /// assert_eq!(home.observe().verdict(), Verdict::Absent);
+    /// home.begin_drain(&DrainRequest::new("update"))?;
+    /// assert!(home.observe().verdict().asks_for_drain());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// [R5](crate::guide::requirements#r5)
     #[must_use]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::host;
 
@@ -177,6 +177,21 @@ impl Clock {
 /// Advancing it fires nothing by itself: call
 /// [`Gateway::reconcile_now`](crate::Gateway::reconcile_now) to have leases and deadlines judged by
 /// the new time.
+///
+/// ```
+/// # #[cfg(feature = "test-util")] {
+/// use std::time::Duration;
+/// use tidegate::{Gateway, epoch::{ManualClock, Now}, machine::Phase, request::DrainRequest};
+/// let clock = ManualClock::at(Now::from_system_clock());
+/// let gateway = Gateway::in_memory().manual().clock(clock.clone()).start()?;
+/// gateway.begin_drain(&DrainRequest::new("test").with_lease(Duration::from_secs(60)))?;
+/// assert_eq!(gateway.phase(), Phase::ExternallyDraining);
+/// clock.advance(Duration::from_secs(61));
+/// gateway.reconcile_now();
+/// assert_eq!(gateway.phase(), Phase::Running, "the lease is over");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
 pub struct ManualClock {
@@ -196,12 +211,14 @@ impl ManualClock {
         }
     }
 
-    /// Moves both clocks forward, to the millisecond.
+    /// Moves both clocks forward, to the millisecond. Each stops at the last time that it can show.
     pub fn advance(&self, by: Duration) {
         // Relaxed: a test advances the clock and then calls the gateway, on one thread.
-        self.uptime_ms.fetch_add(millis(by), Ordering::Relaxed);
+        let later = |uptime: u64| Some(uptime.saturating_add(millis(by)));
+        let _ = self.uptime_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
         let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
-        *wall += by;
+        let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        *wall = wall.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC);
     }
 
     /// Sets the wall clock alone, as an operator or NTP would.
@@ -238,6 +255,15 @@ pub(crate) mod examples {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_moved_too_far_stops_at_its_last_time() {
+        let clock = ManualClock::at(Now::from_system_clock());
+        clock.advance(Duration::MAX);
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.now().wall, DateTime::<Utc>::MAX_UTC);
+        assert!(clock.now().uptime > Duration::from_secs(u64::from(u32::MAX)));
+    }
 
     #[test]
     fn an_unknown_half_is_no_difference() {

@@ -122,6 +122,16 @@ impl Gateway {
 
     /// Lets a turn in and counts it, or refuses: one atomic step, no lock, no wait.
     ///
+    /// ```
+    /// use tidegate::{Gateway, Origin};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// match gateway.admit(Origin::User) {
+    ///     Ok(turn) => drop(turn), // do the work, deliver the reply, and only then drop the turn
+    ///     Err(refused) => println!("503: {refused} ({})", refused.reason.as_str()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Refused`] while draining or shutting down, for a user's turn; for internal work only once
@@ -136,6 +146,15 @@ impl Gateway {
     /// As [`admit`](Gateway::admit), and the status lists the turn by this label among its
     /// `active_work` while it lives: for people who ask what a drain waits for. Takes a lock and
     /// allocates; plain `admit` does neither.
+    ///
+    /// ```
+    /// use tidegate::{Gateway, Origin};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// let turn = gateway.admit_labelled(Origin::User, "chat 4711")?;
+    /// assert_eq!(gateway.status().active_work[0].label, "chat 4711");
+    /// drop(turn);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -152,6 +171,18 @@ impl Gateway {
     }
 
     /// Waits at a closed gate instead of being refused: for work that can be parked.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate::{Gateway, Origin, request::{DrainRequest, Holder}};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// gateway.begin_drain(&DrainRequest::new("migration"))?;
+    /// let mut parked = gateway.admit_when_open(Origin::User);
+    /// assert!(parked.wait_timeout(Duration::from_millis(1)).is_none(), "the gate is closed");
+    /// gateway.cancel_drain(&Holder::Shared)?;
+    /// assert!(gateway.admit_when_open(Origin::User).wait().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -208,6 +239,16 @@ impl Gateway {
 
     /// Waits until the drain in force has sealed the gate at an idle instant. Nothing at all is
     /// admitted from then until its holder releases it or [`Quiesced::until`] has passed.
+    ///
+    /// ```
+    /// use tidegate::{Gateway, epoch::Now, request::DrainRequest};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// gateway.begin_drain(&DrainRequest::new("backup").with_hold_internal(true))?;
+    /// let quiesced = gateway.quiesced().wait()?;
+    /// let now = Now::from_system_clock().uptime;
+    /// assert!(quiesced.until().is_none_or(|until| now < until), "act before this instant");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -269,6 +310,16 @@ impl Gateway {
 
     /// Removes this one request of the holder, reconciles at once, and returns whether it still existed
     /// there: see [`Home::cancel_request`](crate::home::Home::cancel_request).
+    ///
+    /// ```
+    /// use tidegate::{Gateway, request::{DrainRequest, Holder}};
+    /// let gateway = Gateway::in_memory().start()?;
+    /// let receipt = gateway.begin_drain(&DrainRequest::new("migration"))?;
+    /// let id = receipt.request.request_id().unwrap_or_default();
+    /// assert!(gateway.cancel_request(&Holder::Shared, id)?);
+    /// assert!(!gateway.cancel_request(&Holder::Shared, id)?, "it is gone already");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -14,6 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The fields of a file in their order, each as its raw text, so that nothing is lost or reshaped.
+///
+/// ```
+/// use tidegate::RawObject;
+/// let object = RawObject::parse(br#"{"lease_s": 60, "unknown": [1, 2]}"#).expect("an object");
+/// assert_eq!(object.read::<u64>("lease_s"), Some(60));
+/// assert_eq!(object.read::<u64>("unknown"), None, "not a number");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct RawObject {
     fields: Vec<(String, Box<RawValue>)>,

@@ -116,6 +116,20 @@ pub enum WaitFailed {
 }
 
 /// A request that has been made, and what was heard of it.
+///
+/// ```
+/// use tidegate::{Gateway, home::Home, pending::{Goal, PendingDrain}};
+/// use tidegate::request::{DrainRequest, Holder};
+/// let dir = tempfile::tempdir()?;
+/// let gateway = Gateway::builder(dir.path()).start()?;
+/// let home = Home::at(dir.path());
+/// let request = home.begin_drain(&DrainRequest::new("update"))?;
+/// let mut drain = PendingDrain::new(&Holder::Shared, &request);
+/// gateway.reconcile_now();
+/// let (reached, _) = home.check_drain(&mut drain, Goal::Idle)?;
+/// assert!(reached.is_some(), "closed, and nothing is in flight");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PendingDrain<'a> {
     holder: &'a Holder,

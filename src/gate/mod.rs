@@ -39,6 +39,16 @@ pub(crate) use wait::WaitList;
 pub use word::Origin;
 
 /// The answer to a turn that may not start. `Display` is what to tell the user.
+///
+/// ```
+/// use tidegate::{Gateway, Origin, RefusalReason, request::DrainRequest};
+/// let gateway = Gateway::in_memory().start()?;
+/// gateway.begin_drain(&DrainRequest::new("update"))?;
+/// let refused = gateway.admit(Origin::User).expect_err("draining");
+/// let try_again = !matches!(refused.reason, RefusalReason::ShuttingDown);
+/// assert!(try_again, "a drain ends; a shutdown does not");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub struct Refused {

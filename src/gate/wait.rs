@@ -72,6 +72,16 @@ impl WaitList {
 ///
 /// Dropping it, or losing a `select!`, takes nothing with it: a turn is admitted only by the poll
 /// that returns it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Gateway, request::DrainRequest};
+/// let gateway = Gateway::in_memory().start()?;
+/// assert!(gateway.idle().wait_timeout(Duration::from_millis(1)).is_none(), "the gate is open");
+/// gateway.begin_drain(&DrainRequest::new("update"))?;
+/// gateway.idle().wait(); // or `.await`
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "it waits only when it is awaited or `wait` is called"]
 pub struct Wait<T> {
     list: Arc<WaitList>,

@@ -26,6 +26,19 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// A gateway about to start. See [`Gateway::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Gateway;
+/// let home = tempfile::tempdir()?;
+/// let gateway = Gateway::builder(home.path())
+///     .kind("chat")                              // in the status, and the metrics' label `gateway`
+///     .interval(Duration::from_millis(500))      // how often the watcher looks at the home
+///     .mode(0o660)                               // of the files that are written there
+///     .start()?;
+/// assert!(gateway.is_ready());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the gateway runs only after `start`"]
 pub struct Builder {

@@ -48,6 +48,12 @@ pub struct UnknownScope(());
 pub(super) const NAME_CHARS_MAX: usize = 255;
 
 /// Somebody whose token was verified. Its name signs what it asks for, and stands in the audit line.
+///
+/// ```
+/// use tidegate::http::{Principal, Scope};
+/// let principal = Principal::new("deployer").with_scope(Scope::Drain);
+/// assert!(principal.has(Scope::Drain) && !principal.has(Scope::DrainAny));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     name: String,

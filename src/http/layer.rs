@@ -48,6 +48,16 @@ pub enum Classification {
 }
 
 /// Requests that wait for the gate to open instead of being refused.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Gateway, http::{GateLayer, Parking}};
+/// let gateway = Gateway::in_memory().start()?;
+/// // While the gate is closed, 100 requests may wait for it, each for 20 seconds at most.
+/// let layer = GateLayer::new(gateway).park(Parking::new(100, Duration::from_secs(20)));
+/// # drop(layer);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parking {

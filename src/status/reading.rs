@@ -18,6 +18,18 @@ use crate::recipient::Recipient;
 use crate::text::printable;
 
 /// A status as a reader finds it: ours or the original's, whole, broken or missing.
+///
+/// ```
+/// use tidegate::{Gateway, home::Home};
+/// let dir = tempfile::tempdir()?;
+/// let gateway = Gateway::builder(dir.path()).start()?;
+/// let status = Home::at(dir.path()).status()?;
+/// assert!(status.is_alive() && status.is_ready());
+/// assert_eq!(status.active_agents(), Some(0));
+/// drop(gateway);
+/// assert!(!Home::at(dir.path()).status()?.is_alive());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     body: RawObject,
