@@ -1,5 +1,5 @@
-//! Who did what to a drain, in the log: a line for each order, and for each request that was not authorized, as
-//! many as the log can bear. It knows no tokens.
+//! The audit log: who did what to a drain. It has a line for each order, and, up to a limit, a line for each request
+//! that was not authorized. It knows no tokens.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::holder::Holder;
 use crate::sync::Mutex;
 use crate::text::printable;
 
-/// Where those lines go.
+/// The log target of these lines.
 pub(super) const AUDIT: &str = "tidegate::audit";
 
-/// Says who did what, in one line for each order.
+/// Logs who did what, one line for each order.
 pub(super) fn order(
     principal: &Principal,
     action: &str,
@@ -25,7 +25,7 @@ pub(super) fn order(
     request_id: Option<&str>,
     failure: Option<&Failure>,
 ) {
-    // Whatever a provider calls somebody, it stays within its field and on this line.
+    // Whatever name a provider returns, it stays in its field and on this line.
     let principal = &*printable(principal.name());
     match failure {
         None => {
@@ -38,13 +38,12 @@ pub(super) fn order(
     }
 }
 
-/// Whom a request comes from, where the server says so.
+/// The peer address of a request, if the server reports it.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
 }
 
-/// The requests that were refused for their token, in the log. Anybody can make them, so they are not all
-/// written.
+/// Logs the requests that were refused for their token. Anybody can send them, so the number of lines is limited.
 #[derive(Debug)]
 pub(super) struct Refusals {
     limit: Mutex<LineLimit>,
@@ -56,7 +55,7 @@ impl Refusals {
         Refusals { limit: Mutex::new(LineLimit::new()), since: Instant::now() }
     }
 
-    /// A request was refused before it was an order.
+    /// Logs a request that was refused before its order was read.
     pub(super) fn refused(
         &self,
         peer: Option<SocketAddr>,
@@ -71,7 +70,7 @@ impl Refusals {
             status = status.as_u16(), error, "not authorized");
     }
 
-    /// Why the status cannot be read, which no client without a token learns.
+    /// Logs why the status cannot be read. A client without a token does not get the reason.
     pub(super) fn unreadable(&self, error: &dyn std::fmt::Display) {
         let Some(unlogged) = self.limit.lock().line(self.since.elapsed()) else { return };
         let error = &*printable(&error.to_string()).into_owned();
@@ -79,11 +78,12 @@ impl Refusals {
     }
 }
 
-/// How many lines are written at once, and how often one more.
+/// The most lines at once.
 const LINES_MAX: u32 = 20;
+/// How often one more line is allowed.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// How many lines there may be. Pure: it is given the time.
+/// Limits the number of lines. Pure: the caller passes the time.
 #[derive(Debug)]
 struct LineLimit {
     left: u32,
@@ -96,7 +96,7 @@ impl LineLimit {
         LineLimit { left: LINES_MAX, refilled: Duration::ZERO, unlogged: 0 }
     }
 
-    /// Whether there may be one more line, and how many there were not since the last one.
+    /// Returns the number of lines left out since the last one, if one more line is allowed.
     fn line(&mut self, now: Duration) -> Option<u64> {
         let passed = now.saturating_sub(self.refilled);
         let earned = u32::try_from(passed.as_nanos() / LINE_EVERY.as_nanos()).unwrap_or(u32::MAX);

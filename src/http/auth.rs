@@ -1,5 +1,5 @@
-//! Who may drive a drain: the seam by which an author's own tokens are verified, and what each
-//! principal may do. It knows nothing of drains, and lets nobody in itself.
+//! Who may order a drain: the interface that verifies an author's own tokens, and what each principal may do. It
+//! knows nothing about drains, and grants no access itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,14 +11,15 @@ use axum::http::{HeaderMap, header};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scope {
-    /// Begin and cancel drains on the shared marker, and of holders that are free or its own.
+    /// Begin and cancel drains on the shared marker, and of holders that are free or the principal's own.
     Drain,
-    /// Also those of holders that another principal has signed for, or nobody. Includes [`Scope::Drain`].
+    /// Also begin and cancel drains of holders whose request another principal has signed, or nobody. Includes
+    /// [`Scope::Drain`].
     DrainAny,
 }
 
 impl Scope {
-    /// Delivery it is spelled in tokens and in `WWW-Authenticate`: `drain`, `drain:any`.
+    /// The name in tokens and in `WWW-Authenticate`: `drain` or `drain:any`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,23 +32,23 @@ impl Scope {
 impl FromStr for Scope {
     type Err = UnknownScope;
 
-    /// The scope with this [name](Scope::as_str).
+    /// Returns the scope with this [name](Scope::as_str).
     fn from_str(name: &str) -> Result<Scope, UnknownScope> {
         let scopes = [Scope::Drain, Scope::DrainAny];
         scopes.into_iter().find(|scope| scope.as_str() == name).ok_or(UnknownScope(()))
     }
 }
 
-/// A text that is not the name of a [`Scope`].
+/// The error for a text that is not the name of a [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown scope: use `drain` or `drain:any`")]
 pub struct UnknownScope(());
 
-/// A principal's name has at most so many characters, as long as a subject of OpenID Connect: the status shows
-/// it whole, and names are compared whole.
+/// The most characters that a principal's name may have: as many as a subject of OpenID Connect. The status shows
+/// the whole name, and whole names are compared.
 pub(super) const NAME_CHARS_MAX: usize = 255;
 
-/// Somebody whose token was verified. Its name signs what it asks for, and stands in the audit line.
+/// A caller whose token was verified. Its name signs its requests and appears in the audit log.
 ///
 /// ```
 /// use tidegate::http::{Principal, Scope};
@@ -61,31 +62,31 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A principal that may do nothing yet. One with a name of more than 255 characters, or an empty name, gets
-    /// 403 for everything: use a digest of a longer name.
+    /// A principal that may do nothing yet. If the name is empty or has more than 255 characters, every request with
+    /// its token is answered with 403. Use a digest instead of a longer name.
     pub fn new(name: impl Into<String>) -> Principal {
         Principal { name: name.into(), scopes: BTreeSet::new() }
     }
 
-    /// Whether it can sign.
+    /// Whether the name can sign a request.
     pub(super) fn has_usable_name(&self) -> bool {
         !self.name.is_empty() && self.name.chars().count() <= NAME_CHARS_MAX
     }
 
-    /// The same, who may also do this.
+    /// The same principal with this scope too.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Principal {
         self.scopes.insert(scope);
         self
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it may do this.
+    /// Whether it has this scope.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
@@ -93,26 +94,26 @@ impl Principal {
     }
 }
 
-/// Why a token gave no principal.
+/// Why a token has no principal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unverified {
-    /// It is nobody's: 401.
+    /// The token belongs to no principal: 401.
     #[error("the token is not known to this gateway")]
     Rejected,
-    /// It cannot be told whose it is, for now: 503. The reason is logged and told to nobody.
+    /// The principal cannot be determined now: 503. The reason is logged and not sent to the caller.
     #[error("tokens cannot be verified: {reason}")]
     Unavailable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Tells whose a bearer token is. [`SharedSecret`](super::SharedSecret) is one; an author with an
-/// identity provider implements his own.
+/// Finds the principal of a bearer token. [`SharedSecret`](super::SharedSecret) is one verifier. An author with an
+/// identity provider implements another.
 ///
-/// It must not log tokens, and should take as long for a wrong one as for a right one. One that takes
-/// longer than ten seconds is taken for unavailable; one that panics lets nobody in.
+/// A verifier must not log tokens, and should take as long for a wrong token as for a right one. If it takes longer
+/// than ten seconds, it counts as unavailable. If it panics, the caller gets no access.
 ///
 /// ```
 /// use tidegate::http::{Principal, Scope, TokenVerifier, Unverified};
@@ -128,14 +129,14 @@ pub enum Unverified {
 /// }
 /// ```
 pub trait TokenVerifier: Send + Sync + 'static {
-    /// Whose this is: what stood after `Bearer` in the request, never empty.
+    /// Returns the principal of this token. `token` is the text after `Bearer` in the request, and is never empty.
     fn verify(&self, token: &[u8]) -> impl Future<Output = Result<Principal, Unverified>> + Send;
 }
 
-/// A request's one bearer token; `None` where it has none, or none that is clear.
+/// The only bearer token of a request. `None` if it has none, or if it is ambiguous.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
-    // Of two nobody can tell which one whoever stands in front of us has looked at.
+    // With two headers, it is unknown which one a proxy in front of the server has checked.
     let (Some(credentials), None) = (given.next(), given.next()) else { return None };
     let credentials = credentials.as_bytes();
     let (scheme, token) = credentials.split_at(credentials.iter().position(|byte| *byte == b' ')?);

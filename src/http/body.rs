@@ -1,5 +1,5 @@
-//! The body of a reply whose turn lives until its last byte has gone. It looks at no byte, and whether one
-//! has gone is the connection's to know.
+//! The body of a reply. Its turn lives until the last byte has been sent. This module does not look at the bytes; the
+//! connection knows when a byte has been sent.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use super::connection::{Delivery, Link, is_upgrade};
 use super::current::CurrentTurn;
 use crate::sync::{AtomicBool, Ordering};
 
-/// A server that is handed more than this at once is handed it piece by piece: what it takes beyond what
-/// it can send counts as sent, unless it is [`serve`](super::serve).
+/// The most bytes that the server gets at once: larger data is split. Bytes that a server takes and cannot send yet
+/// count as sent, except with [`serve`](super::serve).
 pub(super) const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 pin_project! {
@@ -37,7 +37,7 @@ pin_project! {
 }
 
 impl<B: HttpBody<Data = Bytes>> TurnBody<B> {
-    /// Of what is no turn.
+    /// The body of a request that is not a turn.
     pub(super) fn of_reply(inner: B) -> TurnBody<B> {
         TurnBody { kind: BodyKind::Reply { inner } }
     }
@@ -123,14 +123,14 @@ impl<B> fmt::Debug for TurnBody<B> {
     }
 }
 
-/// A turn, until what it replied has gone.
+/// A turn until its reply has been sent.
 #[derive(Debug)]
 pub(super) struct TurnEnding {
-    /// Taken when it is dropped, and at no other time.
+    /// The turn. It is taken only when this is dropped.
     turn: Option<CurrentTurn>,
     connection: Option<Link>,
     how: Delivery,
-    /// The request was for a tunnel.
+    /// Whether the request was for a tunnel.
     connects: bool,
 }
 
@@ -149,8 +149,8 @@ impl TurnEnding {
         if !is_upgrade(self.connects, status) {
             return;
         }
-        // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks: the handler
-        // that goes on in it holds the turn.
+        // Over HTTP/2 a tunnel is one stream of several, and its connection may live for weeks. So the handler that
+        // continues in the tunnel must hold the turn.
         let ends_with_the_connection = self.how == Delivery::Http1 && self.connection.is_some();
         if ends_with_the_connection {
             self.how = Delivery::Upgraded;
@@ -160,10 +160,11 @@ impl TurnEnding {
     }
 }
 
-/// Under another server than ours an upgraded connection is in flight only while its handler holds the turn.
+/// With another server than [`serve`](super::serve), or in an HTTP/2 tunnel, an upgraded connection is in flight only
+/// while its handler holds the turn.
 fn warn_once_of_a_lost_upgrade() {
     static WARNED: AtomicBool = AtomicBool::new(false);
-    // Relaxed: it says nothing of any other memory.
+    // Relaxed: the flag orders no other memory.
     if !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             "a drain does not wait for an upgraded connection, because its handler holds no turn: \

@@ -1,5 +1,5 @@
-//! Waits for a client, and gives up where [`pace`](super::pace) says so. It reads the clock and sets the timer;
-//! how slow a client may be is decided there.
+//! Waits for a client, and gives up when [`pace`](super::pace) says so. This module reads the clock and sets the
+//! timer; `pace` decides how slow a client may be.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 use super::pace::{ClientLimits, DrainOverlap, Pace, ProgressSignal, TooSlow};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// What all waits of one server share.
+/// The state that all waits of one server share.
 #[derive(Clone, Debug)]
 pub(super) struct DrainClock {
     shared: Arc<SharedWait>,
@@ -20,9 +20,9 @@ pub(super) struct DrainClock {
 #[derive(Debug)]
 struct SharedWait {
     limits: ClientLimits,
-    /// Each drain is known by the time that had passed since then when it began.
+    /// The start of the server. The time from here to the start of a drain identifies that drain.
     since: Instant,
-    /// When the gate was closed, in nanoseconds; 0 while it is open.
+    /// When the gate was closed, in nanoseconds after `since`; 0 while it is open.
     closed_at: AtomicU64,
 }
 
@@ -36,10 +36,10 @@ impl DrainClock {
         &self.shared.limits
     }
 
-    /// The gate was closed, or has opened again.
+    /// Records that the gate has closed or opened.
     pub(super) fn is_closed(&self, closed: bool) {
         let at = u64::try_from(self.shared.since.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
-        // Relaxed: it says nothing of any other memory, and a wait that reads it late looks again soon.
+        // Relaxed: the value orders no other memory, and a wait that reads it late looks again soon.
         let closed_at = &self.shared.closed_at;
         if !closed {
             closed_at.store(0, Ordering::Relaxed);
@@ -48,9 +48,9 @@ impl DrainClock {
         }
     }
 
-    /// How much of a wait that ends now fell into the drain that is on.
+    /// How much of a wait that ends now fell into the current drain.
     fn in_drain(&self, now: Instant, waited: Duration) -> Option<DrainOverlap> {
-        // Relaxed: see where it is written.
+        // Relaxed: see `is_closed`.
         let began = self.shared.closed_at.load(Ordering::Relaxed);
         (began > 0).then(|| {
             let closed = self.shared.since + Duration::from_nanos(began);
@@ -59,23 +59,23 @@ impl DrainClock {
     }
 }
 
-/// Waits for one client to make one move after the other.
+/// Waits for one client to send or read, again and again.
 #[derive(Debug)]
 pub(super) struct ClientWait {
     clock: DrainClock,
     pace: Pace,
-    /// While it is waited for: up to when that is accounted for.
+    /// While the client is waited for: the time up to which the wait is accounted for.
     accounted: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientWait {
-    /// A client that is to send.
+    /// A wait for a client that sends.
     pub(super) fn for_sender(clock: &DrainClock) -> ClientWait {
         ClientWait::new(clock, Pace::of_sender(clock.limits()))
     }
 
-    /// A client that is to read.
+    /// A wait for a client that reads.
     pub(super) fn for_reader(clock: &DrainClock, lumps: ProgressSignal) -> ClientWait {
         ClientWait::new(clock, Pace::of_reader(clock.limits(), lumps))
     }
@@ -84,7 +84,7 @@ impl ClientWait {
         ClientWait { clock: clock.clone(), pace, accounted: None, timer: None }
     }
 
-    /// It is waited for. Ready once it is too slow.
+    /// Waits for the client. Ready once it is too slow.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         loop {
             if let (Some(_), Some(timer)) = (self.accounted, &mut self.timer) {
@@ -94,7 +94,7 @@ impl ClientWait {
             match self.account(now) {
                 Err(too_slow) => return Poll::Ready(too_slow),
                 Ok(within) => {
-                    // Beyond the years of a clock there is no waiting.
+                    // A clock cannot count a longer wait.
                     let at = now.checked_add(within).unwrap_or(now);
                     match &mut self.timer {
                         Some(timer) => timer.as_mut().reset(at),
@@ -105,13 +105,13 @@ impl ClientWait {
         }
     }
 
-    /// The same, as the error that ends a connection.
+    /// The same, with the error that ends a connection.
     pub(super) fn poll_timed_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.poll_too_slow(cx).map(|too_slow| io::Error::new(io::ErrorKind::TimedOut, too_slow))
     }
 
-    /// Accounts for the wait since the last time. Not beyond the timer: it wakes a task that waits, so where
-    /// nothing has looked since, nothing has waited.
+    /// Accounts for the wait since the last call, up to the timer's deadline at most. The timer wakes a task that
+    /// waits. So if no poll came after the deadline, no task was waiting then.
     fn account(&mut self, now: Instant) -> Result<Duration, TooSlow> {
         let since = self.accounted.replace(now).unwrap_or(now);
         let until = self.timer.as_ref().map_or(now, |timer| now.min(timer.deadline()));
@@ -120,10 +120,11 @@ impl ClientWait {
         self.pace.on_waited(self.clock.limits(), waited, in_drain)
     }
 
-    /// It has sent or read so many bytes, and is not waited for just now.
+    /// The client has sent or read this many bytes, and the server does not wait for it now.
     pub(super) fn progress(&mut self, bytes: u64) {
         if self.accounted.is_some() {
-            // What was waited for counts in a drain, whatever came of it. A client that comes at last has come.
+            // The wait counts in a drain even if it ended with progress. A client that has made progress is not cut off
+            // now, so an error is ignored.
             let _ = self.account(Instant::now());
             self.accounted = None;
             self.pace.on_progress(self.clock.limits(), bytes);

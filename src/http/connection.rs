@@ -1,16 +1,16 @@
-//! What a connection knows of replies that have not gone yet, how it waits for its client, and how it ends.
-//! It looks at no byte.
+//! One connection: which replies have not been sent yet, how it waits for its client, and how it ends. It does not
+//! look at the bytes.
 //!
-//! A server takes a body faster than its client does: what it has taken and not yet sent is in its
-//! buffer, and is lost where the process is killed then. [`serve`](super::serve) knows when that buffer
-//! is empty, so there a turn is over when its last byte was handed to the operating system ([F11], [I-14]). Over
-//! HTTP/2 a last [piece](super::body::PIECE_BYTES_MAX) may be left that its client grants no window for, where
-//! nobody could know that it was the last.
-//! With any other server it is over when the server has taken the last byte of the body.
+//! A server takes a body faster than its client does. The bytes that it has taken and not yet sent are in its buffer.
+//! If the process is killed then, they are lost. [`serve`](super::serve) knows when that buffer is empty. There a turn
+//! is over once its last byte was handed to the operating system ([F11], [I-14]).
 //!
-//! A connection that the server closes is half-closed first, and read on: where a socket is closed with
-//! bytes in it that nobody has read, the operating system resets the connection, and the client loses a reply
-//! that it has not read yet.
+//! Over HTTP/2, a last [piece](super::body::PIECE_BYTES_MAX) may remain for which the client grants no window. Nothing
+//! shows that it is the last one. With any other server, a turn is over when the server has taken the last byte of the
+//! body.
+//!
+//! The server half-closes a connection first, and still reads from it. An operating system resets a connection that is
+//! closed with unread bytes. The client then loses a reply that it has not read yet.
 //!
 //! [F11]: crate::guide::requirements#f11
 //! [I-14]: crate::guide::incidents#i-14
@@ -31,25 +31,24 @@ use super::linger::{BODIES_OF_ONE_MAX, LingerKind, LingerLimit, LingerPool};
 use super::pace::ProgressSignal;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
-/// When a reply has gone whose body the server has dropped.
+/// When a reply has been sent, after the server has dropped its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// HTTP/1, where one task does all: when its poll ends, and nothing is left to be written.
+    /// HTTP/1 with one task for all: when the current poll ends with nothing left to write.
     Http1,
-    /// HTTP/2, where the stream is a task of its own: when a poll of the connection that began after that
-    /// ends, and nothing is left to be written.
+    /// HTTP/2 with a task for each stream: when a later poll of the connection ends with nothing left to write.
     Http2,
-    /// An HTTP/1 connection was given to another protocol: when it ends.
+    /// An HTTP/1 connection that has changed to another protocol: when the connection ends.
     Upgraded,
 }
 
-/// Whether a reply with this status gives its connection, or its stream, to another protocol.
+/// Whether a reply with this status changes its connection, or its stream, to another protocol.
 pub(super) fn is_upgrade(connects: bool, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success())
 }
 
-/// What the parts of one connection share: its task, its requests and its socket. Cheap to clone; a request
-/// carries one among its extensions.
+/// The state that a connection's task, its requests and its socket share. It is cheap to clone, and each request
+/// carries one in its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     shared: Arc<LinkState>,
@@ -57,43 +56,43 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 struct LinkState {
-    /// Guards the turns whose replies were taken and have not gone yet; held for a push or a take, never while
-    /// one is dropped or a task is woken.
+    /// Guards the turns whose replies were taken and have not been sent yet. It is held for a push or a take, never
+    /// while a turn is dropped or a task is woken.
     waiting: Mutex<PendingTurns>,
-    /// Whether `waiting` holds any, so that most polls need not lock it.
+    /// Whether `waiting` holds any turn, so that most polls need not lock it.
     holds_turns: AtomicBool,
-    /// The last write or flush could not be done: something is left to be written. Only the connection's
-    /// own task writes and reads it.
+    /// Whether the last write or flush is unfinished, so that something is left to write. Only the connection's own
+    /// task writes and reads it.
     is_blocked: AtomicBool,
-    /// Requests whose replies have not gone to the server as a whole.
+    /// The requests whose replies the server has not taken completely.
     at_work: AtomicUsize,
-    /// Requests that have come.
+    /// The number of requests that have arrived.
     asked: AtomicUsize,
-    /// Bytes have come since the last request did.
+    /// Whether bytes have arrived since the last request.
     has_begun_head: AtomicBool,
-    /// How often bytes have come.
+    /// How often bytes have arrived.
     reads: AtomicUsize,
-    /// Bodies of requests over HTTP/2 that are read on.
+    /// The bodies of HTTP/2 requests that are read on.
     bodies_read_on: AtomicUsize,
     is_http_2: AtomicBool,
-    /// It was given to another protocol, which ends it as it likes.
+    /// Whether the connection has changed to another protocol, which then ends it.
     is_upgraded: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct PendingTurns {
-    /// Go when a poll ends.
+    /// The turns that end when the current poll ends.
     leaving: HeldTurns,
-    /// Go when a poll ends that has not begun yet.
+    /// The turns that end when the next poll ends.
     put: HeldTurns,
-    /// Go with the connection.
+    /// The turns that end with the connection.
     for_the_end: Vec<CurrentTurn>,
-    /// The one that wakes the connection's task, over HTTP/2.
+    /// The waker of the connection's task, over HTTP/2.
     waker: Option<Waker>,
     ended: bool,
 }
 
-/// Most often one, which takes no allocation.
+/// A list of turns. It most often has one, which needs no allocation.
 #[derive(Debug, Default)]
 struct HeldTurns {
     one: Option<CurrentTurn>,
@@ -113,14 +112,14 @@ impl HeldTurns {
     }
 }
 
-/// What a connection does while no request of it is at work.
+/// Whether a connection rests, that is, has no active request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RestState {
-    /// A request is at work, or its reply is on its way.
+    /// A request is active, or its reply is being sent.
     No,
-    /// The head of a request has begun.
+    /// The head of a request has begun to arrive.
     Comes,
-    /// A request may come.
+    /// No request is active and no head has begun.
     Rests,
 }
 
@@ -141,11 +140,11 @@ impl Link {
         Link { shared: Arc::new(shared) }
     }
 
-    /// A request has come. It is at work until the guard is dropped.
+    /// A request has arrived. It is active until the guard is dropped.
     pub(super) fn on_request(&self, is_http_2: bool) -> ActiveRequest {
         let shared = &self.shared;
-        // Relaxed, all of them: written and read by the connection's own task, except for the end of a request
-        // over HTTP/2, which wakes that task through the lock.
+        // Relaxed, all of them: the connection's own task writes and reads them. The exception is the end of a
+        // request over HTTP/2, which wakes that task through the lock.
         if is_http_2 {
             shared.is_http_2.store(true, Ordering::Relaxed);
         }
@@ -155,7 +154,7 @@ impl Link {
         ActiveRequest { link: self.clone() }
     }
 
-    /// How many requests have come.
+    /// How many requests have arrived.
     pub(super) fn asked(&self) -> usize {
         // Relaxed: see `on_request`.
         self.shared.asked.load(Ordering::Relaxed)
@@ -163,9 +162,9 @@ impl Link {
 
     pub(super) fn rest(&self) -> RestState {
         let shared = &self.shared;
-        // Relaxed: see `on_request`, and where the others are written.
+        // Relaxed: see `on_request`, and for the others `put` and `poll_connection`.
         let is_at_work = shared.at_work.load(Ordering::Relaxed) > 0;
-        // What the server has taken of a reply and not sent is still the reply's.
+        // A reply whose bytes the server has taken and not sent is still being sent.
         let is_sending =
             shared.is_blocked.load(Ordering::Relaxed) || shared.holds_turns.load(Ordering::Relaxed);
         if is_at_work || is_sending {
@@ -176,18 +175,18 @@ impl Link {
         if comes { RestState::Comes } else { RestState::Rests }
     }
 
-    /// A place to read on a body of this connection's; `None` where it has its share, or all are taken.
+    /// A place to read on a body of this connection. `None` if the connection has its share, or if all are taken.
     pub(super) fn read_on_body(&self, lingering: &Arc<LingerPool>) -> Option<DiscardSlot> {
         let limit = lingering.take_place(LingerKind::Body)?;
-        // Relaxed: it guards nothing but itself.
+        // Relaxed: the count orders no other memory.
         let of_this = self.shared.bodies_read_on.fetch_add(1, Ordering::Relaxed);
         let place = DiscardSlot { link: self.clone(), limit };
         (of_this < BODIES_OF_ONE_MAX).then_some(place)
     }
 
-    /// The connection is given to another protocol.
+    /// The connection changes to another protocol.
     pub(super) fn on_upgrade(&self) {
-        // Relaxed: the reply that says so goes through the connection's own task, which reads it.
+        // Relaxed: the reply that upgrades goes through the connection's own task, which reads this.
         self.shared.is_upgraded.store(true, Ordering::Relaxed);
     }
 
@@ -203,10 +202,10 @@ impl Link {
             Delivery::Http2 => waiting.put.push(turn),
             Delivery::Upgraded => waiting.for_the_end.push(turn),
         }
-        // Relaxed: over HTTP/1 it is the connection's own task, over HTTP/2 the waker orders it.
+        // Relaxed: over HTTP/1 the connection's own task does this; over HTTP/2 the waker orders it.
         self.shared.holds_turns.store(true, Ordering::Relaxed);
-        // What the stream handed over before this the connection writes at its next poll; it may have
-        // been woken for that before, so it is woken for this.
+        // At its next poll, the connection writes the bytes that the stream handed over before this. An earlier wake
+        // for them may be used up already, so it is woken again.
         let waker = waiting.waker.clone().filter(|_| how == Delivery::Http2);
         drop(waiting);
         if let Some(waker) = waker {
@@ -214,14 +213,14 @@ impl Link {
         }
     }
 
-    /// A poll of the connection: what was put before it has gone when it ends with nothing left to be
-    /// written.
+    /// Polls the connection. If the poll ends with nothing left to write, the replies of the turns that were put
+    /// before it have been sent.
     pub(super) fn poll_connection<T>(
         &self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        // Relaxed: it is set on this task.
+        // Relaxed: this task sets it.
         let is_http_2 = || self.shared.is_http_2.load(Ordering::Relaxed);
         let was_http_2 = is_http_2();
         if was_http_2 {
@@ -229,13 +228,13 @@ impl Link {
         }
         let polled = poll(cx);
         if !was_http_2 && is_http_2() {
-            // Its first request: from now on streams wake this task, and one may have ended already.
+            // This was its first request. From now on streams wake this task, and one may have ended already.
             if self.take_what_was_put(cx) {
                 cx.waker().wake_by_ref();
             }
             return polled;
         }
-        // Relaxed: this task wrote the one, and `put` says why of the other.
+        // Relaxed: this task writes `is_blocked`, and for `holds_turns` see `put`.
         let holds_turns = self.shared.holds_turns.load(Ordering::Relaxed);
         if holds_turns && !self.shared.is_blocked.load(Ordering::Relaxed) {
             let mut waiting = self.shared.waiting.lock();
@@ -247,7 +246,7 @@ impl Link {
         polled
     }
 
-    /// Says whether there was anything.
+    /// Moves the turns in `put` to `leaving`. Returns whether there was any.
     fn take_what_was_put(&self, cx: &Context<'_>) -> bool {
         let mut waiting = self.shared.waiting.lock();
         if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -260,7 +259,7 @@ impl Link {
     }
 
     fn is_blocked(&self, blocked: bool) {
-        // Relaxed: see where it is read.
+        // Relaxed: only the connection's own task writes and reads it; see `poll_connection`.
         self.shared.is_blocked.store(blocked, Ordering::Relaxed);
     }
 
@@ -270,21 +269,21 @@ impl Link {
         self.has_read_on();
     }
 
-    /// Bytes have come that nobody looks at.
+    /// Bytes have arrived that are discarded.
     fn has_read_on(&self) {
-        // Relaxed: see `on_request`. A load and a store: the connection's own task alone counts.
+        // Relaxed: see `on_request`. A load and a store are enough: only the connection's own task counts.
         let reads = self.shared.reads.load(Ordering::Relaxed);
         self.shared.reads.store(reads.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How often bytes have come.
+    /// How often bytes have arrived.
     pub(super) fn reads(&self) -> usize {
         // Relaxed: see `on_request`.
         self.shared.reads.load(Ordering::Relaxed)
     }
 
     fn is_upgraded(&self) -> bool {
-        // Relaxed: see where it is written.
+        // Relaxed: see `on_upgrade`.
         self.shared.is_upgraded.load(Ordering::Relaxed)
     }
 
@@ -297,7 +296,7 @@ impl Link {
     }
 }
 
-/// A body of a connection's that is read on.
+/// The place of a body that is read on.
 #[derive(Debug)]
 pub(super) struct DiscardSlot {
     link: Link,
@@ -306,12 +305,12 @@ pub(super) struct DiscardSlot {
 
 impl Drop for DiscardSlot {
     fn drop(&mut self) {
-        // Relaxed: see where it is taken.
+        // Relaxed: see `read_on_body`.
         self.link.shared.bodies_read_on.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A request at work.
+/// An active request.
 #[derive(Debug)]
 pub(super) struct ActiveRequest {
     link: Link,
@@ -326,12 +325,12 @@ impl ActiveRequest {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let shared = &self.link.shared;
-        // Relaxed: over HTTP/2 the lock below orders it, over HTTP/1 it is the connection's own task.
+        // Relaxed: over HTTP/2 the lock below orders it; over HTTP/1 the connection's own task does this.
         let was_last = shared.at_work.fetch_sub(1, Ordering::Relaxed) == 1;
-        // What has come until now was this request's body.
+        // The bytes until now were this request's body.
         shared.has_begun_head.store(false, Ordering::Relaxed);
         if was_last && shared.is_http_2.load(Ordering::Relaxed) {
-            // From now on it rests, and its task is to know how long.
+            // From now on the connection rests, and its task must start to time that.
             let waker = shared.waiting.lock().waker.clone();
             if let Some(waker) = waker {
                 waker.wake();
@@ -340,10 +339,10 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// How far the closing of a connection has come.
+/// How far a connection is closed.
 enum CloseState {
     Open,
-    /// Half-closed, and read on.
+    /// Half-closed, and still read.
     LingeringRead(Box<LingeringRead>),
     Closed,
 }
@@ -360,7 +359,7 @@ impl LingeringRead {
         LingeringRead { limit, timer, piece: vec![0; LINGER_PIECE] }
     }
 
-    /// Ready once the client has closed its half, or has had its time.
+    /// Reads and discards. Ready once the client has closed its half or its time is over.
     fn poll<Io: Read + Unpin>(
         &mut self,
         io: &mut Io,
@@ -383,17 +382,17 @@ impl LingeringRead {
     }
 }
 
-/// What is read on is read in pieces of this size.
+/// The size of the buffer for discarded bytes.
 const LINGER_PIECE: usize = 16 * 1024;
 
-/// A connection's socket. It tells its [`Link`] whether anything is left to be written, waits no longer than it
-/// may for its client to read, and is read on when it is closed.
+/// A connection's socket. It reports to its [`Link`] whether anything is left to write. It waits for its client to
+/// read only within the limits, and still reads while it closes.
 pub(super) struct DeliveryIo<Io> {
     io: Io,
     link: Link,
     writes: ClientWait,
     flushes: ClientWait,
-    /// Written since the last flush.
+    /// The bytes written since the last flush.
     unflushed: u64,
     lingering: Arc<LingerPool>,
     closing: CloseState,
@@ -427,7 +426,7 @@ impl<Io> DeliveryIo<Io> {
         }
     }
 
-    /// What came of a write: it must not wait for ever.
+    /// Records the result of a write. A write that cannot proceed must not wait for ever.
     fn wrote(
         &mut self,
         cx: &mut Context<'_>,
@@ -485,8 +484,8 @@ impl<Io: Read + Write + Unpin> Write for DeliveryIo<Io> {
         self.io.is_write_vectored()
     }
 
-    /// A transport that buffers, as TLS does, takes the last bytes and hands them over here: so this must not
-    /// wait for ever either.
+    /// A transport with a buffer, such as TLS, takes the last bytes and hands them over here. So this must not wait
+    /// for ever either.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let flushed = Pin::new(&mut this.io).poll_flush(cx);
@@ -503,13 +502,14 @@ impl<Io: Read + Write + Unpin> Write for DeliveryIo<Io> {
         loop {
             match &mut this.closing {
                 CloseState::Open => {
-                    // Ends where the client does not take even that; a flush before it has said so otherwise.
+                    // Times out if the client does not take the last bytes of the close. For earlier bytes, the flush
+                    // before it times out.
                     match Pin::new(&mut this.io).poll_shutdown(cx) {
                         Poll::Ready(shut) => shut?,
                         Poll::Pending => return this.flushes.poll_timed_out(cx).map(Err),
                     }
                     if this.link.is_upgraded() {
-                        // The other protocol goes on reading.
+                        // The other protocol continues to read.
                         return Poll::Ready(Ok(()));
                     }
                     let place = this.lingering.take_place(LingerKind::Connection);
@@ -532,7 +532,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// One connection takes no more than its share of what is read on.
+    /// One connection takes no more than its share of the places to read on.
     #[tokio::test]
     async fn a_connection_has_a_share_of_what_is_read_on() {
         let second = Duration::from_secs(1);

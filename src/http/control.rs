@@ -1,14 +1,14 @@
-//! The drain endpoint: verifies who asks, reads the order, has it carried out, and answers what came of
-//! it. It decides nothing about drains: an order is read by [`ControlOrder::parse`], what became of it is judged
-//! by [`PendingDrain::evaluate`], and the gateway owns the transition ([R11]).
+//! The drain endpoint: it verifies the caller, reads the order, has it carried out, and answers with the result. It
+//! decides nothing about drains. [`ControlOrder::parse`] reads an order, [`PendingDrain::evaluate`] judges its result,
+//! and the gateway owns the transition ([R11]).
 //!
 //! # Invariants
 //!
-//! * **TG-S5 ack_means_closed**: `draining: true` is a living gateway's word, for this very request, and
-//!   comes after its gate has closed.
-//! * **TG-S7 owner_release**: a named holder is touched only by the principal that signed for it, or by
-//!   one that may touch any.
-//! * **TG-S14 receipt_is_true**: what failed is never answered with a success.
+//! * **TG-S5 ack_means_closed**: a running gateway reports `draining: true` for exactly this request, and only after
+//!   its gate has closed.
+//! * **TG-S7 owner_release**: a named holder's request is changed only by the principal that signed it, or by one
+//!   with the scope `drain:any`.
+//! * **TG-S14 receipt_is_true**: a failed order is never answered with a success.
 //!
 //! [R11]: crate::guide::requirements#r11
 
@@ -40,19 +40,19 @@ use crate::request::Request as DrainRequested;
 use crate::status::Reading;
 use crate::text::printable;
 
-/// No order is longer than this.
+/// The most bytes that an order may have.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a body may take to come.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a verifier may think.
+/// How long a verifier may take.
 const VERIFIER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the home's disk may take.
 const HOME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Verifies, whatever type the author's verifier is.
+/// [`TokenVerifier`] as a trait object, since its own method returns `impl Future`.
 trait Verify: Send + Sync {
     fn verify<'a>(
         &'a self,
@@ -69,16 +69,16 @@ impl<V: TokenVerifier> Verify for V {
     }
 }
 
-/// What the routes share.
+/// The state that the routes share.
 pub(super) struct Control {
     place: Target,
     verifier: Box<dyn Verify>,
-    /// Lets one order at the home at a time, so that nobody takes a holder between another's being told
-    /// that it is free and his taking it; and so that a stalled disk costs one thread, not one a request.
+    /// Serializes orders: checking that a holder is free and taking it must not interleave. It also limits a
+    /// stalled disk to one blocked thread.
     orders: Arc<Mutex<()>>,
-    /// The same for readings, which need not wait for orders.
+    /// Serializes readings, which need not wait for orders.
     readings: Arc<Mutex<()>>,
-    /// Orders under way, by principal.
+    /// The orders in progress, by principal.
     at_once: Arc<OrdersInFlight>,
     canceller: Arc<Canceller>,
     pub(super) refusals: Refusals,
@@ -97,7 +97,7 @@ impl Control {
         }
     }
 
-    /// Whose token the request bears. One that bears none that is good for anything is in the audit log.
+    /// Returns the principal of the request's token. A request without a usable token is written to the audit log.
     pub(super) async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -134,20 +134,20 @@ impl Control {
         Err(Failure::unavailable("verifier_unavailable", detail))
     }
 
-    /// Refuses an order that has come through the gate that it is about: the same gate, once closed, would refuse
-    /// the cancel.
+    /// Refuses an order that has come through the gate that it is about. Once closed, that gate would refuse the
+    /// cancel.
     fn require_beside_the_gate(&self, extensions: &Extensions) -> Result<(), Failure> {
         let Target::Here(gateway) = &self.place else { return Ok(()) };
         if !extensions.get().is_some_and(|turn: &CurrentTurn| turn.is_of(gateway)) {
             return Ok(());
         }
-        let detail = "the drain routes are behind the GateLayer of their own gateway, so a closed gate would refuse the cancel; nothing was done: merge drain_router beside the gated routes";
+        let detail = "the drain routes are behind the GateLayer of their own gateway, which would refuse the cancel; nothing was done: merge drain_router beside the gated routes";
         tracing::error!(target: AUDIT, "{detail}");
         Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "behind_the_gate", detail))
     }
 
-    /// Does what blocks off the workers, one at a time behind `lock`. What has begun goes on where
-    /// whoever asked has gone.
+    /// Runs blocking work on another thread, one call at a time behind `lock`. Work that has begun continues after
+    /// its client is gone.
     async fn run_blocking<T: Send + 'static>(
         &self,
         lock: &Arc<Mutex<()>>,
@@ -177,12 +177,13 @@ impl Control {
         }
     }
 
-    /// What the gateway says of itself.
+    /// Returns the gateway's own status.
     ///
-    /// Why it cannot be read names paths, so that is for those with a token; for others it is in the log.
+    /// The reason why it cannot be read may name paths. So only a caller with a token gets it; for others it goes to
+    /// the log.
     pub(super) async fn reading(&self, has_token: bool) -> Result<Reading, Failure> {
         let reading = match &self.place {
-            // Takes no disk.
+            // Needs no disk.
             Target::Here(_) => self.place.reading(),
             Target::Apart(_) => self.run_blocking(&self.readings, Target::reading).await?,
         };
@@ -206,7 +207,7 @@ impl Control {
             .run_blocking(&self.orders, move |place| {
                 let begun = begin(place, &signer, &ordered);
                 let id = begun.as_ref().ok().and_then(|(request, _)| request.request_id());
-                // Told here, for it is done whether anybody still waits for the answer or not.
+                // Logged here, since the order is carried out even if its client no longer waits.
                 audit::order(&signer, "drain", &ordered.holder, id, begun.as_ref().err());
                 let id = id.filter(|_| ordered.wait.is_some()).map(str::to_owned);
                 let cancel_on_drop = CancelOnDrop {
@@ -216,7 +217,7 @@ impl Control {
                     id,
                     canceller,
                 };
-                // Dropped where nobody receives it.
+                // If the client no longer waits, this is dropped, and cancels.
                 begun.map(|(request, confirmed)| (request, confirmed, cancel_on_drop))
             })
             .await??;
@@ -243,7 +244,7 @@ impl Control {
         }
     }
 
-    /// Has a live gateway say that its gate is closed for the request.
+    /// Waits until a running gateway reports that its gate is closed for the request.
     async fn confirm(
         &self,
         holder: &Holder,
@@ -252,7 +253,7 @@ impl Control {
     ) -> Result<Drained, Failure> {
         match self.wait_until(Goal::Draining, holder, request, CONFIRMATION_TIMEOUT).await {
             Ok((_, reading)) => Ok(pending.confirmed(reading.body().read("generation"))),
-            // It is in place, and whoever starts on this home will see it.
+            // The request exists, and a gateway that starts on this home will see it.
             Err(
                 missed @ (WaitFailed::Gone | WaitFailed::Held { .. } | WaitFailed::TimedOut(_)),
             ) => Ok(pending.because(&missed)),
@@ -278,7 +279,7 @@ impl Control {
             let look = move |place: &Target| -> Result<(Reading, Sighting), ControlError> {
                 Ok((place.reading()?, place.find_request(&holder, &id)))
             };
-            // Listened for before looking: what changes in between is news.
+            // Listens before it looks, so that a change in between is news.
             let left = until.saturating_duration_since(Instant::now());
             let news = self.place.news(self.at_once.total(), left);
             let slow = |failure: Failure| WaitFailed::TimedOut(failure.problem.detail);
@@ -316,14 +317,14 @@ fn begin(
 ) -> Result<(DrainRequested, Option<u64>), Failure> {
     permit(signer, &terms.holder, place)?;
     require_quota(signer, &terms.holder, place)?;
-    // Before there is a request that would be in vain.
+    // Checked before a request exists that could never succeed.
     if terms.wait.is_some_and(|it| !it.idle_is_enough) && place.is_of_other_make() {
         let detail = WaitFailed::ForeignGateway.to_string();
         return Err(Failure::new(StatusCode::CONFLICT, "other_make", detail));
     }
     place.begin(&terms.request(signer.name())).map_err(|error| {
         let mut failure = Failure::not_begun(&error);
-        // Whoever waits and is told that it failed will not come back for it.
+        // A client that learns that its wait failed will not cancel the request.
         if let (ControlError::NotDurable { request_id: Some(id), .. }, Some(_)) =
             (error, terms.wait)
         {
@@ -334,24 +335,24 @@ fn begin(
     })
 }
 
-/// Takes a request back, at the latest where whoever waited for it has gone: he will not come back for
-/// it, and it would keep the gate closed until its lease ends (I-2).
+/// Cancels a request when its client is gone. Otherwise the request would keep the gate closed until its lease ends,
+/// since that client will not cancel it (I-2).
 struct CancelOnDrop {
     place: Target,
     signer: Principal,
     holder: Holder,
-    /// Of the request, as long as there is something to take back.
+    /// The id of the request, until it is cancelled or kept.
     id: Option<String>,
     canceller: Arc<Canceller>,
 }
 
 impl CancelOnDrop {
-    /// What was asked has come, and whoever asked is there to be told.
+    /// Keeps the request: the goal is reached, and the client is still there to learn it.
     fn disarm(mut self) {
         self.id = None;
     }
 
-    /// Says whether it is gone.
+    /// Cancels the request. Returns whether it is gone.
     fn cancel(mut self) -> bool {
         let Some(id) = self.id.take() else { return true };
         cancel(&self.place, &self.signer, &self.holder, &id)
@@ -369,21 +370,21 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Says whether the request is gone.
+/// Cancels this request. Returns whether it is gone.
 fn cancel(place: &Target, signer: &Principal, holder: &Holder, id: &str) -> bool {
     let gone = place.cancel_request(holder, id);
     audit::order(signer, "cancel abandoned", holder, Some(id), Cancelled::of(&gone).err().as_ref());
     gone.is_ok()
 }
 
-/// Whether the principal may touch what this holder asks.
+/// Checks that the principal may change this holder's request.
 // Property: TG-S7 owner_release.
 fn permit(principal: &Principal, holder: &Holder, place: &Target) -> Result<(), Failure> {
     let Holder::Named(name) = holder else { return Ok(()) };
     if principal.has(Scope::DrainAny) {
         return Ok(());
     }
-    // Whose it is is not known, so it counts as somebody else's.
+    // If the signer is not known, the request counts as another principal's.
     let signers = place.signers_of(holder).map_err(|error| {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "unseen", error.to_string())
     })?;
@@ -396,7 +397,8 @@ fn permit(principal: &Principal, holder: &Holder, place: &Target) -> Result<(), 
     Err(Failure::forbidden(Scope::DrainAny, detail))
 }
 
-/// Whether the principal may have one more named request, where this is not one of its own again.
+/// Checks that the principal may have a named request for this holder too. Its requests under the same name do not
+/// count.
 fn require_quota(principal: &Principal, holder: &Holder, place: &Target) -> Result<(), Failure> {
     if *holder == Holder::Shared {
         return Ok(());
@@ -413,14 +415,14 @@ fn require_quota(principal: &Principal, holder: &Holder, place: &Target) -> Resu
     Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail))
 }
 
-/// Begins or cancels a drain. No body, or a body without `action`, begins a drain.
+/// Begins or cancels a drain. An empty body, or a body without `action`, begins a drain.
 #[utoipa::path(
     post,
     path = "/api/gateway/drain",
     operation_id = "drain",
     request_body(
         content = super::schema::DrainOrder,
-        description = "The order. No body begins a drain",
+        description = "The order. An empty body begins a drain",
         content_type = "application/json"
     ),
     responses(
@@ -433,7 +435,7 @@ fn require_quota(principal: &Principal, holder: &Holder, place: &Target) -> Resu
         (status = 405, description = "Only POST is allowed", body = Problem, headers(("Allow" = String))),
         (status = 408, description = "The body did not arrive in time; nothing was done", body = Problem),
         (status = 409, description = "The drain was lost, timed out, or refused because the gateway is shutting down", body = Problem),
-        (status = 429, description = "The principal already holds too many drains, or has too many orders in progress", body = Problem),
+        (status = 429, description = "The principal already holds too many drains or has too many orders in progress; nothing was done", body = Problem),
         (status = 413, description = "The body is too long; nothing was done", body = Problem),
         (status = 500, description = "The order failed. After a failed cancel the drain stays on", body = Problem),
         (status = 503, description = "Tokens cannot be verified, a request cannot be read, or the server is shutting down", body = Problem,
@@ -447,7 +449,7 @@ pub(super) async fn drain(
     State(control): State<Arc<Control>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    // Before a byte of the body is read.
+    // The caller is verified before a byte of the body is read.
     let peer = audit::peer(request.extensions());
     let principal = control.authenticate(request.headers(), peer).await?;
     if !principal.has(Scope::Drain) {

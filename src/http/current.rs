@@ -1,5 +1,5 @@
-//! The turn a request is, as its handler sees it, and as it goes on where the connection is given to another
-//! protocol. It admits nothing: the layer does.
+//! The turn of a request for its handler, also after the connection has changed to another protocol. It admits
+//! nothing: the layer does.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use crate::gate::{Origin, Refused, Turn};
 use crate::gateway::{Gateway, LabelledTurn};
 use crate::sync::Arc;
 
-/// The turn a request is, for its handler: an extractor, and an extension of the request.
+/// The turn of a request, for its handler. It is an extractor, and an extension of the request.
 ///
-/// The turn lives while any clone does, and at least until its reply has gone. What goes on after the reply,
-/// on an upgraded connection or in a task, keeps one:
+/// The turn lives while any clone does, and at least until its reply has been sent. Work that continues after the
+/// reply, on an upgraded connection or in a task, must keep a clone:
 ///
 /// ```
 /// use tidegate::http::CurrentTurn;
@@ -33,12 +33,12 @@ use crate::sync::Arc;
 /// }
 /// ```
 ///
-/// A WebSocket of axum's is the same: `ws.on_upgrade(|socket| turn.hold(talk(socket)))`. For any other
-/// protocol there is [`UpgradeInTurn`].
+/// The same works for axum's WebSocket: `ws.on_upgrade(|socket| turn.hold(talk(socket)))`. For any other protocol
+/// use [`UpgradeInTurn`].
 #[derive(Clone, Debug)]
 pub struct CurrentTurn {
     turn: Arc<HeldTurn>,
-    /// The turn that the request is of another gateway, further out.
+    /// The request's turn of another gateway, from an outer layer.
     outer: Option<Arc<CurrentTurn>>,
 }
 
@@ -64,7 +64,7 @@ impl CurrentTurn {
         }
     }
 
-    /// The same turn, of a request that is `outer` of another gateway.
+    /// The same turn, for a request that is also the turn `outer` of another gateway.
     pub(super) fn within(self, outer: CurrentTurn) -> CurrentTurn {
         CurrentTurn { outer: Some(Arc::new(outer)), ..self }
     }
@@ -80,31 +80,31 @@ impl CurrentTurn {
         Arc::strong_count(&self.turn) == 1
     }
 
-    /// Runs a future that is part of the turn: the turn lives until the future ends or is dropped.
+    /// Runs a future as part of the turn: the turn lives until the future ends or is dropped.
     pub async fn hold<F: Future>(self, future: F) -> F::Output {
         let output = future.await;
         drop(self);
         output
     }
 
-    /// See [`Turn::child`].
+    /// Admits a child of this turn: see [`Turn::child`].
     ///
     /// # Errors
     ///
-    /// As `Turn::child`.
+    /// The errors of [`Turn::child`].
     pub fn child(&self) -> Result<Turn, Refused> {
         self.turn().child()
     }
 
-    /// Who the turn is for.
+    /// The origin of the turn.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.turn().origin()
     }
 }
 
-/// The request is not a turn: no [`GateLayer`](super::GateLayer) admitted it, or it was classified as no
-/// turn. This is a mistake of the program, answered with 500.
+/// The request is not a turn: no [`GateLayer`](super::GateLayer) admitted it, or it was classified as untracked. This
+/// is a mistake in the program, answered with 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this request is not a turn: put the route behind a GateLayer, or extract Option<CurrentTurn>"
@@ -137,9 +137,9 @@ impl<S: Sync> OptionalFromRequestParts<S> for CurrentTurn {
     }
 }
 
-/// A connection that is to be given to another protocol, together with the turn: an extractor for handlers
-/// that answer `101 Switching Protocols`, or a `CONNECT`. The turn lasts until the connection is dropped,
-/// with any server.
+/// A connection that will change to another protocol, together with its turn. It is an extractor for handlers that
+/// answer `101 Switching Protocols`, or that accept a `CONNECT`. With any server, the turn lasts until the
+/// connection is dropped.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -166,11 +166,11 @@ pub struct UpgradeInTurn {
 }
 
 impl UpgradeInTurn {
-    /// Waits until the reply has gone and the connection is the handler's.
+    /// Waits until the reply has been sent and the handler owns the connection.
     ///
     /// # Errors
     ///
-    /// The connection ended before, or the reply was no upgrade. The turn is over then.
+    /// An error if the connection ended first, or if the reply was not an upgrade. The turn is over then.
     pub async fn connected(self) -> Result<UpgradedInTurn, hyper::Error> {
         let io = TokioIo::new(self.upgrade.await?);
         Ok(UpgradedInTurn { io, _turn: self.turn })
@@ -181,10 +181,10 @@ impl UpgradeInTurn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoUpgrade {
-    /// The request does not ask for another protocol, or its server cannot switch: 426.
+    /// The request asks for no other protocol, or its server cannot change protocols: 426.
     #[error("this request cannot be upgraded: send `Connection: upgrade` over HTTP/1.1")]
     NotRequested,
-    /// See [`NotInATurn`].
+    /// The request is not a turn: see [`NotInATurn`].
     #[error(transparent)]
     NotInATurn(#[from] NotInATurn),
 }
@@ -211,10 +211,10 @@ impl<S: Sync> FromRequestParts<S> for UpgradeInTurn {
     }
 }
 
-/// An upgraded connection, and its turn: see [`UpgradeInTurn`].
+/// An upgraded connection and its turn: see [`UpgradeInTurn`].
 #[derive(Debug)]
 pub struct UpgradedInTurn {
-    // Dropped before the turn: the connection is closed when the turn ends.
+    // Declared first, so dropped before the turn: the connection is closed when the turn ends.
     io: TokioIo<Upgraded>,
     _turn: CurrentTurn,
 }

@@ -1,6 +1,5 @@
-//! One request and its reply, on a connection of [`serve`](super::serve): counted while it is at work, and its
-//! client waited for as long as it may be waited for, whether it sends or reads. It decides nothing about
-//! turns.
+//! One request and its reply on a connection of [`serve`](super::serve), counted while it is active. The server waits
+//! for the client to send or to read only within its time limits. This module decides nothing about turns.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -35,7 +34,7 @@ pub(super) struct ExchangeService<S> {
     pub(super) link: Link,
     pub(super) clock: DrainClock,
     pub(super) lingering: Arc<LingerPool>,
-    /// Whose connection it is, where that can be said.
+    /// The client's address, for a connection over TCP.
     pub(super) peer: Option<SocketAddr>,
 }
 
@@ -55,7 +54,7 @@ where
         if let Some(peer) = self.peer {
             parts.extensions.insert(ConnectInfo(peer));
         }
-        // Most requests have none, and need no timer.
+        // Most requests have no body, and need no timer.
         let body = if body.is_end_stream() {
             Body::empty()
         } else {
@@ -66,7 +65,7 @@ where
         let connects = parts.method == Method::CONNECT;
         let progress = is_http_2.then(|| {
             let progress = Arc::new(StreamProgress::default());
-            // hyper makes a stream of the future that is returned here, and spawns it before it does anything
+            // hyper makes a stream of the future that this call returns. It spawns the stream before it does anything
             // else on this thread: see `Streams`.
             NEXT_STREAM.set(Some(Arc::clone(&progress)));
             progress
@@ -77,7 +76,7 @@ where
 }
 
 pin_project! {
-    /// A reply to come.
+    /// The future reply to one request.
     pub(super) struct Exchange<S: Service<Request<Body>>> {
         #[pin]
         reply: ServiceCall<S, Request<Body>>,
@@ -104,7 +103,7 @@ where
             at_work.link().on_upgrade();
         }
         if let Some(progress) = &progress {
-            // The head is the client's to take. Whether there is a body, and who it waits for, is seen then.
+            // The client must take the head first. The body, if there is one, then shows whom it waits for.
             progress.on_frame(true, 0);
         }
         Poll::Ready(Ok(reply.map(|inner| ReplyBody::new(inner, progress, at_work))))
@@ -114,9 +113,9 @@ where
 pin_project! {
     /// The body of a reply.
     ///
-    /// Over HTTP/2 its last byte is a piece of its own. hyper hands over a piece as a whole as soon as there is
-    /// a window for one byte of it, and drops the body with the last one: so what is left when this is dropped
-    /// is one byte, and not the piece.
+    /// Over HTTP/2 the last byte is a separate piece. The reason is in hyper: it accepts a whole piece as soon as there
+    /// is a window for one byte of it. It drops the body with the last piece. So when this is dropped, at most one
+    /// byte is left, not a whole piece.
     pub(super) struct ReplyBody<B> {
         #[pin]
         inner: B,
@@ -126,7 +125,7 @@ pin_project! {
     }
 }
 
-/// A shorter piece is handed over as it is.
+/// The least size of a last piece that is split. A shorter piece is handed over whole.
 const SPLIT_FROM: usize = 1024;
 
 impl<B> ReplyBody<B> {
@@ -180,14 +179,13 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for ReplyBody<B> {
     }
 }
 
-/// A request's body that is waited for no longer than it may take: from when it was asked for its next
-/// piece and had none, and not while nobody asks. Over HTTP/2 it is read on where its handler leaves it: see
-/// [`read_on`].
+/// A request's body with a time limit. The time counts only while a reader waits for the next piece. Over HTTP/2 the
+/// rest is read on if its handler drops the body early: see [`read_on`].
 struct TimedBody {
-    /// Taken when it is dropped, and at no other time.
+    /// The body. It is taken only when this is dropped.
     body: Option<Incoming>,
     wait: ClientWait,
-    /// Over HTTP/2; over HTTP/1 the connection is read on.
+    /// What [`read_on`] needs, over HTTP/2 only: over HTTP/1 the connection itself is read on.
     read_on: Option<(Link, Arc<LingerPool>)>,
 }
 
@@ -200,7 +198,7 @@ impl HttpBody for TimedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Self { body: Some(body), wait, .. } = &mut *self else { return Poll::Ready(None) };
-        // What has come counts, however long it was left there.
+        // A piece that has arrived counts as progress, however long it waited for its reader.
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
@@ -209,7 +207,7 @@ impl HttpBody for TimedBody {
             }
             Poll::Pending => {
                 let too_slow = ready!(wait.poll_too_slow(cx));
-                // It is waited for no longer, also not to be read on.
+                // The server no longer waits for it, and does not read on either.
                 self.read_on = None;
                 Poll::Ready(Some(Err(too_slow.into())))
             }
@@ -233,15 +231,15 @@ impl Drop for TimedBody {
         if body.is_end_stream() {
             return;
         }
-        // Without a runtime there is no connection any more.
+        // Without a runtime the connection no longer exists.
         if let (Some(place), Ok(runtime)) = (link.read_on_body(&lingering), Handle::try_current()) {
             runtime.spawn(read_on(body, place));
         }
     }
 }
 
-/// Reads on and discards what a client sends of a body that nobody asks for, for as long as a connection is
-/// read on. Otherwise the stream is reset once its reply is complete, and many a client then loses the reply.
+/// Reads and discards the rest of a body that its handler has dropped, within the limits for a closing connection.
+/// Otherwise the stream is reset once its reply is complete, and many clients then lose the reply.
 async fn read_on(mut body: Incoming, mut place: DiscardSlot) {
     while let Some(within) = place.limit.left() {
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
@@ -252,18 +250,19 @@ async fn read_on(mut body: Incoming, mut place: DiscardSlot) {
     }
 }
 
-/// How far the reply of one HTTP/2 stream has come, as its body sees it.
+/// The progress of one HTTP/2 stream's reply, as its body sees it.
 #[derive(Debug, Default)]
 pub(super) struct StreamProgress {
-    /// [`CLIENT`] after a piece was taken: it is sent as soon as the client grants a window for it.
+    /// [`HANDLER`] or [`CLIENT`]. It is [`CLIENT`] after a piece was taken: the piece is sent as soon as the client
+    /// grants a window for it.
     waits_for: AtomicU8,
-    /// How much was taken.
+    /// The number of bytes taken.
     bytes: AtomicU64,
 }
 
-/// The handler is waited for.
+/// The stream waits for the handler.
 const HANDLER: u8 = 0;
-/// The client is waited for.
+/// The stream waits for the client.
 const CLIENT: u8 = 1;
 
 impl StreamProgress {
@@ -275,12 +274,12 @@ impl StreamProgress {
 }
 
 thread_local! {
-    /// Between the call that made a stream's future and the executor that is given it, on one thread.
+    /// Passes the progress from the call that makes a stream's future to the executor that gets it, on one thread.
     static NEXT_STREAM: RefCell<Option<Arc<StreamProgress>>> = const { RefCell::new(None) };
 }
 
-/// Runs the HTTP/2 streams of one server, each on a task of its own, and resets one whose client grants no
-/// window for its reply. hyper asks a body for nothing while there is no window, so the body cannot know.
+/// Runs the HTTP/2 streams of one server, each on its own task. It resets a stream whose client grants no window for
+/// its reply. While there is no window, hyper does not poll the body, so the body cannot know.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
     pub(super) clock: DrainClock,
@@ -296,7 +295,7 @@ where
                 let wait = ClientWait::for_reader(&self.clock, ProgressSignal::Window);
                 tokio::spawn(Stream { future, progress, wait, seen: 0 });
             }
-            // What carries an upgraded stream on.
+            // A task of hyper's for an upgraded stream.
             None => {
                 tokio::spawn(future);
             }
@@ -305,13 +304,13 @@ where
 }
 
 pin_project! {
-    /// An HTTP/2 stream. Where it ends early, hyper resets it.
+    /// An HTTP/2 stream. If its future ends early, hyper resets the stream.
     struct Stream<F> {
         #[pin]
         future: F,
         progress: Arc<StreamProgress>,
         wait: ClientWait,
-        // How much of the reply had been taken when this was last looked at.
+        // How many bytes of the reply had been taken at the last poll.
         seen: u64,
     }
 }
@@ -325,7 +324,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Relaxed: see where they are written.
+        // Relaxed: see `on_frame`.
         let bytes = this.progress.bytes.load(Ordering::Relaxed);
         let waits_for_client = this.progress.waits_for.load(Ordering::Relaxed) == CLIENT;
         if bytes > *this.seen || !waits_for_client {

@@ -1,5 +1,5 @@
-//! Times what a connection does while no request of it is at work: whether its next request comes in time, how
-//! long it rests, and how long it takes to close. It closes nothing itself.
+//! Times a connection without an active request. It limits the head of a request, the time at rest, and the time to
+//! close. It closes nothing itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,35 +11,37 @@ use super::connection::{Link, RestState};
 use super::linger::LingerPool;
 use crate::sync::Arc;
 
-/// How long a connection has rested.
+/// What to do with a connection whose time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeepAliveExpiry {
-    /// It is to be closed.
+    /// Close it.
     Long,
-    /// It is cut off.
+    /// Disconnect it at once.
     TooLong,
 }
 
-/// Times what a connection does between its requests.
+/// Times a connection between its requests.
 pub(super) struct KeepAliveTimer {
     link: Link,
-    /// For what comes.
+    /// The time for the head of a request.
     client_timeout: Duration,
-    /// For what rests.
+    /// The time for a connection at rest.
     keep_alive: Duration,
     lingering: Arc<LingerPool>,
     closing: Option<PendingClose>,
-    /// What is timed, how many requests had come then, and, of what is being closed, how often bytes had.
+    /// The state that is timed, and how many requests had arrived when the timer was set. While the connection closes,
+    /// also how often bytes had arrived.
     armed: Option<(RestState, usize, usize)>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// A connection that is to end, once no request of it is at work.
+/// A connection that must end once it has no active request.
 #[derive(Clone, Copy, Debug, Default)]
 struct PendingClose {
-    /// Since when it could have.
+    /// The time since which it could have ended.
     since: Option<Instant>,
-    /// Whatever is at work is no turn, and is waited for no longer than a connection at rest.
+    /// Whether the gateway has ended. Then an active request is not a turn, and has no more time than a connection at
+    /// rest.
     is_last: bool,
 }
 
@@ -54,10 +56,11 @@ impl KeepAliveTimer {
         KeepAliveTimer { link, client_timeout, keep_alive, lingering, closing, armed, sleep }
     }
 
-    /// It is to end soon, once no request is at work; or, where the gateway has ended, anyway.
+    /// The connection must end once it has no active request. With `is_last` (the gateway has ended), it must end
+    /// even with one.
     pub(super) fn closes(&mut self, is_last: bool) {
         match &mut self.closing {
-            // What is timed goes on: it is not to begin again, however often this is said.
+            // The running timer continues: a repeated call must not start it again.
             Some(closing) if closing.is_last || !is_last => {}
             Some(closing) => closing.is_last = true,
             None => {
@@ -76,8 +79,8 @@ impl KeepAliveTimer {
             }
             let reads = if self.closing.is_some() { self.link.reads() } else { 0 };
             let is_armed_for = self.armed.map(|(armed, ..)| armed);
-            // A timer that was set is left alone while requests come and go, and looked at when it fires: to
-            // set it takes longer than most requests do.
+            // A timer that is set stays set while requests come and go, and is checked when it fires. Setting it
+            // takes longer than most requests do.
             if rest == RestState::No && is_armed_for.is_none() {
                 return Poll::Pending;
             }
@@ -112,7 +115,7 @@ impl KeepAliveTimer {
         }
     }
 
-    /// When it has come, rested or taken too long, unless something happens.
+    /// The time at which this state has lasted too long, unless something happens first.
     fn until(&mut self, rest: RestState, now: Instant) -> Instant {
         let after = |time: Duration| now.checked_add(time).unwrap_or(now);
         let Some(closing) = &mut self.closing else {
@@ -125,15 +128,15 @@ impl KeepAliveTimer {
         after(self.lingering.idle()).min(deadline(&self.lingering, rest, since))
     }
 
-    /// Whether a connection that is to end has had all its time, whatever it goes on sending.
+    /// Whether a connection that must end has used all its time, even if it still sends.
     fn is_over(&self, rest: RestState, now: Instant) -> bool {
         let since = self.closing.and_then(|closing| closing.since);
         since.is_some_and(|since| now >= deadline(&self.lingering, rest, since))
     }
 }
 
-/// A shutdown gives clients that may not have read their reply what is left of its grace. One that has only
-/// begun a request is owed none.
+/// When a closing connection must have ended. A shutdown gives the rest of its grace to clients that may not have
+/// read their reply. A client that has only begun a request is owed no reply, and does not get that time.
 fn deadline(lingering: &LingerPool, rest: RestState, since: Instant) -> Instant {
     match rest {
         RestState::Comes => lingering.own_deadline(since),

@@ -1,11 +1,13 @@
-//! The layer that makes every request a turn: admitted before its handler runs, counted until the last
-//! byte of its reply, refused while the gate is closed. It decides nothing: the gate does, and whether a
-//! request is a turn at all, and whose, the author says. It knows no paths.
+//! The layer that makes every request a turn. A request is admitted before its handler runs, and counted until the
+//! last byte of its reply. While the gate is closed, a request is refused.
+//!
+//! The layer decides nothing and knows no paths. The gate admits or refuses, and the author's
+//! [`classify`](GateLayer::classify) says whether a request is a turn, and of which origin.
 //!
 //! # Invariants
 //!
-//! * **TG-S2 no_new_turn_while_draining**: the handler is called with a turn in hand, or not at all.
-//! * **TG-S6 in_flight_untouched**: nothing here ends a request that was let in.
+//! * **TG-S2 no_new_turn_while_draining**: the handler of a turn is called only after the turn was admitted.
+//! * **TG-S6 in_flight_untouched**: nothing here ends a request that was admitted.
 //! * A turn is over however its request ends: reply taken, connection lost, stream reset, handler
 //!   panicked, future dropped ([I-32]).
 //!
@@ -40,14 +42,14 @@ use crate::sync::Arc;
 pub enum Classification {
     /// A turn of this origin.
     Turn(Origin),
-    /// The same, listed by this label among the status' `active_work` while it lives. Takes a lock and
-    /// allocates.
+    /// A turn of this origin that the status lists under this label in `active_work` while it lives. This takes a
+    /// lock and allocates.
     Labelled(Origin, String),
-    /// No turn: it passes at any time and is not counted. For health and metrics.
+    /// Not a turn: it passes at any time and is not counted. For health and metrics.
     Untracked,
 }
 
-/// Requests that wait for the gate to open instead of being refused.
+/// The limits for requests that wait for the gate to open instead of being refused.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,9 +63,9 @@ pub enum Classification {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parking {
-    /// This many at most; who comes when all places are taken is refused.
+    /// How many requests may wait at once. A request that finds no place is refused.
     pub places: usize,
-    /// Each for so long at most; then it is refused.
+    /// How long a request may wait. After this time it is refused.
     pub timeout: Duration,
 }
 
@@ -87,35 +89,32 @@ struct LayerConfig {
     gateway: Gateway,
     classify: Classify,
     retry_after: RetryAfter,
-    /// The author's own answer to a request that is refused.
+    /// The author's own reply to a refused request.
     refuse: Option<Refuse>,
     parking: Option<(Arc<Semaphore>, Duration)>,
 }
 
-/// Makes every request behind it a turn of the gateway's.
+/// Makes every request behind it a turn of the gateway.
 ///
-/// While the gate is closed a request is refused before its handler runs and before its body is read, in the
-/// protocol of the request: 503 with `Retry-After` and a problem document (RFC 9457), in plain text for a
-/// client that accepts nothing else, and status 14 (`UNAVAILABLE`) for gRPC and gRPC-web; over HTTP/1 also
-/// with `Connection: close`, so that a client which keeps its connection goes elsewhere. Requests that were
-/// let in finish untouched.
+/// While the gate is closed, a request is refused before its handler runs and before its body is read. The refusal is
+/// in the protocol of the request: 503 with `Retry-After` and a problem document (RFC 9457). A client that accepts
+/// only plain text gets plain text. gRPC and gRPC-web get status 14 (`UNAVAILABLE`). Over HTTP/1 the refusal also has
+/// `Connection: close`, so that the client connects elsewhere. Admitted requests finish untouched.
 ///
-/// The layer knows no paths. What is to answer while the gate is closed is routed *beside* the gated routes:
-/// [`drain_router`](super::drain_router) and [`health_router`](super::health_router) above all, since a
-/// drain that refused its own cancel could not be undone. What else is to pass,
-/// [`classify`](GateLayer::classify) names.
+/// The layer knows no paths. Merge routes that must answer while the gate is closed *beside* the gated routes, above
+/// all [`drain_router`](super::drain_router) and [`health_router`](super::health_router). Otherwise a drain would
+/// refuse its own cancel. [`classify`](GateLayer::classify) names other requests that must pass.
 ///
-/// A request that is let in is a turn once, however many layers of the same gateway it passes. A turn lasts
-/// until the server has taken the last byte of the reply's body; with [`serve`](super::serve), until that
-/// byte has left the process. What goes on after the reply (a WebSocket, a task that was spawned) must hold
-/// [`CurrentTurn`].
+/// An admitted request is one turn, however many layers of the same gateway it passes. A turn lasts until the server
+/// has taken the last byte of the reply's body. With [`serve`](super::serve), it lasts until that byte has left the
+/// process. Work that continues after the reply (a WebSocket, a spawned task) must hold [`CurrentTurn`].
 ///
-/// The layer is always ready. It admits a request first, and then waits until the service behind it is
-/// ready: so a concurrency limit belongs *behind* the layer, where requests that are refused or parked take
-/// none of its places. Those that wait for a place are turns already, and a drain waits for them.
+/// The layer is always ready. It admits a request first, and then waits until the service behind it is ready. So a
+/// concurrency limit belongs *behind* the layer. There, refused and parked requests take none of its places. Requests
+/// that wait for one of its places are turns already, and a drain waits for them.
 ///
-/// Put it around the routes that are to be gated. A layer outside of it may keep bytes back that it takes for
-/// gone (a compression does).
+/// Put the layer directly around the gated routes. A layer outside it may hold back bytes that this layer counts as
+/// sent (compression does).
 ///
 /// # Examples
 ///
@@ -124,7 +123,7 @@ struct LayerConfig {
 /// use tidegate::{Gateway, Origin, http::{CurrentTurn, GateLayer, Classification, health_router}};
 ///
 /// async fn chat(turn: CurrentTurn) -> Result<String, tidegate::Refused> {
-///     let tool_call = turn.child()?; // what this turn needs passes a closed gate
+///     let tool_call = turn.child()?; // a child of this turn passes a closed gate
 /// #   drop(tool_call);
 ///     Ok("hello".to_owned())
 /// }
@@ -147,7 +146,7 @@ pub struct GateLayer {
 }
 
 impl GateLayer {
-    /// Every request is a user's turn, and is refused while the gate is closed.
+    /// A layer that makes every request a user turn, and refuses it while the gate is closed.
     #[must_use]
     pub fn new(gateway: Gateway) -> GateLayer {
         let rules = LayerConfig {
@@ -160,9 +159,10 @@ impl GateLayer {
         GateLayer { rules }
     }
 
-    /// Asks `classify` what each request is. What comes from outside is a user's, whatever it is about:
-    /// internal work passes a closed gate, and a webhook that calls itself internal keeps a drain from
-    /// ever being idle.
+    /// Asks `classify` what each request is.
+    ///
+    /// Every request from outside must be a user turn, whatever it is about. Internal work passes a closed gate. A
+    /// webhook classified as internal can keep a drain from ever being idle.
     ///
     /// [U24](crate::guide::incidents#u24)
     #[must_use]
@@ -174,15 +174,14 @@ impl GateLayer {
         self
     }
 
-    /// When a refused client is asked to try again: after five seconds by default.
+    /// When a refused client is asked to try again. The default is after five seconds.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> GateLayer {
         self.rules.retry_after = RetryAfter::new(after);
         self
     }
 
-    /// Answers refused requests with `refuse` instead. Its reply goes out as it is, except that `HEAD` gets
-    /// no body.
+    /// Answers refused requests with `refuse` instead. Its reply is sent unchanged, except that `HEAD` gets no body.
     ///
     /// ```
     /// use axum::response::{Html, IntoResponse};
@@ -204,9 +203,8 @@ impl GateLayer {
         self
     }
 
-    /// Has requests wait at a closed gate instead of refusing them, as many and as long as `parking`
-    /// says. Nobody waits for a gateway that is shutting down. All services made of this layer share
-    /// the places.
+    /// Parks requests at a closed gate instead of refusing them, within the limits of `parking`. No request waits
+    /// for a gateway that is shutting down. All services made from this layer share the places.
     #[must_use]
     pub fn park(mut self, parking: Parking) -> GateLayer {
         let places = Semaphore::new(parking.places.min(Semaphore::MAX_PERMITS));
@@ -250,7 +248,7 @@ impl LayerConfig {
         }
     }
 
-    /// A place to wait in, where there is one.
+    /// A place to wait, if one is free.
     fn place(&self) -> Option<(OwnedSemaphorePermit, Duration)> {
         let (places, timeout) = self.parking.as_ref()?;
         Some((Arc::clone(places).try_acquire_owned().ok()?, *timeout))
@@ -273,7 +271,7 @@ where
     type Error = S::Error;
     type Future = GateFuture<S, B>;
 
-    /// Always ready: what is refused or parked takes nothing from the service behind it.
+    /// Always ready: a refused or parked request takes no place of the service behind it.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -282,7 +280,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> GateFuture<S, B> {
         let (parts, body) = request.into_parts();
-        // Let in further out, by a layer of the same gateway: it is that turn.
+        // If an outer layer of the same gateway admitted the request, it is that turn already.
         let is_let_in = parts
             .extensions
             .get()
@@ -340,7 +338,7 @@ impl<S> GateService<S> {
     }
 }
 
-/// The request goes in, with its turn.
+/// Calls the service with the request and its turn.
 #[inline]
 fn enter<S, B>(service: &mut S, turn: CurrentTurn, mut parts: Parts, body: B) -> State<S, B>
 where
@@ -351,7 +349,7 @@ where
     let connects = parts.method == Method::CONNECT;
     let outer = parts.extensions.insert(turn.clone());
     if let Some(outer) = outer {
-        // A layer further out is another gateway's, and one further in may be its again.
+        // The outer layer belongs to another gateway. A layer further in may belong to that gateway again.
         parts.extensions.insert(turn.clone().within(outer));
     }
     let ending = Some(TurnEnding::new(turn, connection, how, connects));
@@ -359,7 +357,7 @@ where
 }
 
 pin_project! {
-    /// The reply to come of a [`GateService`].
+    /// The future reply of a [`GateService`].
     pub struct GateFuture<S: Service<Request<B>>, B> {
         #[pin]
         state: State<S, B>,
@@ -380,10 +378,10 @@ pin_project! {
 struct Parked<S, B> {
     opening: Wait<Result<CurrentTurn, Refused>>,
     service: S,
-    /// Taken when it goes in, or is refused.
+    /// The request, until it is admitted or refused.
     request: Option<(Parts, B)>,
     rules: Arc<LayerConfig>,
-    /// Why it waits.
+    /// The reason why it waits.
     refused: Refused,
     _place: OwnedSemaphorePermit,
 }
@@ -411,13 +409,13 @@ where
                             ending.replied(reply.status());
                             reply.map(|body| TurnBody::of_turn(body, ending))
                         }
-                        // Polled once more than a future may be.
+                        // Polled again after it was ready.
                         None => reply.map(TurnBody::of_reply),
                     }));
                 }
                 StateProjected::Refused { reply } => match reply.take() {
                     Some(reply) => return Poll::Ready(Ok(reply.map(TurnBody::of_refusal))),
-                    // Polled once more than a future may be.
+                    // Polled again after it was ready.
                     None => return Poll::Pending,
                 },
                 StateProjected::Parked { parked, timeout } => {
@@ -435,7 +433,7 @@ where
                         (Err(refused), Some((parts, _))) => {
                             State::Refused { reply: Some(parked.rules.refuse(&parts, refused)) }
                         }
-                        // It left when the state changed, and this state is gone since.
+                        // Unreachable: the request is taken only when this state is replaced.
                         (_, None) => State::Refused { reply: None },
                     }
                 }

@@ -1,5 +1,6 @@
-//! How long, and how far, the server reads on what it has no use for: a connection that it closes, or a body that
-//! its handler has left. Its client can then read the reply before anything is reset. It reads nothing itself.
+//! The limits for reading on. The server reads and discards bytes from a connection that it closes, or of a body that
+//! its handler has dropped. The client can then read the reply before anything is reset. This module reads nothing
+//! itself.
 
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -8,30 +9,31 @@ use tokio::time::Instant;
 
 use crate::sync::{Arc, Mutex, Ordering};
 
-/// What all of one server share.
+/// The limits and places that all connections of one server share.
 #[derive(Debug)]
 pub(super) struct LingerPool {
-    /// So long without a byte.
+    /// The longest time without a byte.
     idle: Duration,
-    /// So long in all, unless a shutdown says otherwise.
+    /// The longest total time, except during a shutdown.
     total: Duration,
-    /// How many connections may be read on besides, and how many bodies.
+    /// How many more connections may be read on.
     connections: AtomicUsize,
+    /// How many more bodies may be read on.
     bodies: AtomicUsize,
-    /// Once a shutdown has begun: until when.
+    /// The end of the grace, once a shutdown has begun.
     until: Mutex<Option<Instant>>,
 }
 
-/// Nothing is read on beyond so many bytes.
+/// The most bytes that are read on from one connection or body.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// So many of each are read on at once.
+/// The number of places for connections, and for bodies.
 const PLACES: usize = 256;
 
-/// So many bodies of one connection: nobody takes all places.
+/// The most bodies of one connection, so that no client takes all places.
 pub(super) const BODIES_OF_ONE_MAX: usize = 8;
 
-/// What is read on.
+/// The kind of thing that is read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LingerKind {
     Connection,
@@ -45,22 +47,22 @@ impl LingerPool {
         LingerPool { idle, total, connections: places(), bodies: places(), until }
     }
 
-    /// So long without a byte.
+    /// The longest time without a byte.
     pub(super) fn idle(&self) -> Duration {
         self.idle
     }
 
-    /// A shutdown has begun, which waits until then.
+    /// Records that a shutdown has begun that waits until this time.
     pub(super) fn ends_at(&self, until: Instant) {
         *self.until.lock() = Some(until);
     }
 
-    /// Until when something is read on, or closed, that began to be so then.
+    /// The deadline for reading on, or closing, that began at this time.
     pub(super) fn deadline(&self, began: Instant) -> Instant {
         self.until.lock().unwrap_or_else(|| self.own_deadline(began))
     }
 
-    /// The same, where no reply is owed: a shutdown makes no difference to that.
+    /// The same if no reply is owed: a shutdown does not change it.
     pub(super) fn own_deadline(&self, began: Instant) -> Instant {
         began.checked_add(self.total).unwrap_or(began)
     }
@@ -72,9 +74,9 @@ impl LingerPool {
         }
     }
 
-    /// A place to read on in; `None` where all are taken.
+    /// A place to read on. `None` if all are taken.
     pub(super) fn take_place(self: &Arc<LingerPool>, what: LingerKind) -> Option<LingerLimit> {
-        // Relaxed: it guards nothing but itself.
+        // Relaxed: the count orders no other memory.
         let took = self
             .places(what)
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -83,7 +85,7 @@ impl LingerPool {
     }
 }
 
-/// What is left for one that is read on. Its place is free again when this is dropped.
+/// The limits of one connection or body that is read on. Its place is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct LingerLimit {
     lingering: Arc<LingerPool>,
@@ -93,12 +95,12 @@ pub(super) struct LingerLimit {
 }
 
 impl LingerLimit {
-    /// So many bytes came.
+    /// This many bytes have arrived.
     pub(super) fn has_read(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes as u64);
     }
 
-    /// How long to wait for the next byte; `None` once it is over.
+    /// How long to wait for the next byte. `None` once the limits are reached.
     pub(super) fn left(&self) -> Option<Duration> {
         let lingering = &self.lingering;
         let deadline = lingering.deadline(self.began);
@@ -109,7 +111,7 @@ impl LingerLimit {
 
 impl Drop for LingerLimit {
     fn drop(&mut self) {
-        // Relaxed: see where it is taken.
+        // Relaxed: see `take_place`.
         self.lingering.places(self.what).fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,41 +1,52 @@
-//! The outside, over HTTP (feature `http`): an endpoint that drains a gateway and releases it again, its
-//! status and health, a layer that makes requests turns, and a server that knows when a reply has gone.
-//! It decides nothing: orders are read by [`control_order`](crate::internals::control_order), what became of one is judged by
-//! [`pending`](crate::pending), and the gateway owns every transition ([R11]).
+//! HTTP (feature `http`): a drain endpoint, status and health. A layer makes each request a turn, and a server knows
+//! when a reply has been sent.
+//!
+//! This module decides nothing. [`control_order`](crate::internals::control_order) reads orders,
+//! [`pending`](crate::pending) judges their results, and the gateway owns every transition ([R11]).
 //!
 //! | route | what | who may |
 //! |---|---|---|
 //! | `POST /api/gateway/drain` | begins or cancels a drain | a token with the scope `drain` |
-//! | `GET /api/status` | how the gateway stands | anybody; who asks and what is at work, with a token |
-//! | `GET /api/gateway/openapi.json` | all of this, as OpenAPI | anybody |
+//! | `GET /api/status` | the state of the gateway | anybody; holders and active work only with a token |
+//! | `GET /api/gateway/openapi.json` | this table and the bodies, as OpenAPI | anybody |
 //! | `GET /healthz` | whether the process answers | anybody |
 //! | `GET /readyz` | whether it takes new work: 503 from the first instant of a drain or shutdown ([F12]) | anybody |
 //!
-//! An order is a JSON object, or no body at all, which orders a drain:
+//! An order is a JSON object. An empty body orders a drain:
 //!
-//! | field | of | what it says |
+//! | field | used by | what it says |
 //! |---|---|---|
-//! | `action` | | `drain` (also where it is left out) or `cancel` |
-//! | `holder` | both | whose request it is; the shared marker where it is left out |
-//! | `lease_s` | drain | how many seconds it lives unless it is begun again: 3600 |
+//! | `action` | | `drain` (the default) or `cancel` |
+//! | `holder` | both | whose request it is; the default is the shared marker |
+//! | `lease_s` | drain | how many seconds the request lives, unless the holder begins it again; the default is 3600 |
 //! | `hold_internal` | drain | internal work is held too, so that the gateway can be quiesced |
-//! | `suppress_notification` | drain | users are not told |
-//! | `this_run` | drain | it ends with this run of the gateway: the next start admits again |
-//! | `wait` | drain | answer once it is quiesced, within so many seconds; else the request is taken back |
-//! | `idle_is_enough` | drain | of `wait`: an idle reading will do |
+//! | `suppress_notification` | drain | users are not notified |
+//! | `this_run` | drain | the request ends with this run of the gateway: the next start admits again |
+//! | `wait` | drain | answer once the gateway is quiesced; after this many seconds, cancel the request and fail |
+//! | `idle_is_enough` | drain | with `wait`: an idle gateway is enough |
 //!
-//! A client that hangs up while it waits has its request cancelled, as soon as the server notices: hyper does
-//! not where the client has sent bytes beyond its request, and then the lease ends it. One principal has 32
-//! orders under way at most, and 64 named drains.
+//! If a client disconnects while it waits, its request is cancelled as soon as the server notices. If the client has
+//! sent extra bytes, hyper does not notice, and the lease ends the request. One principal has at most 32 orders in
+//! progress, and 64 named drains.
 //!
-//! Of principals that share a home, each by a router of its own, two may still take one free holder in the
-//! same instant: let one router serve them.
+//! Two routers on one home do not exclude each other: two principals can claim the same free holder at once. Use
+//! one router.
 //!
-//! 200 says that it is done: of a drain with `wait`, that acting is safe until `safe_until`; without, that
-//! the gate is closed (`draining`), or that the request is in place and no living gateway has confirmed
-//! it yet (`pending`). Whatever did not come to what was ordered has another status: 400 (no order), 401,
-//! 403, 409 (lost, timed out, or the gateway is going down), 429 (too many of one principal), 500 (of a
-//! cancel: the drain stays on). Each is a JSON object with `error`, for programs, and `detail`, for people.
+//! Status 200 means success. After a drain with `wait`, it is safe to act until `safe_until`. Without `wait`, the
+//! gate is closed (`draining`), or the request is written and no running gateway has confirmed it yet (`pending`).
+//!
+//! An order that failed has another status. The body is a JSON object with `error`, for programs, and `detail`, for
+//! people:
+//!
+//! | status | why the order failed |
+//! |---|---|
+//! | 400, 408, 413 | the body is not a valid order, did not arrive in time, or is too long |
+//! | 401, 403 | the caller is not authorized |
+//! | 409 | the drain was lost or timed out, or the gateway is shutting down, not running or foreign |
+//! | 429 | the principal has too many orders in progress, or too many drains |
+//! | 500 | the order failed; after a failed cancel the drain stays on |
+//! | 503 | a token or a request cannot be read at the moment, or the server is shutting down |
+//! | 504 | the home's disk did not answer in time; the order may still be carried out |
 //!
 //! # Examples
 //!
@@ -52,7 +63,7 @@
 //! let turns = Router::new()
 //!     .route("/chat", post(async || "hello"))
 //!     .layer(GateLayer::new(gateway.clone()));
-//! // Beside the gated routes, and not behind the gate.
+//! // These routes go beside the gated routes, not behind the gate.
 //! let app: Router = turns
 //!     .merge(drain_router(gateway.clone(), verifier))
 //!     .merge(health_router(gateway.clone()));
@@ -113,16 +124,16 @@ pub use secret::{SharedSecret, WeakSecret};
 pub use server::{Server, serve};
 pub use status::health_router;
 
-/// Drains this process's gateway and says how it stands: see the [module](self).
+/// The routes that drain this process's gateway and report its state: see the [module](self).
 ///
-/// An order is written to the home, reconciled, and only then answered, so `draining: true` means that
-/// the gate is closed. Blocking work is done off tokio's workers.
+/// An order is written to the home and reconciled before it is answered. So `draining: true` means that the gate is
+/// closed. Blocking work does not run on tokio's worker threads.
 ///
-/// Merge it beside the routes that a [`GateLayer`] gates, and never behind the layer: a closed gate would
-/// refuse the very cancel that opens it. An order that arrives as a turn of this gateway is therefore refused,
-/// with 500, before anything is done.
+/// Merge this router beside the routes that a [`GateLayer`] gates, never behind the layer. A closed gate would
+/// refuse the cancel that opens it. An order that arrives as a turn of this gateway is therefore refused with 500
+/// before anything is done.
 ///
-/// Without a verifier there is no router (E0061):
+/// A router without a verifier does not compile (E0061):
 ///
 /// ```compile_fail,E0061
 /// # let gateway = tidegate::Gateway::in_memory().start().unwrap();
@@ -137,9 +148,10 @@ where
     router(Control::new(Target::Here(gateway), verifier))
 }
 
-/// The same for a gateway in another process, through the home it lives on: for a control plane beside
-/// it. What it says is what a living gateway has published: `draining: true` comes from there, and
-/// `pending: true` where it has not come within five seconds, or there is no living gateway.
+/// The same routes for a gateway in another process on the same home: for a control plane beside it.
+///
+/// It answers from the status of the running gateway: `draining: true` if that gateway reports it. It answers
+/// `pending: true` if no running gateway has reported it within five seconds.
 pub fn drain_router_for<S>(home: Home, verifier: impl TokenVerifier) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

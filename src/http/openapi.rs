@@ -1,4 +1,4 @@
-//! The endpoint described by itself: an OpenAPI document made from the code, field by field.
+//! The OpenAPI document of the endpoint, made from the code field by field.
 
 use std::sync::LazyLock;
 
@@ -29,12 +29,12 @@ use super::routes::DRAIN_PATH;
 )]
 struct Document;
 
-/// What the code does not tell by its types.
+/// Adds what the types of the code do not show.
 struct DocumentExtras;
 
 impl Modify for DocumentExtras {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        // A drain is ordered without a body, too.
+        // A drain can be ordered without a body too.
         let drain = document.paths.paths.get_mut(DRAIN_PATH);
         let drain = drain.and_then(|path| path.post.as_mut());
         let body = drain.and_then(|operation| operation.request_body.as_mut());
@@ -49,8 +49,8 @@ impl Modify for DocumentExtras {
     }
 }
 
-/// The OpenAPI document of [`drain_router`](super::drain_router) and
-/// [`health_router`](super::health_router), for an author who serves one document of his own.
+/// Returns the OpenAPI document of [`drain_router`](super::drain_router) and
+/// [`health_router`](super::health_router), for authors that serve their own document.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
@@ -65,8 +65,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     tag = "status"
 )]
 pub(super) async fn openapi() -> Response {
-    // Made once, and its bytes shared: a client that asks for it a thousand times and reads none costs no more
-    // than one.
+    // Made once, and its bytes are shared. A client that requests it a thousand times and reads nothing costs no more
+    // memory than one document.
     static WRITTEN: LazyLock<Bytes> = LazyLock::new(|| json_text(&document()).into());
     json_reply(StatusCode::OK, WRITTEN.clone())
 }

@@ -1,5 +1,5 @@
-//! The orders that are under way: how many each principal has, and the cancelling of requests that nobody waits
-//! for any more. It reads no order, and decides nothing about drains.
+//! The orders in progress: how many each principal has, and the cancelling of requests whose client no longer waits.
+//! It reads no order, and decides nothing about drains.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -11,10 +11,10 @@ use super::auth::Principal;
 use super::reply::Failure;
 use crate::sync::{Arc, Mutex};
 
-/// Cancels the requests that nobody waits for any more: one after the other, however many there are, on one
-/// thread of its own. The runtime's would not do: it may be coming down, and drops what it is given then.
+/// Cancels the requests whose client no longer waits, one after the other, on its own thread. The runtime's threads
+/// would not do: a runtime that is shutting down drops new work.
 pub(super) struct Canceller {
-    /// Guards the start of the thread, which ends when the routes are dropped and its work is done.
+    /// Guards the start of the thread. The thread ends when the routes are dropped and its work is done.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
 }
 
@@ -27,7 +27,7 @@ impl Canceller {
 
     pub(super) fn run(&self, job: Job) {
         let mut jobs = self.jobs.lock();
-        // Where there is no thread, or its last job has panicked, there is a new one.
+        // If there is no thread, or its last job has panicked, a new one starts.
         let unsent = match &*jobs {
             Some(jobs) => jobs.send(job).err().map(|unsent| unsent.0),
             None => Some(job),
@@ -48,13 +48,13 @@ impl Canceller {
     }
 }
 
-/// How many orders one principal may have under way at once: each is a request and a place in memory.
+/// The most orders that one principal may have in progress at once: each takes a request and some memory.
 const ORDERS_AT_ONCE_MAX: usize = 32;
 
-/// Orders under way, by principal.
+/// The orders in progress, by principal.
 #[derive(Debug)]
 pub(super) struct OrdersInFlight {
-    /// Guards the counts; held for a look-up.
+    /// Guards the counts. It is held only for a look-up.
     counts: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -67,7 +67,7 @@ impl OrdersInFlight {
         self.counts.lock().values().sum()
     }
 
-    /// A place for one more order, until it is dropped.
+    /// A place for one more order, which is free again when it is dropped.
     pub(super) fn take(
         at_once: &Arc<OrdersInFlight>,
         principal: &Principal,

@@ -1,30 +1,30 @@
-//! How slow a client may be: with what it sends, and with what it reads. Pure: it is given how long a client
-//! was waited for and how many bytes came of it, and reads no clock.
+//! How slow a client may be when it sends and when it reads. This module is pure: its caller passes how long the server
+//! waited and how many bytes were sent or read. It reads no clock.
 //!
-//! At any time a client may make no progress for as long as it is given. While the gateway drains that is
-//! not enough, since one byte now and then would hold the drain for ever: there a client is waited for as
-//! long as it keeps to a least rate, and not beyond a limit.
+//! A client may make no progress for a limited time. While the gateway drains, that is not enough: one byte now and
+//! then would hold the drain for ever. Then the server waits only while the client keeps to a least rate, and never
+//! beyond a total limit.
 
 use std::time::Duration;
 
-/// What a client is given.
+/// The time limits for a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientLimits {
-    /// How long it may take over its next move.
+    /// How long a client may take to make progress.
     pub(super) client_timeout: Duration,
-    /// How many bytes a second it must send or read while the gateway drains; 0 asks for none.
+    /// How many bytes a second a client must send or read while the gateway drains; 0 asks for none.
     pub(super) drain_rate: u32,
-    /// How long one drain waits for it in all.
+    /// How long one drain waits for a client in total.
     pub(super) drain_limit: Duration,
 }
 
-/// A year: as good as without end.
+/// The longest timeout: 366 days, which is practically no limit.
 pub(super) const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The part of a wait that fell into a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DrainOverlap {
-    /// Which drain: one that began at another time is another.
+    /// When the drain began, which identifies it.
     pub(super) began: u64,
     pub(super) waited: Duration,
 }
@@ -40,28 +40,28 @@ pub(super) enum TooSlow {
     OverLimit,
 }
 
-/// A wait is looked at this often: a drain may have begun, and nobody may be waiting any longer.
+/// How often a wait is checked at least: a drain may have begun, and the task may no longer wait.
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
-/// What tells that a client has read.
+/// The signal that shows that a client has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProgressSignal {
-    /// A client grants a new window over HTTP/2 when it has read half of one, or so.
+    /// A new window over HTTP/2. A client grants one after it has read about half of the last.
     Window,
-    /// An operating system tells of room in its send buffer when it has sent a third of it: of megabytes, at
-    /// the worst.
+    /// Room in the send buffer. An operating system reports it after it has sent a third of the buffer, which is
+    /// megabytes at worst.
     Socket,
 }
 
-/// The account of one client's progress with one thing.
+/// The account of one client's progress with one body or reply.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    /// How long it may make no progress.
+    /// How long the client may make no progress.
     at_most: Duration,
-    /// How far below the least rate it may fall while the gateway drains: as long as what is seen of its progress
-    /// comes in lumps.
+    /// How long the client may seem to make no progress while the gateway drains. It covers the largest step in which
+    /// progress shows.
     credit_max: Duration,
-    /// Waited for since its last progress.
+    /// The wait since the last progress.
     waited: Duration,
     drain: Option<DrainAccount>,
 }
@@ -69,9 +69,9 @@ pub(super) struct Pace {
 #[derive(Clone, Debug)]
 struct DrainAccount {
     began: u64,
-    /// How much longer it is waited for unless it makes progress.
+    /// How much longer the server waits if the client makes no progress.
     credit: Duration,
-    /// Waited for in all.
+    /// The total wait.
     total: Duration,
 }
 
@@ -81,8 +81,8 @@ impl Pace {
         Pace::new(limits.client_timeout, limits.client_timeout)
     }
 
-    /// The account of a client that reads. It has ten times as long, and more credit in a drain, since what is seen of its
-    /// progress comes in lumps.
+    /// The account of a client that reads. It has ten times as long, and more credit in a drain, since its progress
+    /// shows only in large steps.
     pub(super) fn of_reader(limits: &ClientLimits, lumps: ProgressSignal) -> Pace {
         let credit = match lumps {
             ProgressSignal::Window => 2,
@@ -100,7 +100,7 @@ impl Pace {
         Pace { at_most, credit_max, waited: Duration::ZERO, drain: None }
     }
 
-    /// The client was waited for, and made no progress. Returns within what time to look again.
+    /// The server has waited, and the client made no progress. Returns the time after which to check again.
     // Property: TG-L2 drains.
     pub(super) fn on_waited(
         &mut self,
@@ -137,7 +137,7 @@ impl Pace {
         Ok(left.min(until_limit).min(account.credit).min(look).max(SOON))
     }
 
-    /// The client has sent or read so many bytes.
+    /// The client has sent or read this many bytes.
     pub(super) fn on_progress(&mut self, limits: &ClientLimits, bytes: u64) {
         self.waited = Duration::ZERO;
         let Some(account) = &mut self.drain else { return };
@@ -151,7 +151,7 @@ impl Pace {
     }
 }
 
-/// No wait is looked at more often.
+/// The shortest interval between two checks of a wait.
 const SOON: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
         drain_limit: Duration::from_secs(300),
     };
 
-    /// How long a client lasts that sends so many bytes at once, so often, in a drain from the beginning or not.
+    /// How long a client lasts that sends `bytes` at once, each time after `every`, with or without a drain.
     fn lasts(
         bytes: u64,
         every: Duration,
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// What is seen of a reader's progress comes in lumps, which are no drips.
+    /// A reader's progress shows in large steps. A step is not a drip.
     #[test]
     fn a_reader_that_keeps_to_the_rate_in_lumps_is_waited_for() {
         for (lumps, bytes, every, is_kept) in [

@@ -1,5 +1,5 @@
-//! The answer to a request that is refused, in the protocol of that request, with the headers by which a
-//! client and a balancer know what to do. It refuses nothing: the gate does.
+//! The answer to a refused request, in the protocol of the request. From its headers, a client and a load balancer
+//! learn what to do. This module refuses nothing: the gate does.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ pub(super) struct RetryAfter {
 }
 
 impl RetryAfter {
-    /// Rounded up, and never 0: a client that reads 0 comes back at once.
+    /// Rounds up, and never gives 0: a client that reads 0 comes back at once.
     pub(super) fn new(after: Duration) -> RetryAfter {
         let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1);
         let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -34,14 +34,14 @@ impl RetryAfter {
     }
 }
 
-/// The protocol that a client reads its refusal in.
+/// The protocol of the answer to a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Protocol {
     /// A problem document (RFC 9457).
     Problem,
-    /// The same in words, for a client that accepts nothing else.
+    /// Plain text, for a client that accepts nothing else.
     PlainText,
-    /// gRPC or gRPC-web: a status among the headers, and no body. With the request's content type.
+    /// gRPC or gRPC-web: a status in the headers, and no body. The value is the request's content type.
     Grpc(HeaderValue),
 }
 
@@ -56,7 +56,7 @@ impl Protocol {
     }
 }
 
-/// Answers a request that is refused.
+/// The answer to a refused request.
 pub(super) fn refuse(parts: &Parts, refused: Refused, retry_after: &RetryAfter) -> Response<Body> {
     let protocol = Protocol::of(&parts.headers);
     let text = match protocol {
@@ -65,7 +65,7 @@ pub(super) fn refuse(parts: &Parts, refused: Refused, retry_after: &RetryAfter) 
         Protocol::Grpc(_) => None,
     };
     let length = text.as_ref().map(String::len);
-    // A body in answer to HEAD is an error of HTTP/2.
+    // Over HTTP/2, a body in the answer to HEAD is an error.
     let is_head = parts.method == Method::HEAD;
     let body = text.filter(|_| !is_head).map_or_else(Body::empty, Body::from);
     let mut reply = Response::new(body);
@@ -81,7 +81,7 @@ pub(super) fn refuse(parts: &Parts, refused: Refused, retry_after: &RetryAfter) 
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if parts.version < Version::HTTP_2 {
-        // So that a client which keeps its connection goes elsewhere.
+        // A client that keeps its connection must connect again, and can go elsewhere.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let content_type = match protocol {
@@ -104,10 +104,10 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// The one status that retry policies retry.
+/// The only status that retry policies retry.
 const UNAVAILABLE: &str = "14";
 
-/// Whether this is gRPC's content type or gRPC-web's, of any encoding.
+/// Whether this is a content type of gRPC or gRPC-web, with any encoding.
 fn is_grpc(content_type: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let Some((start, rest)) = content_type.split_at_checked(GRPC.len()) else { return false };
@@ -115,7 +115,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
         && rest.first().is_none_or(|next| matches!(next, b'+' | b'-' | b';' | b' '))
 }
 
-/// The refusal in words, percent-encoded as gRPC asks.
+/// The refusal as text, percent-encoded as gRPC requires.
 fn grpc_message(refused: Refused) -> HeaderValue {
     let mut text = String::new();
     for byte in refused.to_string().bytes() {
@@ -126,11 +126,11 @@ fn grpc_message(refused: Refused) -> HeaderValue {
             let _ = write!(text, "%{byte:02X}");
         }
     }
-    // What is left is ASCII that can be seen, which is always a header's value.
+    // The text is printable ASCII, which is always a valid header value.
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unavailable"))
 }
 
-/// Whether the client accepts plain text, and no JSON.
+/// Whether the client accepts plain text and no JSON.
 fn accepts_only_text(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter();
     let ranges = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
@@ -156,8 +156,8 @@ fn accepts_only_text(headers: &HeaderMap) -> bool {
     text && !json
 }
 
-/// The problem document (RFC 9457) of a refusal. All but the generation is written once: under a drain
-/// there are many.
+/// The problem document (RFC 9457) of a refusal. Everything except the generation is serialized once, since a drain
+/// refuses many requests.
 fn problem(refused: Refused) -> String {
     #[derive(Serialize)]
     struct ProblemDocument<'a> {

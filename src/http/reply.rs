@@ -1,6 +1,6 @@
-//! What the endpoint answers, field by field: the original's fields under their names, and ours beside
-//! them. Every answer is JSON, every refusal says what to do, and none is taken for a success: whoever
-//! looks at the status code alone acts only where he may.
+//! The answers of the endpoint, field by field: the fields of the original implementation under its names, and ours
+//! beside them. Every answer is JSON, and every refusal says what to do. No failure has a success code, so a client
+//! that checks only the status code is safe.
 
 use std::time::Duration;
 
@@ -29,16 +29,16 @@ pub(super) struct Drained {
     /// When the request was made.
     #[schema(required)]
     pub(super) requested_at: Option<String>,
-    /// A running gateway has closed its gate for this request.
+    /// Whether a running gateway has closed its gate for this request.
     pub(super) draining: bool,
-    /// The request exists, and no running gateway has confirmed it yet.
+    /// Whether the request exists and no running gateway has confirmed it yet.
     pub(super) pending: bool,
     /// Whether the gateway is asked not to notify its users.
     pub(super) suppress_notification: bool,
     /// The id of the request. Act only on a promise that names it.
     #[schema(required)]
     pub(super) request_id: Option<String>,
-    /// The close of the gate that is for this request, or that it joined. Null while pending.
+    /// The generation of the close of the gate that this request caused or joined. Null while pending.
     #[schema(required)]
     pub(super) generation: Option<u64>,
     /// The holder. Null for the shared marker.
@@ -48,30 +48,30 @@ pub(super) struct Drained {
     pub(super) hold_internal: bool,
     /// How many seconds the request lives, unless the holder begins it again.
     pub(super) lease_s: f64,
-    /// Why it is pending, for people. Absent otherwise.
+    /// The reason why the request is pending, for people. Absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
     #[serde(flatten)]
     pub(super) waited: Waited,
 }
 
-/// The result of `wait`. No field without `wait`.
+/// The result of `wait`. Without `wait`, these fields are absent.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Waited {
-    /// Nothing is in flight and nothing is admitted. False with `idle_is_enough`.
+    /// Whether nothing is in flight and nothing is admitted. False with `idle_is_enough`.
     #[serde(skip_serializing_if = "Option::is_none")]
     quiesced: Option<bool>,
-    /// Nothing was in flight.
+    /// Whether nothing was in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<bool>,
     /// The time since boot, in milliseconds, before which it is safe to act. Absent if no end time is
     /// promised.
     #[serde(skip_serializing_if = "Option::is_none")]
     safe_until_uptime_ms: Option<u64>,
-    /// The same, in seconds from now.
+    /// The same time, in seconds from now.
     #[serde(skip_serializing_if = "Option::is_none")]
     safe_for_s: Option<f64>,
-    /// The same on the wall clock, for people.
+    /// The same time on the wall clock, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     safe_until: Option<String>,
 }
@@ -89,7 +89,7 @@ impl Waited {
 }
 
 impl Drained {
-    /// Of a request that is in place, and not confirmed.
+    /// The reply for a request that is written but not confirmed.
     pub(super) fn pending(request: &Request, holder: &Holder, lease: Duration) -> Drained {
         Drained {
             ok: true,
@@ -102,19 +102,19 @@ impl Drained {
             generation: None,
             holder: holder.name().map(str::to_owned),
             hold_internal: request.terms().hold_internal,
-            // A gateway of another make may allow less.
+            // A foreign gateway may allow less.
             lease_s: request.lease().unwrap_or(lease).as_secs_f64(),
             reason: None,
             waited: Waited::default(),
         }
     }
 
-    /// The same, for this reason.
+    /// The same reply with this reason.
     pub(super) fn because(self, reason: &WaitFailed) -> Drained {
         Drained { reason: Some(reason.to_string()), ..self }
     }
 
-    /// Of one that a live gateway has closed for.
+    /// The reply for a request for which a running gateway has closed its gate.
     pub(super) fn confirmed(self, generation: Option<u64>) -> Drained {
         Drained { draining: true, pending: false, generation, ..self }
     }
@@ -132,10 +132,10 @@ pub(super) struct Cancelled {
 }
 
 impl Cancelled {
-    /// What is told of a cancel that came to this.
+    /// The reply for this outcome of a cancel.
     pub(super) fn of(outcome: &Result<bool, ControlError>) -> Result<Cancelled, Failure> {
         let CancelOutcome { ok, was_draining } = CancelOutcome::of(outcome);
-        // Where there is no home there is no drain.
+        // If there is no home, there is no drain.
         let was_draining = was_draining && !matches!(outcome, Err(ControlError::NoHome { .. }));
         let Err(error) = outcome else {
             return Ok(Cancelled { ok, action: "cancel", was_draining });
@@ -187,7 +187,7 @@ pub(super) struct Failure {
     header: Option<Header>,
 }
 
-/// What goes with a problem.
+/// A header that goes with a problem.
 #[derive(Clone, Copy, Debug)]
 enum Header {
     Challenge(&'static str),
@@ -204,7 +204,7 @@ impl Failure {
         Failure { status, problem, header: None }
     }
 
-    /// No token, or nobody's. In the original's words.
+    /// The failure for no token, or for a token of no principal. In the original's words.
     pub(super) fn unauthenticated(presented: bool) -> Failure {
         let challenge = if presented {
             "Bearer realm=\"tidegate\", error=\"invalid_token\""
@@ -217,7 +217,7 @@ impl Failure {
         }
     }
 
-    /// A token that is somebody's, who may not do this.
+    /// The failure for a principal that may not do this.
     pub(super) fn forbidden(needed: Scope, detail: impl Into<String>) -> Failure {
         let challenge = match needed {
             Scope::Drain => {
@@ -233,7 +233,7 @@ impl Failure {
         }
     }
 
-    /// It cannot be told, for now.
+    /// The failure if the answer is not known at the moment.
     pub(super) fn unavailable(error: &'static str, detail: impl Into<String>) -> Failure {
         Failure {
             header: Some(Header::RetryAfter("5")),
@@ -241,7 +241,7 @@ impl Failure {
         }
     }
 
-    /// Of a drain that could not be begun.
+    /// The failure of a drain that did not begin.
     pub(super) fn not_begun(error: &ControlError) -> Failure {
         let (status, code) = match error {
             ControlError::ShuttingDown { .. } => (StatusCode::CONFLICT, "going_down"),
@@ -255,7 +255,7 @@ impl Failure {
         failure.problem.ok = Some(false);
         failure.problem.action = Some("drain");
         if let ControlError::NotDurable { request_id, .. } = error {
-            // What is in place but not durable closes the gate all the same: that is no "not draining".
+            // A request that is in place but not durable still closes the gate, so `draining: false` would be wrong.
             failure.problem.request_id.clone_from(request_id);
             failure.problem.stands = Some(true);
         } else {
@@ -264,7 +264,7 @@ impl Failure {
         failure
     }
 
-    /// Of a drain that was begun, and did not come to what was asked.
+    /// The failure of a drain that began and did not reach its goal.
     pub(super) fn missed(missed: &WaitFailed, request: &Request, stands: bool) -> Failure {
         let (status, code) = match missed {
             WaitFailed::TimedOut(_) => (StatusCode::CONFLICT, "timed_out"),
@@ -309,15 +309,15 @@ impl IntoResponse for Failure {
     }
 }
 
-/// An answer of JSON, which nobody on the way keeps.
+/// A JSON answer that no cache may store.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_reply(status, json_text(body).into())
 }
 
 pub(super) fn json_text(body: &impl Serialize) -> String {
-    // What is answered here is made of strings, numbers and booleans, which always serialize.
+    // Answers consist of strings, numbers and booleans, which always serialize.
     let text = serde_json::to_string(body).unwrap_or_default();
-    // People read it in a terminal, too.
+    // People read it in a terminal too.
     printable_json(&text).into_owned()
 }
 

@@ -10,6 +10,7 @@ pub(super) const STATUS_PATH: &str = "/api/status";
 pub(super) const OPENAPI_PATH: &str = "/api/gateway/openapi.json";
 
 pub(super) async fn no_such_method(request: Request) -> Failure {
-    let detail = format!("{} does not accept {}", request.uri().path(), request.method());
+    let (path, method) = (request.uri().path(), request.method());
+    let detail = format!("{path} does not accept {method}: use a method from the Allow header");
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
 }

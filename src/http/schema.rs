@@ -1,5 +1,5 @@
-//! What the endpoint reads and answers, described for its OpenAPI document. It reads nothing itself: an order is
-//! read by `order`, and each answer is written as itself.
+//! The orders and answers of the endpoint, described for its OpenAPI document. These types read and write nothing:
+//! `control_order` reads an order, and each answer is written by its own type.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +8,7 @@ use super::reply::{Cancelled, Drained};
 
 /// An order to begin or cancel a drain. Unknown fields are ignored.
 #[derive(Serialize, ToSchema)]
-#[allow(dead_code, reason = "describes what is read; the reading is `order`'s")]
+#[allow(dead_code, reason = "only describes an order; `control_order` reads it")]
 pub(super) struct DrainOrder {
     /// Default: `drain`.
     #[schema(nullable = false)]
@@ -26,8 +26,8 @@ pub(super) struct DrainOrder {
     suppress_notification: Option<bool>,
     /// Let the request end with this run of the gateway: the next start admits again. Default: false.
     this_run: Option<bool>,
-    /// Wait at most this many seconds until the gateway is quiesced, and then answer. If the wait fails, the
-    /// request is cancelled. Must be less than `lease_s`.
+    /// Wait at most this many seconds until the gateway is quiesced, then answer. If the wait fails, the request is
+    /// cancelled. Must be less than `lease_s`.
     #[schema(minimum = 0, maximum = 3600)]
     wait: Option<f64>,
     /// Wait only until nothing is in flight; internal work may start again at any time. Needs `wait`.
@@ -45,7 +45,7 @@ pub(super) enum Action {
 /// The result of an order.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "describes what is answered; each is answered as itself")]
+#[allow(dead_code, reason = "only describes the answers; each is written by its own type")]
 pub(super) enum Answer {
     Drained(Drained),
     Cancelled(Cancelled),

@@ -1,6 +1,5 @@
-//! A secret shared with whoever may drive the drain, in place of an identity provider. It is never
-//! shown: not in `Debug`, logs or errors; it is compared in constant time, and erased when it is no
-//! longer needed.
+//! A secret shared with the callers that may order a drain, instead of an identity provider. It never appears in
+//! `Debug`, logs or errors. It is compared in constant time, and erased when it is no longer needed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,57 +10,59 @@ use zeroize::Zeroizing;
 use super::auth::{Principal, Scope, TokenVerifier, Unverified};
 use crate::request::DEFAULT_PRINCIPAL;
 
-/// As many characters as 32 random bytes have in base64.
+/// The number of characters that 32 random bytes have in base64, without padding.
 const CHARS_MIN: usize = 43;
 const DISTINCT_MIN: usize = 16;
 const BITS_MIN: f64 = 128.0;
 
-/// Why a secret is not accepted as one. It says nothing of the secret but its measures.
+/// Why a secret is not accepted. It reveals only measures of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeakSecret {
-    /// There is none.
+    /// The secret is empty.
     #[error("secret is empty")]
     Empty,
-    /// It has a character that no token in a header can have at that place: a newline at the end of the
-    /// file it was read from, say.
+    /// The secret has a space or a control character, such as the newline at the end of a file. No token in a header
+    /// can match it.
     #[error(
         "secret has a space or control character, so no token can match it; remove the character"
     )]
     Untrimmed,
-    /// It is too short.
+    /// The secret is too short.
     #[error(
         "secret too short: {chars} chars (need >= {CHARS_MIN}; use 32 random bytes in base64, as `openssl rand -base64 32` prints them)"
     )]
     Short {
-        /// How many characters it has.
+        /// The number of characters.
         chars: usize,
     },
-    /// It is made of too few different characters.
+    /// The secret has too few different characters.
     #[error(
         "secret has only {distinct} distinct characters (need >= {DISTINCT_MIN}); looks structured/low-entropy"
     )]
     Uniform {
-        /// How many.
+        /// The number of different characters.
         distinct: usize,
     },
-    /// Its characters are too unevenly distributed.
+    /// The characters of the secret are too unevenly distributed.
     #[error(
         "secret entropy too low: {bits:.0} bits (need >= {BITS_MIN:.0}); looks structured/repeated"
     )]
     Structured {
-        /// Its Shannon entropy.
+        /// The Shannon entropy, in bits.
         bits: f64,
     },
 }
 
-/// One shared secret, and whom it stands for. A `Vec` of them, one for each principal (or the old and the
-/// new one while a secret is replaced), is a verifier too.
+/// One shared secret and its principal.
+///
+/// A `Vec` of them is a verifier too. Use one for each principal, or the old and the new secret while a secret is
+/// replaced.
 ///
 /// ```
 /// use tidegate::http::SharedSecret;
 /// let secret = std::env::var("DRAIN_SECRET").unwrap_or_default();
-/// let verifier = SharedSecret::new(secret); // an error where it is weak, or missing
+/// let verifier = SharedSecret::new(secret); // an error if it is weak or missing
 /// # assert!(verifier.is_err());
 /// ```
 pub struct SharedSecret {
@@ -70,11 +71,11 @@ pub struct SharedSecret {
 }
 
 impl SharedSecret {
-    /// The secret of the principal `drain-control`, who may drain: as the original has it.
+    /// The secret of the principal `drain-control` with the scope [`Scope::Drain`], as in the original implementation.
     ///
     /// # Errors
     ///
-    /// [`WeakSecret`] where it could be guessed: then there is no verifier, and so no router.
+    /// [`WeakSecret`] if the secret could be guessed or could never match. Then there is no verifier, and so no router.
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<SharedSecret, WeakSecret> {
         let secret = Zeroizing::new(secret.into());
         assess(&secret)?;
@@ -94,7 +95,7 @@ impl SharedSecret {
         self
     }
 
-    /// Takes as long wherever a token of the right length differs. That the length is another is not
+    /// Compares in a time that does not depend on where a token of the right length differs. A wrong length is not
     /// hidden.
     fn is(&self, token: &[u8]) -> bool {
         self.secret.ct_eq(token).into()
@@ -115,7 +116,7 @@ impl TokenVerifier for SharedSecret {
 
 impl TokenVerifier for Vec<SharedSecret> {
     async fn verify(&self, token: &[u8]) -> Result<Principal, Unverified> {
-        // All are compared, so that the time does not tell which one it was.
+        // All are compared, so that the time does not reveal which one matched.
         let mut found = None;
         for secret in self {
             if secret.is(token) {
@@ -126,12 +127,12 @@ impl TokenVerifier for Vec<SharedSecret> {
     }
 }
 
-/// The original's measures, in its order: characters, different characters, Shannon entropy.
+/// Checks the measures of the original implementation in its order: characters, different characters, Shannon entropy.
 fn assess(secret: &[u8]) -> Result<(), WeakSecret> {
     if secret.is_empty() {
         return Err(WeakSecret::Empty);
     }
-    // Of bytes that are no text each counts as a character.
+    // Each byte that is not valid text counts as a character.
     let chars: Zeroizing<Vec<u32>> = Zeroizing::new(match std::str::from_utf8(secret) {
         Ok(text) => text.chars().map(u32::from).collect(),
         Err(_) => secret.iter().copied().map(u32::from).collect(),

@@ -1,9 +1,11 @@
-//! A server that is one with its gateway: it knows when a reply has left the process, and ends when the
-//! gateway has ended. It decides nothing about turns, and ends none whose client keeps up.
+//! A server for one gateway: it knows when a reply has left the process, and ends when the gateway has ended. It
+//! decides nothing about turns, and ends no turn whose client keeps up.
 //!
-//! While a shutdown waits for its turns the server goes on accepting: a new request is refused in words, a
-//! load balancer reads from `/readyz` that it is to go elsewhere, and a control plane still reads the
-//! status. Once the shutdown has begun, connections at rest are closed at once, the others after their reply.
+//! While a shutdown waits for its turns, the server still accepts connections. A new request is refused with a
+//! reason. A load balancer learns from `/readyz` to go elsewhere, and a control plane can still read the status.
+//!
+//! Once the shutdown has begun, connections at rest (without an active request) are closed at once. The others are
+//! closed after their reply.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -36,7 +38,7 @@ use crate::sync::Arc;
 /// See [`Server::client_timeout`].
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that is given less is given this.
+/// The shortest client timeout. A shorter one is raised to this.
 const CLIENT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// See [`Server::keep_alive`].
@@ -55,17 +57,17 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(300);
 /// See [`Server::connections`].
 const CONNECTIONS_MAX: usize = 65_536;
 
-/// How long connections are given to end once the gateway has, where its grace is over.
+/// How long connections may take to end after the gateway has ended and its grace is over.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the end of the grace is asked for meanwhile: a second signal may have brought it forward.
+/// How often the end of the grace is read again: a second signal may have brought it forward.
 const LAST_LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Serves `app` over HTTP/1 and HTTP/2 until `asked_to_end` says why, and with what grace, to shut the
-/// gateway down, and the gateway has ended. [`Server`] as it is by default.
+/// Serves `app` over HTTP/1 and HTTP/2 until the gateway has ended, with the defaults of [`Server`].
 ///
-/// [`signals`](fn@crate::signals) is such an `asked_to_end`. It returns once the clients have their replies, or
-/// the grace is over.
+/// When `asked_to_end` is ready, the gateway shuts down for the cause and with the grace that it returns.
+/// [`signals`](fn@crate::signals) makes such a future. `serve` returns once the clients have their replies, or the
+/// grace is over.
 pub async fn serve<L, S, B>(
     listener: L,
     app: S,
@@ -86,19 +88,20 @@ where
 
 /// A server for one gateway.
 ///
-/// `axum::serve` will do where the last bytes of a reply may be lost with the process: there a turn is
-/// over when the server has *taken* its reply, of which some hundred kilobytes may still be in a buffer.
-/// Here it is over when the reply was handed to the operating system; over HTTP/2, except for the last piece of
-/// a streamed reply, 16 KiB at most, where the client grants no window for it. The turn of an upgraded HTTP/1 connection is
-/// over when the connection is; that of a tunnel over HTTP/2 (`CONNECT`), when its handler lets go of
-/// [`CurrentTurn`](super::CurrentTurn).
+/// `axum::serve` is enough if the last bytes of a reply may be lost with the process. There a turn is over when the
+/// server has *taken* its reply, and some hundred kilobytes of it may still be in a buffer. Here a turn is over when
+/// the operating system has the reply. There are three special cases:
 ///
-/// What the operating system has taken it may still lose where the process is killed outright, also after
-/// `quiesced`: unread bytes of the client make it reset the connection. A process that ends by
+/// * Over HTTP/2, the last piece of a streamed reply, 16 KiB at most, may remain if the client grants no window for it.
+/// * The turn of an upgraded HTTP/1 connection is over when the connection is.
+/// * The turn of a tunnel over HTTP/2 (`CONNECT`) is over when its handler drops [`CurrentTurn`](super::CurrentTurn).
+///
+/// A reply that the operating system has taken can still be lost if the process is killed, even after `quiesced`.
+/// The operating system then resets each connection that has unread bytes from its client. A process that ends by
 /// [`serve`](Server::serve) waits until its clients have read, within [`linger`](Server::linger) and its grace.
 ///
-/// Several servers may serve one gateway, each a listener of its own. A control plane that must get through
-/// while strangers crowd the public one has its routes on a second listener, on loopback or a Unix socket:
+/// Several servers may serve one gateway, each with a listener of its own. Put the control routes on a second
+/// listener, on loopback or a Unix socket. Then a full public listener cannot block them:
 ///
 /// ```no_run
 /// use std::future::pending;
@@ -143,63 +146,72 @@ impl Server {
         }
     }
 
-    /// How long a client may take over what only it can do: send the head of a request from its first byte on,
-    /// send the next piece of a body, answer a ping. 30 seconds by default. A client that takes longer is cut off, and its turn is
-    /// over: otherwise it would decide whether a drain ever ends.
+    /// How long a client may take to send a request head or the next piece of a body, or to answer a ping. For a
+    /// head, the time starts with its first byte. The default is 30 seconds. Values are clamped to 1 ms … 366 days.
     ///
-    /// To read a reply it has ten times as long, since an operating system tells of room in its send
-    /// buffer only when much of it was read: a client that reads some kilobytes a second is never cut off by
-    /// default. Over HTTP/2 that holds for each stream.
+    /// A client that takes longer is disconnected, and its turn is over. Otherwise a client could block a drain for
+    /// ever.
     ///
-    /// While the gateway drains, [`drain_rate`](Server::drain_rate) and
-    /// [`drain_limit`](Server::drain_limit) hold besides.
+    /// To read a reply, a client has ten times as long. An operating system reports room in its send buffer only
+    /// after the client has read much of it. By default a client that reads some kilobytes a second is never
+    /// disconnected. Over HTTP/2 this holds for each stream.
+    ///
+    /// While the gateway drains, [`drain_rate`](Server::drain_rate) and [`drain_limit`](Server::drain_limit) apply
+    /// too.
     #[must_use]
     pub fn client_timeout(mut self, timeout: Duration) -> Server {
-        // Beyond the years of a clock there is no waiting, and no client answers at once.
+        // A clock cannot count a longer wait, and no client answers in no time.
         self.limits.client_timeout = timeout.clamp(CLIENT_TIMEOUT_MIN, CLIENT_TIMEOUT_MAX);
         self
     }
 
-    /// How long a connection may rest before its first request or between two before it is closed, over HTTP/1
-    /// and HTTP/2: at least this long, at most twice. 75 seconds by default. Where a balancer keeps connections to the server,
-    /// this must be *longer* than its own idle time (60 seconds with most): otherwise the balancer sends a
-    /// request into a connection that is just being closed, and its client gets a 502.
+    /// How long a connection may rest before its first request, or between two requests. It is closed after this time
+    /// at the earliest, and after twice this time at the latest. The default is 75 seconds.
+    ///
+    /// If a load balancer keeps connections to the server, this must be *longer* than the balancer's own idle time
+    /// (often 60 seconds). Otherwise the balancer may send a request into a connection that is just being closed, and
+    /// its client gets a 502.
     #[must_use]
     pub fn keep_alive(mut self, keep_alive: Duration) -> Server {
         self.keep_alive = keep_alive.min(CLIENT_TIMEOUT_MAX);
         self
     }
 
-    /// How many bytes a second a client must send of a body, or read of a reply, while the gateway drains or
-    /// shuts down: 1,024 by default, 0 for none. A client that is slower is cut off (over HTTP/2, its stream is
-    /// reset), so that nobody holds a drain with a byte now and then. Only the time counts in which the client
-    /// is waited for.
+    /// The least rate of a client while the gateway drains or shuts down, in bytes a second. It applies to a body
+    /// that the client sends and to a reply that it reads. The default is 1,024; 0 asks for none.
     ///
-    /// For what a client sends, the rate is judged over [`client_timeout`](Server::client_timeout). For what it reads, over
-    /// twice as long by its windows over HTTP/2, and over three times as long by the socket, since that progress
-    /// is seen in lumps: an operating system tells of room when it has sent a third of its buffer. Where that
-    /// is megabytes, as over loopback, a client that reads less than some 15 kilobytes a second looks like one
-    /// that reads nothing.
+    /// A slower client is disconnected, or over HTTP/2 its stream is reset. So no client can delay a drain with a byte
+    /// now and then. Only the time in which the server waits for the client counts.
+    ///
+    /// When a client sends, the rate is measured over [`client_timeout`](Server::client_timeout). When it reads, the
+    /// rate is measured over twice that time by its HTTP/2 windows, and over three times that time by the socket.
+    /// These show progress only in large steps.
+    ///
+    /// An operating system reports room once it has sent a third of its buffer. If the buffer holds megabytes, as over
+    /// loopback, a client that reads less than some 15 kilobytes a second seems to read nothing.
     #[must_use]
     pub fn drain_rate(mut self, bytes_per_second: u32) -> Server {
         self.limits.drain_rate = bytes_per_second;
         self
     }
 
-    /// How long one drain waits in all for what a client sends or reads: five minutes by default. The time
-    /// that a handler takes does not count.
+    /// How long one drain waits in total for a client to send or read. The default is five minutes. The time that a
+    /// handler takes does not count.
     #[must_use]
     pub fn drain_limit(mut self, limit: Duration) -> Server {
         self.limits.drain_limit = limit.min(CLIENT_TIMEOUT_MAX);
         self
     }
 
-    /// How a connection that the server closes is read on, so that its client can read the last reply before
-    /// the operating system resets the connection: until the client has sent nothing for `idle`, and not
-    /// beyond `total`. Two and ten seconds by default. The same holds for the body of a request over HTTP/2
-    /// that its handler leaves unread. 64 MiB are discarded of each; 256 connections and 256 bodies are read on
-    /// at once, 8 bodies of one connection. What is read on is no turn. Once a shutdown has begun, `total` is
-    /// what is left of its grace. Zero closes at once.
+    /// How long the server still reads from a connection that it closes: until the client has sent nothing for
+    /// `idle`, and for `total` at most. The defaults are two and ten seconds. Zero closes at once.
+    ///
+    /// Without this, the operating system could reset the connection before the client has read the last reply. The
+    /// same applies to the body of a request over HTTP/2 that its handler leaves unread.
+    ///
+    /// At most 64 MiB of each are read and discarded. The server does this for at most 256 connections and 256 bodies
+    /// at once, and for 8 bodies of one connection. It is not part of a turn. Once a shutdown has begun, `total` is
+    /// what is left of its grace.
     #[must_use]
     pub fn linger(mut self, idle: Duration, total: Duration) -> Server {
         self.linger_idle = idle.min(CLIENT_TIMEOUT_MAX);
@@ -208,17 +220,18 @@ impl Server {
     }
 
     /// Whether an HTTP/1 client that has closed its half of the connection keeps its turn and gets its reply.
-    /// No by default: a client that has gone looks the same, and would keep its turn until the reply cannot be
-    /// written.
+    ///
+    /// The default is no. A client that has gone looks the same, and would keep its turn until a write of the reply
+    /// fails.
     #[must_use]
     pub fn half_close(mut self, half_close: bool) -> Server {
         self.half_close = half_close;
         self
     }
 
-    /// How many connections there may be at once. Three quarters of the descriptors that the process may open
-    /// by default, 65,536 at most. Where all are taken, those at rest are closed to make room, and a new one
-    /// waits until there is some.
+    /// How many connections there may be at once. The default is three quarters of the descriptors that the process
+    /// may open, 65,536 at most. If all are taken, connections at rest are closed, and a new connection waits for
+    /// room.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Server {
         self.connections = Some(connections.clamp(1, Semaphore::MAX_PERMITS));
@@ -227,12 +240,11 @@ impl Server {
 
     /// See [`serve`].
     ///
-    /// The app finds [`ConnectInfo`](axum::extract::ConnectInfo) of a `SocketAddr` in each request that comes
-    /// over TCP.
+    /// Each request that comes over TCP carries [`ConnectInfo`](axum::extract::ConnectInfo) of a `SocketAddr`.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time and I/O.
+    /// Panics outside a tokio runtime with time and I/O.
     pub async fn serve<L, S, B>(
         self,
         mut listener: L,
@@ -254,12 +266,12 @@ impl Server {
         let mut connections = JoinSet::new();
         let asked = async {
             let (cause, grace) = asked_to_end.await;
-            // Waited for with `ended`, also where somebody else has begun it.
+            // `ended` waits for it, also if another caller has begun it.
             drop(gateway.shut_down(cause, grace));
             pending::<Infallible>().await
         };
         let accept = async {
-            // Moved in: a service need not be shared between threads.
+            // Moved in, since a service need not be `Sync`.
             let app = app;
             loop {
                 let accepted = async {
@@ -295,7 +307,7 @@ impl Server {
             stage.ending += 1;
             stage.has_ended = ended == Ended::Clean;
         });
-        // No turn is on them any more, or the grace is over: so they are waited for, and not ended.
+        // They no longer carry a turn, or the grace is over. So the server waits for them and does not end them.
         let all_end = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             () = all_end => {}
@@ -306,7 +318,7 @@ impl Server {
     }
 }
 
-/// Waits until a shutdown's grace is over, and a little longer for what is on its way.
+/// Waits until the grace of a shutdown is over, and at least [`CLOSE_TIMEOUT`] for the last bytes.
 async fn grace_is_over(gateway: &Gateway) {
     let last = Instant::now() + CLOSE_TIMEOUT;
     while gateway.grace_left().is_some_and(|left| !left.is_zero()) {
@@ -315,18 +327,18 @@ async fn grace_is_over(gateway: &Gateway) {
     tokio::time::sleep_until(last).await;
 }
 
-/// What connections are to do. Each sees what has changed since it came.
+/// What connections must do. Each connection sees the changes since it was accepted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stage {
-    /// Rises when those that are there are to end, after their replies.
+    /// Rises when the present connections must end after their replies.
     ending: u32,
-    /// The gateway has ended clean: what is still at work is no turn.
+    /// Whether the gateway has ended clean: a request that is still active is not a turn.
     has_ended: bool,
-    /// Rises when those at rest are to make room.
+    /// Rises when connections at rest must close to make room.
     crowded: u32,
 }
 
-/// What all connections of one server go by.
+/// What all connections of one server share.
 struct ServerConfig {
     protocol: Builder<Streams>,
     clock: DrainClock,
@@ -339,7 +351,7 @@ impl ServerConfig {
     fn new(server: &Server) -> ServerConfig {
         let clock = DrainClock::new(server.limits);
         let mut protocol = Builder::new(Streams { clock: clock.clone() });
-        // Heads and rests are timed by the connection's own task: hyper has one time for both.
+        // The connection's own task times request heads and rests: hyper has one timeout for both.
         protocol
             .http1()
             .half_close(server.half_close)
@@ -351,7 +363,7 @@ impl ServerConfig {
             .timer(TokioTimer::new())
             .keep_alive_interval(server.limits.client_timeout)
             .keep_alive_timeout(server.limits.client_timeout)
-            // What a stream has in here that its client grants no window for is not known to have gone.
+            // Bytes in this buffer for which the client grants no window are not known to have left.
             .max_send_buf_size(PIECE_BYTES_MAX)
             .enable_connect_protocol();
         let places = server.connections.unwrap_or_else(places_by_descriptors);
@@ -364,14 +376,14 @@ impl ServerConfig {
         }
     }
 
-    /// A place for one more connection. Where there is none, those at rest make room.
+    /// Waits for a place for one more connection. If there is none, connections at rest close to make room.
     async fn place(&self, stage: &watch::Sender<Stage>) -> OwnedSemaphorePermit {
         loop {
             if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
                 return place;
             }
             stage.send_modify(|stage| stage.crowded += 1);
-            // One that comes to rest meanwhile makes room when it is asked again.
+            // A connection that rests only later makes room in the next round.
             let coming = Arc::clone(&self.places).acquire_owned();
             if let Ok(Ok(place)) = tokio::time::timeout(ROOM_EVERY, coming).await {
                 return place;
@@ -390,7 +402,7 @@ impl ServerConfig {
                     self.lingering.ends_at(Instant::now() + left.min(CLIENT_TIMEOUT_MAX));
                 }
                 stage.send_modify(|stage| stage.ending += 1);
-                // Who comes from now on sees no change of the stage, and is served until the end.
+                // A connection accepted from now on sees no change of the stage, and is served until the end.
                 return pending().await;
             }
             if changes.next().await.is_none() {
@@ -400,10 +412,11 @@ impl ServerConfig {
     }
 }
 
-/// While all places are taken, those at rest are asked this often to make room.
+/// How often connections at rest are asked to make room, while all places are taken.
 const ROOM_EVERY: Duration = Duration::from_millis(250);
 
-/// Three quarters of what the process may open: the rest is for its own files and for what its handlers open.
+/// Three quarters of the descriptors that the process may open. The rest is for other files and sockets of the
+/// process and its handlers.
 fn places_by_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
@@ -454,7 +467,7 @@ impl Connection {
                 biased;
                 served = poll_fn(|cx| link.poll_connection(cx, |cx| connection.as_mut().poll(cx))) => break served,
                 led = self.stage.changed(), if is_led => {
-                    // Where nobody leads it any more, it ends by itself.
+                    // If the server no longer exists, the connection ends by itself.
                     is_led = led.is_ok();
                     let stage = *self.stage.borrow_and_update();
                     if stage.ending != known.ending || link.rest() != RestState::No {
@@ -468,7 +481,7 @@ impl Connection {
                         connection.as_mut().graceful_shutdown();
                         timer.closes(false);
                     }
-                    // Cut off.
+                    // Dropped, which closes the connection.
                     KeepAliveExpiry::TooLong => return,
                 },
             }

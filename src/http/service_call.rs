@@ -1,5 +1,5 @@
-//! A call of a service that may not be ready. Most always are, and are called at once: waiting has a price, the
-//! place that the request waits in.
+//! A call of a service that may not be ready. Most services are always ready and are called at once. A wait costs an
+//! allocation for the waiting request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,7 +9,7 @@ use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 pin_project! {
-    /// The reply to come of a service that was called, or will be once it is ready.
+    /// The future reply of a service that was called, or that will be called once it is ready.
     #[project = CallingProjected]
     pub(super) enum ServiceCall<S: Service<R>, R> {
         Called { #[pin] reply: S::Future },
@@ -20,12 +20,12 @@ pin_project! {
 impl<S: Service<R> + Clone, R> ServiceCall<S, R> {
     #[inline]
     pub(super) fn new(service: &mut S, request: R) -> ServiceCall<S, R> {
-        // Asked again by a waker that wakes, where it is not ready.
+        // A first check. If the service is not ready, `Oneshot` polls it again with a real waker.
         let mut nobody = Context::from_waker(Waker::noop());
         if let Poll::Ready(Ok(())) = service.poll_ready(&mut nobody) {
             return ServiceCall::Called { reply: service.call(request) };
         }
-        // The one that was asked goes with the request: it may have a place in a queue already.
+        // The service that was polled goes with the request: it may have a place in a queue already.
         let clone = service.clone();
         let service = std::mem::replace(service, clone);
         ServiceCall::Waits { reply: Box::pin(service.oneshot(request)) }

@@ -1,5 +1,5 @@
-//! What is told to whoever asks: the status, whether the process is alive, and whether it takes new
-//! work. All of it is derived from one reading, by the same functions that the files' readers use.
+//! The status, whether the process is alive, and whether it takes new work. The status is derived from one reading,
+//! by the same functions that readers of the files use.
 
 use std::sync::Arc;
 
@@ -46,35 +46,34 @@ pub(super) struct StatusReply {
     /// Turns in flight, of all origins. Null if it is not known, which does not mean idle.
     #[schema(required)]
     active_agents: Option<u64>,
-    /// Drainable, and turns are in flight or their number is not known. False while draining: read `idle`
-    /// then.
+    /// Whether the gateway is drainable and has turns in flight, or an unknown number of them. False while draining:
+    /// read `idle` then.
     gateway_busy: bool,
-    /// A drain can begin: the gateway is running and not draining.
+    /// Whether a drain can begin: the gateway is running and not draining.
     gateway_drainable: bool,
     /// `starting`, `running`, `externally_draining`, `shutting_down` or `stopped`.
     #[schema(required)]
     lifecycle: Option<String>,
-    /// The gate is closed and nothing is in flight. Internal work may start again at any time.
+    /// Whether the gate is closed and nothing is in flight. Internal work may start again at any time.
     idle: bool,
-    /// Idle, and nothing at all is admitted: a promise to the holders that asked for it.
+    /// Whether the gateway is idle and admits nothing at all: a promise to the holders that asked for it.
     quiesced: bool,
-    /// The time since boot, in milliseconds, until which the gateway stays quiesced. Null promises no end
-    /// time.
+    /// The time since boot, in milliseconds, until which the gateway stays quiesced. Null if no end time is promised.
     #[schema(required)]
     quiesced_until: Option<u64>,
-    /// Increases each time the gate closes.
+    /// A number that increases each time the gate closes.
     #[schema(required)]
     generation: Option<u64>,
     /// The identity of the gateway's process.
     #[schema(required)]
     incarnation: Option<String>,
-    /// Increases with each status that this incarnation publishes.
+    /// A number that increases with each status that this incarnation publishes.
     #[schema(required)]
     sequence: Option<u64>,
     /// Turns in flight, by origin.
     #[schema(required)]
     in_flight: Option<InFlight>,
-    /// A new user turn would be admitted.
+    /// Whether a new user turn would be admitted.
     ready: bool,
     /// The desired state: `running`, `draining` or `stopped`.
     #[schema(required)]
@@ -83,7 +82,7 @@ pub(super) struct StatusReply {
     within: Option<StatusDetails>,
 }
 
-/// Fields for callers with a token only: who holds the drain, and what it waits for.
+/// Fields only for callers with a token: who holds the drain, and what it waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StatusDetails {
     /// The holders of the current drain.
@@ -102,7 +101,7 @@ impl StatusReply {
     fn of(reading: &Reading, authenticated: bool) -> StatusReply {
         let body = reading.body();
         let alive = reading.is_alive();
-        // What a dead gateway wrote is history: it stopped, whatever it was at (U41).
+        // A dead gateway's last status is history: it has stopped, whatever state it reported (U41).
         let state = if alive { reading.gateway_state() } else { Some("stopped".to_owned()) };
         StatusReply {
             version: env!("CARGO_PKG_VERSION"),
@@ -167,12 +166,15 @@ pub(super) async fn status(
     Ok(json(StatusCode::OK, &StatusReply::of(&reading, given)))
 }
 
-/// For whoever balances load and restarts what is dead: `GET /healthz` is 200 as long as the process
-/// answers, also while it drains; `GET /readyz` is 503 from the first instant of a drain or shutdown.
+/// The routes for load balancers and supervisors.
+///
+/// * `GET /healthz` is 200 as long as the process answers, also while it drains.
+/// * `GET /readyz` is 503 from the first instant of a drain or shutdown.
+///
 /// Neither needs a token, waits, takes a lock or touches a file.
 ///
-/// Readiness says what a request that comes *now* would meet. It is no order: a drain is undone, and
-/// whoever kills what is not ready kills work in flight.
+/// Readiness says only whether a request that arrives *now* would be admitted. It is not a reason to kill the
+/// process: a drain can be cancelled. A supervisor that kills a process that is not ready kills work in flight.
 ///
 /// [F12](crate::guide::requirements#f12)
 pub fn health_router<S: Clone + Send + Sync + 'static>(gateway: Gateway) -> Router<S> {
@@ -182,7 +184,7 @@ pub fn health_router<S: Clone + Send + Sync + 'static>(gateway: Gateway) -> Rout
         .with_state(gateway)
 }
 
-/// The health in one word.
+/// The health, as one word.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `alive`, `ready` or `not_ready`.

@@ -1,5 +1,5 @@
-//! Where the gateway is that the router speaks for: in this process, or apart from it with a home
-//! between. It carries orders there and readings back, and decides nothing. Everything here blocks.
+//! The gateway of the router: in this process, or in another process on the same home. This module carries orders to
+//! it and returns its status, and decides nothing. Its functions block.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::reconcile::{Sighting, Verdict};
 use crate::request::{DrainRequest, Request};
 use crate::status::Reading;
 
-/// However quiet it is, a waiter looks this often: not everything that it waits for is the gateway's to say.
+/// How often a waiter looks at least: the gateway does not report everything that it waits for.
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// So many may look as often as one does.
+/// The step in the number of waiters at which the pause between looks grows.
 const WAITERS_AT_FULL_PACE: u32 = 4;
 
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Begins a drain. Returns the request, and the close that it was confirmed with, where the gateway is
-    /// here and has confirmed it.
+    /// Begins a drain. Returns the request. If the gateway is in this process and has confirmed the request, it also
+    /// returns the generation of the close.
     pub(super) fn begin(&self, ask: &DrainRequest) -> Result<(Request, Option<u64>), ControlError> {
         match self {
             Target::Here(gateway) => gateway.begin_drain(ask).map(|receipt| {
@@ -38,8 +38,9 @@ impl Target {
         }
     }
 
-    /// Begins to listen for news: what this waits for comes with a change of what the gateway says, and after
-    /// `at_most` anyway. Apart, nothing says when that is, so the pause is as short as so many waiters allow.
+    /// Begins to listen for news. The future is ready when the gateway's status changes, and after `at_most` at the
+    /// latest. For a gateway in another process nothing reports a change, so the future is ready after a pause. The
+    /// pause grows with the number of waiters.
     pub(super) fn news(
         &self,
         waiters: usize,
@@ -62,13 +63,13 @@ impl Target {
                     None => std::future::pending().await,
                 }
             };
-            // Either way it is time to look.
+            // After news and after the timeout, it is time to look.
             let _ = tokio::time::timeout(pause.min(at_most), news).await;
         }
     }
 
-    /// How many live named requests this principal has signed, besides those of `holder`: as the gateway
-    /// says, and as the home does where there is none.
+    /// The number of live named requests that this principal has signed, without those of `holder`. The gateway counts
+    /// them. If no gateway runs, the files of the home are counted.
     pub(super) fn signed_by(
         &self,
         principal: &str,
@@ -107,7 +108,7 @@ impl Target {
         }
     }
 
-    /// Whether the gateway there is of another make, which promises nothing.
+    /// Whether the gateway is a foreign gateway, which promises nothing.
     pub(super) fn is_of_other_make(&self) -> bool {
         match self {
             Target::Here(_) => false,
@@ -115,7 +116,7 @@ impl Target {
         }
     }
 
-    /// What the gateway says of itself.
+    /// The gateway's own status.
     pub(super) fn reading(&self) -> Result<Reading, ControlError> {
         match self {
             Target::Here(gateway) => Ok(Reading::of_running(&gateway.status())),
@@ -123,7 +124,7 @@ impl Target {
         }
     }
 
-    /// What stands in the request's own place.
+    /// The sighting of the request's own slot.
     pub(super) fn find_request(&self, holder: &Holder, id: &str) -> Sighting {
         match self {
             Target::Here(gateway) => gateway.find_request(holder, id),
@@ -131,8 +132,9 @@ impl Target {
         }
     }
 
-    /// Who has signed what this holder asks, however many others ask beside: what the gateway itself calls live, what
-    /// it would, and what cannot be judged. `None` is a request that nobody has signed.
+    /// The signers of this holder's requests, however many other holders there are. It counts requests that ask for a
+    /// drain, requests that the gateway reports as live, and requests that cannot be judged. `None` is a request
+    /// without a signer.
     // Property: TG-S7 owner_release.
     pub(super) fn signers_of(&self, holder: &Holder) -> Result<Vec<Option<String>>, ControlError> {
         let (reading, observation) = match self {
@@ -154,7 +156,7 @@ impl Target {
             let id = slot.request_id().unwrap_or_default();
             reading.is_alive() && reading.names(holder, &id)
         };
-        // Nobody lives who would say whether it is one of its own.
+        // No gateway runs that could say whether the request is for it.
         let is_unjudged = |verdict: Verdict| {
             matches!(verdict, Verdict::StaleEpoch | Verdict::OtherRun)
                 && !observation.recipient().is_running()
