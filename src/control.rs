@@ -27,10 +27,10 @@ pub use crate::recipient::Recipient;
 pub use crate::reconcile::{Sighting, Verdict};
 
 impl Home {
-    /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it
-    /// wrote. What the same holder asked before is replaced; what others ask is not touched. A gateway
-    /// closes at its next look, or at its start. The request is for the gateway that lives, wherever this runs, and
-    /// where none does for one that starts in this boot and container: see [`Recipient`].
+    /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it wrote. What the
+    /// same holder asked before is replaced; what others ask is not touched. A gateway closes at its next look, or at
+    /// its start. The request is for the living gateway, wherever this runs. If there is none, it is for one that
+    /// starts in this boot and container: see [`Recipient`].
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Home {
     /// # Errors
     ///
     /// [`ControlError::NoLiveRequest`] where there is no live request any more, or none that lasted until
-    /// the new one was there: the drain is lost, and the gate may have been open since.
+    /// the new one was there. The drain is lost, and the gate may have been open since.
     /// [`ControlError::Indeterminate`] where that is not known. Otherwise as [`Home::begin_drain`].
     pub fn renew_drain(
         &self,
@@ -112,7 +112,7 @@ impl Home {
 
     /// Removes one request by its id, and says whether it was still there. Use it to abandon a drain you
     /// have just begun without touching a newer request of the same holder. Where the holder is the
-    /// shared slot it is first read whose request is there, and another writer may come in between; a
+    /// shared slot it is first read whose request is there, and another writer may come in between. A
     /// named holder's cannot be mistaken.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Home {
         }
     }
 
-    /// Looks at every request. Never fails or blocks. Of a home that is not there nothing is known.
+    /// Observes every request. Never fails or blocks. If there is no home, the verdict is unknown.
     ///
     /// ```
     /// use tidegate::{control::Verdict, home::Home, request::DrainRequest};
@@ -289,7 +289,7 @@ impl<D: Disk> OpenHome<D> {
 }
 
 impl OpenHome<RealDisk> {
-    /// Renews what the holder asks now; `None` where it was gone before the new request was there: it was
+    /// Renews what the holder asks now; `None` where it was gone before the new request was there. It was
     /// cancelled, or another process of the holder renewed it.
     fn renew_once(
         &self,
@@ -403,8 +403,8 @@ impl OpenHome<RealDisk> {
         Observation::of(raw, recipient, Now::from_system_clock())
     }
 
-    /// What is asked, as a gateway of another make can be asked it, where one lives here: it knows the shared marker
-    /// only, no end with a run, and no lease but its own, which ends after an hour.
+    /// The request in the form that a foreign gateway understands, if one lives here. It knows the shared marker only,
+    /// no end with a run, and no lease except its own, which ends after an hour.
     fn adapted_to_foreign_gateway(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
         // Where one of ours lives, the other one is not asked.
         if fault!(NeighbourIgnored) || matches!(self.read_lock(), Ok(Some(_))) {
@@ -477,8 +477,8 @@ pub struct Removed {
     pub request: Option<Request>,
 }
 
-/// What a visitor sees who looks at a home once, judged as the gateway that lives there would; where none does, as
-/// one that starts in this boot and container.
+/// What one look at a home sees, judged as the living gateway there judges it. If there is none, it is judged as a
+/// gateway that starts in this boot and container.
 #[derive(Clone, Debug)]
 pub struct Observation {
     sightings: Vec<(Slot, Sighting)>,

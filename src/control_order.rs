@@ -1,9 +1,9 @@
 //! What a control plane orders over a wire, read from the bytes of its request's body. It does nothing
 //! about it, and whatever the bytes are, it never takes one order for another.
 //!
-//! A file that says nothing readable is still a drain, for its presence is what asks. A body is not a
-//! file: it is cut off, mangled or meant for somebody else, and the original, which took whatever it
-//! could not parse for a drain, began one where a cancel had been cut short ([U9], [U40]).
+//! A file that says nothing readable is still a drain, for its presence is what asks. A body is not a file. It may be
+//! cut off, mangled or meant for another endpoint. The original takes a body that it cannot parse for a drain, so a
+//! cancel that was cut short began one ([U9], [U40]).
 //!
 //! # Invariants
 //!
@@ -51,7 +51,7 @@ pub struct DrainParams {
     pub lease: Duration,
     /// Whether internal work is to be held too.
     pub hold_internal: bool,
-    /// Whether users are not to be told.
+    /// Whether users are not notified.
     pub suppress_notification: bool,
     /// Whether it is to end with the gateway's run.
     pub this_run: bool,
@@ -143,7 +143,7 @@ impl ControlOrder {
         };
         match action(&body).as_str() {
             "drain" => OrderFields::of(&body)?.terms().map(ControlOrder::Drain),
-            // Of a cancel only the holder matters; what is wrong with the rest is told all the same.
+            // Only the holder matters for a cancel. An error in another field is reported all the same.
             "cancel" => {
                 OrderFields::of(&body).map(|fields| ControlOrder::Cancel { holder: fields.holder })
             }
@@ -155,7 +155,7 @@ impl ControlOrder {
     }
 }
 
-/// What is told of a cancel, by whoever carried it out.
+/// What a cancel has done, as it is reported to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CancelOutcome {
     /// It was carried out.
@@ -165,7 +165,7 @@ pub struct CancelOutcome {
 }
 
 impl CancelOutcome {
-    /// Of a cancel that came to this. One that failed is never told as one that found nothing: the drain
+    /// The outcome of this cancel. A cancel that failed is never reported as one that found nothing: the drain
     /// stays on, and its holder would believe the gate open.
     ///
     /// [U8](crate::guide::incidents#u8),

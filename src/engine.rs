@@ -1,7 +1,7 @@
 //! What the gateway's threads decide, as one value: lifecycle, requests, looks, shutdown, publishing. It does no
 //! I/O, reads no clock, and knows neither the gate's word nor a text.
 //!
-//! A step is told what has happened, and answers with what is to be done. The threads carry that out and report
+//! Each method takes an event and returns what to do. The threads carry that out and report
 //! back; the models do the same, step by step, in every order. Reasons, stamps, labels and instants are types of
 //! the [`EngineTypes`], so that a model has small ones.
 //!
@@ -37,7 +37,7 @@ pub use observing::{DirectoryStamp, ObserveAction, ObserveCall, ObserveMode};
 pub use publishing::{CorrectionOutcome, IntendedStatus, PublishAction};
 pub use shutdown::{EndReport, Ended, ShutdownProgress};
 
-/// The types of what an engine is told.
+/// The types of the engine's inputs.
 pub trait EngineTypes {
     /// A place where a request can be.
     type Slot: Clone + Ord;
@@ -117,7 +117,7 @@ pub enum TimerSleeps<I> {
 pub struct DrainReceipt {
     /// Whether the gate is closed for this request.
     pub draining: bool,
-    /// Where the gateway stands.
+    /// The phase of the machine.
     pub phase: Phase,
     /// The close that was made for it, or that it joined.
     pub generation: u64,
@@ -159,9 +159,8 @@ pub struct Engine<W: EngineTypes> {
 }
 
 impl<W: EngineTypes> Engine<W> {
-    /// From the first look to the first order: nothing is admitted before that. What the look could not see counts
-    /// as a request, and holds internal work until `held_until`, which is how long a predecessor may have promised
-    /// that nothing starts.
+    /// From the first look to the first order: nothing is admitted before that. What the look could not see counts as
+    /// a request. It holds internal work until `held_until`: a predecessor may have promised a quiet gate until then.
     ///
     /// [F6](crate::guide::requirements#f6),
     /// [F22](crate::guide::requirements#f22)
@@ -287,7 +286,7 @@ impl<W: EngineTypes> Engine<W> {
         Reaction { wakes_timer: is_awaited && !fault!(ShutdownWakesNobody), ..stepped }
     }
 
-    /// The loop that drove the gateway has ended. Told twice, a running gateway shuts and then stops.
+    /// The loop that drove the gateway has ended. The first call shuts a running gateway down, the second stops it.
     pub fn loop_ended(&mut self) -> Reaction {
         self.shutdown.loop_ended();
         self.happened(Event::LoopEnded)
@@ -344,7 +343,7 @@ impl<W: EngineTypes> Engine<W> {
         self.publishing.written(meant, succeeded)
     }
 
-    /// The home's lock is given back: the end of the shutdown may be told.
+    /// The home's lock is released: the end of the shutdown may be reported.
     pub fn home_given_back(&mut self) {
         self.publishing.given_back();
         self.shutdown.reported();
@@ -436,7 +435,7 @@ impl<W: EngineTypes> Engine<W> {
         self.machine
     }
 
-    /// Where the gateway stands.
+    /// The phase of the machine.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.machine.phase()
@@ -490,7 +489,7 @@ impl<W: EngineTypes> Engine<W> {
         }
     }
 
-    /// How the shutdown ended, once that may be told.
+    /// How the shutdown ended, once that may be reported.
     #[must_use]
     pub const fn outcome(&self) -> Option<Ended> {
         self.shutdown.outcome()

@@ -3,7 +3,7 @@
 //!
 //! The epoch is `<boot id>:<start time of pid 1>`. The first part changes when the machine boots, the
 //! second when the container is made anew. Where neither can be read the epoch is unknown, and an
-//! unknown epoch never makes a request stale: a drain that cannot be dated is still a drain.
+//! unknown epoch never makes a request stale. A drain that cannot be dated is still a drain.
 //!
 //! [F1]: crate::guide::requirements#f1
 //! [F2]: crate::guide::requirements#f2
@@ -88,7 +88,7 @@ impl Epoch {
         boot(self) == boot(other) && boot(self).is_none_or(|boot| !boot.is_empty())
     }
 
-    /// As it stands in a marker; empty when unknown.
+    /// The epoch as text, as in a marker; empty if it is unknown.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -171,7 +171,7 @@ impl Clock {
     }
 }
 
-/// A clock that moves only when told to, for tests of code that embeds a gateway
+/// A clock that only [`advance`](ManualClock::advance) moves, for tests of code that embeds a gateway
 /// (feature `test-util`). Clones are the same clock.
 ///
 /// Advancing it fires nothing by itself: call
@@ -202,7 +202,7 @@ pub struct ManualClock {
 
 #[cfg_attr(not(feature = "test-util"), allow(dead_code))]
 impl ManualClock {
-    /// A clock that stands at this uptime and wall time.
+    /// A clock that shows this uptime and wall time.
     #[must_use]
     pub fn at(now: Now) -> ManualClock {
         ManualClock {

@@ -102,7 +102,7 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The request could not be written. A drain that was begun before still stands.
+    /// The request could not be written. A drain that began before stays in force.
     #[error("cannot write the drain request {}: {source}; nothing was changed", shown(path))]
     NotWritten {
         /// The request's file.

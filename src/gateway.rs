@@ -1,13 +1,12 @@
-//! The handle that an author embeds: it owns the machine, the gate, the threads and the home's lock,
+//! The handle that an author embeds. It owns the machine, the gate, the threads and the home's lock,
 //! and carries events to the one and effects to the other. It decides nothing.
 //!
 //! # How it holds together
 //!
-//! One lock, the *transition lock*, spans an event's step, its effect on the gate and what it changes
-//! in the status, so that effects come in the order of the steps; admission never takes it. No file is
-//! touched, no waker called and nothing logged while it is held. The publisher has a lock of its own, taken *before*
-//! the transition lock and held while the status is written: who has it writes the newest state there
-//! is, so a status never goes back.
+//! One lock, the *transition lock*, spans an event's step, its effect on the gate and its change of the status. So
+//! effects come in the order of the steps. Admission never takes it. No file is touched, no waker called and nothing
+//! logged while it is held. The publisher has a lock of its own, taken *before* the transition lock and held while
+//! the status is written. The thread that holds it writes the newest state, so a status never goes back.
 //!
 //! # Invariants
 //!
@@ -67,11 +66,11 @@ pub(crate) use view::View;
 
 /// A gateway that can be drained, released and shut down.
 ///
-/// Cheap to clone; clones are the same gateway. Each pending [`Wait`] and each [`Changes`] is one too.
-/// When the last one is dropped, the loop that drove it has ended: the gate is shut and sealed, turns still in
-/// flight are no longer waited for, the last status is written and the home's lock is given back. That
-/// takes as long as the disk takes to write a status, two seconds at most where there is a watcher.
-/// [`shut_down`](Gateway::shut_down) first to wait for the turns.
+/// Cheap to clone; clones are the same gateway. Each pending [`Wait`] and each [`Changes`] is one too. When the last
+/// one is dropped, the loop that drove it has ended. The gate is shut and sealed, and turns in flight are no longer
+/// waited for. The last status is written, and the home's lock is released. That takes as long as the disk takes to
+/// write a status, two seconds at most where there is a watcher. [`shut_down`](Gateway::shut_down) first to wait for
+/// the turns.
 ///
 /// # Compared with `TaskTracker`
 ///
@@ -143,8 +142,8 @@ impl Gateway {
         Turn::admit(&self.handle.shared.gate, Arrival::New(origin))
     }
 
-    /// As [`admit`](Gateway::admit), and the status lists the turn by this label among its
-    /// `active_work` while it lives: for people who ask what a drain waits for. Takes a lock and
+    /// As [`admit`](Gateway::admit), and the status lists the turn with this label in `active_work` while it lives.
+    /// It shows people what a drain waits for. The first 256 characters of a label are kept. It takes a lock and
     /// allocates; plain `admit` does neither.
     ///
     /// ```
@@ -201,9 +200,9 @@ impl Gateway {
         self.handle.shared.gate.in_flight()
     }
 
-    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown.
-    /// One atomic load, of the very word that admission asks, so that it can be asked for as often
-    /// as a load balancer likes and is never out of date.
+    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown. It is one
+    /// atomic load of the word that admission checks. So it is never out of date, and a load balancer may ask as
+    /// often as it likes.
     ///
     /// [F12](crate::guide::requirements#f12)
     #[must_use]
@@ -258,7 +257,7 @@ impl Gateway {
         self.wait_until(move || gateway.handle.shared.check_quiesced())
     }
 
-    /// Begins the shutdown. On return the gate is closed to user turns for good; it is sealed
+    /// Begins the shutdown. On return the gate is closed to user turns for good. It is sealed
     /// when the last turn ends, or when `grace` is over, on a thread of the gateway's own.
     /// Supersedes a drain. A `grace` of zero is the immediate shutdown that "force" means.
     ///
@@ -340,8 +339,8 @@ impl Gateway {
     /// watcher and the timer, on this thread. For gateways that are driven by hand
     /// ([`Builder::manual`]); harmless at any other time.
     pub fn reconcile_now(&self) {
-        // What is due comes first as well, so that the status published says it: the gateway's own
-        // timer thread may be about to do the same, and the file must not depend on who is first.
+        // The timer's round comes first as well, so that the published status includes it. The gateway's own
+        // timer thread may do the same at this moment, and the file must not depend on which is first.
         self.handle.shared.timer_round();
         self.handle.shared.watch_round();
         self.handle.shared.timer_round();

@@ -1,4 +1,4 @@
-//! Who asks for a drain, and what his request's file is called; it touches no file.
+//! Who asks for a drain, and the name of its request's file. It touches no file.
 //!
 //! A named holder's request is a file of its own, `<holder>.<request_id>.json`, that is never written
 //! twice: renewing makes another and then removes the first. So a request that is dead stays dead, and
@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! * **TG-S7 owner_release**: [`Slot::is_held_by`] tells one holder's files from everybody else's by
-//!   their names alone, whatever stands in them.
+//!   their names alone, whatever they contain.
 //!
 //! [I-35]: crate::guide::incidents#i-35
 //! [I-38]: crate::guide::incidents#i-38
@@ -27,10 +27,10 @@ pub const HOLDER_BYTES_MAX: usize = 64;
 #[non_exhaustive]
 pub enum Holder {
     /// Everybody who uses the one shared marker `.drain_request.json` of the original contract: one
-    /// holder, whoever wrote it last.
+    /// holder, no matter which writer was last.
     #[default]
     Shared,
-    /// One who has files of his own.
+    /// A holder with files of its own.
     Named(HolderName),
 }
 
@@ -113,7 +113,7 @@ pub struct InvalidHolderName {
     pub name: String,
 }
 
-/// A place where a request can stand.
+/// A place for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Slot {
@@ -131,15 +131,15 @@ impl Slot {
         Slot::File(format!("{holder}.{request_id}.json").into())
     }
 
-    /// The slot a file of this name among the named requests is; `None` where it is no request: drafts
-    /// are hidden, and an editor's backup is not what was asked.
+    /// The slot of a file with this name among the named requests. `None` if the file is not a request: a hidden
+    /// draft, or an editor's backup.
     #[must_use]
     pub fn of_file(name: &OsStr) -> Option<Slot> {
         let bytes = name.as_encoded_bytes();
         (bytes.ends_with(b".json") && !bytes.starts_with(b".")).then(|| Slot::File(name.to_owned()))
     }
 
-    /// Whose it is, by its name: what stands before the first dot. `None` for the shared slot.
+    /// The name of its holder: the part before the first dot. `None` for the shared slot.
     #[must_use]
     pub fn holder_name(&self) -> Option<String> {
         self.parts().map(|(holder, _)| holder)

@@ -83,11 +83,11 @@ impl Home {
     /// The same home, not held, whose files are written with these permission bits. The owner can always read and
     /// write what it writes.
     ///
-    /// Without this, a file is its owner's alone ([`DEFAULT_MODE`]), unless the gateway's lock file lets
-    /// its group read: then the file does so too. A gateway sets that with
-    /// [`Builder::mode`](crate::Builder::mode): `0o640` where gateway and controllers are different users
-    /// of one group, in a home that is the group's and that the group may write (2770). The directory of
-    /// named requests is made like the home itself: who may make the one marker may make named requests.
+    /// Without this, a file is its owner's alone ([`DEFAULT_MODE`]), unless the gateway's lock file lets its group
+    /// read: then the file does so too. A gateway sets that with [`Builder::mode`](crate::Builder::mode): for example
+    /// `0o640` if gateway and controllers are different users of one group. The home then belongs to the group, and
+    /// the group may write it (2770). The directory of named requests is made like the home itself: who may make the
+    /// one marker may make named requests.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Home {
         Home { mode: Some(mode & 0o777 | DEFAULT_MODE), held: None, ..self }
@@ -146,9 +146,10 @@ impl Home {
         self.path.join(LOCK)
     }
 
-    /// The same home, held open: from now on everything goes through one handle, to the directory that has
-    /// this name now, whatever the name leads to later. For a series of steps that belong together. Without
-    /// this each step opens what has the name then, as a service should whose homes are replaced.
+    /// The same home, kept open. Everything goes through one handle to the directory that has this name now, even if
+    /// the name leads elsewhere later. It uses one file descriptor while the value lives. For a series of steps that
+    /// belong together. Without this each step opens what has the name then, as a service should whose homes are
+    /// replaced.
     ///
     /// # Errors
     ///

@@ -86,8 +86,8 @@ impl<'a> Judge<'a> {
         Judge { epoch, now, unleased_max_age, run, has_boot_clock, promised }
     }
 
-    /// The same, at a start, where a predecessor may have promised until this time since boot that nothing starts: a
-    /// lease that it counted down on its boot clock ends no earlier, whatever the wall clock says by now.
+    /// The same judge at a start, after a predecessor that may have promised a quiet gate until this time since boot. A
+    /// lease that the predecessor counted down on its boot clock ends no earlier, whatever the wall clock says.
     #[must_use]
     pub const fn after_promise(self, promised: Option<Duration>) -> Judge<'a> {
         Judge { promised, ..self }
@@ -161,9 +161,9 @@ impl<'a> Judge<'a> {
         made_for.is_some_and(|made_for| self.run.is_some_and(|run| run != made_for))
     }
 
-    /// The request as this judge keeps it, who sees it for the first time: one whose lease is not on the judge's boot
-    /// clock is given what the wall clock says is left now, and that is counted down on the boot clock. So no clock
-    /// that is set makes it longer or shorter.
+    /// The request as this judge keeps it at first sight. A lease that is not on the judge's boot clock becomes what
+    /// the wall clock says is left now. That is counted down on the boot clock. So no clock that is set makes it
+    /// longer or shorter.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What is left of the request's lease: on the boot clock where it was made in this epoch, on the wall clock
-    /// where that cannot be told.
+    /// if that is unknown.
     #[must_use]
     pub fn lease_left(&self, request: &Request) -> LeaseLeft {
         let Some(lease) = request.lease() else {
@@ -213,7 +213,7 @@ impl<'a> Judge<'a> {
         LeaseLeft::For(left)
     }
 
-    /// The time since boot at which the request's lease ends, where it can be told by the boot clock.
+    /// The time since boot at which the request's lease ends, if the boot clock can show it.
     #[must_use]
     pub fn lease_ends_at_uptime(&self, request: &Request) -> Option<Duration> {
         if let Some(end) = request.ends_at() {
@@ -233,8 +233,8 @@ impl<'a> Judge<'a> {
             LeaseLeft::Unleased => self
                 .unleased_max_age
                 .map_or(LeaseEnd::Never, |age| LeaseEnd::At(first_seen.saturating_add(age))),
-            // Also of one that has run out: until a look finds it dead, a promise made to it is one for
-            // the past, and another holder's later end must not stand in for it.
+            // It also applies to a lease that has run out. Until a look finds the request dead, its promise lies in
+            // the past, and another holder's later end must not replace it.
             LeaseLeft::For(_) => match self.lease_ends_at_uptime(request) {
                 Some(end) => LeaseEnd::At(end),
                 None => LeaseEnd::ByWallClock,

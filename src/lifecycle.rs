@@ -1,8 +1,8 @@
 //! The lifecycle as types: a transition consumes the phase it leaves, so a forbidden move has no
 //! method to call. It owns no rule of its own; the edges are [`machine`]'s.
 //!
-//! Use it where the phase is known to the code, as in a loop that drives one gateway by hand, and
-//! [`AnyLifecycle`] where it is only known at run time, as inside [`crate::Gateway`].
+//! Use it if the code knows the phase, as in a loop that drives one gateway by hand. Use [`AnyLifecycle`] if the
+//! phase is only known at run time, as inside [`crate::Gateway`].
 //!
 //! ```
 //! use tidegate::internals::gate::Word;
@@ -248,7 +248,7 @@ impl AnyLifecycle {
         }
     }
 
-    /// Where the gateway stands.
+    /// The phase.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.machine().phase()
@@ -284,7 +284,7 @@ impl AnyLifecycle {
             (AnyLifecycle::ShuttingDown(going_down), Effect::SealGate) => {
                 going_down.finish().into_any()
             }
-            // The table names no such edge (`apply_is_step` walks every cell); were it to, the types
+            // The table names no such edge (`apply_is_step` walks every cell). Were it to, the types
             // have no move for it, and staying put is the answer that admits nothing new.
             (here, _) => {
                 *self = here;

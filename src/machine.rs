@@ -1,4 +1,4 @@
-//! The machine decides what phase the gateway is in and what the gate must do about it; it reads no
+//! The machine decides what phase the gateway is in and what the gate must do about it. It reads no
 //! clock, touches no file and holds no lock.
 //!
 #![doc = include_str!("machine.md")]
@@ -35,7 +35,7 @@ use std::fmt;
 
 pub(crate) use transitions::{Machine, Step, step};
 
-/// Where the gateway stands.
+/// The phase of a gateway.
 ///
 /// A gateway that has not reconciled with its home yet has no phase: it admits nothing, and its
 /// status says `starting`.
@@ -105,8 +105,8 @@ impl Terms {
         self
     }
 
-    /// What two requests together ask for. Internal work is held if either asks for it; users are not
-    /// told only if both ask for that.
+    /// What two requests together ask for. Internal work is held if either asks for it. The
+    /// notification is suppressed only if both ask for that.
     #[must_use]
     pub const fn with(self, other: Terms) -> Terms {
         Terms {

@@ -4,11 +4,11 @@
 //! # Invariants
 //!
 //! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but its own.
-//! * **TG-S12 no_torn_request**: a writer makes a whole file in the same directory, syncs it, gives it its
-//!   name and syncs the directory, so a reader sees a whole request or none, and an acknowledged begin
-//!   or cancel survives power loss. A renewal removes the old request after the new one is durable, and
-//!   removes the new one again where the old one had been cancelled meanwhile.
-//! * Nothing at a request's name is followed, waited for or read without bound: a FIFO hung the
+//! * **TG-S12 no_torn_request**: a writer makes a whole file in the same directory, syncs it, renames it and syncs
+//!   the directory. So a reader sees a whole request or none, and an acknowledged begin or cancel survives power
+//!   loss. A renewal removes the old request after the new one is durable. If the old one was cancelled meanwhile, it
+//!   removes the new one again.
+//! * Nothing at a request's name is followed, waited for or read without bound. A FIFO hung the
 //!   original for good ([U33]), a symlink had it overwrite somebody else's file ([U37]). Nor is the directory
 //!   of requests: it is opened once, and used by its handle.
 //!
@@ -165,7 +165,7 @@ pub fn begin<D: Disk>(
 }
 
 /// Writes the new request, durably, and then removes `old`. `old[0]` is the request being renewed. If it
-/// is already gone, the holder cancelled or renewed it elsewhere: the new request is removed again, nothing
+/// is already gone, the holder cancelled or renewed it elsewhere. The new request is removed again, nothing
 /// else is touched, and `false` is returned. What
 /// [`Home::renew_drain`](crate::home::Home::renew_drain) does with what it saw.
 ///

@@ -4,8 +4,8 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S5 ack_means_closed**: whether the gate has closed is for a living gateway to say, of this
-//!   very request: never inferred from the request's being there ([U4]).
+//! * **TG-S5 ack_means_closed**: only a living gateway's answer for this very request says that the gate has closed.
+//!   The presence of the request proves nothing ([U4]).
 //! * **TG-S14 receipt_is_true**: a drain that was lost, refused or cannot be had is told apart from one
 //!   that takes long.
 //!
@@ -25,8 +25,8 @@ use crate::request::Request;
 use crate::status::Reading;
 use crate::text::printable;
 
-/// How long whoever asks and does not wait is given for a live gateway to confirm that its gate is
-/// closed, before he is told that this is still to come: several rounds of a watcher.
+/// How long a drain without a wait is given for a live gateway to confirm that its gate is closed. After that
+/// the answer is `pending`. It is several rounds of a watcher.
 pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to pause between two looks.
@@ -74,7 +74,7 @@ pub struct SafeWindow {
 }
 
 impl SafeWindow {
-    /// [`until`](SafeWindow::until) as it is told: to the millisecond, in UTC.
+    /// [`until`](SafeWindow::until) as text: to the millisecond, in UTC.
     #[must_use]
     pub fn until_text(&self) -> Option<String> {
         self.until.map(|until| until.to_rfc3339_opts(SecondsFormat::Millis, true))
@@ -189,7 +189,7 @@ impl<'a> PendingDrain<'a> {
         self.request.request_id().unwrap_or_default()
     }
 
-    /// What one reading amounts to. `sighting` is what stands in the request's own place; it and the
+    /// What one reading amounts to. `sighting` is what is in the request's own slot. It and the
     /// judge's clocks are read *after* the reading, which is then of an earlier time and not of a
     /// later one.
     ///
@@ -292,7 +292,7 @@ impl<'a> PendingDrain<'a> {
         }
     }
 
-    /// Whether a gateway of another make drains for this request, and not for one before it: it wrote so after the
+    /// Whether a gateway of another make drains for this request, and not for one before it. It wrote so after the
     /// request was made, or has said so for several of its looks.
     fn is_meant(&mut self, says_so: bool, reading: &Reading, now: Duration) -> bool {
         if !says_so {
@@ -317,8 +317,8 @@ impl<'a> PendingDrain<'a> {
         }
     }
 
-    /// No living gateway says anything. Whoever holds the home may be one that is about to: it starts, or it makes its
-    /// lock file again.
+    /// No living gateway has a status. A process that holds the home may be a gateway that starts, or one that
+    /// makes its lock file again.
     fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, WaitFailed> {
         let held_by = reading.held_by();
         // One that has confirmed the drain, and has not said that it stops, may be restarted in a moment.
@@ -400,7 +400,7 @@ mod tests {
         ))
     }
 
-    /// F9: a promise that is about to end with another's lease is waited out; one that ends with one's own
+    /// F9: a promise that is about to end with another's lease is waited out. One that ends with one's own
     /// is all that there will be.
     #[test]
     fn a_promise_that_ends_at_once_is_taken_only_if_it_is_one_s_own() {
@@ -556,8 +556,8 @@ mod tests {
         assert!(matches!(look(&mut drain(), Goal::Idle, &stopped, 0), Err(WaitFailed::Refused)));
     }
 
-    /// F20: on another boot clock a promise is told by how long it lasts. How old the status is at most is known without
-    /// a clock of the gateway's: it names the request, so it is no older, and it is no older than the last look at
+    /// F20: on another boot clock a promise is stated by how long it lasts. How old the status is at most is known without
+    /// a clock of the gateway's. It names the request, so it is no older, and it is no older than the last look at
     /// which it was another one.
     #[test]
     fn a_promise_on_another_clock_is_told_by_how_long_it_lasts() {
@@ -590,7 +590,7 @@ mod tests {
         assert_eq!(look(&mut waits, 25, 36.0, 2), Some(33));
     }
 
-    /// F18: whoever holds the home without a word may be a gateway that is about to have one.
+    /// F18: a process that holds the home without a status may be a gateway that is about to write one.
     #[test]
     fn a_silent_gateway_is_waited_for_only_so_long() {
         let (request, holder) = (request(Duration::from_secs(60)), ci());

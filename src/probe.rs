@@ -1,4 +1,4 @@
-//! Where a checking build writes into the log of its simulated machine, at the very step that is told of. It decides
+//! Where a checking build writes into the log of its simulated machine, at the very step that is logged. It decides
 //! nothing. An ordinary build has no log: there each probe compiles to nothing.
 
 /// Writes an event. What is named behind it is used for nothing else.

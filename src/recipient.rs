@@ -1,5 +1,5 @@
 //! Whom a request is made for: the living gateway of a home, as its lock says, or else the one that starts there
-//! next. A request states the epoch of its recipient, and is judged as its recipient judges it ([F20]): a controller
+//! next. A request states the epoch of its recipient, and is judged as its recipient judges it ([F20]). A controller
 //! may run in another container, or in another namespace of the clock. It touches no home.
 //!
 //! # Invariants

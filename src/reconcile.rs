@@ -1,18 +1,18 @@
-//! From what was seen to what the machine is told; it looks at nothing itself.
+//! From what was seen to the event for the machine. It looks at nothing itself.
 //!
-//! Requests stand in several places, and a look at them is no snapshot: they come and go while it is
-//! taken. The [`RequestTable`] is what is believed of each place. A look changes it place by place: what was
-//! seen is believed, what could not be seen stays as it was ([F4]), and a request that was known goes
-//! only when its own place was found empty. At the start of an incarnation, where there is nothing to
-//! keep, a place that cannot be seen counts as a request, since closed is the answer that does no harm.
+//! Requests are in several places, and a look at them is no snapshot: they come and go while it is taken. The
+//! [`RequestTable`] is what is believed of each place. A look changes it place by place. What was seen counts, and
+//! what could not be seen stays as it was ([F4]). A known request goes only when its own place is found empty. At the
+//! start of an incarnation there is nothing to keep. Then a place that cannot be seen counts as a request, since a
+//! closed gate does no harm.
 //!
 //! Looks do not overlap ([F23]): the [engine](crate::engine) has one at a time.
 //!
 //! # Invariants
 //!
 //! * **TG-S7 owner_release**: no sighting of one place changes what is believed of another.
-//! * **TG-S10 fail_safe**: neither [`Sighting::Unreadable`] nor a request that says nothing takes a
-//!   live request off the table, and at the start what cannot be seen counts as one.
+//! * **TG-S10 fail_safe**: neither [`Sighting::Unreadable`] nor a corrupt request removes a live request from the
+//!   table. At the start, a place that cannot be seen counts as a request.
 //! * **TG-S15 held_by_each**: what all live requests together ask for is asked as long as one of them lives.
 //!
 //! [F4]: crate::guide::requirements#f4
@@ -48,7 +48,7 @@ impl Demand for Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry<R, I = Duration> {
     request: Option<R>,
-    /// What stood there, and since when, before it was ruined where it lies.
+    /// The request that was there before it was corrupted in place, and since when.
     whole: Option<(R, I)>,
     terms: Terms,
     live: bool,
@@ -75,17 +75,17 @@ impl<R, I: Copy> Entry<R, I> {
         self.live
     }
 
-    /// What it asks for. A live request that was ruined where it lies keeps the terms it had: bytes that
-    /// say nothing do not break the promise of a seal.
+    /// What it asks for. A live request that was corrupted in place keeps its terms. Corrupt bytes do not break the
+    /// promise of a seal.
     ///
     /// [F9](crate::guide::requirements#f9)
     pub const fn terms(&self) -> Terms {
         self.terms
     }
 
-    /// The request whose lease was promised to last: the one that stands there or, where that one was
-    /// ruined, what it was before: bytes that say nothing take nothing back. Whoever writes *another
-    /// request* over it releases it, as he would by removing it.
+    /// The request whose lease was promised to last: the current one or, if it was corrupted, the one before.
+    /// Corrupt bytes release nothing. A writer that puts *another request* there releases this one, as a removal
+    /// does.
     pub const fn promised(&self) -> Option<&R> {
         match &self.whole {
             Some((whole, _)) => Some(whole),
@@ -107,7 +107,7 @@ impl<R, I: Copy> Entry<R, I> {
     }
 }
 
-/// What is believed of every place where a request can stand.
+/// What is believed of every place for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestTable<S, R, I = Duration> {
     entries: BTreeMap<S, Entry<R, I>>,
@@ -251,7 +251,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             };
             let promised = entry.whole.as_ref().is_some_and(|(whole, at)| is_live(whole, *at));
             if !promised && entry.whole.take().is_some() {
-                // What it was would be dead by now: of what it is, nothing is known but that it stands.
+                // The old request would be dead by now, and only the presence of the new one is known.
                 (entry.terms, news) = (Terms::default(), true);
             }
             // Dead once, dead until it is another request: what a clock that is set back revived
@@ -311,7 +311,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         self.unseen_held_until
     }
 
-    /// What the machine is to be told.
+    /// The event for the machine.
     #[must_use]
     pub fn event(&self) -> Event {
         self.wanted().map_or(Event::DrainUnwanted, Event::DrainWanted)
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(table.wanted(), None);
     }
 
-    /// What one look shows is news whether it is one thing or several: of a request, and of a hold that is over.
+    /// One look is news, whether it shows one change or several: a request, and a hold that is over.
     #[test]
     fn several_things_that_are_new_at_once_are_news() {
         let live = |terms| Sighting::Present(TestRequest::Live(terms));

@@ -35,7 +35,7 @@ pub const LEASE_MIN: Duration = Duration::from_secs(1);
 /// No lease is longer than this: a year. What is to last longer is renewed.
 pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// How long a request lives unless it says otherwise: one hour. Whoever drains for longer renews.
+/// How long a request lives unless it says otherwise: one hour. A holder that drains for longer renews.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 
 /// What a sender asks for; [`DrainRequest::stamp`] makes it a [`Request`].
@@ -99,7 +99,7 @@ impl DrainRequest {
         }
     }
 
-    /// Who asks: a named holder has a request of his own, which nobody else's begin, renewal or
+    /// Sets the holder. A named holder has a request of its own, which nobody else's begin, renewal or
     /// cancel touches.
     ///
     /// [F3](crate::guide::requirements#f3),
@@ -142,7 +142,7 @@ impl DrainRequest {
         DrainRequest { lease: self.lease.min(most), ..self }
     }
 
-    /// Has the request end with the run of the gateway that lives now: a service that stops its gateway drains it so,
+    /// Has the request end with the run of the gateway that lives now. A service that stops its gateway drains it so,
     /// and the next start admits again. What is promised for it is promised for this run. Where no gateway lives it is
     /// refused. A gateway that is restored from a checkpoint is the same run: its process never ended.
     ///
@@ -157,7 +157,7 @@ impl DrainRequest {
         self.this_run
     }
 
-    /// The request as it will stand in the file, dated `now`, for a gateway of this boot and container, and for any
+    /// The request as it will be in the file, dated `now`, for a gateway of this boot and container, and for any
     /// run of it. See [`Recipient::stamp`](crate::recipient::Recipient::stamp) for the one that lives.
     #[must_use]
     pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
@@ -259,7 +259,7 @@ struct Content {
     lease: Option<Duration>,
     /// Which run of the gateway it is for, where it is for one.
     incarnation: Option<String>,
-    /// The time since boot at which it ends, where whoever keeps it has settled that.
+    /// The time since boot at which it ends, once its keeper has settled that.
     ends_at: Option<Duration>,
 }
 
@@ -315,7 +315,7 @@ impl Request {
         self.0.is_blank
     }
 
-    /// Every field as it stands in the file, in its order; duplicates as Python reads them.
+    /// Every field as in the file, in its order; duplicates as Python reads them.
     #[must_use]
     pub fn body(&self) -> &RawObject {
         &self.0.body

@@ -11,7 +11,7 @@ use crate::ignored_signals::ignored_signals;
 use crate::machine::ShutdownCause;
 
 /// Waits for SIGTERM or SIGINT: for what [`serve`](crate::http::serve) ends at, and for programs without HTTP.
-/// It comes to the cause and to `grace`, and a second signal then hurries the shutdown: what is left of the grace
+/// It comes to the cause and to `grace`, and a second signal then hurries the shutdown. What is left of the grace
 /// is over at once, and turns that are still in flight are not waited for.
 ///
 /// It listens from this call on, so a signal that comes before it is awaited is not lost. SIGINT is left alone

@@ -1,10 +1,10 @@
-//! What the outside is told: a pure snapshot of machine, gate and requests, and what a reader may
+//! What the outside sees: a pure snapshot of machine, gate and requests, and what a reader may
 //! derive from one. It holds no state and writes nothing itself; the gateway's one publisher does.
 //!
 //! # Invariants
 //!
-//! * **TG-S8 status_is_faithful**: [`condition`](condition()) is a function of machine and gate alone; no writer has
-//!   an opinion of its own, and nothing is merged with what stood in the file before ([I-15], [I-16], [U16]).
+//! * **TG-S8 status_is_faithful**: [`condition`](condition()) is a function of machine and gate alone. No writer has
+//!   an opinion of its own, and nothing is merged with the old content of the file ([I-15], [I-16], [U16]).
 //! * **TG-S1 shutdown_wins**: no condition derived from a machine that is shut says running or ready.
 //! * Unknown is never idle ([F10]): a reading without a count is busy, one without a live gateway is
 //!   neither drainable nor ready.
@@ -37,14 +37,14 @@ use condition::gateway_state;
 pub(crate) use condition::{Condition, condition, desired_state, is_ready};
 pub use reading::{Reading, WorkReading};
 
-/// A status file is never longer than this: as many holders and as much active work as it lists, and
-/// every text in it that others chose, have a bound; its process's arguments have the system's.
+/// A status file is never longer than this. The numbers of holders and of active work are bounded, and so is every
+/// text that others chose. Its process's arguments have the system's.
 pub(crate) const STATUS_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// A text that others chose is told up to this many characters.
+/// A text that others chose is cut to this many characters.
 const TEXT_MAX: usize = 256;
 
-/// Of this many labelled turns, the younger ones are not listed.
+/// At most this many labelled turns are listed, the oldest first.
 pub(crate) const ACTIVE_WORK_MAX: usize = 256;
 
 fn bounded(text: &str) -> String {
@@ -86,11 +86,11 @@ impl ProcessIdentity {
     }
 }
 
-/// One whoever asks for the drain in force.
+/// A holder of the current drain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HolderStatus {
-    /// His name; `None` for the shared slot.
+    /// The name; `None` for the shared slot.
     pub holder: Option<String>,
     /// The request's own name, when its writer gave it one.
     pub request_id: Option<String>,
@@ -131,8 +131,8 @@ fn id_of(slot: &Slot, entry: &Entry<Request>) -> Option<String> {
     request_id_of(slot, entry.request())
 }
 
-/// A request's own name: of a named one that of its file, whatever it states, so that nobody can claim
-/// another's. Of the shared one what it states.
+/// A request's id. For a named request it is in the name of the file, whatever the request states, so that nobody
+/// can claim another's. For the shared one it is what the request states.
 // Property: TG-S5 ack_means_closed.
 pub(crate) fn request_id_of(slot: &Slot, request: Option<&Request>) -> Option<String> {
     match slot {
@@ -244,7 +244,7 @@ impl Degraded {
     }
 }
 
-/// What is wrong, and the time since boot at which it began, where its age matters: an age of itself
+/// What is wrong, and the time since boot at which it began, where its age matters. An age of itself
 /// would be news at each look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Issue {
@@ -259,7 +259,7 @@ impl Issue {
     }
 }
 
-/// This many things that are not as they should be are told one by one.
+/// This many problems are listed one by one.
 const DEGRADED_MAX: usize = 16;
 
 /// What a status says of these complaints.
@@ -672,7 +672,7 @@ mod tests {
         }
     }
 
-    /// What others chose is told up to its bound, whole characters only.
+    /// A text that others chose is cut at its bound, after a whole character.
     #[test]
     fn a_text_of_others_is_bounded() {
         let long = "é".repeat(TEXT_MAX + 1);

@@ -1,4 +1,4 @@
-//! The synchronization the rest is built from: std's; loom's under `--cfg tidegate_loom`; and in a checking build
+//! The synchronization the rest is built from: std's; loom's under `--cfg tidegate_loom`. And in a checking build
 //! that of a simulated machine, where one thread runs at a time and a seed says which. The only file that names
 //! any of them, so that they see every lock, atomic, wake-up and wait.
 
@@ -20,7 +20,7 @@ mod imp {
     pub(crate) struct Parker(thread::Thread);
 
     impl Parker {
-        /// Of the calling thread.
+        /// The calling thread's parker.
         pub(crate) fn here() -> Parker {
             Parker::of(thread::current())
         }
@@ -52,7 +52,7 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Condvar, Mutex as Inner, MutexGuard};
 
-    /// loom's own `unpark` also wakes a thread from a lock or a join, and loses its token there; its
+    /// loom's own `unpark` also wakes a thread from a lock or a join, and loses its token there. Its
     /// `Notify` is the same token without that.
     #[derive(Debug)]
     pub(crate) struct Parker(loom::sync::Notify);
@@ -92,8 +92,8 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     return tidegate_world::process::catch(run);
 }
 
-/// A mutex that a panic elsewhere does not take away: everything guarded here is changed by single
-/// assignments at the end of a decision, so what a panic leaves behind is the state before it.
+/// A mutex that ignores poisoning. Everything guarded here changes by single assignments at the end of a decision, so
+/// a panic leaves the state before it.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(Inner<T>);
 
@@ -154,7 +154,7 @@ impl Wakeup {
             return;
         }
         // Release pairs with the Acquire in `wait`: what the ringer did before is seen by the listener
-        // once it is awake; without it the listener could wake, find the gate not yet idle, and sleep
+        // once it is awake. Without it the listener could wake, find the gate not yet idle, and sleep
         // for ever. Shown by loom: `the_last_turn_out_wakes_the_waiter`.
         // A swap and not a store: loom does not keep a plain store in order with the listener's swaps.
         self.rung.swap(true, Ordering::Release);

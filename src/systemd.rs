@@ -1,5 +1,5 @@
-//! Reports to systemd, or to a service manager that understands it (feature `systemd`): that the gateway
-//! has started, how it is, that it stops and for how much longer, and that it is sound. It owns one thread
+//! Reports to systemd, or to a service manager that understands its protocol (feature `systemd`). It reports that
+//! the gateway has started, its state, that it stops and for how much longer, and that it is healthy. It owns one thread
 //! and one socket. It never drains, shuts down or keeps alive a gateway, and it never blocks one.
 //!
 //! | message | when |
@@ -14,16 +14,16 @@
 //!
 //! # The stop timeout
 //!
-//! systemd kills a service that does not stop within `TimeoutStopSec=`. Each extension asks for ten seconds
-//! at most, and for no more than the rest of the grace and five seconds. So no turn is killed within the
-//! grace that the author gives it, however short the timeout is, and a process that hangs is killed soon.
-//! `TimeoutStopSec=` itself must be long enough for the first extension to arrive.
+//! systemd kills a service that does not stop within `TimeoutStopSec=`. Each extension asks for ten seconds at most,
+//! and for no more than the rest of the grace and five seconds. So no turn is killed within its grace, however short
+//! the timeout is. A process that hangs is killed soon. `TimeoutStopSec=` itself must be long enough for the first
+//! extension to arrive.
 //!
 //! # What a ping says
 //!
 //! A `WATCHDOG=1` says three things about the last half of the period. The thread that sends it runs. The
 //! lock under which the gateway changes its phase can be taken. No round of the gateway's own threads has
-//! lasted that long: the one that looks at the home and writes the status, and the one that fires
+//! lasted that long. One thread looks at the home and writes the status, the other fires
 //! deadlines and wakes waiters. So a disk that hangs, or a waker that never returns, ends the pings, and
 //! systemd ends the process within two periods of that. A `WatchdogSec=` that is longer than the disk may
 //! hang keeps such a process.
@@ -31,7 +31,7 @@
 //! There are no pings in a shutdown: systemd ends its watchdog then. The extensions take its place.
 //!
 //! A ping says nothing about the author's own threads and runtime, about turns, or about a round that ends by
-//! a panic: the log reports that one. A gateway that is driven by hand ([`Builder::manual`]) has no thread
+//! a panic. The log reports that one. A gateway that is driven by hand ([`Builder::manual`]) has no thread
 //! that looks at its home, so nothing is said about that.
 //!
 //! # Child processes

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text on one line, with every character spelled out that a terminal or a log would obey instead of
-/// show: controls, C1, line and paragraph separators, and format characters, which can reverse the reading
-/// order. What is printable already stays as it is.
+/// The text on one line. Every character that a terminal or a log would obey is escaped: controls, C1, line and
+/// paragraph separators, and format characters, which can reverse the reading order. What is printable already stays
+/// as it is.
 ///
 /// ```
 /// use tidegate::internals::text::printable;

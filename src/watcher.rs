@@ -3,7 +3,7 @@
 //!
 //! There are two, because one of them may be stuck in a system call of a stalled disk for as long as
 //! the disk likes. The **watcher** looks at the home and writes the status. The **timer** touches no
-//! file: it fires deadlines and wakes those who wait, so a shutdown ends ([TG-L4]) and a waiter is woken
+//! file. It fires deadlines and wakes those who wait, so a shutdown ends ([TG-L4]) and a waiter is woken
 //! ([TG-L2]) whatever the disk does ([I-12]).
 //!
 //! [TG-L4]: crate::guide::verification#tg-l4
@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     hand_over: Option<mpsc::Sender<Round>>,
 }
 
-/// What a round does, and what is told of one that panicked.
+/// What a round does, and what is reported if it panics.
 struct Round {
     wakeup: Arc<Wakeup>,
     pulse: Arc<RoundCounter>,
@@ -117,8 +117,8 @@ impl Worker {
         }
     }
 
-    /// Waits for the thread to end, once it has been told to: for `patience` at most, and not at all
-    /// where the caller *is* that thread, as when a waker drops the last handle.
+    /// Waits for the thread to end after a stop: for `patience` at most. It does not wait if the caller *is* that
+    /// thread, for example if a waker drops the last handle.
     pub(crate) fn join(&mut self, patience: Duration) {
         // A thread that was never begun ends when its channel closes.
         self.hand_over = None;

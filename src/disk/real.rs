@@ -303,7 +303,7 @@ impl RealDisk {
     }
 
     /// Whether a draft of a directory is one that this user has just made. A user who may rename around it may
-    /// have put another of this user's there, to have it given away: an empty one at most is. Nobody writes
+    /// have put another of this user's there, to have its owner changed. At most an empty one is. Nobody writes
     /// into a draft.
     fn require_just_made(self, dir: &Dir) -> io::Result<()> {
         let found = self.stat_dir(dir)?;

@@ -64,7 +64,7 @@ impl Files {
     }
 
     fn stat_dir(&self, dir: VolatileDir) -> Stat {
-        // Numbers of files begin at 1, and both directories are told by their devices.
+        // File numbers begin at 1. The two directories differ by their devices.
         let stat = known(FileKind::Directory, 0, 0, self.changes);
         Stat { id: FileId { device: dir as u64 + 1, inode: 0 }, ..stat }
     }

@@ -13,7 +13,7 @@ pub trait DirectoryStamp: Clone {
 
 /// A caller's place among those who want a look. It is good for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[must_use = "whoever asks for a look takes their turns until one is applied"]
+#[must_use = "a caller that asks for a look continues until one is applied"]
 pub struct ObserveCall(usize);
 
 impl ObserveCall {
@@ -38,7 +38,7 @@ pub enum ObserveAction<T> {
 /// How to look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObserveMode<T> {
-    /// Of the last look that saw everything.
+    /// The stamp of the last look that saw everything.
     since: Option<T>,
     /// Whatever the directory's times say.
     lists: bool,
@@ -126,8 +126,8 @@ impl<T: DirectoryStamp> ObservationQueue<T> {
         }
     }
 
-    /// `knows_none`: no named request is known, so that a directory whose times always tell need never be listed
-    /// only because it was not listed for long. One whose times may not tell is listed each time.
+    /// `knows_none`: no named request is known. Then a directory with conclusive times need not be listed only
+    /// because its last listing is old. One whose times may not tell is listed each time.
     // Property: TG-S11 observations_never_overlap.
     pub(super) fn turn(&mut self, call: ObserveCall, knows_none: bool) -> ObserveAction<T> {
         match self.calls.get(call.0) {

@@ -23,8 +23,8 @@ pub enum PublishAction<L> {
     Wait,
     /// Write a status that says this, and report with `status_written`.
     Write(IntendedStatus<L>),
-    /// The home is given back, and its last status counts turns that have ended since: write it anew, where no
-    /// other gateway has come to the home, and report with `status_corrected`.
+    /// The home is released, and its last status counts turns that have ended since. Write it again, unless another
+    /// gateway has the home now, and report with `status_corrected`.
     Correct(IntendedStatus<L>),
 }
 

@@ -1,4 +1,4 @@
-//! How a shutdown ends: when it no longer waits for turns, how it ended, and when that may be told. It knows no
+//! How a shutdown ends: when it no longer waits for turns, how it ended, and when that may be reported. It knows no
 //! clock.
 
 use crate::faults::fault;
@@ -49,12 +49,12 @@ pub enum ShutdownProgress<I> {
         ended: Ended,
         /// When the grace is over: what goes on in the process beside the gateway may take so long.
         until: Option<I>,
-        /// Whether those who wait may be told.
+        /// Whether waiters may learn of it.
         report: EndReport<I>,
     },
 }
 
-/// Whether the end may be told.
+/// Whether the end may be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReport<I> {
     /// Once the last status is written, and at this time whether it is or not.
@@ -92,7 +92,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
         *self = ShutdownProgress::Stopped { ended, until, report };
     }
 
-    /// What the machine is to be told of a gate that is so, now.
+    /// The event for the machine, given this word of the gate.
     // Property: TG-L4 stops.
     pub(super) fn due(&self, word: Word, now: I) -> Option<Event> {
         match self {
@@ -156,7 +156,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
         }
     }
 
-    /// How it ended, once that may be told.
+    /// How it ended, once that may be reported.
     pub(super) const fn outcome(&self) -> Option<Ended> {
         match self {
             ShutdownProgress::Stopped { ended, report: EndReport::Done, .. } => Some(*ended),

@@ -166,7 +166,7 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     let passed = it.engine.on_time(it.word, 8);
     assert_eq!(it.does(passed), (true, true));
     let left = Some(Ended::TimedOut { in_flight: 1 });
-    assert_eq!((it.engine.ended(), it.engine.outcome()), (left, None), "not told yet");
+    assert_eq!((it.engine.ended(), it.engine.outcome()), (left, None), "not reported yet");
     assert_eq!((it.engine.deadline(), it.engine.timer_sleeps()), (None, TimerSleeps::Until(50)));
     assert_eq!(it.engine.desired_state(), "stopped");
     // A request for what has ended changes nothing, and wakes nobody.
@@ -193,7 +193,7 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     );
 }
 
-/// Without a watcher nobody writes a last status by itself, so that the end is told at once.
+/// Without a watcher no thread writes the last status, so the end is reported at once.
 #[test]
 fn an_end_without_a_watcher_is_told_at_once() {
     let mut it =

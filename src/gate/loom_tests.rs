@@ -25,7 +25,7 @@ fn admit(gate: &Arc<Gate>, origin: Origin) -> Result<Turn, super::Refused> {
     Turn::admit(gate, Arrival::New(origin))
 }
 
-/// TG-S2: who knows that the close has returned is refused, and told of that close.
+/// TG-S2: a thread that knows that the close has returned is refused, with the generation of that close.
 #[test]
 fn a_closed_gate_admits_no_user_turn() {
     loom::model(|| {

@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S2 no_new_turn_while_draining**: check and claim are one compare-and-swap of one word, so
-//!   there is no instant between them at which a close could pass ([I-54], [U19]).
+//! * **TG-S2 no_new_turn_while_draining**: check and claim are one compare-and-swap of one word. So no close can come
+//!   between them ([I-54], [U19]).
 //! * **TG-S6 in_flight_untouched**: no order to the gate changes the count.
 //! * The gate is closed at the instant `Gate::perform` swaps the word: with one word there is no
 //!   "closing" in between to be confirmed.
@@ -71,7 +71,7 @@ impl fmt::Display for Refused {
 #[derive(Debug)]
 pub(crate) struct Gate {
     word: AtomicU64,
-    /// Of the latest close. Only ever written under the transition lock, before the word is.
+    /// The generation of the latest close. It is written under the transition lock only, before the word.
     generation: AtomicU64,
     /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
     wakeup: Arc<Wakeup>,
@@ -101,7 +101,7 @@ impl Gate {
     // Property: TG-S2 no_new_turn_while_draining.
     fn claim(&self, arrival: Arrival) -> Result<(), Refused> {
         // Success Acquire pairs with the Release in `perform`: a turn admitted by a reopened gate sees
-        // what was done before the reopening. It need not release: nothing is published by coming in,
+        // what was done before the reopening. It need not release. Nothing is published by coming in,
         // and a read-modify-write carries on the release sequence of every turn that left before, so
         // `word` still sees those. Failure Acquire pairs with the same Release: a refusal reads the
         // generation of the close that refused it. Shown by loom:
@@ -153,15 +153,15 @@ impl Gate {
         }
     }
 
-    /// Does what the machine ordered; gives the word before and after. A shut gate refuses to reopen
-    /// or to amend, whoever says so: then both are the word as it stands.
+    /// Performs the machine's effect and returns the word before and after. A shut gate neither reopens nor
+    /// amends: then both are the current word.
     ///
     /// Called under the transition lock, so that orders come in the order of the steps.
     pub(crate) fn perform(&self, effect: Effect, generation: u64) -> (Word, Word) {
         // Relaxed: published by the Release below, read by refusals that acquired the word.
         self.generation.store(generation, Ordering::Relaxed);
         // Success Release pairs with the Acquire in `claim`. Success Acquire pairs with the Release in
-        // `release`: an order that seals an idle gate reports it idle, so it must see what the turns
+        // `release`. An order that seals an idle gate reports it idle, so it must see what the turns
         // did. Shown by loom: `a_closed_gate_admits_no_user_turn`, `idle_shows_what_the_turns_did`.
         let update = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
             Word::from_bits(bits).perform(effect).map(Word::bits)

@@ -11,7 +11,7 @@ use crate::sync::Arc;
 /// *delivered*, not when it has been computed: the gateway is idle from then on.
 ///
 /// Dropping it never blocks, panics or does I/O. One that is leaked (`mem::forget`, a reference
-/// cycle) stays in flight for ever: a drain then never gets idle, and a shutdown waits for its
+/// cycle) stays in flight for ever. A drain then never gets idle, and a shutdown waits for its
 /// deadline. Moving it to another thread or task is fine.
 ///
 /// It cannot be forged (E0451):

@@ -1,7 +1,7 @@
 //! Waiting for the gate without a runtime: one list of wakers, and a future that looks, registers and
 //! looks again. It knows nothing of what is waited for.
 //!
-//! No wake-up is lost: whoever changes something wakes the list *after* the change, and a waiter looks
+//! No wake-up is lost: a thread that changes something wakes the list *after* the change, and a waiter looks
 //! once more *after* it has registered. So either the wake-up finds it registered, or its second look
 //! finds the change (TG-L2; shown by loom: `the_last_turn_out_wakes_the_waiter`).
 

@@ -1,4 +1,4 @@
-//! The whole state of the gate in one 64-bit word, and every rule about it as pure arithmetic; it
+//! The whole state of the gate in one 64-bit word, and every rule about it as pure arithmetic. It
 //! knows no atomics, no threads and no time.
 //!
 //! ```text
@@ -8,9 +8,9 @@
 //! +----------+-------------------+------------------+-----+-----+------+------+
 //! ```
 //!
-//! Check and claim are one step because both are in one word: [`Word::admit`] says in one answer
-//! whether a turn may start and what the word is once it is counted. The shell retries that answer
-//! until its compare-and-swap wins; the models call it as it stands.
+//! Check and claim are one step because both are in one word. [`Word::admit`] returns the word with the turn counted,
+//! or the reason for a refusal. The shell retries that answer until its compare-and-swap wins; the models call it as
+//! it is.
 //!
 //! # Invariants
 //!
@@ -18,8 +18,8 @@
 //! * **TG-S3 bypass_is_bounded**: a word with `SEALED` admits nothing; everything admitted is counted.
 //! * **TG-S1 shutdown_wins**: `SHUT` is set by a shutdown and cleared by nothing, and a word with
 //!   `SHUT` cannot be reopened.
-//! * `SEALED` appears by itself only at an instant when the count is zero and `HOLD` is set, in the
-//!   same step that made it zero: between the last release and the seal there is no gap.
+//! * `SEALED` is set by a release only if `HOLD` is set, and in the same step that makes the count zero. There is no
+//!   gap between the last release and the seal.
 
 use std::fmt;
 
@@ -85,12 +85,12 @@ impl Origin {
     }
 }
 
-/// What stands at the gate and asks to be let in.
+/// What asks to be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arrival {
     /// A new turn.
     New(Origin),
-    /// Work that a live turn of this origin needs in order to end: a closed gate lets it through, and
+    /// Work that a live turn of this origin needs in order to end. A closed gate lets it through, and
     /// it is counted as its parent is.
     // Property: TG-L5 bypass_progress.
     ChildOf(Origin),
@@ -309,9 +309,9 @@ impl Word {
     }
 
     /// What an [`Effect`] of the machine makes of the word, or `None` where the gate must refuse
-    /// the order: a shut gate is neither reopened nor amended.
+    /// the order. A shut gate is neither reopened nor amended.
     #[must_use]
-    // Property: TG-S1 shutdown_wins. The gate keeps this by itself, whoever gives the order.
+    // Property: TG-S1 shutdown_wins. The gate keeps this by itself, whatever thread gives the order.
     pub fn perform(self, effect: Effect) -> Option<Word> {
         match effect {
             Effect::CloseGate { hold_internal } => Some(self.closed(hold_internal)),
@@ -368,7 +368,7 @@ mod tests {
         word
     }
 
-    /// Every word over few enough turns: all flags that can stand together × counts 0..=2.
+    /// Every word over few enough turns: all flags that can be set together × counts 0..=2.
     fn small_words() -> impl Iterator<Item = Word> {
         let counts = (0..3u64).flat_map(|user| (0..3u64).map(move |internal| (user, internal)));
         (0..16u64).flat_map(move |flags| {

@@ -19,10 +19,10 @@ use super::predecessor;
 use super::shared::{Settings, Shared, ThreadWakeups};
 use super::store::Store;
 
-/// How often the watcher looks, unless told otherwise (R9).
+/// How often the watcher looks by default (R9).
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the status is written where nothing has changed, unless told otherwise.
+/// How often an unchanged status is written by default.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// A gateway about to start. See [`Gateway::builder`].
@@ -34,7 +34,7 @@ const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
 /// let gateway = Gateway::builder(home.path())
 ///     .kind("chat")                              // in the status, and the metrics' label `gateway`
 ///     .interval(Duration::from_millis(500))      // how often the watcher looks at the home
-///     .mode(0o660)                               // of the files that are written there
+///     .mode(0o660)                               // the permissions of its files
 ///     .start()?;
 /// assert!(gateway.is_ready());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -71,7 +71,8 @@ impl Builder {
         }
     }
 
-    /// What the status file calls this gateway.
+    /// The name of this gateway in the status file, and the label `gateway` of its metrics. The default is
+    /// `tidegate`.
     pub fn kind(mut self, kind: impl Into<String>) -> Builder {
         self.kind = kind.into();
         self
@@ -91,16 +92,16 @@ impl Builder {
         self
     }
 
-    /// The permission bits of the status file, of the lock and of the requests this gateway writes: see
-    /// [`Home::with_mode`].
+    /// The permission bits of the status file, the lock and the requests that this gateway writes, such as `0o640`.
+    /// The default is `0o600`: see [`Home::with_mode`].
     pub fn mode(mut self, mode: u32) -> Builder {
         self.mode = Some(mode);
         self
     }
 
-    /// Bounds a request that has no lease, hand-made or corrupt: it is ignored once this gateway has
-    /// seen it for so long. Without this it lives until it is removed, since presence means drain, and
-    /// an orphan closes the gate for good.
+    /// Bounds a request without a lease, made by hand or corrupt. It is ignored once this gateway has seen it for
+    /// this long, by the boot clock. Without a bound it lives until it is removed, and an orphan closes the gate for
+    /// good.
     ///
     /// [I-1](crate::guide::incidents#i-1),
     /// [I-2](crate::guide::incidents#i-2)
@@ -123,8 +124,8 @@ impl Builder {
         self
     }
 
-    /// Takes the home's lock, looks at the home once, opens the gate unless a drain is asked for, and
-    /// only then returns the handle by which anything can be admitted.
+    /// Takes the home's lock, looks at the home once, and opens the gate unless a drain is asked for. Only then it
+    /// returns the handle that admits work.
     ///
     /// # Errors
     ///

@@ -17,11 +17,11 @@ pub struct Change {
     pub from: Phase,
     /// Where it is.
     pub to: Phase,
-    /// Rises with each close, so changes of different drains can be told apart.
+    /// Rises with each close, so it tells the changes of different drains apart.
     pub generation: u64,
     /// Who asks for the drain in force after the change.
     pub holders: Vec<HolderStatus>,
-    /// Whether users are not to be told: as asked by the drain that the change begins, ends or
+    /// Whether users are not notified: as asked by the drain that the change begins, ends or
     /// supersedes.
     pub suppress_notification: bool,
     /// When: the time since boot.

@@ -60,7 +60,7 @@ impl Shared {
     ) -> Result<bool, ControlError> {
         let call = self.state.lock().engine.cancel_begins(is_meant);
         let cancelled = remove();
-        // Also where it failed: of several, some may have gone.
+        // Also after a failure: some of several requests may be gone.
         self.reconcile();
         let cancelled = cancelled?;
         if self.state.lock().engine.is_unreleased(&call) {

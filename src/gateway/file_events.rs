@@ -15,9 +15,9 @@ use crate::sync::{Arc, AtomicBool, Ordering, Wakeup};
 pub(super) struct FileEvents {
     watcher: RecommendedWatcher,
     requests: PathBuf,
-    /// The directory of named requests that is watched, whatever stands at its name now.
+    /// The directory of named requests that is watched, whatever its name leads to now.
     watched: Option<FileId>,
-    /// Something else has come to stand at its name, or nothing. Its number alone does not tell: a file
+    /// Its name leads to something else, or to nothing. The file number alone is no proof: a file
     /// system gives the next directory the number of the last one.
     replaced: Arc<AtomicBool>,
 }

@@ -70,7 +70,7 @@ pub struct Receipt {
     ///
     /// [TG-S5](crate::guide::verification#tg-s5)
     pub draining: bool,
-    /// Where the gateway stands.
+    /// The phase of the gateway.
     pub phase: Phase,
     /// The close that was made for it, or that it joined.
     pub generation: u64,

@@ -1,5 +1,5 @@
-//! The one writer of the status file. It has no opinion: whether a status is to be written is the engine's to say,
-//! and what it says is a snapshot of machine, gate and requests.
+//! The one writer of the status file. It has no opinion. The engine decides whether to write a status, and its
+//! content is a snapshot of machine, gate and requests.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use super::shared::{Shared, State};
 
 impl Shared {
     /// Brings the status file to what is meant, where it is not there yet, and then the log. Nothing is written
-    /// under the transition lock, and nothing is logged under it: a blocked disk or pipe, or a subscriber that
+    /// under the transition lock, and nothing is logged under it. A blocked disk or pipe, or a subscriber that
     /// panics, holds up no transition.
     // Property: TG-S8 status_is_faithful.
     pub(super) fn publish(&self) {
@@ -99,7 +99,7 @@ impl Shared {
         }
         drop(state);
         if gives_back {
-            // Given back before the ending is told.
+            // Released before the end is reported.
             self.store.give_back();
             self.state.lock().engine.home_given_back();
             self.threads.timer.wake();
@@ -132,7 +132,7 @@ impl Shared {
         self.turns.pass();
     }
 
-    /// Says to the recorder how things stand. It is a stranger's code, so no lock is held.
+    /// Reports the current values to the recorder. The recorder is foreign code, so no lock is held.
     #[cfg(feature = "metrics")]
     fn measure(&self) {
         let (condition, lease_left) = {

@@ -57,7 +57,7 @@ impl Settings {
 #[cfg(tidegate_checking)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GatewayEvent {
-    /// A look begins. The first one, before the gateway has started, is not told of.
+    /// A look begins. The first look, before the gateway has started, is not logged.
     LookBegan,
     /// A look is applied, and what it ordered is done.
     LookApplied,
@@ -120,7 +120,7 @@ pub(super) struct State {
     pub(super) unwritten: Option<Degraded>,
     /// Rises with everything that a status says beyond the condition, for those who wait for news.
     pub(super) revision: u64,
-    /// Of the last published status.
+    /// The sequence of the last published status.
     pub(super) sequence: u64,
     /// The time since boot at which that was published.
     pub(super) published_at: Duration,

@@ -16,7 +16,7 @@ use crate::request::Request;
 use super::shared::Shared;
 
 /// How often drafts that were left behind are swept, and how long a request of another epoch is kept, for
-/// the status to say so: its holder may be alive, in another container.
+/// the status to say so. Its holder may be alive, in another container.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// How long a request whose lease has run out is kept, for the status to say so.
@@ -78,8 +78,8 @@ impl Shared {
             state.sweeps.dead_at = now.uptime.saturating_add(pause);
             dead
         };
-        // A file among the named requests is never written twice, so dead once it is dead for good; except
-        // one that a person writes to, which is looked at once more.
+        // A file among the named requests is never written twice, so once dead it stays dead. A file that a
+        // person writes to is the exception: it is read once more.
         let as_it_was = |(slot, request): &(Slot, Request)| matches!(marker::observe(home, slot), Sighting::Present(found) if found.has_same_content(request));
         let dead: Vec<Slot> = dead.into_iter().filter(as_it_was).map(|(slot, _)| slot).collect();
         if !dead.is_empty() {

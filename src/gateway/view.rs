@@ -1,9 +1,8 @@
 //! A gateway as a reporter sees it (feature `systemd`): what it shows at one instant, and when to look
 //! again. A view changes nothing, and it keeps no gateway alive.
 //!
-//! It holds what the gateway's own threads hold, and no handle. A weak handle would not do: a reporter
-//! that upgrades it could have the last one in its hands, and the author's last drop would then return
-//! before the gateway has ended.
+//! It holds what the gateway's own threads hold, and no handle. A weak handle would not do. A reporter that upgrades
+//! it could hold the last one. Then the author's last drop would return before the gateway has ended.
 
 use std::task::Waker;
 

@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * Nothing of a neighbour's is ever written. Its lock is tried only where the system's list of locks does not show
-//!   all of them, as its own readers do, and given back at once.
+//! * Nothing of a neighbour's is ever written. Its lock is tried only if the system's list of locks does not show all
+//!   locks, and then released at once, as its own readers do.
 
 use crate::disk::{Access, Disk, FileKind, Flock, LockHolder};
 use crate::error::StartError;
@@ -34,12 +34,12 @@ impl<D: Disk> OpenHome<D> {
         if found.kind != FileKind::File || !is_trusted {
             return None;
         }
-        // Whoever may only read the home cannot be a gateway, whatever they lock.
+        // A process that may only read the home cannot be a gateway, whatever it locks.
         let counts = |it: &LockHolder| {
             !it.uid.is_some_and(|uid| ownership::cannot_write(uid, self.disk.user(), &home))
         };
         let Ok(file) = self.disk.open(&self.dir, name.as_os_str(), Access::Read) else {
-            // Whoever may not read it can still be told by the system.
+            // A process that may not read the file can still ask the system.
             let holder = self.disk.flocked_by(found.id).filter(counts);
             return holder.map(|it| ForeignGateway { pid: Some(it.pid) });
         };

@@ -1,5 +1,5 @@
-//! The locks of a home: one on the lock file, which alone says that a gateway is alive, and one on the
-//! directory, which keeps a second gateway from starting where the lock file was removed ([F17], [F18]).
+//! The two locks of a home. The one on the lock file alone says that a gateway is alive. The one on the directory
+//! keeps a second gateway from starting after the lock file was removed ([F17], [F18]).
 //! A gateway that holds them checks at each look whether they are still its own. It decides nothing about drains.
 //!
 //! # Invariants
@@ -24,7 +24,7 @@ use crate::sync::thread;
 
 use super::{Name, OpenHome, ownership, strangers};
 
-/// How often, and how long apart, a start asks for a lock that somebody holds: a gateway that ends gives
+/// How often, and how long apart, a start asks for a lock that somebody holds. A gateway that ends gives
 /// its locks back one after the other.
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -44,8 +44,8 @@ pub(crate) struct HomeLock {
     alone: Exclusivity,
     /// The directory that is locked.
     home: FileId,
-    /// The file that the lock is on, and when it was last changed: one that is moved, with all the rest, into
-    /// another directory of the home's name is the same file.
+    /// The file that the lock is on, and when it was last changed. It stays the same file if it is moved, with the
+    /// other files, into another directory of the home's name.
     id: FileId,
     changed: (i64, i64),
     /// Its path, made once: an idle look allocates nothing.
@@ -197,8 +197,8 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// Keeps every gateway out of the home while the value lives, without saying that one is alive; `None`
-    /// where one is, or where that cannot be had.
+    /// Keeps every gateway out of the home while the value lives. It does not say that a gateway is alive. `None` if
+    /// a gateway lives, or if the lock cannot be taken.
     pub(crate) fn lock_directory_if_unused(&self) -> Option<<RealDisk as Disk>::Dir> {
         let dir = self.disk.open_dir(&self.dir, ".".as_ref()).ok()?;
         let is_locked = self.disk.lock_dir(&dir).ok()?;
@@ -235,7 +235,7 @@ impl OpenHome<RealDisk> {
             return Err(self.busy_with(&file));
         }
         let again = || {
-            // Whoever holds that file keeps it, and gets no other.
+            // A process that holds that file keeps it, and gets no other.
             match self.disk.unlink(&self.dir, Name::Lock.as_os_str()) {
                 Ok(()) => LockFailed::Again,
                 Err(error) => error.into(),
@@ -248,8 +248,8 @@ impl OpenHome<RealDisk> {
             let reason = format!("the lock file has {links} hard links; remove it");
             return Err(if is_alone { again() } else { io::Error::other(reason).into() });
         }
-        // Signed before it is locked: else a reader could find the lock held, and in the file the name of a
-        // predecessor that was killed, whose status would then be believed.
+        // The file is signed before it is locked. Otherwise a reader could find the lock held with the name of a
+        // killed predecessor in the file, and believe its status.
         if is_alone {
             self.write_lock_owner(&file, owner, home, made)?;
         }
@@ -282,7 +282,7 @@ impl OpenHome<RealDisk> {
             Ok(_) => Some("the home's path leads to another directory; restart the gateway, or restore the directory".to_owned()),
             Err(error) => Some(format!("the home's path leads to no directory: {error}; restore the directory")),
         };
-        // Whoever has another name for the directory must find the gateway alive, too.
+        // A process with another name for the directory must find the gateway alive, too.
         let held = match self.stat_named(Name::Lock) {
             Ok(found) if found.id == lock.id => {
                 self.repair_lock_file(lock, &found);

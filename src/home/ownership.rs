@@ -1,15 +1,15 @@
 //! Whose a file in a home is, and whose it is to be. Pure: it is given what a disk says, and changes
 //! nothing.
 //!
-//! What is written in a home belongs to the home ([F19]): root, who may write anywhere, must not leave a file
+//! What is written in a home belongs to the home ([F19]). Root, who may write anywhere, must not leave a file
 //! that the gateway's own user cannot read.
 //!
 //! [F19]: crate::guide::requirements#f19
 
 use crate::disk::{FileKind, Owner, Stat, User};
 
-/// Only its owner may read a file that was not asked to be otherwise: who may write a home may drain
-/// a gateway, who may not read it need not know.
+/// By default only the owner may read a file. A user who may write the home may drain the gateway; a user who may
+/// not read it does not need to know.
 pub const DEFAULT_MODE: u32 = 0o600;
 
 const STICKY: u32 = 0o1000;
@@ -80,7 +80,7 @@ fn is_plain(found: &Stat) -> bool {
     found.kind == FileKind::File && found.links == 1
 }
 
-/// Whether a directory or lock in a home is a stranger's: of somebody who is neither trusted with the home
+/// Whether the owner of a directory or lock in a home is a stranger. A stranger is a user who is neither trusted with the home
 /// nor could have made it there. `lock` is the home's lock file, where that is no stranger's.
 pub(crate) fn has_untrusted_owner(
     me: User,
@@ -98,7 +98,7 @@ pub(crate) fn has_untrusted_owner(
     home.mode & STICKY != 0 || !(by_anybody || by_group)
 }
 
-/// Whether a home is a stranger's: of somebody who is neither root nor this user, and who does not share it
+/// Whether the owner of a home is a stranger. A stranger is a user who is neither root nor this user, and who does not share it
 /// with a group or with all. Root may use everybody's.
 pub(crate) fn is_untrusted_home(me: User, home: &Stat) -> bool {
     let shared = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0 && home.mode & STICKY == 0;

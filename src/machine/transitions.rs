@@ -47,7 +47,7 @@ impl Machine {
         }
     }
 
-    /// Where the gateway stands.
+    /// The phase.
     #[must_use]
     pub const fn phase(self) -> Phase {
         self.phase
@@ -121,7 +121,7 @@ impl Machine {
 ///
 /// [`StepError::NoOp`] where the event asks for what already is or for what a shutdown forbids;
 /// [`StepError::Invalid`] where it cannot have happened. Neither changes anything.
-#[expect(clippy::match_same_arms, reason = "every cell of the table stands on its own line")]
+#[expect(clippy::match_same_arms, reason = "every cell of the table has its own line")]
 pub fn step(machine: Machine, event: Event) -> Result<Step, StepError> {
     use Phase::{ExternallyDraining, Running, ShuttingDown, Stopped};
 

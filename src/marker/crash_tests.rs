@@ -2,8 +2,8 @@
 //! records what was done to it. From each prefix of the record, and each subset of what had not been
 //! synced by then, the disk as it would be found is made and judged.
 //!
-//! What may happen to what is not synced: each name that was made, moved or removed in a directory
-//! since that directory was last synced may be so or not, in any combination (a rename is one); the
+//! What a crash may do to names and bytes that are not synced. Each change of a name since the last sync of its
+//! directory may be lost or kept, in any combination (a rename is one change). The
 //! bytes of a file that was not synced may all be there, half of them, or none. That is more than any
 //! journalling file system does.
 
@@ -353,7 +353,7 @@ fn slot(id: &str) -> Slot {
     Slot::of(&name, id)
 }
 
-/// One write: what stands before, what is done, and what must be so at every point and at its end.
+/// One write: what exists before, what is done, and what must hold at every point and at its end.
 struct Case {
     name: &'static str,
     before: Disks,
@@ -371,7 +371,7 @@ fn before(slots: &[&Slot]) -> Disks {
 }
 
 fn old() -> String {
-    // Of one instant, so that whole can be told from torn.
+    // All with one time, so that a whole request differs from a torn one.
     static OLD: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     OLD.get_or_init(|| request("old").to_json()).clone()
 }
@@ -446,7 +446,7 @@ fn cases() -> Vec<Case> {
             before: before(&[]),
             run: |home| {
                 let stood = renew(home, &slot("new"), &request("new"), &[slot("old")])?;
-                // On a disk that fails to look, it may have stood.
+                // On a disk that fails to look, it may have existed.
                 assert!(!stood || home.disk().failed());
                 Ok(())
             },
@@ -568,7 +568,7 @@ fn a_status_is_whole_whenever_its_gateway_is_killed() {
     assert!(torn, "which is why no status is believed but that of a gateway that holds the lock");
 }
 
-/// A disk that fails at any one step: full, broken, or out of file handles. What stood there stands, or
+/// A disk that fails at any one step: full, broken, or out of file handles. The old request remains, or
 /// what was asked for does, and the error says which.
 #[test]
 fn every_step_may_fail_and_nothing_is_torn_or_lost() {

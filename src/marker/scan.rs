@@ -38,9 +38,8 @@ const SCANS_MAX: usize = 8;
 
 const TOO_FAST: &str = "the requests change faster than they can be listed";
 
-/// A directory's times show every later change only if they were older than this when they were
-/// read: within one tick of the clock that stamps them, a second change leaves no trace. Two seconds
-/// is the coarsest such tick there is.
+/// A directory's times show every later change only if they were older than this when they were read. A second change
+/// within one tick of the file system's clock leaves no trace. Two seconds is the coarsest such tick there is.
 const SETTLED_SECONDS: i64 = 2;
 
 /// What one look found.
@@ -67,8 +66,7 @@ impl RawObservation {
         }
     }
 
-    /// The sightings place by place, what the listing found, what a later look may compare with, and how the home
-    /// stands.
+    /// The sightings place by place, the listing, the stamp for a later look, and the check of the home.
     pub(crate) fn into_parts(
         self,
     ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>, HomeCheck) {
@@ -443,7 +441,7 @@ pub(super) fn slots_in<D: Disk>(
         loop {
             let names = ListedNames::of(home, &directory, wanted, REQUESTS_MAX)?;
             match scan.listed(names.slots.clone(), times.moved(home, &directory)?) {
-                // Of so many, some are enough.
+                // Some of so many are enough.
                 _ if names.cut_short => return Ok(names),
                 ScanStep::Whole => return Ok(names),
                 ScanStep::Sight(_) => {}

@@ -1,5 +1,5 @@
-//! A look, on a disk whose every time and number is the test's: what it reads again, what it believes of
-//! equal times, and what it says where it could not see all.
+//! A look at a disk with times and file numbers that the test sets: what it reads again, what it concludes from
+//! equal times, and what it reports if it could not see all.
 
 use super::*;
 use crate::disk::FileKind;
@@ -206,7 +206,7 @@ fn an_idle_look_is_three_calls_in_this_order() {
     assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "check"]);
 }
 
-/// TG-S10: of a home that is not the gateway's own any more, what is there is believed, and nothing is believed gone.
+/// TG-S10: if the home is no longer the gateway's own, what is there counts, and nothing counts as gone.
 #[test]
 fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
     let (why, known) = ("why".to_owned(), [slot("gone.json")]);

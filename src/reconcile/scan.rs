@@ -9,11 +9,11 @@ const LISTINGS_MAX: u8 = 4;
 /// The order of one look at a directory: list, look at what is listed or known, list again, until two
 /// listings in a row agree.
 ///
-/// One listing is not enough: it may pass the place of a renewed request before the new one is there,
-/// and that of the old one after it has gone. The old one is then found gone *after* the new one was
-/// made, so a listing begun after that has the new one, unless it was renewed again in the midst
-/// of that one too. Two such listings agree, so they count only if the directory's times did not move
-/// either. Where times are too coarse to tell, a request renewed twice within one look may be missed.
+/// One listing is not enough. It may pass the place of a renewed request before the new one is there, and that of the
+/// old one after it has gone. The old one is then found gone *after* the new one was made, so a listing begun after
+/// that has the new one, unless it was renewed again during this listing too. Two such listings agree, so they count
+/// only if the directory's times did not move either. Where times are too coarse to tell, a request renewed twice
+/// within one look may be missed.
 ///
 /// [F9](crate::guide::requirements#f9)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

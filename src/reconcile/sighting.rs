@@ -11,14 +11,14 @@ pub enum Sighting<R = Request, W = String> {
     Absent,
     /// There is a request.
     Present(R),
-    /// It could not be told: the reason, for people.
+    /// It is unknown: the reason, for people.
     Unreadable(W),
 }
 
 /// What one look at the place where named requests are listed found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listing<W = String> {
-    /// Every request that stood there throughout the look is among its sightings: two listings in a
+    /// Every request that was there throughout the look is among its sightings: two listings in a
     /// row were equal, the second begun after all of the first had been looked at.
     Whole,
     /// Nothing has come or gone since the last whole listing, so nothing was looked at again.
@@ -46,7 +46,7 @@ pub enum Verdict {
     OtherRun,
     /// There is a request whose lease has run out.
     Expired,
-    /// It could not be told.
+    /// It is unknown.
     Unreadable,
 }
 

@@ -36,7 +36,7 @@ pub struct Reading {
     locked: bool,
     alive: bool,
     held_by: Option<u32>,
-    /// What stands in the lock, while a gateway holds it.
+    /// The content of the lock file, while a gateway holds it.
     owner: Option<RawObject>,
     /// The process that took the lock, where it can be seen that it is gone.
     starter_gone: Option<u32>,
@@ -45,7 +45,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What the bytes of a status file say, where `lock` is what stands in the home lock while a
+    /// Reads the bytes of a status file. `lock` is the content of the home lock while a
     /// gateway holds it. [`Home::status`](crate::home::Home::status) reads both.
     #[must_use]
     pub fn new(bytes: &[u8], lock: Option<&RawObject>) -> Reading {
@@ -84,7 +84,7 @@ impl Reading {
         Reading { body, locked: alive, alive, owner, ..reading }
     }
 
-    /// Every field as it stands in the file.
+    /// Every field as in the file.
     #[must_use]
     pub fn body(&self) -> &RawObject {
         &self.body
@@ -103,7 +103,7 @@ impl Reading {
         self.locked
     }
 
-    /// The process that holds the home's directory, where nobody holds its lock file and that can be seen: a gateway
+    /// The process that holds the home's directory, where nobody holds its lock file and that can be seen. A gateway
     /// whose lock file was removed, until its next look, or somebody who keeps gateways out.
     ///
     /// [F18](crate::guide::requirements#f18)
@@ -125,8 +125,8 @@ impl Reading {
         Recipient::stated(&self.body)
     }
 
-    /// How long the promise lasted when the status was written: for those to whom the gateway's time since boot says
-    /// nothing, and who know how old the status is at most.
+    /// How long the promise lasted when the status was written. It is for readers on another boot clock, who know how
+    /// old the status is at most.
     #[must_use]
     pub fn quiesced_for(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()
@@ -144,7 +144,7 @@ impl Reading {
         Reading { starter_gone: pid.filter(|pid| !host::has_process(*pid)), ..self }
     }
 
-    /// The process that started the gateway, where it can be seen that it is gone while its lock is held: it was
+    /// The process that started the gateway, where it can be seen that it is gone while its lock is held. It was
     /// forked after the start, and the child has none of its threads. Nobody looks at the home then.
     #[must_use]
     pub fn starter_gone(&self) -> Option<u32> {
@@ -265,9 +265,8 @@ impl Reading {
         self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))
     }
 
-    /// Whether the live gateway promises, to the holder of this very request, that nothing is in
-    /// flight and nothing will be admitted before the holder releases it, nor before
-    /// [`quiesced_until`](Reading::quiesced_until).
+    /// Whether the live gateway promises to the holder of this very request that nothing is in flight. Nothing is
+    /// admitted before the holder releases it or [`quiesced_until`](Reading::quiesced_until) has passed.
     ///
     /// [F9](crate::guide::requirements#f9)
     #[must_use]

@@ -1,12 +1,12 @@
-//! What is said to the service manager, and when: a pure function of what a gateway shows, of what was
-//! said before and of the time. It sends nothing and waits for nothing.
+//! What is reported to the service manager, and when: a pure function of the gateway's state, the last report and
+//! the time. It sends nothing and waits for nothing.
 //!
 //! # Invariants
 //!
 //! * `READY=1` comes first, in a datagram without `STOPPING=1`: systemd heeds one of the two only.
 //! * No extension reaches beyond the shutdown's deadline and [`LEAVING`].
-//! * No ping while a round of the gateway's threads does not end, and none from `STOPPING=1` on: systemd ends
-//!   its watchdog then, and a ping would begin it again.
+//! * There is no ping while a round of the gateway's threads does not end. There is none after `STOPPING=1`: systemd
+//!   stops its watchdog then, and a ping would start it again.
 //! * A message is repeated until it is sent, and holds no more than systemd reads.
 
 use std::collections::BTreeSet;

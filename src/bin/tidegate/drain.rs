@@ -70,7 +70,7 @@ impl Drained<'_> {
         Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
 
-    /// The reply for a drain that did not come to be. `stands` says whether its request is still there.
+    /// The reply for a drain that failed. `stands` is whether its request still exists.
     fn failed(request: &Request, stands: bool, error: String) -> Drained<'_> {
         let drained = Drained::new(request, false);
         Drained { ok: false, pending: stands, error: Some(error), ..drained }

@@ -1,4 +1,4 @@
-//! Shows how a gateway and its home stand. It changes nothing.
+//! Shows the state of a gateway and its home. It changes nothing.
 
 use std::fmt::Write;
 use std::io::{IsTerminal, stdout};
@@ -87,7 +87,7 @@ impl Table {
         let _ = write!(self.0, "{separator}{name:<11} {value}");
     }
 
-    /// One row a value; the name stands before the first.
+    /// One row for each value; only the first has the name.
     fn rows(&mut self, name: &str, values: impl IntoIterator<Item = String>) {
         let mut name = name;
         for value in values {

@@ -1,5 +1,5 @@
 //! Waits: for a drain to be done, for a gateway to be ready or gone. What one look at a drain amounts to is
-//! the library's ([`PendingDrain`]); this paces the looks, says what is waited for, and ends at a signal.
+//! the library's ([`PendingDrain`]). This paces the looks, says what is waited for, and ends at a signal.
 
 use std::io;
 use std::sync::Arc;
