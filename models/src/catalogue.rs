@@ -145,7 +145,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "no_new_turn_while_draining",
         statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that the gate was closed for is gone.",
         kept_by: "`Word::admit`, `Engine::next_observe_action`, `Engine::start`, `RequestTable::apply`, the transition lock in `Shared::carry_out`",
-        not_shown: "that work is refused which does not ask the gate",
+        not_shown: "that work which does not ask the gate is refused",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "no_new_turn_while_draining_step" },
@@ -179,7 +179,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "quiesced_means_idle",
         statement: "If the published status says quiesced, no work of any class is live. None starts before release or `quiesced_until`.",
         kept_by: "`Word::perform` and `Word::admit` (a sealed word), `Scan::listed`, `RequestTable::apply`, `RequestTable::held_until`, `RequestTable::first` (over a respawn)",
-        not_shown: "that the clock is right; that idle lasts (a gap: internal work may start again); two renewals during one observation of a directory whose times are too coarse to show them; that a controller acts in time",
+        not_shown: "that the clock is right; that idle lasts (a gap: internal work may start again); that a controller acts in time. Two renewals during one observation of a directory whose times are too coarse to show them",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Channel, property: "quiesced_means_idle_inv" },
@@ -290,7 +290,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "no_torn_request",
         statement: "A reader sees a whole request or none. An acknowledged begin or cancel survives power loss.",
         kept_by: "`marker::replace`, `marker::begin`, `marker::renew`, `marker::cancel_all_of`",
-        not_shown: "that a disk keeps what it reports as synced; that a cancel also removes the request of a renewal in which another process of the same holder was killed (a gap: that request stays until its lease ends); what happens on a disk that fails (a replay of each step shows it)",
+        not_shown: "that a disk keeps what it reports as synced; what happens on a disk that fails (a replay of each step shows it). That a cancel also removes the request of a killed renewal by another process of the same holder (a gap: that request stays until its lease ends)",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Marker, property: "no_torn_request_inv" },
@@ -316,7 +316,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "receipt_is_true",
         statement: "What a sender, a caller or a controller is answered matches what happened.",
         kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::is_unreleased`, `Ended::with`, `ControlOrder::parse`, `CancelOutcome::of`, `status::is_ready`",
-        not_shown: "what a command prints, and which status code an answer has (tests show both); that an order which the wire cuts to nothing differs from one that was sent empty; that a cancel which reports a removal did remove something; what a renewal reports while another process of the same holder is at work; a cancel of one request, or by force; anything about the shared slot, where the last writer wins",
+        not_shown: "what a command prints, and which status code an answer has (tests show both). That an order which the wire cuts to nothing differs from one that was sent empty. That a cancel which reports a removal did remove something. What a renewal reports while another process of the same holder works. A cancel of one request, or by force. Anything about the shared slot, in which the last writer wins",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Marker, property: "receipt_is_true_inv" },
@@ -353,7 +353,7 @@ pub const CATALOGUE: [Entry; 20] = [
         statement: "With a live request and a watcher whose reads succeed, the gate closes and the status says so. The next observation finds a request that has come or gone.",
         kept_by: "`Engine::observed`, `Engine::next_observe_action`, `ObserveMode::may_skip_listing`, `Request::parse` (total), `Engine::publish_turn`",
         not_shown: "how soon, in time (the benchmarks measure it); that the driver makes its rounds",
-        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; for the status: a publisher takes its turn, a write succeeds (strong)",
+        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics. For the status: a publisher takes its turn; a write succeeds (strong)",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "closes_progress" },
             Check { model: ModelName::Status, property: "status_says_so_progress" },
@@ -366,10 +366,10 @@ pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-L2",
         name: "drains",
-        statement: "If the gate is closed, user turns and their children end, from some point on no child begets a child, and internal admissions eventually stop, the gate becomes idle. With hold_internal, it becomes quiesced. Every waiter is woken.",
+        statement: "A closed gate becomes idle, and quiesced with hold_internal. This assumes that user turns and their children end, and that from some point on no child starts a child and no internal work arrives. Every waiter is woken.",
         kept_by: "`Word::release` (the last one out seals), `Gate::release`, `Turn`'s drop, `Engine::observed` (a reopening wakes)",
         not_shown: "that a turn ends; the memory model (loom shows it)",
-        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives and no child begets a child; for those who wait: the timer thread makes its rounds, the waiter takes its next step, a turn that is leaving leaves",
+        assumes: "user turns end; children end; internal work ends; from some point on no internal work arrives and no child starts a child. For waiters: the timer thread makes its rounds; the waiter takes its next step; a turn that is leaving leaves",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "drains_progress" },
             Check { model: ModelName::Gate, property: "waiter_is_woken_progress" },
@@ -381,7 +381,7 @@ pub const CATALOGUE: [Entry; 20] = [
         statement: "If from some point on there is no live request (all are cancelled, expired or of another epoch) and no shutdown, the gate admits again.",
         kept_by: "`Engine::observed`, `RequestTable::apply`, `Judge::validity`",
         not_shown: "how soon",
-        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics; where the controllers have died: a clock ticks, the gateway observes the requests",
+        assumes: "a watcher's read succeeds (strong); a watcher applies its observation; from some point on no round panics. If the controllers have died: a clock ticks; the gateway observes the requests",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "reopens_progress" },
             Check { model: ModelName::Controllers, property: "orphans_run_out_progress" },
@@ -393,7 +393,7 @@ pub const CATALOGUE: [Entry; 20] = [
         statement: "A shutdown that was asked for ends, even if a turn never ends.",
         kept_by: "`ShutdownProgress`, `Engine::on_time`, on a thread that uses no file",
         not_shown: "that the process exits",
-        assumes: "time passes; for the end that is told: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
+        assumes: "time passes; for the reported end: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "stops_progress" },
             Check { model: ModelName::Gate, property: "end_is_told_progress" },

@@ -2,7 +2,7 @@
 //! that run out, a gateway that reads them one by one while they come and go, and internal work at
 //! its gate. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
 //! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
@@ -15,8 +15,8 @@
 //! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Engine::start` |
 //!
 //! A directory is listed from its last name to its first, so that a renewal's new request can be
-//! missed; the other order is the same with the names exchanged. The requests of one listing are looked
-//! at in one step, since each place counts for itself. What it leaves out: the shared marker
+//! missed. The other order is the same with the names exchanged. The requests of one listing are looked
+//! at in one step, since each place counts for itself. It leaves out the shared marker
 //! (the `gateway` model has it), the writing of files, how long a lease is, and
 //! when a directory is not listed at all (the `directory` model has that).
 
@@ -93,7 +93,7 @@ impl Demand for ChannelRequest {
 /// A place in the directory, by its order there.
 type NameIndex = u8;
 
-/// The places there are, in the order of their names: the first holder's requests, the second's, the
+/// The places there are, in the order of their names. The first holder's requests, the second's, the
 /// foreign one's, and the one that all would share.
 static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
     let name = |name: &str| -> HolderName { name.parse().expect("a holder's name") };
@@ -122,7 +122,7 @@ impl NameSet {
     }
 }
 
-/// What stands in each place.
+/// The request in each place.
 type Files = [Option<ChannelRequest>; NAMES as usize];
 
 /// Which of them are the first holder's, the second's, the foreign one's, and everybody's.
@@ -158,7 +158,7 @@ pub enum LookStage {
 enum SlotRead {
     /// It was not looked at.
     Not,
-    /// Whether a request stood there, and which.
+    /// The request that was there, if any.
     As(Option<ChannelRequest>),
 }
 
@@ -291,7 +291,7 @@ small_world!(Directory, slot: NameIndex, request: ChannelRequest, stamp: NoStamp
 /// Which requests are live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Live {
-    /// Of the first holder's, those from this number on.
+    /// The first holder's requests, from this number on.
     from: u8,
     /// The foreign one, too.
     foreign: bool,
@@ -327,7 +327,7 @@ impl Live {
     }
 }
 
-/// What the engine is told.
+/// The engine's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ChannelInput {
     /// It is its turn to look.
@@ -427,7 +427,7 @@ impl State {
         Live { from: self.run_out, foreign: false }
     }
 
-    /// Puts a request where its holder's requests stand.
+    /// Puts a request among its holder's requests.
     fn begin(&mut self, design: Design, request: ChannelRequest) -> NameIndex {
         let own = match request.by {
             RequestHolder::First => request.number,

@@ -1,9 +1,9 @@
-//! Up to three controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step;
-//! leases run out on a clock of ticks; the wall clock may be set back. Acting kills the process, so a
+//! Up to three controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step.
+//! Leases run out on a clock of ticks; the wall clock may be set back. Acting kills the process, so a
 //! promise that is not kept is work that is cut off. It owns the interleaving and the ghosts; every
 //! *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `Begins`, `Renews`, `Cancels` | `Home::begin_drain`, `Home::renew_drain`, `Home::cancel_drain`, of a named holder |
 //! | `GatewayLooks` | a look, as in `Shared::observe`: `Engine::observed`, with `Judge::validity`, and `Word::perform` |
@@ -13,7 +13,7 @@
 //! | `WallClockIsSetBack` | an operator, or NTP |
 //! | `UserArrives`, `InternalArrives`, `UserEnds`, `InternalEnds` | `Word::admit`, `Word::release` |
 //!
-//! A request's age stands for the time it was made at, so that there is no last tick. The second
+//! A request's age represents the time it was made at, so that there is no last tick. The second
 //! controller does not hold internal work, the others do. What it leaves out: how a directory is listed
 //! (the `channel` model has it), shutdown and restarts (the `gateway` model has them).
 
@@ -110,7 +110,7 @@ struct Controller {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Each controller's request that stands, by its number, and how old it is.
+    /// Each controller's existing request, by its number, and how old it is.
     files: Files,
     controllers: [Controller; CONTROLLERS],
     shell: Shell<ControllersWorld>,
@@ -148,7 +148,7 @@ small_world!(ControllersWorld, slot: usize, request: ControllerRequest, stamp: N
 /// Each controller's request, by its number, and how old it is.
 type Files = [Option<(u8, Age)>; CONTROLLERS];
 
-/// What the engine is told: it looked, and this is there.
+/// The engine's input: it looked, and this is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ObservationInput {
     files: Files,

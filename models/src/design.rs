@@ -90,7 +90,7 @@ guards! {
 }
 
 impl Guard {
-    /// Whether it is inside the code that ships, and not in how a model calls it: a fault switches it off, which
+    /// Whether it is inside the code that ships, and not in how a model calls it. A fault switches it off, which
     /// only the checking build can.
     #[must_use]
     pub const fn is_in_shipped_code(self) -> bool {

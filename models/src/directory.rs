@@ -1,8 +1,8 @@
-//! The directory of requests and its times as a model: a request that comes, goes or is rewritten where it lies, a
+//! The directory of requests and its times as a model. It shows a request that comes, goes or is rewritten where it lies, a
 //! clock that stamps in whole seconds, a file system that is local or is not, and a gateway that lists only where it
 //! must. It owns the interleaving; every *decision* is the shipped engine's or the shipped stamp's.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `RequestComes`, `RequestGoes` | the rename and the unlink in `marker` |
 //! | `RequestIsRewritten` | a person who writes to the file: no name comes or goes |

@@ -1,9 +1,9 @@
-//! The endpoint as a model: a control plane that orders drains and cancels over a wire which may cut them
+//! The endpoint as a model. It has a control plane that orders drains and cancels over a wire which may cut them
 //! short, a home where a removal may fail, a person who removes the request by hand, a shutdown, and a load
 //! balancer that asks whether the gateway is ready. It owns the interleaving and the ghosts; every
 //! *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
 //! | `OrderIsRead` | `ControlOrder::parse`, in `http::control` |
@@ -125,21 +125,21 @@ pub struct State {
     failures_left: u8,
     /// Some order was refused as unreadable.
     refused: bool,
-    /// A removal that failed was told as one.
+    /// A failed removal was reported as failed.
     failure_told: bool,
     /// A drain was acknowledged.
     acknowledged: bool,
-    /// A cancel was told as failed, and the request was gone: the gateway could not see that.
+    /// A cancel was reported as failed, and the request was gone: the gateway could not see that.
     stayed_on: bool,
-    /// The balancer was told to go elsewhere.
+    /// The balancer learned to go elsewhere.
     turned_away: bool,
     /// Ghost: an order was taken for another.
     mistaken: bool,
-    /// Ghost: a cancel was told as done, and the request stood.
+    /// Ghost: a cancel was reported as done, and the request existed.
     wrong_cancel_answer: bool,
-    /// Ghost: a drain was told as in force, and the gate was open, or the request gone.
+    /// Ghost: a drain was reported as in force, and the gate was open, or the request gone.
     premature: bool,
-    /// Ghost: the balancer was told that it is ready, and a turn would have been refused.
+    /// Ghost: the balancer learned that it is ready, and a turn would have been refused.
     misled: bool,
 }
 
@@ -183,7 +183,7 @@ pub enum Action {
 }
 
 /// What the shipped judgement makes of a reading: of which phase, whether it names the request, and whether
-/// the request stands.
+/// the request exists.
 static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     let request = Request::parse(br#"{"request_id":"r"}"#);
     let lock = RawObject::parse(br#"{"incarnation":"g"}"#);

@@ -67,7 +67,7 @@ pub enum Until {
     Found(&'static str),
 }
 
-/// Stands for a state.
+/// Represents a state.
 type Fingerprint = NonZeroU64;
 
 fn fingerprint<S: Hash>(state: &S) -> Fingerprint {
@@ -137,7 +137,7 @@ impl FingerprintSet {
     }
 }
 
-/// Searches. `progress` is told the number of states now and then, and ends the search early by
+/// Searches. `progress` is given the number of states now and then, and ends the search early by
 /// answering `false`.
 ///
 /// # Panics

@@ -1,8 +1,8 @@
-//! The gate and its waiters as a model: a release, the ringing of the bell, the timer's round
+//! The gate and its waiters as a model. Its steps are a release, the wakeup, the timer's round
 //! and a waiter's check, registration and second check are each a step of their own, and anything may
 //! come between. It owns the interleaving; every *decision* is the shipped engine's or the word's.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform`; the bell is rung where the engine says so |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
@@ -248,7 +248,7 @@ impl GateModel {
         Some(())
     }
 
-    /// TG-L2, of those who wait; and TG-L4, that the end is told.
+    /// TG-L2, for waiters; and TG-L4, that the end is reported.
     #[must_use]
     pub fn liveness_properties() -> Vec<LivenessProperty<GateModel>> {
         const TIMER: FairnessConstraint<Action> =

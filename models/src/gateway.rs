@@ -1,8 +1,8 @@
-//! The gateway as a model: one marker, watchers that observe in one step and apply that in another,
+//! The gateway as a model. It has one marker, watchers that observe in one step and apply that in another,
 //! user turns, internal work and children, shutdown at any point, loop end, crash, reboot and restart.
 //! It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
 //! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::request_observation` after it |
@@ -22,7 +22,7 @@
 //! The engine is the one that ships. The requests of several holders, their renewal and the listing of them are the
 //! `channel` model's.
 //!
-//! What it leaves out: time (the tests of `judge` cover leases; here `MachineReboots` stands for one that
+//! What it leaves out: time (the tests of `judge` cover leases; here `MachineReboots` represents one that
 //! runs out), the writing of files (a rename is one step), the memory model (loom runs
 //! the gate), more than one marker.
 
@@ -203,7 +203,7 @@ pub enum Action {
 }
 
 impl GatewayModel {
-    /// The one of all states that differ only in which watcher is which that stands for them.
+    /// The one of all states that differ only in which watcher is which that represents them.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
         if let Some(Process { observers, .. }) = &mut state.process {

@@ -9,7 +9,7 @@
 //! lies within one strongly connected component of the states with the premise and without the goal. A component
 //! is fair if two things hold. Every weakly fair class of steps is taken in it, or is disabled in some state of
 //! it. Every strongly fair class is taken in it, or is disabled in all states of it. If a strongly fair class is
-//! enabled and not taken, the states that enable it are removed, and the rest is searched again: a smaller cycle
+//! enabled and not taken, the states that enable it are removed, and the rest is searched again. A smaller cycle
 //! may be fair where the larger one is not.
 //!
 //! A run may also stop in any state in which no fair class is enabled. A step that is possible need not happen.
@@ -342,7 +342,7 @@ where
         }
     }
 
-    /// Goes on, within the component, until what is owed to this class is done: it is taken, or, if it
+    /// Goes on, within the component, until what is owed to this class is done. It is taken, or, if it
     /// is weakly fair, a state is passed that does not enable it.
     fn satisfy(
         &self,

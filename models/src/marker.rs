@@ -1,18 +1,18 @@
-//! The request files as a model: two processes of one holder, and a user of the shared slot; each of
-//! their system calls is a step; a gateway that removes dead requests; kill -9 at any step, and
+//! The request files as a model: two processes of one holder, and a user of the shared slot. Each of
+//! their system calls is a step. A gateway that removes dead requests; kill -9 at any step, and
 //! power loss, after which what was not synced may be there or not. It owns the disk and the
 //! ghosts; what a writer does next is what the shipped code does next.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
-//! | `Starts` | `Home::begin_drain`, `Home::renew_drain` (which looks at what stands), `Home::cancel_drain`: the choice of slots before the first call |
+//! | `Starts` | `Home::begin_drain`, `Home::renew_drain` (which looks at what exists), `Home::cancel_drain`: the choice of slots before the first call |
 //! | `GoesOn` | the next call on the disk of `marker::begin`, `marker::renew`, `marker::cancel_all_of`, found by running them: see `program.rs` |
 //! | `Starts` of a sweep | `Shared::sweep`: the look at a dead request; the removal after it is `marker::cancel` |
 //! | `Dies` | kill -9 of a writer |
 //! | `LeaseRunsOut` | a named request is dead from now on |
-//! | `PowerFails` | of every name, what it stood for when its directory was last synced, or anything since; of bytes that were not synced, all or not all |
+//! | `PowerFails` | for every name, what it was when its directory was last synced, or anything since; of bytes that were not synced, all or not all |
 //!
-//! What it leaves out: who reads (the `channel` model has a reader that lists), disks that fail (a replay
+//! It leaves out who reads (the `channel` model has a reader that lists), disks that fail (a replay
 //! of every step has them), drafts, which no reader looks at, and the status, which is not synced.
 
 mod program;
@@ -73,11 +73,11 @@ pub struct File {
 /// The disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Disk {
-    /// What stands in each place.
+    /// The request in each place.
     files: [Option<File>; SLOTS],
     /// What each may hold after a power loss, a bit each: nothing, or the request of a number.
     may_hold: [u8; SLOTS],
-    /// Of each request, whether its bytes are written and not synced.
+    /// For each request, whether its bytes are written and not synced.
     unsynced: [bool; program::IDS],
     /// Whether there is a directory of named requests, and whether it survives a power loss.
     directory: Option<bool>,
@@ -103,7 +103,7 @@ struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Writing {
     run: Interned<Run>,
-    /// Ghost, of a cancel: something stood when it began, and nobody else has taken the last away.
+    /// Ghost, of a cancel: something existed when it began, and nobody else has removed the last one.
     stood: bool,
     /// Ghost: nothing that the same owner asked went on beside it which may have come before or after it.
     /// A renewal beside a cancel is no such thing: it must see that it is too late.
@@ -121,7 +121,7 @@ pub struct State {
     power_lost: bool,
     named: Claims,
     shared: Claims,
-    /// Ghost: a cancel said that nothing stood there, and something did.
+    /// Ghost: a cancel reported that nothing was there, and something was.
     told_wrong: bool,
 }
 
@@ -176,7 +176,7 @@ impl Disk {
         self.files[usize::from(place)]
     }
 
-    /// What stands in this owner's places.
+    /// The requests in this owner's places.
     fn files_of(&self, owner: Owner) -> impl Iterator<Item = File> {
         let places = match owner {
             Owner::Named => 0..SHARED,
@@ -191,7 +191,7 @@ impl Disk {
         }
     }
 
-    /// The named places where a request stands.
+    /// The named places of a request.
     fn named(&self) -> SlotSet {
         let there = (0..SHARED).filter(|place| self.file(*place).is_some());
         there.fold(0, |all, place| all | 1 << place)
@@ -204,7 +204,7 @@ impl Disk {
         }
     }
 
-    /// Whether a request stands somewhere, or may after a power loss.
+    /// Whether a request exists somewhere, or may after a power loss.
     fn may_be_found(&self, id: Id) -> bool {
         let named = bit(Some(File { id, whole: true }));
         self.may_hold.iter().any(|may_hold| may_hold & named != 0)
@@ -303,7 +303,7 @@ impl State {
         self.disk.files_of(owner).next().is_some()
     }
 
-    /// Whether one stands that is live.
+    /// Whether a live request exists.
     fn is_in_force(&self, owner: Owner) -> bool {
         let mut files = self.disk.files_of(owner);
         files.any(|file| self.lives(file.id))
@@ -358,7 +358,7 @@ impl State {
         self.disk.files.iter().flatten().any(|file| file.id == id)
     }
 
-    /// What an owner is told is true.
+    /// What an owner learns is true.
     fn is_true(&self, owner: Owner, claims: Claims) -> bool {
         let begun = claims.begun.is_none_or(|id| self.is_standing(id));
         // A renewal that is too late makes its request before it sees that, and takes it back.
@@ -403,7 +403,7 @@ impl MarkerModel {
         })
     }
 
-    /// The one of all states that cannot be told from this one which stands for them.
+    /// The representative of all states that do not differ from this one.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
         for writer in &mut state.writers {
@@ -483,7 +483,7 @@ impl MarkerModel {
             let claims = state.claims(owner);
             for claim in [&mut claims.wanted, &mut claims.acknowledged] {
                 if claim.is_some() && *claim == removed {
-                    // From now on it is the new one that must stand.
+                    // from now on the new one must exist.
                     *claim = lives.then_some(id);
                 }
             }
@@ -574,7 +574,7 @@ impl Model for MarkerModel {
                 state.disk.directory = before.disk.directory.filter(|durable| *durable);
                 state.disk.sync(0..SHARED + 1);
                 for owner in [Owner::Named, Owner::Shared] {
-                    // Of an acknowledged drain one request must stand, whichever.
+                    // One request of an acknowledged drain must exist, no matter which.
                     let claims = *state.claims(owner);
                     let wanted = claims.wanted.filter(|_| claims.acknowledged.is_some());
                     let named = state.disk.files_of(Owner::Named).map(|file| file.id);

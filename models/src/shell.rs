@@ -46,7 +46,7 @@ impl DirectoryStamp for NoStamp {
 }
 
 /// The world of a model: what its requests, their places and its stamps are, whether its places are listed, and what
-/// its engines are told. Nothing is a reason, and no work has a label.
+/// the inputs of its engines are. Nothing is a reason, and no work has a label.
 macro_rules! small_world {
     ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
         impl tidegate::internals::engine::EngineTypes for $world {
@@ -88,7 +88,7 @@ pub(crate) trait SmallWorld:
 where
     Engine<Self>: Intern,
 {
-    /// What its engines are told.
+    /// The inputs of its engines.
     type Input: Copy + Eq + Hash;
     /// What is remembered of this world's steps.
     fn memory() -> &'static std::thread::LocalKey<StepCache<Self>>;
@@ -273,7 +273,7 @@ pub(crate) struct OneRequest;
 
 small_world!(OneRequest, slot: (), request: SimpleRequest, stamp: NoStamp, input: OneRequestInput, named: false);
 
-/// What an engine of that world is told.
+/// The input of an engine of that world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OneRequestInput {
     /// It looked, and this is there.
@@ -293,7 +293,7 @@ pub(crate) enum OneRequestInput {
 }
 
 /// The answer to [`OneRequestInput::WantsToPublish`] of one who is to write; to [`OneRequestInput::HasWritten`] of one who is to give
-/// the home back; and to the others where the timer is to be woken.
+/// the home back. And to the others where the timer is to be woken.
 pub(crate) const YES: u8 = 1;
 
 impl Intern for Condition {

@@ -2,7 +2,7 @@
 //! file, a second gateway that is started on the same home, a supervisor and a reader that believe what
 //! they read. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `DrainIsWanted`, `DrainIsRenewed`, `DrainIsUnwanted` | a look, as in `Shared::observe`: `Engine::observed` |
 //! | `SignalArrives`, `OperatorStops` | `Engine::shutdown_asked`, in `Shared::shut_down` |
@@ -513,7 +513,7 @@ impl Model for StatusModel {
                     state.file.and_then(|it| it.condition).is_some_and(|it| it.ready);
                 said_running && state.processes == [None; PROCESSES]
             }),
-            // Property: TG-S14 receipt_is_true. With no patience lost, the end is told after the last status.
+            // Property: TG-S14 receipt_is_true. With no patience lost, the end is reported after the last status.
             Property::always("end_is_told_last_inv", |_, state: &State| {
                 let mut alive = state.processes.iter().flatten();
                 let has_said = |it: &Process| {

@@ -1,9 +1,9 @@
-//! Work as a model: one user's turns from admission to the delivery of the reply, the child that a turn
+//! Work as a model. It follows one user's turns from admission to the delivery of the reply, the child that a turn
 //! needs in order to end, the message that waits behind it, internal work, and a controller that acts on
 //! what it has read, which kills whatever is live. It owns the interleaving and the ghosts; every
 //! *decision* is a call of a shipped function.
 //!
-//! | step here | shipped code it stands for |
+//! | step here | shipped code it represents |
 //! |---|---|
 //! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
@@ -207,7 +207,7 @@ impl WorkModel {
                 (state.turn == TurnStage::None).then_some(())?;
                 state.waits.then_some(())?;
                 state.waits = false;
-                // Refused, it is told so; it has not started.
+                // It learns that it is refused; it has not started.
                 if state.admit(Arrival::New(Origin::User)).is_some() {
                     state.turn = TurnStage::Running;
                 }

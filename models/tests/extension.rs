@@ -1,4 +1,4 @@
-//! A component of an author's own, added to the gateway model from outside the crate: a watcher that puts
+//! A component of an author's own, added to the gateway model from outside the crate. It has a watcher that puts
 //! a gateway to sleep when nothing comes in, and wakes it at the first message. In its naive form it
 //! writes the status itself (U16), which the same property catches that the suite checks.
 
@@ -19,7 +19,7 @@ struct Scaled {
 struct State {
     gateway: gateway::State,
     asleep: bool,
-    /// What stands in the status file.
+    /// The content of the status file.
     status: Option<Phase>,
     /// The gateway is at something else by now, and has not published it yet.
     pending: bool,

@@ -1,5 +1,5 @@
-//! What a reduced model leaves out is nothing: its states are those that stand for the states of the
-//! unreduced one, each reached and none besides; and it says the same of every property.
+//! What a reduced model leaves out is nothing. Its states are those that represent the states of the
+//! unreduced one, each reached and none besides. And it says the same of every property.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! Recorded runs, replayed against the model: a real gateway, with real files, is taken through what the
+//! Recorded runs, replayed against the model. A real gateway, with real files, is taken through what the
 //! gateway model says may happen, step by step, and must say of itself after each what the model says. It
 //! shows that the table in `src/gateway.rs`, from steps to shipped code, is true of the shell for beginning,
 //! cancelling, ruining, looking, admitting, ending and shutting down. Looks that fail or wait for each other,

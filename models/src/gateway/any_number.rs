@@ -7,7 +7,7 @@
 //! the shipped arithmetic uses a count in two ways only: whether it becomes zero, and whether it is full.
 //! `Word::admit` adds one and looks at flags; `Word::release` subtracts one and seals at zero.
 //!
-//! There are as many watchers as needed. One of them looks at a time: it may have begun at any time since the last
+//! There are as many watchers as needed. One of them looks at a time. It may have begun at any time since the last
 //! look was applied, so it is described by what it may have seen. What it may have seen is a set. Without the guard
 //! that keeps looks apart, what was seen before that stays in a set, too. Controllers begin and cancel any number of times, and processes
 //! die and start. A generation is arbitrary: no decision reads it.
@@ -64,7 +64,7 @@ impl AnyNumberModel {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// One gateway that stands for all that have as many of everything, or many. Its watchers rest.
+    /// One gateway that represents all that have as many of everything, or many. Its watchers rest.
     gateway: super::State,
     /// What the look under way may have seen, a bit a marker: what was there since the last one was applied.
     fresh: u8,
@@ -183,7 +183,7 @@ impl Turns {
         }
     }
 
-    /// What it may stand for.
+    /// What it may represent.
     fn each(self) -> impl Iterator<Item = Turns> {
         let each = |count: u8| count..=(if count == MANY { MANY + 1 } else { count });
         each(self.users).flat_map(move |users| {
@@ -195,7 +195,7 @@ impl Turns {
 }
 
 impl State {
-    /// The state that stands for this gateway and all like it.
+    /// The state that represents this gateway and all like it.
     #[must_use]
     pub fn of(mut gateway: super::State) -> State {
         let mut fresh = 0;

@@ -34,7 +34,7 @@ pub enum Marker {
 pub enum ReadOutcome {
     /// What lay there.
     Marker(Marker),
-    /// Nothing could be told.
+    /// The read failed.
     Error,
 }
 
@@ -42,7 +42,7 @@ pub enum ReadOutcome {
 #[derive(Clone, Copy)]
 struct ParsedMarker {
     asks: Option<Terms>,
-    /// Whether it stands for a gateway that knows its epoch, and for one that does not.
+    /// Whether it represents a gateway that knows its epoch, and for one that does not.
     stands: bool,
     stands_where_epoch_is_unknown: bool,
 }

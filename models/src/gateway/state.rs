@@ -22,7 +22,7 @@ pub(super) struct GatewayWorld;
 
 small_world!(GatewayWorld, slot: (), request: Marker, stamp: NoStamp, input: Input, named: false);
 
-/// What the engine is told.
+/// The engine's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Input {
     Asks,
@@ -137,7 +137,7 @@ impl Process {
         self.shell.word = self.shell.word.perform(effect).unwrap_or(self.shell.word);
     }
 
-    /// What the engine is told, under the transition lock; `None` where that changes nothing.
+    /// Passes an input to the engine, under the transition lock; `None` where that changes nothing.
     pub(super) fn apply_input(&mut self, input: Input) -> Option<u8> {
         let before = self.shell;
         let answer = self.shell.step(input, |engine, word| run(engine, word, input));
@@ -233,7 +233,7 @@ impl State {
     /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
     pub(super) fn marker_becomes(&mut self, marker: Marker) {
         self.marker = marker;
-        // Whoever removes or replaces a request releases it.
+        // Removing or replacing a request releases it.
         (self.confirmed, self.promised) = (false, false);
         for observer in self.process.iter_mut().flat_map(|process| &mut process.observers) {
             if let ObserverState::Looked { current, .. } | ObserverState::Stepped { current, .. } =

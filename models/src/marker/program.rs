@@ -1,5 +1,5 @@
 //! What a writer does to a disk, call by call, as the shipped code has it. A writer is that code, run on a
-//! disk that answers as far as the answers go and then stops: the call it stopped at is what the writer
+//! disk that answers as far as the answers go and then stops. The call it stopped at is what the writer
 //! does next. Nothing of the order of calls is written down here.
 
 use std::cell::Cell;
@@ -29,7 +29,7 @@ pub(super) type Id = u8;
 /// The most requests there can be.
 pub(super) const IDS: usize = SHARED as usize;
 
-/// Where a request stands: in the place of the named request of that number, or in the shared one.
+/// The place of a request: in the place of the named request of that number, or in the shared one.
 pub(super) type SlotIndex = u8;
 
 /// The shared place.
@@ -58,7 +58,7 @@ pub(super) enum Task {
     /// `marker::renew`, of the request in the first of these places.
     Renew { id: Id, place: SlotIndex, first: SlotIndex, others: SlotSet },
     /// What a renewal would be that makes the new request and removes the old ones, whether or not they
-    /// still stood.
+    /// still existed.
     RenewRegardless { id: Id, place: SlotIndex, older: SlotSet },
     /// What a renewal would be that removes the old request before it makes the new one.
     RemoveThenBegin { id: Id, place: SlotIndex, older: SlotSet },
@@ -114,11 +114,11 @@ impl fmt::Display for Call {
 /// What a writer reports at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Receipt {
-    /// The request stands, durably.
+    /// The request exists, durably.
     Begun,
     /// It was renewed, or what was to be renewed was gone.
     Renewed(bool),
-    /// Whether anything stood there.
+    /// Whether anything was there.
     Cancelled(bool),
     /// It is no use to anybody what was swept.
     Swept,
