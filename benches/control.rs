@@ -168,7 +168,7 @@ fn looks() {
     let (path, absent) = (home.marker_path(), Home::at(idle.path()));
     let start = |path: &Path| Gateway::builder(path).manual().start().expect("starts");
     let (draining, running) = (start(dir.path()), start(idle.path()));
-    // Until the directory of named requests is old enough to be told by its times.
+    // Until the directory of named requests is old enough for conclusive times.
     std::thread::sleep(Duration::from_secs(4));
     draining.reconcile_now();
     running.reconcile_now();
@@ -256,7 +256,7 @@ impl Drop for Original {
     }
 }
 
-/// What an order takes where many others ask: a begin and a cancel of one's own, through a gateway whose
+/// What an order takes where many others ask. A begin and a cancel of one's own, through a gateway whose
 /// others' requests are old enough to be known.
 fn orders() {
     println!(

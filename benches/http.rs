@@ -176,7 +176,7 @@ async fn close_once(gateway: &Gateway) -> f64 {
     // On another worker: what a request meets that comes meanwhile.
     let refused = tokio::task::spawn_blocking(move || {
         while door.admit(Origin::User).is_ok() {
-            // Not spinning: two processors are few for a gateway, a router and whoever asks.
+            // Not spinning: two processors are few for a gateway, a router and a client.
             std::thread::yield_now();
         }
         Instant::now()
@@ -193,9 +193,9 @@ async fn close_once(gateway: &Gateway) -> f64 {
 struct Load {
     requests_a_second: f64,
     p99_us: f64,
-    /// Of the server, a request, in the process and in the kernel.
+    /// What a request costs the server, in the process and in the kernel.
     cpu_us: f64,
-    /// Of one connection alone.
+    /// One connection alone.
     p50_us: f64,
 }
 

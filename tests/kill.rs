@@ -1,5 +1,5 @@
 //! kill -9, on real processes and real files, with readers that never stop looking: no torn read, and
-//! what was acknowledged stands (TG-S12).
+//! what was acknowledged exists (TG-S12).
 //!
 //! Hundreds of kills by default; `TIDEGATE_KILLS=10000` for the long mode, `TIDEGATE_SEED` to repeat a
 //! run. Run with `--nocapture` to see the counts.

@@ -1,4 +1,4 @@
-//! Who gets in: nobody without a token that is one, and nobody beyond his scopes.
+//! Who gets in: nobody without a token that is one, and nobody beyond its scopes.
 
 use axum::Router;
 use axum::body::Body;

@@ -463,7 +463,7 @@ async fn one_that_comes_to_rest_later_makes_room() {
     assert!(reply.ends_with("hello"), "{reply}");
 }
 
-/// An upgraded connection and a tunnel are the handler's: what the client sends after the handler has closed its
+/// An upgraded connection and a tunnel are the handler's. What the client sends after the handler has closed its
 /// half is read by the handler, and they are in flight until they end.
 #[tokio::test]
 async fn an_upgraded_connection_is_read_by_its_handler_alone() {

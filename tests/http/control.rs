@@ -278,7 +278,7 @@ async fn a_drain_that_is_lost_while_waiting_is_told() {
     }
 }
 
-/// I-2: whoever hangs up while he waits leaves no drain behind.
+/// I-2: a client that hangs up while it waits leaves no drain behind.
 #[tokio::test]
 async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
     for scene in Scene::both() {
@@ -296,7 +296,7 @@ async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
     }
 }
 
-/// TG-S7: a named holder is whoever's who signed for it; `drain:any` may touch any.
+/// TG-S7: a named holder belongs to its signer; `drain:any` may touch any.
 #[tokio::test]
 async fn owner_release() {
     for scene in Scene::both() {
@@ -308,7 +308,7 @@ async fn owner_release() {
             let challenge = reply.header("www-authenticate").expect("a challenge");
             assert!(challenge.contains("scope=\"drain:any\""), "{challenge}");
         }
-        // His own, and the shared one, which is everybody's.
+        // Its own holder, and the shared one, which is everybody's.
         let his = scene.post_as(OTHERS, json!({ "holder": "other" }).to_string()).await;
         assert_eq!(his.status, StatusCode::OK);
         assert_eq!(scene.post_as(OTHERS, "").await.status, StatusCode::OK);
@@ -336,7 +336,7 @@ async fn owner_release() {
 #[tokio::test]
 async fn a_removal_that_fails_is_a_failure() {
     for scene in Scene::both() {
-        // What stands at the marker's name and is no file cannot be removed.
+        // A thing at the marker's name that is not a file cannot be removed.
         std::fs::create_dir(scene.home.marker_path()).expect("mkdir");
         let reply = scene.post(&json!({ "action": "cancel" })).await;
         let said = reply.json();
@@ -354,7 +354,7 @@ async fn a_drain_that_cannot_be_written_is_a_failure() {
         let requests = scene.home.requests_path();
         let _ = std::fs::remove_dir(&requests);
         std::fs::write(&requests, "in the way").expect("writes");
-        // Nor can it be told whose a holder's requests are: then they are nobody's who asks.
+        // The owner of a holder's requests is unknown: then no caller owns them.
         let order = json!({ "holder": "ci" }).to_string();
         let unseen = scene.post_as(SECRET, order.clone()).await;
         assert_eq!(unseen.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -386,7 +386,7 @@ async fn shutdown_wins() {
     let _ = ending.await;
 }
 
-/// F20: found with a sidecar in another pid namespace, to which a living holder's request was nobody's: a stranger's
+/// F20: found with a sidecar in another pid namespace, to which a living holder's request was nobody's. A stranger's
 /// order took the holder over, and a quiesced drain was gone. This test runs itself there.
 #[tokio::test]
 async fn a_sidecar_in_another_pid_namespace_permits_what_the_gateway_would() {
@@ -475,7 +475,7 @@ async fn without_a_living_gateway_a_drain_is_pending() {
     );
     let gone = ask(&router, post(r#"{"holder":"ci","wait":5}"#)).await;
     assert_eq!((gone.status, &gone.json()["error"]), (StatusCode::CONFLICT, &json!("no_gateway")));
-    // Whoever starts on this home sees the one that stayed.
+    // A gateway that starts on this home sees the one that stayed.
     let gateway = Gateway::builder(dir.path()).start().expect("starts");
     assert!(gateway.admit(Origin::User).is_err());
     assert_eq!(gateway.status().holders.len(), 1);
@@ -497,7 +497,7 @@ async fn a_body_that_is_too_long_or_cut_off_is_no_order() {
     assert!(scene.is_open() && !scene.asks());
 }
 
-/// A body that never comes holds up nobody, and is told.
+/// A body that never comes holds up nobody, and is reported.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_is_given_up() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -513,7 +513,7 @@ async fn a_body_that_never_comes_is_given_up() {
     );
 }
 
-/// The principal signs, and stands in the line of every begin and cancel, done or refused.
+/// The principal signs, and is in the line of every begin and cancel, done or refused.
 #[tokio::test(flavor = "current_thread")]
 async fn who_did_what_is_told_in_one_line_each() {
     let log = KeptLog::install();
@@ -557,7 +557,7 @@ async fn one_principal_does_not_fill_the_home() {
         let other = scene.post_as(OTHERS, r#"{"holder":"mine"}"#).await;
         assert_eq!(other.status, StatusCode::OK, "{other:?}");
         scene.post(&json!({ "action": "cancel", "holder": "h0" })).await;
-        // From apart, what the gateway says counts, and it says so once a look has seen that it is gone: the
+        // From apart, what the gateway says counts, and it says so once a look has seen that it is gone. The
         // watcher's own may overtake this one, with what it saw before.
         let is_said = |holder: &str| {
             let reading = scene.home.status().expect("reads");
@@ -705,7 +705,7 @@ async fn waiters_are_bounded_and_leave_nothing_behind() {
             }
         })
         .await;
-        // Of this test's two scenes and of the tests beside, one each.
+        // One each, of this test's two scenes and of the other tests.
         assert!(most <= 8, "{most} threads");
         let again = scene.post(&json!({ "holder": "again" })).await;
         assert_eq!(again.status, StatusCode::OK, "the places are free: {again:?}");
@@ -774,7 +774,7 @@ async fn what_is_not_authorized_is_in_the_audit_log() {
     assert!(told.len() < 100, "{} lines", told.len());
 }
 
-/// A runtime that is torn down with somebody waiting neither aborts the process nor leaves his drain.
+/// A runtime that is torn down with a waiting client neither aborts the process nor leaves its drain.
 #[test]
 fn a_runtime_that_comes_down_takes_back_what_is_waited_for() {
     let dir = tempfile::tempdir().expect("temp dir");

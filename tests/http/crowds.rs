@@ -1,4 +1,4 @@
-//! Crowds of strangers at a real process, one kind after the other: what each costs it, and that none of them
+//! Crowds of strangers at a real process, one kind after the other. What each costs it, and that none of them
 //! keeps an order from being carried out. Run with `--nocapture` to see the costs.
 
 use std::fs;

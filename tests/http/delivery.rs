@@ -182,7 +182,7 @@ async fn an_upgraded_connection_is_a_turn_until_it_ends() {
     tokio::time::timeout(PATIENCE, scene.gateway.idle()).await.expect("it has ended");
 }
 
-/// However the threads of a server take turns: a reply that is read is no turn any more, and does not wait
+/// However the threads of a server take turns. A reply that is read is no turn any more, and does not wait
 /// for the next ping.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reply_that_is_read_ends_its_turn_on_any_thread() {

@@ -1,4 +1,4 @@
-//! Ten thousand requests of people who mean harm or know no better: nothing panics, nothing hangs, no
+//! Ten thousand requests of people who mean harm or know no better. Nothing panics, nothing hangs, no
 //! turn is left in flight, and nobody without a token gets in. `TIDEGATE_SEED` repeats a run.
 
 use std::fmt::Write;
@@ -54,14 +54,14 @@ const BODIES: [&[u8]; 10] = [
     b"zzz\r\n",
 ];
 
-/// What one of them sends, and how he leaves.
+/// What one of them sends, and how it leaves.
 struct Attack {
     bytes: Vec<u8>,
     leaves: Leaves,
 }
 
 enum Leaves {
-    /// Reads until the server is done with him, his own half closed or not.
+    /// Reads until the server is done with it, its own half closed or not.
     Waits { half_closed: bool },
     /// At once, with what was sent unread: a reset, more often than not.
     AtOnce,
@@ -105,7 +105,7 @@ fn http_1(random: &mut fastrand::Rng) -> Vec<u8> {
     let version = pick(random, &["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/9.9"]);
     let mut head = format!("{method} {path} {version}\r\nhost: test\r\n");
     let body = BODIES[random.usize(..BODIES.len())];
-    // Of secrets only those that are none.
+    // Only values that are not the secret.
     let tokens =
         ["Bearer x", "bearer", "Basic eDp4", "Bearer \u{e9}\u{e9}", "Bearer  ", "Digest a=b"];
     for _ in 0..random.usize(..3) {
@@ -159,7 +159,7 @@ fn http_2(random: &mut fastrand::Rng) -> Vec<u8> {
 
 async fn suffer(address: SocketAddr, attack: Attack) {
     let Ok(mut socket) = TcpStream::connect(address).await else { return };
-    // The server may be done with him before he is.
+    // The server may be done with it before it is.
     let _ = socket.write_all(&attack.bytes).await;
     let mut told = vec![0; 64 * 1024];
     match attack.leaves {
@@ -193,7 +193,7 @@ async fn ten_thousand_of_them_change_nothing() {
         // Other tests of this process panic on purpose.
         let ours = std::thread::current().name().is_some_and(|it| it.contains("tokio"));
         let panic_text = panic.to_string();
-        // An assertion of hyper 1.12's own, in debug builds only: an answer to what is no request, while
+        // An assertion of hyper 1.12's own, in debug builds only. An answer to what is no request, while
         // an earlier reply still waits to be sent. The connection ends either way.
         let hyper_s = cfg!(debug_assertions) && panic_text.contains("self.can_write_head()");
         if ours && !hyper_s && !panic_text.contains("on purpose") {

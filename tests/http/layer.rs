@@ -236,8 +236,8 @@ async fn the_control_routes_are_never_turns() {
     assert_eq!(ask("GET", "/chat", "").await, StatusCode::OK);
 }
 
-/// Whoever waits at a closed gate goes in when it opens, is refused when his patience or the places are
-/// over, and takes nothing with him when he leaves.
+/// A request that waits at a closed gate enters when it opens, is refused when its timeout or the places are
+/// over, and holds nothing when its client leaves.
 #[tokio::test]
 async fn parked_requests_wait_and_no_longer_than_they_may() {
     let parking = Parking::new(2, PATIENCE);

@@ -122,7 +122,7 @@ async fn the_server_ends_with_its_gateway_whoever_ends_that() {
     drop(scene.end);
 }
 
-/// Slow loris: whoever sends nothing, or the beginning of a head or of a preface, is cut off.
+/// Slow loris: a client that sends nothing, or the beginning of a head or of a preface, is cut off.
 #[tokio::test]
 async fn who_does_not_come_to_the_point_is_cut_off() {
     let scene = Scene::new(Duration::from_millis(50)).await;
@@ -135,7 +135,7 @@ async fn who_does_not_come_to_the_point_is_cut_off() {
         let _ = read.expect("cut off in time");
         assert!(!told.starts_with(b"HTTP/1.1 200"));
     }
-    // Who is slow with his second request too; the first one was served.
+    // A client that is slow with its second request too; the first one was served.
     let mut socket = TcpStream::connect(scene.address).await.expect("listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
     let mut told = Vec::new();
@@ -146,7 +146,7 @@ async fn who_does_not_come_to_the_point_is_cut_off() {
 }
 
 /// A turn does not last for as long as its client likes: not by a body that never comes, nor by a reply
-/// that he never reads.
+/// that it never reads.
 #[tokio::test]
 async fn a_client_that_stalls_ends_his_turn() {
     let scene = Scene::new(Duration::from_millis(100)).await;
@@ -160,14 +160,14 @@ async fn a_client_that_stalls_ends_his_turn() {
     drop((slow, unread));
 }
 
-/// Who reads on, however much more slowly than he could, is not cut off.
+/// A client that reads on, however slowly, is not cut off.
 #[tokio::test]
 async fn a_client_that_reads_slowly_is_not_cut_off() {
     let scene = Scene::new(Duration::from_millis(20)).await;
     let mut slow = TcpStream::connect(scene.address).await.expect("listens");
     slow.write_all(b"GET /big HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
     let mut piece = vec![0; 4 << 20];
-    // Together they last for longer than his patience with one.
+    // Together they last for longer than its timeout for one.
     for _ in 0..8 {
         slow.read_exact(&mut piece).await.expect("it goes on");
         tokio::time::sleep(Duration::from_millis(60)).await;

@@ -125,7 +125,7 @@ async fn a_stream_that_sends_on_behind_its_refusal_is_read_on() {
     }
 }
 
-/// What is read on has its limits, whoever sends: in time without a byte and in all.
+/// What is read on has its limits, whatever is sent: in time without a byte and in all.
 #[tokio::test]
 async fn a_connection_is_read_on_for_so_long_and_no_longer() {
     let soon = Duration::from_millis(50);
@@ -630,7 +630,7 @@ async fn the_server_ends_when_its_clients_have_their_replies() {
     assert_eq!(served.expect("no panic"), Ended::Clean);
 }
 
-/// A shutdown that is hurried waits for nobody, whoever still reads.
+/// A shutdown that is hurried waits for no client, even one that still reads.
 #[tokio::test]
 async fn a_shutdown_that_is_hurried_ends_the_server_at_once() {
     let scene = Scene::new(|server| server.linger(LONG, LONG)).await;

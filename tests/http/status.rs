@@ -1,4 +1,4 @@
-//! What is told to whoever asks: the original's fields, ours, and readiness.
+//! The status over HTTP: the original's fields, ours, and readiness.
 
 use axum::Router;
 use axum::body::Body;

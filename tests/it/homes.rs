@@ -81,7 +81,7 @@ fn a_home_that_is_elsewhere_releases_nothing() {
     assert!(!is_open(&gateway));
 }
 
-/// F18: whoever removes the requests releases them, and the lock file is made again.
+/// F18: removing the requests releases them, and the lock file is made again.
 #[test]
 fn a_home_that_was_emptied_is_taken_again() {
     let scene = Scene::new();

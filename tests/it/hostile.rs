@@ -1,4 +1,4 @@
-//! What can stand where a request should: at the marker's name, and among the named requests. For each,
+//! What can be where a request should be: at the marker's name, and among the named requests. For each,
 //! an open gate does what the table says, a closed one never opens for it, and every look returns.
 //! Run with `--nocapture` to see the table.
 
@@ -336,7 +336,7 @@ fn what_others_write_does_not_make_the_status_unreadable() {
     assert!(size < 16 * 1024, "{size} bytes");
 }
 
-/// What stands at the lock's name is neither followed nor waited for.
+/// A thing at the lock's name is neither followed nor waited for.
 #[test]
 fn a_lock_that_is_no_file_starts_nothing_and_holds_nobody_up() {
     let laid: [Lay; 3] = [
@@ -375,7 +375,7 @@ fn a_fifo_in_place_of_the_directory_holds_nobody_up() {
         scene.home.begin_drain(&ask).map(drop),
         scene.home.cancel_all("root").1,
     ] {
-        let error = error.expect_err("no directory stands there");
+        let error = error.expect_err("no directory is there");
         assert!(error.to_string().contains(".drain_requests"), "{error}");
     }
 }

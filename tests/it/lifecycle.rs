@@ -167,7 +167,7 @@ fn force_ends_a_drain_with_a_wedged_turn_at_once() {
 
     let forced = gateway.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
     assert_eq!(forced, Ended::TimedOut { in_flight: 1 });
-    assert_eq!(patient.wait_timeout(PATIENCE), Some(forced), "both are told the same");
+    assert_eq!(patient.wait_timeout(PATIENCE), Some(forced), "both learn the same");
     assert!(wedged.child().is_err() && gateway.admit(Origin::Internal).is_err());
     assert_eq!(gateway.status().exit_reason.as_deref(), Some("SIGTERM"), "the first cause stays");
     assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::ShuttingDown { .. })));
@@ -242,7 +242,7 @@ fn the_last_status_counts_no_turn_that_has_ended_since() {
     drop(next);
 }
 
-/// A corrected status is a new one, and written once; and one of a gateway that has come and gone since is left
+/// A corrected status is a new one, and written once. And one of a gateway that has come and gone since is left
 /// alone, though nothing holds the home.
 #[test]
 fn the_last_status_is_corrected_once_and_only_if_it_is_one_s_own() {
@@ -477,7 +477,7 @@ fn intent_is_separate() {
     assert_eq!(ends_as(ShutdownCause::Operator), "stopped");
 }
 
-/// TG-S8 status_is_faithful. U39: of two that wrote the original's status at once, one's update was lost. Here whoever
+/// TG-S8 status_is_faithful. U39: of two that wrote the original's status at once, one's update was lost. Here each thread that
 /// publishes writes all of it, so a reader never sees it go back, and the last one is what is meant.
 #[test]
 fn status_is_faithful() {
@@ -583,7 +583,7 @@ fn closes() {
     assert_eq!(changes.recv().expect("a change").to, Phase::Running);
 }
 
-/// What a shutdown leaves behind is written before whoever waits for its end goes on.
+/// What a shutdown leaves behind is written before a waiter for its end goes on.
 #[test]
 fn the_last_status_is_written_before_the_ending_is_told() {
     let dir = dir();

@@ -75,7 +75,7 @@ struct Oracle {
     phase: Phase,
     generation: u64,
     hold: bool,
-    /// The terms of the whole request that was last seen to stand there, and until when.
+    /// The terms of the whole request that was last seen there, and until when.
     kept: Option<(bool, u64)>,
     sealed: bool,
     live: InFlight,
@@ -335,7 +335,7 @@ impl Bench {
         assert_eq!(status.quiesced, quiesced);
         if let Some(ended) = oracle.ended {
             let again = self.gateway.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
-            assert_eq!(again, ended, "TG-S14: the end is told as it was");
+            assert_eq!(again, ended, "TG-S14: the end is reported as it was");
         }
     }
 }

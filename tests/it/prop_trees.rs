@@ -12,7 +12,7 @@ use tidegate::home::Home;
 use tidegate::machine::Phase;
 use tidegate::{Gateway, Origin};
 
-/// What can stand at a place.
+/// What can be at a place.
 #[derive(Clone, Debug)]
 enum Thing {
     Nothing,
@@ -59,7 +59,7 @@ fn lay(path: &Path, thing: &Thing) {
     }
 }
 
-/// What is believed of one place: whether a request stands there, and whether it holds internal work.
+/// What is believed of one place: whether a request is there, and whether it holds internal work.
 type Belief = Option<bool>;
 
 /// What a look makes of it; `first` where nothing was believed before.

@@ -1,5 +1,5 @@
-//! The `tidegate` command against a gateway that lives in this process: what it waits for, what it
-//! answers, and how it tells the ways of not getting it apart. Nothing here sleeps: the gateway is told
+//! The `tidegate` command against a gateway that lives in this process. What it waits for, what it
+//! answers, and how it distinguishes the failures. Nothing here sleeps: the gateway is driven
 //! to look, and the command is waited for.
 
 use std::fs;
@@ -18,7 +18,7 @@ use tidegate::{Gateway, Origin};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// Where a test waits for something that is told, it is told sooner than this, or never.
+/// A test that waits for a report gets it sooner than this, or never.
 const PATIENCE: &str = "30s";
 
 /// Fast enough that no test waits for it.
@@ -172,7 +172,7 @@ fn idle_is_enough_lets_internal_work_through() {
     assert!(scene.gateway.admit(Origin::Internal).is_ok());
 }
 
-/// I-1, I-2, I-60: who gives up leaves no request behind, unless told to.
+/// I-1, I-2, I-60: a command that gives up leaves no request behind, unless asked to.
 #[test]
 fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
     let scene = Scene::new();
@@ -221,7 +221,7 @@ fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClo
     (Scene { home: Home::at(dir.path()), gateway, dir }, clock)
 }
 
-/// I-2, U12: the lease of a slow controller runs out, its gate reopens, and it is told so.
+/// I-2, U12: the lease of a slow controller runs out, its gate reopens, and it learns so.
 #[test]
 fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
@@ -233,8 +233,8 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     assert!(lost.told.contains("no longer drains for this request"), "{lost:?}");
 }
 
-/// F9. Found in review: another's lease was about to end, and with it what is promised to all; a
-/// controller was told that acting is safe for no time at all, or that its drain was lost.
+/// F9. Found in review: another's lease was about to end, and with it what is promised to all. A
+/// controller learned that acting is safe for no time at all, or that its drain was lost.
 #[test]
 fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
@@ -256,7 +256,7 @@ fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     assert!(answer.json["safe_for_s"].as_f64().is_some_and(|safe| safe > 3500.0), "{answer:?}");
 }
 
-/// Found in review: who is told that it failed will not come back for what may be in place.
+/// Found in review: a caller that learns of a failure will not cancel what may exist.
 #[test]
 fn a_drain_that_may_not_be_durable_is_taken_back() {
     if !rustix::process::geteuid().is_root() {
@@ -272,7 +272,7 @@ fn a_drain_that_may_not_be_durable_is_taken_back() {
     assert!(!home.join(".drain_request.json").exists(), "{answer:?}");
 }
 
-/// U12, I-38: a controller whose drain is gone is told, and never that it may act.
+/// U12, I-38: a controller learns that its drain is gone, and never that it may act.
 #[test]
 fn a_drain_that_is_taken_away_is_lost_also_where_another_one_goes_on() {
     let scene = Scene::new();
@@ -341,7 +341,7 @@ fn by_force_everybody_s_goes_and_who_did_it_is_told() {
 }
 
 /// U10: a controller in another container stamps another epoch. Its request is ignored, and both the
-/// status and whoever waits says so.
+/// status, and the waiter says so.
 #[test]
 fn who_waits_is_told_what_the_gateway_complains_of() {
     let scene = Scene::new();
@@ -573,7 +573,7 @@ fn a_drain_without_a_gateway_is_pending() {
     let table = command.args(at).arg("status").output().expect("runs");
     assert!(String::from_utf8_lossy(&table.stdout).contains("requested   a drain"), "{table:?}");
 
-    // What cannot be removed stays, and nobody is told that nothing was there.
+    // What cannot be removed stays, and no caller learns that nothing was there.
     fs::create_dir(Home::at(empty.path()).marker_path()).expect("mkdir");
     let stuck = run(&["cancel", "--all", "--force"]);
     let told = (stuck.code, &stuck.json["ok"], &stuck.json["was_draining"]);
@@ -716,8 +716,8 @@ fn as_a_stranger_in(scene: &Scene, mode: u32, arguments: &[&str]) -> Answer {
     Answer::of(&command.output().expect("the command runs"))
 }
 
-/// Modes are 0600 unless asked for: who may not read a request learns why, and what would let him. U8,
-/// U38: who may not remove one is told that the drain stays on.
+/// Modes are 0600 unless asked for: a user who may not read a request learns why, and what would help. U8,
+/// U38: a user who may not remove one learns that the drain stays on.
 #[test]
 fn a_mode_that_keeps_others_out_is_told_and_one_that_lets_them_in_works() {
     if !rustix::process::geteuid().is_root() {

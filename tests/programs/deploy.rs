@@ -205,7 +205,7 @@ fn one<'a>(all: &'a [(String, String)], instruction: &str) -> &'a str {
     rest
 }
 
-/// The exec form, in which no shell stands between the engine and the program.
+/// The exec form, in which no shell is between the engine and the program.
 fn exec_form(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no exec form ({error}): {text}"))
 }

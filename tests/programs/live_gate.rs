@@ -364,7 +364,7 @@ fn the_command_answers_in_its_shapes() {
         serde_json::json!({ "ok": true, "action": "cancel", "was_draining": true })
     );
 
-    // A removal that fails is told as a failure (U8, U38).
+    // A removal that fails is reported as a failure (U8, U38).
     std::fs::create_dir(dir.path().join(".drain_request.json")).expect("mkdir");
     let failed = operator.run(&["cancel"]);
     assert_eq!(failed.status.code(), Some(1));

@@ -1,5 +1,5 @@
 //! A gateway and a controller that do not see the machine alike: in another namespace of processes or of the clock,
-//! as in containers that share a volume; under another mount; and with a gateway that is killed and restarted
+//! as in containers that share a volume. Under another mount; and with a gateway that is killed and restarted
 //! meanwhile. With real processes and files, so only root can run most of it; others see what is not tried.
 
 use std::fs;
@@ -65,7 +65,7 @@ fn run(home: &Home, unshare: &[&str], arguments: &[&str]) -> Value {
     answer(&command(home, unshare, arguments).output().expect("the command runs"), 0)
 }
 
-/// F20: a controller in another container is heard, and told what its gateway would say.
+/// F20: a controller in another container is heard, and learns what its gateway would say.
 #[test]
 fn a_controller_in_another_pid_namespace_is_heard() {
     if !can(PID) {
@@ -90,7 +90,7 @@ fn a_controller_in_another_pid_namespace_is_heard() {
     assert_eq!(run(&home, PID, &["observe"])["verdict"], "absent");
 }
 
-/// F20: a time since boot is of one namespace. A reader of another one is told how long, never until when.
+/// F20: a time since boot is of one namespace. A reader of another one learns how long, never until when.
 #[test]
 fn a_controller_in_another_time_namespace_is_told_how_long() {
     if !can(TIME) {
@@ -206,7 +206,7 @@ fn a_lock_file_that_is_removed_is_no_end_of_a_wait() {
     assert_eq!(waited["quiesced"], true);
 }
 
-/// Found in the field: `kill -9` and a restart during a wait was told "lost", though nobody took the request away.
+/// Found in the field: `kill -9` and a restart during a wait was reported as "lost", though nobody removed the request.
 #[test]
 fn a_restart_is_no_end_of_a_wait() {
     let (_dir, home) = home();
@@ -235,7 +235,7 @@ fn a_restart_is_no_end_of_a_wait() {
     }
 }
 
-/// A request for this run is lost with it, and so says whoever waits for it.
+/// A request for this run is lost with it, and a waiter says so.
 #[test]
 fn a_wait_for_this_run_is_lost_with_it() {
     let (_dir, home) = home();
@@ -256,7 +256,7 @@ fn a_wait_for_this_run_is_lost_with_it() {
     assert!(lost.contains("the run of the gateway"), "{lost}");
 }
 
-/// F18: a home that is mounted over is no home without requests, and whoever looks there is told that nobody lives.
+/// F18: a home that is mounted over is no home without requests, and a look there finds no gateway.
 #[test]
 fn a_home_that_is_mounted_over_is_kept() {
     if !can(&["--mount"]) {

@@ -1,4 +1,4 @@
-//! A gateway of another make on the same home. The original implementation is stood in for by a thread that holds its
+//! A gateway of another make on the same home. The original implementation is replaced by a thread that holds its
 //! lock, reads the marker by its rules and writes its status, as recorded in `tests/vectors`.
 
 use std::fs::{self, File};
@@ -128,7 +128,7 @@ fn ours_does_not_start_beside_it_and_says_which_it_is() {
     Gateway::builder(dir.path()).start().expect("it is gone, though its lock file is there");
 }
 
-/// Found in review: whoever only shares the lock, and one of ours that lives, make no neighbour.
+/// Found in review: a process that only shares the lock is no foreign gateway, nor is a living one of ours.
 #[test]
 fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
     let dir = tempfile::tempdir().expect("temp dir");

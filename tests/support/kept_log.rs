@@ -1,4 +1,4 @@
-//! A logger that keeps every line, of all threads, for tests of what is told. A logger is the process's, so
+//! A logger that keeps every line, of all threads, for tests of what is logged. A logger is the process's, so
 //! one test of a process can have it.
 
 use std::fmt::{Debug, Write};

@@ -1,4 +1,4 @@
-//! The pictures of the documents, as SVG. They show what they are given; where things stand is fixed here.
+//! The pictures of the documents, as SVG. They show what they are given; the layout is fixed here.
 
 use std::fmt::Write;
 

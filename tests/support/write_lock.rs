@@ -1,5 +1,5 @@
 //! The lock that a gateway holds on its home's lock file, and the one that a mere reader can have, for tests that
-//! stand in for either.
+//! replace either.
 
 use std::fs::File;
 

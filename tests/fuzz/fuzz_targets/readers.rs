@@ -1,4 +1,4 @@
-//! Any bytes, as a request, as a status and as an order: no panic, no unbounded time or memory, and what must hold
+//! Any bytes, as a request, as a status and as an order. No panic, no unbounded time or memory, and what must hold
 //! of every reading does.
 
 #![no_main]
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let epoch = Epoch::from_texts(Some("boot"), None);
     let judge = Judge::new(&epoch, now);
     let validity = judge.validity(&request);
-    // TG-S10: what says nothing stands. TG-S13: what has run out does not.
+    // TG-S10: a corrupt request counts. TG-S13: one that has run out does not.
     assert!(!request.is_contentless() || validity == Validity::Live);
     let left = judge.lease_left(&request);
     assert!(left != LeaseLeft::For(Duration::ZERO) || validity != Validity::Live);
