@@ -44,14 +44,14 @@ impl Home {
         let (home, holder) = (self.open()?, ask.holder());
         let ask = &home.adapted_to_foreign_gateway(ask)?;
         for _ in 0..2 {
-            let recipient = home.addressee_or_next();
+            let recipient = home.recipient_or_next();
             let Some(request) = recipient.stamp(ask, &fresh_id(), Now::from_system_clock()) else {
                 // Where it cannot be seen, that is why.
                 return home.recipient().and(Err(ControlError::NoRun));
             };
             home.begin(holder, &request)?;
-            let by_now = home.addressee_or_next();
-            if fault!(AddresseeNotChecked) || !by_now.has_replaced(&recipient, &request) {
+            let by_now = home.recipient_or_next();
+            if fault!(RecipientNotChecked) || !by_now.has_replaced(&recipient, &request) {
                 return Ok(request);
             }
             // To the gateway that lives now it is of another epoch, or of another run.
@@ -186,7 +186,7 @@ impl Home {
         let now = Now::from_system_clock();
         match self.open() {
             Ok(home) => {
-                let recipient = home.addressee_or_next();
+                let recipient = home.recipient_or_next();
                 Observation::of(home.look(&recipient, now), recipient, now)
             }
             Err(error) => {
@@ -296,7 +296,7 @@ impl OpenHome<RealDisk> {
         holder: &Holder,
         lease: Option<Duration>,
     ) -> Result<Option<Request>, ControlError> {
-        let observation = self.observe_holder(holder, self.addressee_or_next());
+        let observation = self.observe_holder(holder, self.recipient_or_next());
         let mut live = observation.requests().filter(|it| it.1.asks_for_drain());
         let Some((slot, _, request)) = live.next() else {
             return Err(observation
@@ -309,7 +309,7 @@ impl OpenHome<RealDisk> {
             None => again,
         };
         let (again, recipient) =
-            (self.adapted_to_foreign_gateway(&again)?, self.addressee_or_next());
+            (self.adapted_to_foreign_gateway(&again)?, self.recipient_or_next());
         let stamped = recipient.stamp(&again, &fresh_id(), Now::from_system_clock());
         let renewed = stamped.ok_or(ControlError::NoRun)?;
         let was_there = match holder {
@@ -328,7 +328,7 @@ impl OpenHome<RealDisk> {
         if !was_there {
             return Ok(None);
         }
-        let by_now = self.addressee_or_next();
+        let by_now = self.recipient_or_next();
         let is_live =
             |it: &Request| by_now.judge(Now::from_system_clock()).validity(it) == Validity::Live;
         if is_live(request) && is_live(&renewed) {
@@ -427,7 +427,7 @@ impl OpenHome<RealDisk> {
             _ if owner.is_some() || self.held_by().is_some() => {
                 let reading = self.status()?;
                 let has_ended = owner.is_none() && reading.is_shutting_down();
-                Ok(if has_ended { Recipient::next_local() } else { reading.stated_addressee() })
+                Ok(if has_ended { Recipient::next_local() } else { reading.stated_recipient() })
             }
             _ => Ok(Recipient::next_local()),
         }
@@ -440,7 +440,7 @@ impl OpenHome<RealDisk> {
     }
 
     /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
-    fn addressee_or_next(&self) -> Recipient {
+    fn recipient_or_next(&self) -> Recipient {
         self.recipient().unwrap_or_else(|_| Recipient::unseen())
     }
 

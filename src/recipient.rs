@@ -57,7 +57,7 @@ impl Recipient {
     pub(crate) fn stated(owner: &RawObject) -> Recipient {
         let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
         let incarnation = Some(incarnation.unwrap_or_default());
-        let Some(epoch) = owner.string("epoch").filter(|_| !fault!(AddresseeIgnored)) else {
+        let Some(epoch) = owner.string("epoch").filter(|_| !fault!(RecipientIgnored)) else {
             return Recipient { incarnation, ..Recipient::next_local() };
         };
         let epoch = Epoch::stated(&epoch);
@@ -139,7 +139,7 @@ mod tests {
 
     /// F20: found with a controller in another container, whose requests were of another epoch to the gateway.
     #[test]
-    fn a_request_is_of_its_addressee_s_epoch() {
+    fn a_request_has_the_epoch_of_its_recipient() {
         let here = ProcessContext::here();
         let boot = here.epoch.as_str().split(':').next().expect("a boot id");
         let (ask, now) = (DrainRequest::default(), now_at(1000));

@@ -136,37 +136,37 @@ impl Condvar {
 /// Wakes one thread. Ringing never blocks: it is what a turn's `drop` may do.
 #[derive(Debug)]
 pub(crate) struct Wakeup {
-    rung: AtomicBool,
+    woken: AtomicBool,
     listener: Parker,
 }
 
 impl Wakeup {
     /// A wakeup that `listener` will [`wait`](Wakeup::wait) for.
     pub(crate) fn for_listener(listener: Parker) -> Wakeup {
-        Wakeup { rung: AtomicBool::new(false), listener }
+        Wakeup { woken: AtomicBool::new(false), listener }
     }
 
     /// Wakes the listener, or keeps it from sleeping the next time.
     pub(crate) fn wake(&self) {
         if fault!(UnparksBeforeRinging) {
             self.listener.unpark();
-            self.rung.swap(true, Ordering::Release);
+            self.woken.swap(true, Ordering::Release);
             return;
         }
         // Release pairs with the Acquire in `wait`: what the ringer did before is seen by the listener
         // once it is awake. Without it the listener could wake, find the gate not yet idle, and sleep
         // for ever. Shown by loom: `the_last_turn_out_wakes_the_waiter`.
         // A swap and not a store: loom does not keep a plain store in order with the listener's swaps.
-        self.rung.swap(true, Ordering::Release);
-        // After the store: the token makes the listener look at `rung` once more.
+        self.woken.swap(true, Ordering::Release);
+        // After the store: the token makes the listener look at `woken` once more.
         self.listener.unpark();
     }
 
-    /// Sleeps until the wakeup rings, or for `patience` at most. Only the listener calls it.
+    /// Sleeps until the wakeup wakes it, or for `patience` at most. Only the listener calls it.
     pub(crate) fn wait(&self, patience: Option<Duration>) {
         let began = Instant::now();
         // Acquire pairs with the Release in `wake`.
-        while !self.rung.swap(false, Ordering::Acquire) {
+        while !self.woken.swap(false, Ordering::Acquire) {
             let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
             if left == Some(Duration::ZERO) {
                 return;

@@ -18,9 +18,9 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, Wakeup, contain, mpsc
 /// What a round says about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextRound {
-    /// When the wakeup rings, and after this long at the latest.
+    /// When the wakeup wakes it, and after this long at the latest.
     Within(Duration),
-    /// When the wakeup rings.
+    /// When the wakeup wakes it.
     WhenWoken,
     /// Never: the thread's work is done.
     Never,
@@ -191,7 +191,7 @@ mod tests {
     fn the_bell_brings_the_next_round_forward_and_is_never_missed() {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
-        let mut thread = Worker::prepare("rung").expect("a thread");
+        let mut thread = Worker::prepare("woken").expect("a thread");
         let round = move || {
             count += 1;
             made.send(()).expect("the test listens");

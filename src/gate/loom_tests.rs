@@ -100,7 +100,7 @@ fn the_last_turn_out_wakes_the_waiter() {
             })
         };
         let worker = thread::spawn(move || drop(turn));
-        // This thread is the keeper.
+        // This thread is the timer.
         wakeup.wait(None);
         list.wake_all();
         worker.join().unwrap();

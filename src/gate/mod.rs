@@ -134,7 +134,7 @@ impl Gate {
         Refused { phase, generation: self.generation.load(Ordering::Relaxed), reason }
     }
 
-    /// Counts a turn out. Never blocks: at most it rings a wakeup.
+    /// Counts a turn out. Never blocks: at most it wakes the timer thread.
     // Property: TG-L2 drains.
     fn release(&self, origin: Origin) {
         let rings_early = fault!(RingsBeforeLeaving) && self.word().release(origin).is_idle();

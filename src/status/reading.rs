@@ -121,7 +121,7 @@ impl Reading {
     }
 
     /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
-    pub(crate) fn stated_addressee(&self) -> Recipient {
+    pub(crate) fn stated_recipient(&self) -> Recipient {
         Recipient::stated(&self.body)
     }
 
