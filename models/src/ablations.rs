@@ -17,12 +17,12 @@ pub enum Expected {
 /// A seeded fault, and what must break.
 #[derive(Clone, Copy, Debug)]
 pub struct Ablation {
-    /// The guards switched off.
+    /// The guards that are switched off.
     pub off: &'static [Guard],
     /// What must happen then.
     pub expected: Expected,
-    /// The codes of the incidents that come back. Their key is [`tidegate::guide::incidents`], and for `F`
-    /// [`tidegate::guide::requirements`].
+    /// The codes of the incidents that come back. [`tidegate::guide::incidents`] explains them, and
+    /// [`tidegate::guide::requirements`] those that begin with `F`.
     pub incidents: &'static str,
 }
 
@@ -326,7 +326,7 @@ pub const ABLATIONS: [Ablation; 59] = [
 ];
 
 impl Ablation {
-    /// The model that it is seeded in: the one with the property that must break.
+    /// The model in which it is seeded: the one with the property that must break.
     #[must_use]
     pub fn model(&self) -> ModelName {
         self.check().map_or(ModelName::Gateway, |check| check.model)

@@ -2,7 +2,7 @@
 //! browser has open. It explores nothing itself.
 //!
 //! stateright's server answers any client. So it listens on a loopback address that cannot be guessed. Every
-//! request to it passes through here, where `Host` and `Origin` are checked.
+//! request to it passes through this module, which checks `Host` and `Origin`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use tiny_http::{Header, Method, Request, Response, Server};
 
-/// Why a model cannot be shown. `Display` says what to do.
+/// Why a model cannot be shown. `Display` says what the user can do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -24,7 +24,7 @@ pub enum ServeError {
     },
 }
 
-/// Answers at `listen` with what `serve` serves at the address that it is given, until the program ends.
+/// Gives `serve` an address to serve at, and forwards requests from `listen` to it, until the program ends.
 pub(crate) fn show(
     listen: SocketAddr,
     serve: impl FnOnce(SocketAddr) + Send + 'static,
@@ -39,7 +39,7 @@ pub(crate) fn show(
     Ok(())
 }
 
-/// A loopback address of which 40 bits are random.
+/// A loopback address that cannot be guessed: 24 bits are random, and the system chooses the port.
 fn unguessable_address() -> std::io::Result<SocketAddr> {
     let mut random = [0; 3];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
@@ -66,12 +66,12 @@ fn answer(request: Request, inner: SocketAddr) {
         )
         .with_status_code(403)
     };
-    // The client may have gone.
+    // The client may be gone.
     let _ = request.respond(answered);
 }
 
 /// Whether a request comes from the page that is served here. A page of another site names itself in
-/// `Origin`; one that has its own name resolve to this machine has that name in `Host`.
+/// `Origin`. If that site's name resolves to this machine, the name is in `Host`.
 fn is_from_here(host: Option<&str>, origin: Option<&str>) -> bool {
     let Some(host) = host else { return false };
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -83,7 +83,7 @@ fn is_from_here(host: Option<&str>, origin: Option<&str>) -> bool {
 
 type ProxyResponse = Response<std::io::Cursor<Vec<u8>>>;
 
-/// Asks the explorer the same. It reads no bodies, so none is forwarded.
+/// Forwards the request to the explorer. The explorer reads no bodies, so none is forwarded.
 fn forward(method: &Method, url: &str, inner: SocketAddr) -> std::io::Result<ProxyResponse> {
     let mut socket = TcpStream::connect(inner)?;
     write!(socket, "{method} {url} HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_refused_is_not_asked() {
         let front = Server::http("127.0.0.1:0").expect("listens");
         let address = front.server_addr().to_ip().expect("an address");
-        // Nothing listens there: what is forwarded is 502.
+        // Nothing listens there, so a request that is forwarded is answered with 502.
         let inner = unguessable_address().expect("an address");
         assert!(inner.ip().is_loopback() && inner.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST));
         let served = std::thread::spawn(move || {

@@ -1,52 +1,52 @@
 //! The properties that are checked here: what each one says, which functions keep it, and what a pass does
-//! not show. `models/README.md` prints this list, and a test compares the two.
+//! not show. `models/README.md` has this list as a table, and a test compares the two.
 
 use std::fmt;
 
 /// One property of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Its id, which never changes meaning.
+    /// The id. Its meaning never changes.
     pub id: &'static str,
-    /// Its name, spelled the same in code, models and tests.
+    /// The name, spelled the same in code, models and tests.
     pub name: &'static str,
-    /// What it says.
+    /// What the property says.
     pub statement: &'static str,
     /// The shipped functions that keep it.
     pub kept_by: &'static str,
     /// What a pass does not show.
     pub not_shown: &'static str,
-    /// The fairness that a liveness property assumes: weak, unless it says strong. Each assumption is shown to
-    /// be needed.
+    /// The fairness that a liveness property assumes. It is weak, unless the text says strong. Each assumption is
+    /// shown to be needed.
     pub assumes: &'static str,
     /// The properties of models that check it. Those whose names end in `_reach` must be reachable. Otherwise
-    /// the others could hold only because nothing happens.
+    /// the others might hold only because nothing happens.
     pub checked_as: &'static [Check],
 }
 
 /// A property of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Which model.
+    /// The model.
     pub model: ModelName,
-    /// The property's name there. No two models have a property of the same name.
+    /// The property's name in the model. No two models have a property of the same name.
     pub property: &'static str,
 }
 
 impl Check {
-    /// Whether it is a state that must be reachable, not a rule that must hold.
+    /// Whether it describes a state that must be reachable, and not a rule that must hold.
     #[must_use]
     pub fn is_reach(self) -> bool {
         self.property.ends_with("_reach") || self.is_gap()
     }
 
-    /// Whether it is something that is not promised: it is reachable, and the shortest way to it is printed.
+    /// Whether it describes what is not promised. It is reachable, and the shortest way to it is printed.
     #[must_use]
     pub fn is_gap(self) -> bool {
         self.property.ends_with("_gap")
     }
 
-    /// Whether it is a liveness property: it says that something happens in the end. It is checked by
+    /// Whether it is a liveness property, which says that something happens in the end. It is checked by
     /// searching for fair cycles.
     #[must_use]
     pub fn is_progress(self) -> bool {
@@ -94,7 +94,7 @@ impl ModelName {
         ModelName::Gate,
     ];
 
-    /// The name.
+    /// The name in print.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -143,7 +143,7 @@ pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-S2",
         name: "no_new_turn_while_draining",
-        statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that the gate was closed for is gone.",
+        statement: "From the confirmed close of generation g to the start of its reopening, no user turn starts. A reopening starts only after the request that closed the gate is gone.",
         kept_by: "`Word::admit`, `Engine::next_observe_action`, `Engine::start`, `RequestTable::apply`, the transition lock in `Shared::carry_out`",
         not_shown: "that work which does not ask the gate is refused",
         assumes: "",
@@ -212,7 +212,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "in_flight_untouched",
         statement: "A drain never ends or cancels a turn in flight.",
         kept_by: "`Word::perform` (no effect changes the count), `Word::release` (the last turn out seals), `status::condition`; no function cancels a turn",
-        not_shown: "that a turn is held until its last byte is delivered (the embedder must do that); that a shutdown waits longer than its deadline",
+        not_shown: "that a turn is held until its last byte is delivered (the embedder must do that); that a shutdown waits beyond its deadline",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Work, property: "in_flight_untouched_inv" },
@@ -290,7 +290,7 @@ pub const CATALOGUE: [Entry; 20] = [
         name: "no_torn_request",
         statement: "A reader sees a whole request or none. An acknowledged begin or cancel survives power loss.",
         kept_by: "`marker::replace`, `marker::begin`, `marker::renew`, `marker::cancel_all_of`",
-        not_shown: "that a disk keeps what it reports as synced; what happens on a disk that fails (a replay of each step shows it). That a cancel also removes the request of a killed renewal by another process of the same holder (a gap: that request stays until its lease ends)",
+        not_shown: "that a disk keeps what it reports as synced; what happens on a disk that fails (a replay of each step shows it). That a cancel also removes the request of a renewal that was killed in another process of the holder. (This is a gap: that request stays until its lease ends.)",
         assumes: "",
         checked_as: &[
             Check { model: ModelName::Marker, property: "no_torn_request_inv" },
@@ -314,7 +314,7 @@ pub const CATALOGUE: [Entry; 20] = [
     Entry {
         id: "TG-S14",
         name: "receipt_is_true",
-        statement: "What a sender, a caller or a controller is answered matches what happened.",
+        statement: "The answer to a sender, a caller or a controller matches what happened.",
         kept_by: "`marker::cancel_all_of`, `marker::renew`, `Engine::receipt`, `Engine::is_unreleased`, `Ended::with`, `ControlOrder::parse`, `CancelOutcome::of`, `status::is_ready`",
         not_shown: "what a command prints, and which status code an answer has (tests show both). That an order which the wire cuts to nothing differs from one that was sent empty. That a cancel which reports a removal did remove something. What a renewal reports while another process of the same holder works. A cancel of one request, or by force. Anything about the shared slot, in which the last writer wins",
         assumes: "",
@@ -393,7 +393,7 @@ pub const CATALOGUE: [Entry; 20] = [
         statement: "A shutdown that was asked for ends, even if a turn never ends.",
         kept_by: "`ShutdownProgress`, `Engine::on_time`, on a thread that uses no file",
         not_shown: "that the process exits",
-        assumes: "time passes; for the reported end: the timer thread makes its rounds, a turn that is leaving leaves, the last status is written",
+        assumes: "time passes. For the report of the end: the timer thread makes its rounds; a turn that is leaving leaves; the last status is written",
         checked_as: &[
             Check { model: ModelName::Gateway, property: "stops_progress" },
             Check { model: ModelName::Gate, property: "end_is_told_progress" },

@@ -1,4 +1,4 @@
-//! A report as documents: Markdown for a design review, JSON for a program. Judges nothing.
+//! A report as documents: Markdown for a design review, JSON for a program. This module judges nothing.
 
 use std::fmt::Write as _;
 

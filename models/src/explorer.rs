@@ -1,11 +1,11 @@
 //! An exhaustive breadth-first search over any [`stateright::Model`], for safety: `always` and
-//! `sometimes`. It is fast because it keeps little: the states of two layers, and of all others a
-//! fingerprint of 64 bits. It finds each state at its shortest distance. The path to a state is searched
+//! `sometimes`. It is fast because it keeps little: the states of two layers, and a fingerprint of 64 bits
+//! for each other state. It finds each state at its shortest distance. The path to a state is searched
 //! again when it is asked for.
 //!
-//! Two states with the same fingerprint would count as one. stateright's own checker, which uses another
-//! hash, also runs on every model, and must count the same. A test compares the small configurations with
-//! a search over whole states.
+//! Two states with the same fingerprint would count as one. So stateright's own checker also runs on every
+//! model. It uses another hash, and must count the same. A test compares the small configurations with a search
+//! over whole states.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash};
@@ -15,14 +15,14 @@ use foldhash::quality::FixedState;
 use rustc_hash::FxHashMap;
 use stateright::{Expectation, Model};
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Exploration {
-    /// Distinct states seen.
+    /// The number of distinct states seen.
     pub states: u64,
-    /// Steps taken, also to states already seen.
+    /// The number of steps taken, also to states already seen.
     pub transitions: u64,
-    /// The longest of the shortest ways to a state, in steps.
+    /// The largest distance of a state from an initial state, in steps.
     pub depth: u64,
     /// Whether every reachable state was seen.
     pub exhaustive: bool,
@@ -30,23 +30,23 @@ pub struct Exploration {
     pub findings: Vec<Finding>,
 }
 
-/// A state that breaks an `always`, or reaches a `sometimes`: one of the nearest.
+/// A state that breaks an `always`, or reaches a `sometimes`. No other such state is nearer.
 #[derive(Clone, Copy, Debug)]
 pub struct Finding {
     /// The property's name.
     pub property: &'static str,
     /// Whether it breaks an `always`.
     pub is_failure: bool,
-    /// How far it is from an initial state, in steps.
+    /// The distance from an initial state, in steps.
     pub depth: u64,
     state: Fingerprint,
 }
 
 /// An initial state, and each action with the state it led to.
 pub struct Trace<M: Model> {
-    /// Where it begins.
+    /// The initial state.
     pub start: M::State,
-    /// What happens.
+    /// The steps from there.
     pub steps: Vec<(M::Action, M::State)>,
 }
 
@@ -67,20 +67,20 @@ pub enum Until {
     Found(&'static str),
 }
 
-/// Represents a state.
+/// A hash that represents a state.
 type Fingerprint = NonZeroU64;
 
 fn fingerprint<S: Hash>(state: &S) -> Fingerprint {
-    // A hasher that mixes every bit into every other: rustc's own, which is for tables that compare what
-    // they find, took some thirty of forty million packed states for others.
+    // This hasher mixes every bit into every other. rustc's own hasher is for tables that compare what they find.
+    // It gave some thirty of forty million packed states the fingerprint of another one.
     let hash = FixedState::with_seed(0).hash_one(state);
     NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
 }
 
-/// The fingerprints seen: an open table, half full at most. One that is looked up is in one place of
-/// memory nearly always, which a search of millions of states a second waits for and for nothing else.
+/// The fingerprints seen: a table with open addressing, half full at most. Nearly every look-up reads one place of
+/// memory. At millions of states a second, a search waits for little else.
 struct FingerprintSet {
-    /// Zero where there is none.
+    /// Zero is an empty place.
     places: Vec<u64>,
     len: usize,
 }
@@ -92,17 +92,17 @@ impl FingerprintSet {
 
     #[expect(clippy::cast_possible_truncation, reason = "it is smaller than the table")]
     fn place_of(&self, fingerprint: Fingerprint) -> usize {
-        // The table's size is a power of two; the high bits are the well-mixed ones.
+        // The table's size is a power of two. The high bits are the well-mixed ones.
         (fingerprint.get() >> (64 - self.places.len().trailing_zeros())) as usize
     }
 
-    /// Has them all fetched at once.
+    /// Fetches their places from memory, all at once.
     fn fetch(&self, fingerprints: impl Iterator<Item = Fingerprint>) {
         let all = fingerprints.fold(0, |all, it| all ^ self.places[self.place_of(it)]);
         std::hint::black_box(all);
     }
 
-    /// Whether it was not there before.
+    /// Adds a fingerprint. Returns whether it was not there before.
     fn insert(&mut self, fingerprint: Fingerprint) -> bool {
         if self.len * 2 >= self.places.len() {
             self.grow();
@@ -137,20 +137,20 @@ impl FingerprintSet {
     }
 }
 
-/// Searches. `progress` is given the number of states now and then, and ends the search early by
-/// answering `false`.
+/// Searches the model. `progress` is called now and then with the number of states. If it returns `false`, the
+/// search ends early.
 ///
 /// # Panics
 ///
-/// On a model with an `eventually`, which a search over states cannot judge.
+/// If the model has an `eventually`, which a search over states cannot judge.
 pub fn explore<M>(model: &M, until: Until, progress: impl Fn(u64) -> bool) -> Exploration
 where
     M: Model<State: Hash>,
 {
-    /// So many states are gone on from before what came of them is looked up: while one is fetched from
-    /// memory, so are the others.
+    /// The number of states whose successors are looked up together: their places are fetched from memory at the
+    /// same time.
     const TOGETHER: usize = 16;
-    /// So many times that many states.
+    /// `progress` is called once in this many groups of states.
     const PROGRESS_EVERY: usize = 1 << 10;
 
     let properties = model.properties();
@@ -216,7 +216,7 @@ where
     exploration
 }
 
-/// What can come of some states.
+/// The successors of some states.
 struct Successors<M: Model> {
     actions: Vec<M::Action>,
     states: Vec<(M::State, Fingerprint)>,
@@ -242,11 +242,11 @@ impl<M: Model<State: Hash>> Successors<M> {
 }
 
 impl Finding {
-    /// A shortest way to it, found by searching the same model again.
+    /// Returns a shortest way to it. It searches the same model again.
     ///
     /// # Panics
     ///
-    /// Where the model is not the one it was found in.
+    /// If the model is not the one in which it was found.
     #[must_use]
     pub fn way<M>(&self, model: &M) -> Trace<M>
     where
@@ -274,7 +274,7 @@ impl Finding {
         Trace { start, steps }
     }
 
-    /// From which state each was reached first, as far as this finding.
+    /// For each state, the state from which it was reached first. The search ends at this finding.
     fn search_again<M>(&self, model: &M) -> FxHashMap<Fingerprint, Option<Fingerprint>>
     where
         M: Model<State: Hash>,

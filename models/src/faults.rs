@@ -1,5 +1,5 @@
-//! Which faults in the shipped code are switched on, for the thread that explores. Only the checking build has any:
-//! elsewhere a guard that is inside the shipped code cannot be switched off.
+//! The faults in the shipped code that are switched on, for the thread that explores. Only the checking build has
+//! faults. Other builds cannot switch off a guard that is inside the shipped code.
 
 #[cfg(tidegate_checking)]
 mod imp {
@@ -7,7 +7,7 @@ mod imp {
 
     use crate::design::Guard;
 
-    /// The fault that a guard inside the shipped code is switched off by.
+    /// The fault that switches off a guard inside the shipped code.
     const fn of(guard: Guard) -> Option<Fault> {
         match guard {
             Guard::LooksAlone => Some(Fault::LooksOverlap),
@@ -31,7 +31,7 @@ mod imp {
         faults::with(&[named(name)], run)
     }
 
-    /// Where the fault of this name is, and what the code does then.
+    /// The function that has the fault of this name, and what the code does with it.
     pub(crate) fn description(name: &str) -> (String, String) {
         let fault = named(name);
         (fault.place().to_owned(), fault.rule().to_owned())
@@ -79,12 +79,12 @@ use std::sync::{Mutex, OnceLock};
 
 pub(crate) use imp::{HAS_SWITCHES, current, description, with_fault, without};
 
-/// What shipped functions answer, asked once for each set of faults.
+/// The answers of shipped functions. They are asked once for each set of faults.
 pub(crate) struct Answers<T: 'static> {
     ask: fn() -> T,
-    /// Without faults.
+    /// The answers without faults.
     sound: OnceLock<T>,
-    /// With these faults. Guards what was asked so far.
+    /// The answers with these faults. Guards the answers so far.
     faulty: Mutex<Vec<(u128, &'static T)>>,
 }
 

@@ -1,5 +1,5 @@
-//! `cargo verify faults`: switches on each fault of the shipped code, alone, and searches for the property that must
-//! break. Only the checking build can.
+//! `cargo verify faults`: switches on each fault of the shipped code, one at a time, and searches for the property
+//! that must break. Only the checking build can.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,16 +15,16 @@ use crate::report::{aligned, seconds};
 use crate::seeded::{ExpectedOutcome, SEEDED_FAULTS, SeededFault};
 use crate::suite::Options;
 
-/// What became of one fault.
+/// The result for one fault.
 #[derive(Clone, Debug)]
 struct FaultRun {
     seeded: SeededFault,
-    /// What broke, where, and after how many steps.
+    /// The property that broke, where it broke, and after how many steps.
     broken: Option<(String, String, u64)>,
     took: Duration,
 }
 
-/// What became of all of them.
+/// The results for all faults. `Display` is the table that `cargo verify faults` prints.
 #[derive(Clone, Debug)]
 pub struct FaultReport {
     runs: Vec<FaultRun>,
@@ -66,7 +66,7 @@ impl FaultRun {
 }
 
 impl FaultReport {
-    /// Whether each fault is killed, or covered, as it must be.
+    /// Whether each fault is killed or covered, as it must be.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         !self.runs.is_empty() && self.runs.iter().all(FaultRun::is_as_expected)
@@ -90,14 +90,14 @@ impl std::fmt::Display for FaultReport {
     }
 }
 
-/// Searches one model for what breaks.
+/// Searches one model for a property that breaks.
 #[derive(Clone, Copy)]
 enum FindBroken {
-    /// This check, and no other.
+    /// Only this check.
     For(Check),
-    /// Whatever must always hold; the fewest steps first.
+    /// Any safety property; the one with the fewest steps.
     Safety,
-    /// Whatever must come about.
+    /// Any liveness property.
     Progress,
 }
 
@@ -132,7 +132,7 @@ impl ModelVisitor for FindBroken {
 
 /// A fault that is not found among this many states has survived.
 const STATES_MAX: u64 = 20_000_000;
-/// A graph that is larger is not searched.
+/// A larger graph is not searched.
 const GRAPH_MAX: usize = 5_000_000;
 
 fn run(seeded: SeededFault, simulation: &Simulation<'_>) -> FaultRun {
@@ -149,7 +149,7 @@ fn run(seeded: SeededFault, simulation: &Simulation<'_>) -> FaultRun {
         if check.is_progress() {
             return within(Configuration::Liveness);
         }
-        // What the small configuration is too small for, the full one must find.
+        // If the small configuration is too small to find it, the full one must.
         let sizes = [Size::Small, Size::Full].into_iter();
         sizes.map(Configuration::Of).find_map(within)
     };
@@ -163,7 +163,7 @@ fn run(seeded: SeededFault, simulation: &Simulation<'_>) -> FaultRun {
             ExpectedOutcome::Simulated(_) | ExpectedOutcome::Covered(_) => None,
         };
         let found = check.and_then(|it| Some((it.model, expected(it)?)));
-        // Else it is worth knowing what breaks, if anything does.
+        // Otherwise the report says what else breaks, if anything does.
         let found = found.or_else(|| {
             ModelName::ALL.into_iter().rev().find_map(|model| Some((model, anything(model)?)))
         });
@@ -172,14 +172,15 @@ fn run(seeded: SeededFault, simulation: &Simulation<'_>) -> FaultRun {
     FaultRun { seeded, broken, took: began.elapsed() }
 }
 
-/// Runs the simulation with the fault of this name until this property breaks: what broke, and after how many steps.
+/// Runs the simulation with the fault of this name, until this property breaks. Returns the property that broke, and
+/// after how many steps.
 pub type Simulation<'a> = dyn Fn(&str, &str) -> Option<(String, u64)> + Sync + 'a;
 
-/// Switches on each fault; `None` in a build that has no switches.
+/// Switches on each fault, one at a time. `None` in a build that has no switches.
 ///
 /// # Panics
 ///
-/// When a search panics. That is a bug of the suite.
+/// If a search panics. That is a bug of the suite.
 #[must_use]
 pub fn verify_faults(options: &Options<'_>, simulation: &Simulation<'_>) -> Option<FaultReport> {
     faults::HAS_SWITCHES.then_some(())?;
@@ -191,7 +192,7 @@ pub fn verify_faults(options: &Options<'_>, simulation: &Simulation<'_>) -> Opti
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
-                // Relaxed: the number alone says which fault is whose.
+                // Relaxed: the number alone says which thread runs which fault.
                 while let Some((number, seeded)) = {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     all.get(number).map(|it| (number, *it))

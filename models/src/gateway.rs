@@ -1,6 +1,6 @@
-//! The gateway as a model. It has one marker, watchers that observe in one step and apply that in another,
-//! user turns, internal work and children, shutdown at any point, loop end, crash, reboot and restart.
-//! It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//! The gateway as a model. It has one marker, user turns, internal work, children, and watchers that observe in one
+//! step and apply in another. A shutdown, the loop's end, a crash, a reboot or a restart may come at any point.
+//! The model owns the interleaving and the ghosts. Every *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
@@ -8,23 +8,26 @@
 //! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::request_observation` after it |
 //! | `WatcherWaits`, `WatcherLooks` | `Engine::request_observation` and `Engine::next_observe_action`, in `Shared::observe`; and the reading of the disk |
 //! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
-//! | `WatcherFails` | `Engine::on_observation_abandoned`, where a round panics |
+//! | `WatcherFails` | `Engine::on_observation_abandoned`, when a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
-//! | `CallerReturns` | `Engine::next_observe_action` of one who waited, and `Engine::receipt` |
+//! | `CallerReturns` | `Engine::next_observe_action` for a caller that waited, and `Engine::receipt` |
 //! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildStartsChild` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
 //! | `TimerRounds` | `Engine::on_time`, in the timer's round, before every deadline or after it |
-//! | `LoopEnds` | the last drop, in `Shared::abandon`: `Engine::loop_ended` until it has stopped |
+//! | `LoopEnds` | the drop of the last handle, in `Shared::abandon`: `Engine::loop_ended` until it has stopped |
 //! | `StatusIsPublished` | `Engine::condition`, in `Shared::publish` |
 //! | `ProcessStarts` | `Shared::start`: `Engine::start`, `Word::perform` |
 //!
-//! The engine is the one that ships. The requests of several holders, their renewal and the listing of them are the
-//! `channel` model's.
+//! The engine is the one that ships. The `channel` model has requests of several holders, their renewal, and their
+//! listing.
 //!
-//! What it leaves out: time (the tests of `judge` cover leases; here `MachineReboots` represents one that
-//! runs out), the writing of files (a rename is one step), the memory model (loom runs
-//! the gate), more than one marker.
+//! It leaves out four things:
+//!
+//! * time (the tests of `judge` cover leases; here `MachineReboots` also represents a lease that runs out),
+//! * the writing of files (a rename is one step),
+//! * the memory model (loom runs the gate),
+//! * more than one marker.
 
 pub mod any_number;
 mod display;
@@ -49,21 +52,21 @@ use crate::shell::{DUE, NOW};
 pub struct GatewayModel {
     /// Which guards are on.
     pub design: Design,
-    /// How often a controller may begin a drain.
+    /// How often a controller, or the caller, may begin a drain.
     pub begins: u8,
     /// How often the process may start again after it died or stopped.
     pub restarts: u8,
-    /// User turns at once.
+    /// The most user turns at once.
     pub users: u8,
-    /// Children of theirs at once.
+    /// The most children of user turns at once.
     pub children: u8,
-    /// Internal turns at once.
+    /// The most internal turns at once.
     pub others: u8,
-    /// Watchers, and the caller if there is one: three at most.
+    /// The number of watchers. With the caller, there are three at most.
     pub watchers: usize,
     /// Whether a caller in the process itself may begin drains, too.
     pub caller: bool,
-    /// Whether of states that differ only in which watcher is which one is explored.
+    /// Whether states that differ only in which watcher is which are explored once.
     pub reduced: bool,
 }
 
@@ -100,7 +103,7 @@ impl GatewayModel {
         }
     }
 
-    /// What is searched for runs that go on for ever: the whole graph is kept.
+    /// The configuration that is searched for fair cycles. Its whole graph is kept.
     #[must_use]
     pub const fn for_liveness(design: Design) -> GatewayModel {
         GatewayModel {
@@ -120,44 +123,44 @@ impl GatewayModel {
 /// What can happen next: the actor, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Writes a request over whatever lies there.
+    /// A controller writes a request, and replaces the marker, if there is one.
     ControllerBegins {
         /// Whether it holds internal work.
         hold: bool,
     },
-    /// Removes whatever lies there.
+    /// A controller removes the marker, if there is one.
     ControllerCancels,
-    /// The request's bytes are ruined where they lie.
+    /// The marker's bytes are overwritten with nonsense.
     MarkerIsCorrupted,
     /// A caller in the process itself begins a drain, and asks for a look.
     CallerBegins,
     /// A watcher wants to look, and waits: another look is under way.
     WatcherWaits {
-        /// Which.
+        /// Its number.
         watcher: usize,
     },
-    /// A watcher, or the caller, looks; the read may fail.
+    /// A watcher, or the caller, looks. The read may fail.
     WatcherLooks {
-        /// Which.
+        /// Its number.
         watcher: usize,
         /// Whether the read fails.
         fails: bool,
     },
     /// It applies what it saw.
     WatcherApplies {
-        /// Which.
+        /// Its number.
         watcher: usize,
     },
     /// Its round panics while it looks.
     WatcherFails {
-        /// Which.
+        /// Its number.
         watcher: usize,
     },
-    /// The caller has waited, and a look that began since is applied: it is given its receipt.
+    /// The caller has waited, and a look that began since then is applied. It gets its receipt.
     CallerReturns,
     /// Without the transition lock: it performs the effect of the step it made earlier.
     WatcherPerforms {
-        /// Which.
+        /// Its number.
         watcher: usize,
     },
     /// A user turn is admitted.
@@ -180,7 +183,7 @@ pub enum Action {
     ChildEnds,
     /// SIGTERM.
     SignalArrives,
-    /// The timer makes a round, and fires what is due.
+    /// The timer thread makes a round, and does what is due.
     TimerRounds {
         /// Whether every deadline has passed.
         late: bool,
@@ -193,9 +196,9 @@ pub enum Action {
     StatusIsPublished,
     /// kill -9.
     ProcessDies,
-    /// The machine reboots: the process is gone, and requests of this boot are of another.
+    /// The machine reboots. The process is gone, and the existing requests are now of another boot.
     MachineReboots,
-    /// The process starts; its first look may fail.
+    /// The process starts. Its first look may fail.
     ProcessStarts {
         /// Whether the first look fails.
         fails: bool,
@@ -203,7 +206,7 @@ pub enum Action {
 }
 
 impl GatewayModel {
-    /// The one of all states that differ only in which watcher is which that represents them.
+    /// The representative of all states that differ only in which watcher is which.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
         if let Some(Process { observers, .. }) = &mut state.process {
@@ -212,12 +215,12 @@ impl GatewayModel {
         state
     }
 
-    /// The caller's number among those who look.
+    /// The caller's number among the observers.
     const fn caller_number(self) -> Option<usize> {
         if self.caller { Some(self.watchers) } else { None }
     }
 
-    /// One who looks wants to, or has waited for its turn: looks where it may.
+    /// An observer that rests or waits looks, if it is its turn.
     fn look(self, state: &mut State, observer: usize, fails: bool) -> Option<()> {
         let marker = state.marker;
         let process = state.process.as_mut()?;
@@ -236,7 +239,7 @@ impl GatewayModel {
         Some(())
     }
 
-    /// One look applied: to the machine always, to the gate at once or later.
+    /// Applies one look: to the machine at once, and to the gate at once or later.
     fn apply(self, state: &mut State, observer: usize) -> Option<()> {
         let process = state.process.as_mut()?;
         let ObserverState::Looked { call, seen, current, since_call } = process.observers[observer]
@@ -263,11 +266,11 @@ impl GatewayModel {
         {
             process.published = Some((Phase::Running, true));
         }
-        // As the shipped acknowledgement has it: the phase and the name, not the gate itself.
+        // As in the shipped acknowledgement: the phase and the name, not the gate itself.
         state.confirmed |= current
             && process.shell.engine.table().wanted().is_some()
             && process.phase() == Phase::ExternallyDraining;
-        // Watchers that rode on this look return at once: what they do then depends on nobody.
+        // Watchers that waited for this look return at once: what they do then depends on nothing else.
         let others = (0..self.watchers).filter(|other| *other != observer);
         for other in others.collect::<Vec<_>>() {
             let process = state.process.as_mut()?;
@@ -277,12 +280,12 @@ impl GatewayModel {
                 self.returns(state, other, call);
             }
         }
-        // Its own call is served by this look.
+        // This look serves the observer's own call.
         self.returns(state, observer, call);
         Some(())
     }
 
-    /// One who looks has been served: a watcher rests, the caller is given its receipt.
+    /// An observer is served: a watcher rests, and the caller gets its receipt.
     fn returns(
         self,
         state: &mut State,
@@ -290,7 +293,7 @@ impl GatewayModel {
         call: tidegate::internals::engine::ObserveCall,
     ) -> Option<()> {
         let process = state.process.as_mut()?;
-        // Where it is to look once more, it is as one who waits.
+        // If it must look once more, it waits.
         let is_done = process.take_turn(call) == Some(false);
         process.observers[observer] =
             if is_done { ObserverState::Resting } else { ObserverState::Waits(call) };
@@ -311,7 +314,7 @@ impl GatewayModel {
     }
 }
 
-/// Checks that a count stays below its bound, and raises it.
+/// Raises a count. `None` if it is at its bound.
 fn raise(count: &mut u8, bound: u8) -> Option<()> {
     *count = count.checked_add(1).filter(|raised| *raised <= bound)?;
     Some(())
@@ -377,7 +380,7 @@ impl Model for GatewayModel {
         actions.push(A::QuiescedIsRead);
         if process.phase().is_shut() {
             actions.push(A::StatusIsPublished);
-            // Once it has stopped, only the last status is waited for: the `gate` model has that.
+            // After the stop, only the last status is still to be written: the `gate` model has that.
             if process.phase() == Phase::ShuttingDown {
                 actions.extend([false, true].map(|late| A::TimerRounds { late }));
             }
@@ -394,7 +397,7 @@ impl Model for GatewayModel {
                         actions.push(A::CallerBegins);
                     }
                 }
-                // After the end, nobody looks.
+                // After the stop, nobody looks.
                 ObserverState::Resting if has_stopped || watcher >= self.watchers => {}
                 ObserverState::Resting => {
                     actions.extend(looks);
@@ -428,7 +431,7 @@ impl Model for GatewayModel {
                 state.marker_becomes(Marker::Absent);
             }
             Action::MarkerIsCorrupted => match state.marker {
-                // Presence means drain: what was confirmed for it stays confirmed, and what was promised, promised.
+                // An existing request drains, also a corrupt one. So what was confirmed or promised stays so.
                 Marker::Live | Marker::LiveHold | Marker::Called => {
                     state.marker = Marker::Corrupt;
                 }
@@ -463,7 +466,7 @@ impl Model for GatewayModel {
             | Action::QuiescedIsRead
             | Action::CallerReturns => self.observes(&mut state, action)?,
             Action::UserArrives => {
-                // What leaked is not live, and takes its room all the same, or there would be no end.
+                // A leaked turn is not live, but counts against the bound. Otherwise there would be infinitely many states.
                 let leaked = state.leaked()?;
                 raise(&mut state.process.as_mut()?.users, self.users.checked_sub(leaked)?)?;
                 state.admit(Arrival::New(Origin::User))?;
@@ -480,7 +483,7 @@ impl Model for GatewayModel {
                 if self.design.has(Guard::OneDoor) {
                     state.admit(arrival)?;
                 } else {
-                    // What the gate would make of it were it open is what the side door adds.
+                    // The side door counts the work as an open gate would.
                     let open = word.perform(Effect::ReopenGate)?;
                     let counted = open.admit(arrival).ok()?.bits() - open.bits();
                     state.process.as_mut()?.shell.word = Word::from_bits(word.bits() + counted);
@@ -494,7 +497,7 @@ impl Model for GatewayModel {
                 let process = state.process.as_mut()?;
                 lower(&mut process.checked)?;
                 raise(&mut process.users, self.users)?;
-                // Counted without being checked again: a child's way in asks nothing of a closed gate.
+                // The turn is counted and not checked again: a closed gate admits a child.
                 process.shell.admit(Arrival::ChildOf(Origin::User))?;
                 state.started_while_draining |= state.confirmed;
             }
@@ -510,7 +513,7 @@ impl Model for GatewayModel {
 }
 
 impl GatewayModel {
-    /// What is about looks, and what is read of them.
+    /// Steps of observers, and of what reads their results.
     fn observes(self, state: &mut State, action: Action) -> Option<()> {
         match action {
             Action::CallerBegins => {
@@ -538,7 +541,7 @@ impl GatewayModel {
                 process.observers[watcher] = ObserverState::Resting;
             }
             Action::QuiescedIsRead => {
-                // It must name the very request, which must have been seen, and not one that was as this one.
+                // The status must name this very request, and not another one with the same terms. So it must be confirmed.
                 (!state.promised && state.confirmed).then_some(())?;
                 state.process.as_ref()?.shell.condition().quiesced.then_some(())?;
                 let entry = state.process.as_ref()?.shell.engine.table().entry(&())?;
@@ -558,7 +561,7 @@ impl GatewayModel {
         Some(())
     }
 
-    /// What concerns the process alone.
+    /// Steps that concern only the process.
     fn within_process(
         self,
         process: &mut Process,
@@ -602,7 +605,7 @@ impl GatewayModel {
                 process.apply_input(Input::TimePasses(if late { DUE } else { NOW }))?;
             }
             Action::LoopEnds => {
-                // A running gateway first shuts, and one that shuts then stops: under one lock.
+                // Under one lock, a running gateway first shuts down, and then stops.
                 (process.phase() != Phase::Stopped).then_some(())?;
                 while process.phase() != Phase::Stopped {
                     process.apply_input(Input::LoopEnds)?;

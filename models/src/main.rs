@@ -20,7 +20,7 @@ use tidegate_models::{
     verify_faults,
 };
 
-// Exploring allocates little and hashes a lot; a faster allocator is still a third of the time.
+// Exploring allocates little and hashes a lot. A faster allocator still saves a third of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -29,9 +29,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Without a command it runs `quick`. models/README.md describes each property (TG-S4), and
 /// src/guide/incidents.md each incident (U12).
 ///
-/// Exit codes: 0 all properties hold and all seeded faults are found; 1 a property is falsified or vacuous, a
-/// state count is wrong, or a seeded fault survived; 2 wrong usage; 3 interrupted, and nothing was wrong until
-/// then.
+/// Exit code 0: all properties hold, and all seeded faults are found. Exit code 1: a property is falsified or
+/// vacuous, a state count is wrong, or a seeded fault survived. Exit code 2: wrong usage. Exit code 3: interrupted;
+/// nothing was wrong until then.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -47,8 +47,8 @@ enum Command {
     Quick(Run),
     /// Check the models in their published sizes, in about a quarter of an hour. CI runs this.
     Full(Run),
-    /// Switch on each fault that is seeded in the shipped code, and check that its property breaks. Only in a clone
-    /// (`cargo verify faults`): a published build has no switches.
+    /// Switch on each fault that is seeded in the shipped code, one at a time, and check that its property breaks.
+    /// Only in a clone (`cargo verify faults`): a published build has no switches.
     Faults {
         /// Only these faults, by name. The default is all of them.
         faults: Vec<String>,
@@ -57,7 +57,7 @@ enum Command {
     /// controllers, people and faults. Only in a clone (`cargo verify simulate`).
     #[cfg(tidegate_checking)]
     Simulate(Simulate),
-    /// Serve a model to a browser, to go through it step by step.
+    /// Serve a model to a browser, to follow it step by step.
     Explore {
         /// The model to serve.
         #[arg(value_parser = model_parser())]
@@ -77,7 +77,7 @@ enum Command {
 #[cfg(tidegate_checking)]
 #[derive(Args)]
 struct Simulate {
-    /// Run the world of this seed alone, and tell what happens where a property breaks.
+    /// Run only the world of this seed. If a property breaks, print what happened.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Leave out these steps of that world, by number.
@@ -89,7 +89,7 @@ struct Simulate {
     /// The first seed of the worlds that are run. The default is drawn from the clock, and printed.
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     from: Option<u64>,
-    /// Run so many schedules of each scenario at most.
+    /// The most schedules to run of each scenario.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     schedules: u64,
     /// Print one JSON document instead of text.
@@ -176,7 +176,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Switches on faults, and prints what became of each.
+/// Switches on faults, and prints the result for each.
 fn run_faults(only: &[String]) -> ExitCode {
     let Some(report) = verify_faults(&Options { only, ..Options::default() }, &simulated) else {
         note(
@@ -191,14 +191,14 @@ fn run_faults(only: &[String]) -> ExitCode {
     if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What a simulation came to.
+/// The result of a simulation.
 struct Simulated {
     text: String,
     json: serde_json::Value,
     is_ok: bool,
 }
 
-/// Runs a little of the simulation beside the models, where all is asked for.
+/// Runs a little of the simulation beside the models, if the whole suite is run.
 #[cfg(tidegate_checking)]
 fn simulation(size: Size, only: &[String]) -> Option<Simulated> {
     if !only.is_empty() {
@@ -232,7 +232,7 @@ fn simulated(fault: &str, property: &str) -> Option<(String, u64)> {
     tidegate_simulation::kill(fault, property, WORLDS_MAX)
 }
 
-/// A fault that so many worlds do not find has survived.
+/// A fault that this many worlds do not find has survived.
 #[cfg(tidegate_checking)]
 const WORLDS_MAX: u64 = 20_000;
 
@@ -301,13 +301,13 @@ impl Run {
             return ExitCode::FAILURE;
         }
         if simulation.is_some_and(|it| !it.is_ok) {
-            note("tidegate-verify: the simulation broke a property");
+            note("tidegate-verify: a property breaks in the simulation; see the report's part `simulation`");
             return ExitCode::FAILURE;
         }
         self.write(&report).unwrap_or_else(|| ExitCode::from(exit_code(&report)))
     }
 
-    /// What a stranger needs to know before the first result comes.
+    /// What a newcomer needs to know before the first result comes.
     fn what_is_checked(&self, size: Size) -> String {
         if !self.only.is_empty() {
             return format!("tidegate-verify: checking only {}", self.only.join(", "));
@@ -364,7 +364,7 @@ To read about an incident, such as U12: src/guide/incidents.md, or `cargo verify
 /// Without a terminal, the running jobs are printed this often.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows progress: on a terminal one spinner for each job, elsewhere lines.
+/// Shows progress: one spinner for each job on a terminal, and lines elsewhere.
 struct Bars {
     all: MultiProgress,
     is_terminal: bool,
@@ -431,8 +431,8 @@ impl Bars {
         }
     }
 
-    /// Does the work. Without a terminal it also prints the running jobs every few seconds: a log without new
-    /// lines looks like a hang.
+    /// Does the work. Without a terminal it also prints the running jobs every few seconds, because a log without
+    /// new lines looks like a hang.
     fn while_at_work<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.is_terminal {
             return work();

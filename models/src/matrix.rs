@@ -1,5 +1,5 @@
 //! Guard by property: everything that breaks in a model without one of its guards, and the steps of the shortest
-//! counterexample. `ablations` says what *must* break; this says what does.
+//! counterexample. `ablations` says what *must* break. This module says what *does* break.
 
 use crate::catalogue::{CATALOGUE, ModelName, entry_of};
 use crate::design::Guard;
@@ -7,7 +7,7 @@ use crate::explorer::{Until, explore};
 use crate::liveness::Graph;
 use crate::registry::{ModelVisitor, Size, VerifiedModel};
 
-/// How many states are explored without a guard. Their number may be unbounded, and what breaks, breaks early.
+/// How many states are explored without a guard. There may be infinitely many. What breaks, breaks early.
 pub(crate) const fn states_max(size: Size) -> u64 {
     match size {
         Size::Small => 300_000,
@@ -15,7 +15,7 @@ pub(crate) const fn states_max(size: Size) -> u64 {
     }
 }
 
-/// A graph that is larger is not searched for fair cycles.
+/// A larger graph is not searched for fair cycles.
 const GRAPH_MAX: usize = 600_000;
 
 /// What one model breaks without one guard.
@@ -23,16 +23,17 @@ const GRAPH_MAX: usize = 600_000;
 pub struct MatrixRow {
     /// The guard that was off.
     pub guard: Guard,
-    /// In which model.
+    /// The model.
     pub model: ModelName,
     /// The properties that break, each with the steps of its shortest counterexample. For a liveness property these
     /// are the steps to the fair cycle, and once around it.
     pub broken: Vec<(&'static str, u64)>,
 }
 
-/// Searches for everything that breaks, safety or liveness. `going_on` is called now and then.
+/// Searches for everything that breaks, safety or liveness. The function is called now and then, with the number of
+/// states; `false` ends the search.
 pub(crate) enum FindAllBroken<F> {
-    /// Among so many states.
+    /// Among this many states.
     Safety(u64, F),
     /// In the whole graph.
     Liveness,
@@ -57,10 +58,10 @@ impl<F: Fn(u64) -> bool> ModelVisitor for FindAllBroken<F> {
     }
 }
 
-/// How many columns the matrix has: the guard, and each property.
+/// The number of columns: the guard, and each property.
 pub(crate) const COLUMNS: usize = CATALOGUE.len() + 1;
 
-/// The matrix, its head first: in each cell the steps of the shortest counterexample, if there is one.
+/// The matrix, its head first. A cell has the steps of the shortest counterexample, if there is one.
 pub(crate) fn rows(runs: &[MatrixRow]) -> Vec<[String; COLUMNS]> {
     let head = std::array::from_fn(|column| match column.checked_sub(1) {
         None => "without".to_owned(),

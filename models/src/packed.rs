@@ -1,5 +1,5 @@
-//! What makes a state small: cheap to copy, to compare and to hash. It owns no meaning; a state is what
-//! its fields say, and what is here must tell apart whatever they tell apart.
+//! Packing that makes a state small: cheap to copy, to compare and to hash. It gives fields no meaning. Two states
+//! with different fields must differ in packed form, too.
 
 #![expect(clippy::inline_always, reason = "where a field goes is then known when it is compiled")]
 
@@ -19,8 +19,7 @@ pub(crate) struct Bits {
 }
 
 impl Bits {
-    /// One more field. What needs more bits than it was given would pass for another state, so it is
-    /// refused.
+    /// Adds a field. A value that needs more than `width` bits panics: its state would look like another one.
     #[inline(always)]
     pub(crate) fn put(self, field: impl Into<u64>, width: u32) -> Bits {
         let field = field.into();
@@ -28,22 +27,22 @@ impl Bits {
         Bits { bits: self.bits | u128::from(field) << self.used, used: self.used + width }
     }
 
-    /// A gate with at most fifteen turns of each origin: twelve bits.
+    /// Adds a gate with at most fifteen turns of each origin: twelve bits.
     #[inline(always)]
     pub(crate) fn put_word(self, word: Word) -> Bits {
         let in_flight = word.in_flight();
         self.put(word.bits() & 0xf, 4).put(in_flight.user, 4).put(in_flight.internal, 4)
     }
 
-    /// The number itself, to be hashed.
+    /// Hashes the number.
     #[inline]
     pub(crate) fn finish<H: Hasher>(self, hasher: &mut H) {
         hasher.write_u128(self.bits);
     }
 }
 
-/// A value of which there are few, as a state holds it: by its number. Two with one number are equal, and
-/// none is ever dropped.
+/// A value of a type with few values, as a state holds it: by its number. Two values with the same number are
+/// equal. No value is ever dropped.
 pub(crate) struct Interned<T: 'static>(&'static Numbered<T>);
 
 struct Numbered<T> {
@@ -65,7 +64,7 @@ impl<T> Interner<T> {
 
 /// A type with a pool.
 pub(crate) trait Intern: Clone + Eq + Hash + Send + Sized + Sync + 'static {
-    /// The one of all models in this process.
+    /// The pool that all models in this process share.
     fn pool() -> &'static Interner<Self>;
 
     /// This value, by its number.
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_stand_beside_each_other() {
+    fn fields_do_not_overlap() {
         let of = |one: u8, other: u8| Bits::default().put(one, 3).put(other, 2);
         let all: std::collections::HashSet<_> =
             (0..8).flat_map(|one| (0..4).map(move |other| of(one, other))).collect();

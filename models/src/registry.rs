@@ -81,7 +81,7 @@ impl VerifiedModel for WorkModel {
 #[must_use]
 pub const fn guards_of(model: ModelName) -> &'static [Guard] {
     match model {
-        // Each step of a crowd is one of the gateway model's.
+        // Each step of the crowd model is a step of the gateway model.
         ModelName::Gateway | ModelName::Crowd => &[
             Guard::AtomicAdmission,
             Guard::TransitionLock,
@@ -128,7 +128,7 @@ pub const fn guards_of(model: ModelName) -> &'static [Guard] {
         ModelName::Endpoint => {
             &[Guard::AckAfterClose, Guard::ReadableOrder, Guard::RemovalTold, Guard::ReadyByGate]
         }
-        // What it is about is no guard of how it is called: faults of the shipped code break it.
+        // It has no guard in how it calls the code: faults inside the shipped code break its properties.
         ModelName::Directory => &[],
         ModelName::Work => {
             &[Guard::Children, Guard::DeliveryCounted, Guard::FollowUpsAsk, Guard::Seal]
@@ -154,8 +154,8 @@ pub enum Size {
 }
 
 impl Size {
-    /// The exact number of a model's distinct states: pinned, so that a change of the code that adds
-    /// or removes behaviour shows as a changed number in a review.
+    /// The exact number of a model's distinct states. It is pinned: if a change of the code adds or removes
+    /// behaviour, a review sees a changed number.
     pub(crate) const fn pinned_states(self, model: ModelName) -> u64 {
         match (self, model) {
             (Size::Small, ModelName::Gateway) => 2_799_821,
@@ -179,7 +179,7 @@ impl Size {
     }
 }
 
-/// What is done with a model, whichever it is.
+/// Something that can be done with any model.
 pub(crate) trait ModelVisitor {
     type Out;
     fn visit<M: VerifiedModel>(self, model: M) -> Self::Out;
@@ -188,13 +188,13 @@ pub(crate) trait ModelVisitor {
 /// A configuration of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Configuration {
-    /// What is explored.
+    /// The configuration that is explored.
     Of(Size),
-    /// What is searched for fair cycles. The whole graph is kept.
+    /// The configuration that is searched for fair cycles. Its whole graph is kept.
     Liveness,
 }
 
-/// Does it with this model.
+/// Runs the visitor on this model.
 pub(crate) fn visit<V: ModelVisitor>(
     model: ModelName,
     configuration: Configuration,

@@ -1,4 +1,4 @@
-//! What was found: judges and prints it. Runs nothing.
+//! The results: this module judges and prints them. It runs nothing.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -17,13 +17,13 @@ const NOT_RUN: &str = "not run";
 /// One engine's result for the design that ships.
 #[derive(Clone, Debug)]
 pub struct EngineRun {
-    /// Which model.
+    /// The model.
     pub model: ModelName,
-    /// Which engine.
+    /// The engine.
     pub engine: &'static str,
-    /// Distinct states.
+    /// The number of distinct states.
     pub states: u64,
-    /// Transitions between them, including those to states seen before.
+    /// The number of transitions between them, including those to states seen before.
     pub steps: u64,
     /// The properties it found broken.
     pub broken: Vec<&'static str>,
@@ -56,13 +56,13 @@ impl EngineRun {
 pub struct LivenessRun {
     /// The property.
     pub property: &'static str,
-    /// Distinct states of the graph that was searched.
+    /// The number of distinct states of the graph that was searched.
     pub states: u64,
-    /// States in which the premise holds and the goal is not met yet. With none, a pass shows nothing.
+    /// The number of states in which the premise holds and the goal is not met yet. With none, a pass shows nothing.
     pub waiting: u64,
-    /// A counterexample, one line a step.
+    /// A counterexample, one line for each step.
     pub counterexample: Option<Vec<String>>,
-    /// A fairness assumption that it does not need.
+    /// A fairness assumption that the property does not need.
     pub unneeded_fairness: Option<&'static str>,
     /// How long it took, including building the graph.
     pub took: Duration,
@@ -71,9 +71,9 @@ pub struct LivenessRun {
 /// What the original contract breaks in a model.
 #[derive(Clone, Debug)]
 pub struct OriginalRun {
-    /// Which model.
+    /// The model.
     pub model: ModelName,
-    /// Distinct states explored; not all that exist.
+    /// The number of distinct states explored. There may be more.
     pub states: u64,
     /// The properties that break, each with the steps of its shortest counterexample.
     pub broken: Vec<(&'static str, u64)>,
@@ -82,15 +82,15 @@ pub struct OriginalRun {
 /// The result of switching guards off.
 #[derive(Clone, Debug)]
 pub struct AblationRun {
-    /// What was run.
+    /// The seeded fault.
     pub ablation: Ablation,
-    /// The property that had to break, if it did. If none had to, the first that did.
+    /// The property that had to break, if it did. If none had to break, the first one that did.
     pub broken: Option<&'static str>,
     /// Whether all states were explored.
     pub exhaustive: bool,
-    /// Distinct states seen.
+    /// The number of distinct states seen.
     pub states: u64,
-    /// The shortest counterexample, one line a step.
+    /// The shortest counterexample, one line for each step.
     pub counterexample: Vec<String>,
     /// How long it took.
     pub took: Duration,
@@ -107,28 +107,28 @@ impl AblationRun {
     }
 }
 
-/// Everything that was found. `Display` is the table that `cargo verify` prints.
+/// All results. `Display` is the text that `cargo verify` prints.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How much was explored.
     pub size: Size,
-    /// The design that ships, by each engine.
+    /// The results for the design that ships, by each engine.
     pub engines: Vec<EngineRun>,
-    /// The liveness properties of the design that ships.
+    /// The results for the liveness properties of the design that ships.
     pub liveness: Vec<LivenessRun>,
     /// What the original contract breaks.
     pub original: Vec<OriginalRun>,
-    /// Each seeded fault.
+    /// The results for each seeded fault.
     pub ablations: Vec<AblationRun>,
     /// Everything that breaks without each guard, model by model.
     pub matrix: Vec<MatrixRow>,
     /// What is not promised, each with the shortest way to it.
     pub gaps: Vec<(&'static str, Vec<String>)>,
-    /// Counterexamples to the design that ships, if there are any: one line a step.
+    /// Counterexamples to the design that ships, if there are any: one line for each step.
     pub counterexamples: Vec<(&'static str, Vec<String>)>,
-    /// The names that were run alone. Empty: everything was run.
+    /// The names given with `--only`. If there are none, everything was run.
     pub only: Vec<String>,
-    /// The jobs that were interrupted, and so show nothing.
+    /// The jobs that were interrupted. They show nothing.
     pub unfinished: Vec<String>,
     /// How long it all took.
     pub took: Duration,
@@ -141,7 +141,7 @@ impl Report {
         self.unfinished.is_empty()
     }
 
-    /// Whether no property, model, guard or incident has a name that was to be run alone.
+    /// Whether nothing was run: no property, model, guard or incident has a name in `only`.
     #[must_use]
     pub fn is_of_nothing(&self) -> bool {
         let ran = self.engines.len() + self.liveness.len() + self.ablations.len();
@@ -152,7 +152,7 @@ impl Report {
         self.only.is_empty() && self.is_complete()
     }
 
-    /// What is wrong, one line each. Empty if everything is as it must be.
+    /// What is wrong, one line for each failure. Empty if everything is as it must be.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
@@ -173,7 +173,7 @@ impl Report {
             let (model, pinned) = (run.model, self.size.pinned_states(run.model));
             if run.states != pinned {
                 failures.push(format!(
-                    "{engine} counts {} distinct states of the {model} model, but {pinned} are pinned: if the change is intended, pin the new count in models/src/suite.rs",
+                    "{engine} counts {} distinct states of the {model} model, but {pinned} are pinned: if the change is intended, pin the new count in models/src/registry.rs",
                     run.states
                 ));
             }
@@ -277,7 +277,7 @@ impl Report {
             .map(|guard| {
                 format!("nothing breaks without {guard}: seed a fault that needs it, or remove it")
             });
-        // What only a fault in the shipped code breaks, a build without switches cannot show.
+        // A build without switches cannot break a property that only a fault in the shipped code breaks.
         let is_for_the_checking_build = |property| {
             let breaks = |it: &Ablation| it.expected == Expected::Breaks(property);
             let is_inside = |it: &Ablation| it.off.iter().any(|it| it.is_in_shipped_code());
@@ -302,7 +302,7 @@ fn checks() -> impl Iterator<Item = (&'static Entry, Check)> {
     CATALOGUE.iter().flat_map(|entry| entry.checked_as.iter().map(move |check| (entry, *check)))
 }
 
-/// A counterexample, and what is needed to read it.
+/// A counterexample, and what a reader needs to understand it.
 pub(crate) struct Story<'a> {
     pub(crate) title: String,
     /// The rule of each guard that is off, and the property's statement.
@@ -337,7 +337,7 @@ impl Report {
         columns.chain(self.engines.iter().map(EngineRun::row)).collect()
     }
 
-    /// Each liveness property, and how many states wait for it.
+    /// Each liveness property, and the number of states that wait for it.
     pub(crate) fn liveness_rows(&self) -> Vec<[String; 4]> {
         let mut rows = vec![["liveness property", "states", "waiting", "time"].map(str::to_owned)];
         for run in &self.liveness {
@@ -506,18 +506,19 @@ const LIVENESS: &str = "\
 Liveness: what must happen in the end. It is checked by searching for fair cycles. In a waiting state it
 has not happened yet.";
 const ORIGINAL: &str = "\
-The original contract, from before these guards: what it breaks, and the steps of the shortest counterexample.";
+The original contract, which has few of these guards: the properties it breaks, and the steps of the shortest
+counterexample.";
 const FAULTS: &str = "\
 Seeded faults. A guard is switched off, and the property must break. src/guide/incidents.md describes the
 incidents that come back.";
 const MATRIX: &str = "\
 Guard by property: the steps of the shortest counterexample without the guard.";
 pub(crate) const STORIES: &str = "\
-Counterexamples, one step a line. The state after the step is in brackets. `gate open 1u0i` is an open gate
+Counterexamples, one step in each line. The state after the step is in brackets. `gate open 1u0i` is an open gate
 with 1 user turn and 0 internal turns in flight. `hold` also refuses internal work, `sealed` refuses everything,
 and `shut` never reopens. `first.0` is request 0 of the first holder.";
 
-/// A table under its title; nothing if it has no rows except its head.
+/// A table under its title. Nothing, if it has only a head.
 fn section<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     title: &str,

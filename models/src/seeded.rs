@@ -1,21 +1,21 @@
 //! The faults that are seeded in the code that ships, and which property kills each. `cargo verify faults` switches
-//! them on, one at a time; a build without switches only knows the list.
+//! them on, one at a time. A build without switches only knows the list.
 
-/// What becomes of a fault.
+/// What must become of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedOutcome {
     /// This property breaks.
     Killed(&'static str),
-    /// This property breaks in the simulation: no model has threads, clocks that are set, or a whole disk.
+    /// This property breaks in the simulation. No model has threads, clocks that are set, or a whole disk.
     Simulated(&'static str),
-    /// Nothing breaks, because this covers for it.
+    /// Nothing breaks, because this covers for the fault.
     Covered(&'static str),
 }
 
-/// A fault, and what becomes of it.
+/// A fault, and what must become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeededFault {
-    /// Its name.
+    /// The fault's name.
     pub fault: &'static str,
     /// What must become of it.
     pub fate: ExpectedOutcome,
@@ -59,7 +59,7 @@ pub const SEEDED_FAULTS: &[SeededFault] = &[
     killed("dirty_forgotten", "status_says_so_progress"),
     killed("home_never_given_back", "end_is_told_progress"),
     killed("home_given_back_early", "status_is_faithful_inv"),
-    covered("shut_is_not_sticky", "transition_lock: orders come in the order of the steps"),
+    covered("shut_is_not_sticky", "transition_lock: the gate's orders come in the order of the steps"),
     killed("close_admits_users", "no_new_turn_while_draining_step"),
     killed("seal_admits_internal", "sealed_admits_nothing_inv"),
     killed("children_refused", "bypass_progress"),
@@ -67,7 +67,7 @@ pub const SEEDED_FAULTS: &[SeededFault] = &[
     killed("seals_with_work", "bypass_progress"),
     killed("reopen_keeps_seal", "reopens_progress"),
     killed("drain_takes_turns", "only_its_end_ends_a_turn_step"),
-    covered("shutdown_is_undone", "the typestates: `AnyLifecycle::apply` has no such move"),
+    covered("shutdown_is_undone", "the typestates: `AnyLifecycle::apply` has no such transition"),
     killed("new_terms_ignored", "drains_progress"),
     killed("requests_never_add", "held_by_each_inv"),
     killed("unseen_is_absent", "fail_safe_inv"),
@@ -114,7 +114,7 @@ pub const SEEDED_FAULTS: &[SeededFault] = &[
     killed("renewal_stays", "acknowledged_survives_inv"),
 ];
 
-/// Whether a property is killed by one of the faults.
+/// Whether the property kills one of the faults.
 pub(crate) fn kills_a_fault(property: &str) -> bool {
     SEEDED_FAULTS.iter().any(|it| matches!(it.fate, ExpectedOutcome::Killed(by) if by == property))
 }

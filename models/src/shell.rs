@@ -1,8 +1,8 @@
 //! The shipped engine as a model holds it: by its number, with the gate's word beside it. It carries an order to the
-//! gate as the driver does, under one lock, and decides nothing: every step is the engine's.
+//! gate as the driver does, under one lock. It decides nothing: every step is the engine's.
 //!
-//! A step that was made once is remembered, so that the shipped code runs once for each engine, word and input. What
-//! is remembered is the thread's, and forgotten when a fault is switched on or off.
+//! Each step is remembered, so that the shipped code runs once for each engine, word and input. Each thread has its
+//! own memory. It is cleared when a fault is switched on or off.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,17 +21,17 @@ use tidegate::machine::{Effect, Phase, ShutdownCause, Terms};
 
 use crate::packed::{Intern, Interned, Interner};
 
-/// A time in a model: before a deadline, or after it.
+/// A time in a model: before every deadline, or after it.
 pub(crate) type Instant = u8;
 
-/// Now, and when everything that was to happen by itself is due.
+/// The present, and the time at which every deadline has passed.
 pub(crate) const NOW: Instant = 0;
 pub(crate) const DUE: Instant = 1;
 
 /// The rules of a gateway with a watcher.
 pub(crate) const RULES: EngineConfig = EngineConfig { has_watcher: true, skips: 0 };
 
-/// A directory whose times tell nothing.
+/// The stamp of a directory whose times show nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NoStamp;
 
@@ -45,8 +45,8 @@ impl DirectoryStamp for NoStamp {
     }
 }
 
-/// The world of a model: what its requests, their places and its stamps are, whether its places are listed, and what
-/// the inputs of its engines are. Nothing is a reason, and no work has a label.
+/// The world of a model: the types of its requests, of their slots, of its stamps and of its engines' inputs, and
+/// whether its slots are listed. There are no reasons and no labels.
 macro_rules! small_world {
     ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
         impl tidegate::internals::engine::EngineTypes for $world {
@@ -90,14 +90,14 @@ where
 {
     /// The inputs of its engines.
     type Input: Copy + Eq + Hash;
-    /// What is remembered of this world's steps.
+    /// The steps that are remembered.
     fn memory() -> &'static std::thread::LocalKey<StepCache<Self>>;
 }
 
 /// An engine by its number, the word and the input.
 type Key<W> = (u32, Word, <W as SmallWorld>::Input);
 
-/// The steps that were made: engine, word and input; and what came of them.
+/// The steps that were made: for each engine, word and input, the result.
 pub(crate) struct StepCache<W: SmallWorld>(RefCell<StepCacheEntries<W>>)
 where
     Engine<W>: Intern;
@@ -119,7 +119,7 @@ where
     }
 }
 
-/// An engine, and the gate that it gives orders to.
+/// An engine, and the gate to which it gives orders.
 pub(crate) struct Shell<W: SmallWorld>
 where
     Engine<W>: Intern,
@@ -132,7 +132,7 @@ impl<W: SmallWorld> Shell<W>
 where
     Engine<W>: Intern,
 {
-    /// A process whose engine has just started, with the gate as its first order leaves it.
+    /// A process whose engine has just started. The gate has performed its first order.
     pub(crate) fn started((engine, effect): (Engine<W>, Effect)) -> Shell<W> {
         let word = Word::starting();
         Shell::new(engine, word.perform(effect).unwrap_or(word))
@@ -142,7 +142,8 @@ where
         Shell { engine: engine.intern(), word }
     }
 
-    /// Makes a step: `run` is the engine's, and its answer is small. Remembered by its input.
+    /// Makes a step: `run` calls the engine, and returns its answer as a small number. The step is remembered by its
+    /// input.
     pub(crate) fn step(
         &mut self,
         input: W::Input,
@@ -186,13 +187,13 @@ where
         self.engine.condition(self.word)
     }
 
-    /// A turn at the gate.
+    /// Admits a turn, if the gate does.
     pub(crate) fn admit(&mut self, arrival: Arrival) -> Option<()> {
         self.word = self.word.admit(arrival).ok()?;
         Some(())
     }
 
-    /// A turn that ends.
+    /// Releases a turn that has ended.
     pub(crate) fn release(&mut self, origin: Origin) {
         self.word = self.word.release(origin);
     }
@@ -239,7 +240,7 @@ where
     }
 }
 
-/// A look and its report in one step, for a model that is not about who looks.
+/// A look and its report in one step, for a model in which it does not matter who looks.
 pub(crate) fn look_at_once<W: EngineTypes>(
     engine: &mut Engine<W>,
     observe: impl FnOnce(&mut Engine<W>, &ObserveMode<W::Stamp>) -> Reaction,
@@ -253,11 +254,12 @@ pub(crate) fn look_at_once<W: EngineTypes>(
     reaction
 }
 
-/// A request, as the smaller models have it: whether it holds internal work.
+/// A request of the smaller models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SimpleRequest {
+    /// Whether it holds internal work.
     pub(crate) hold: bool,
-    /// Which request it is, where there may be another with the same terms.
+    /// The request's number, which differs from that of another request with the same terms.
     pub(crate) number: u8,
 }
 
@@ -267,33 +269,33 @@ impl Demand for SimpleRequest {
     }
 }
 
-/// A world with one place for a request, which is always seen.
+/// A world with one slot. A request in it is always seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OneRequest;
 
 small_world!(OneRequest, slot: (), request: SimpleRequest, stamp: NoStamp, input: OneRequestInput, named: false);
 
-/// The input of an engine of that world.
+/// An input of an engine of that world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OneRequestInput {
-    /// It looked, and this is there.
+    /// A look found this request, or none.
     Sees(Option<SimpleRequest>),
-    /// It looked, and could not see what is there.
+    /// A look failed.
     SeesNothing,
     /// A shutdown is asked for.
     ShutdownAsked(ShutdownCause),
-    /// Time has passed; what was to happen by itself is due, or is not yet.
+    /// It is this time now.
     TimePasses(Instant),
-    /// Somebody wants to publish.
+    /// A thread wants to publish.
     WantsToPublish,
-    /// The write of a status with this condition has ended.
+    /// The write of a status with this condition has ended, with success or not.
     HasWritten(Interned<Condition>, bool),
     /// The home is given back.
     HomeIsGivenBack,
 }
 
-/// The answer to [`OneRequestInput::WantsToPublish`] of one who is to write; to [`OneRequestInput::HasWritten`] of one who is to give
-/// the home back. And to the others where the timer is to be woken.
+/// The answer "yes". To [`OneRequestInput::WantsToPublish`]: write the status. To [`OneRequestInput::HasWritten`]: give
+/// the home back. To the others: wake the timer thread.
 pub(crate) const YES: u8 = 1;
 
 impl Intern for Condition {
@@ -311,7 +313,7 @@ impl Shell<OneRequest> {
         Shell::started(Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives))
     }
 
-    /// Tells the engine, under the transition lock; `None` where that changes nothing.
+    /// Gives an input to the engine, under the transition lock. `None` if that changes nothing.
     pub(crate) fn apply_input(&mut self, input: OneRequestInput) -> Option<u8> {
         let before = *self;
         let answer = self.step(input, |engine, word| match input {

@@ -1,5 +1,5 @@
-//! What is run. The suite knows nothing about gateways: the models bring the properties, and [`ABLATIONS`]
-//! brings what must break. `report` judges the results.
+//! Runs the models. The suite knows nothing about gateways: the models have the properties, and [`ABLATIONS`]
+//! says what must break. `report` judges the results.
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -22,8 +22,8 @@ use crate::report::{
 };
 use crate::status::StatusModel;
 
-/// A seeded fault that is not found among this many states has survived. Without a guard, the number of
-/// states may be unbounded.
+/// A seeded fault that is not found among this many states has survived. Without a guard, a model may have
+/// infinitely many.
 const ABLATION_MAX: u64 = 20_000_000;
 
 /// What is run, and where progress is reported.
@@ -34,16 +34,15 @@ pub struct Options<'a> {
     /// How many jobs run at once.
     pub threads: usize,
     /// Runs only what has one of these names: the id or name of a property, a model, a guard, or the code of
-    /// an incident. Empty: runs everything.
+    /// an incident. If there are none, everything is run.
     pub only: &'a [String],
-    /// Is called at the beginning, during and at the end of each job, with the job's name.
+    /// Called at the beginning, during and at the end of each job, with the job's name.
     pub progress: &'a (dyn Fn(&str, Progress) + Sync),
-    /// Is called now and then. When it returns `true`, all jobs stop, and the report names the jobs that did
-    /// not finish.
+    /// Called now and then. When it returns `true`, all jobs stop. The report names the jobs that did not finish.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// How a job is going.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress {
     /// It has begun.
@@ -96,7 +95,7 @@ impl Job {
             Job::Explorer(model) => format!("{model} model, by the explorer"),
             Job::Liveness(model) => format!("{model} model, liveness"),
             Job::Original(model) => format!("{model} model, original contract"),
-            // Several faults switch off the same guard. Each has a name of its own: progress is kept by name.
+            // Several faults switch off the same guard. Each has its own name, because progress is kept by name.
             Job::Ablation(ablation) => {
                 let off = names(ablation.off);
                 match ablation.check() {
@@ -113,7 +112,7 @@ impl Job {
         }
     }
 
-    /// Whether one of these names it.
+    /// Whether one of these names selects it.
     fn is_named(self, only: &[String]) -> bool {
         let (model, properties, ablation) = match self {
             Job::Stateright(model) | Job::Explorer(model) => {
@@ -146,7 +145,8 @@ impl Job {
             })
     }
 
-    /// Whether the guards that it switches off can be: those inside the shipped code only in the checking build.
+    /// Whether this build can switch off the job's guards. Only the checking build can switch off those inside the
+    /// shipped code.
     fn can_be_run(self) -> bool {
         let off: &[Guard] = match &self {
             Job::Ablation(ablation) => ablation.off,
@@ -156,7 +156,7 @@ impl Job {
         faults::HAS_SWITCHES || !off.iter().any(|guard| guard.is_in_shipped_code())
     }
 
-    /// `None` where it was interrupted.
+    /// Runs the job. `None` if it was interrupted.
     fn run(self, options: &Options<'_>) -> Option<JobResult> {
         let name = self.name();
         let began = Instant::now();
@@ -186,7 +186,7 @@ impl Job {
                 }
                 JobResult::Matrix(MatrixRow { guard, model, broken })
             }),
-            // In the small configuration, which keeps identities apart.
+            // The small configuration keeps identities apart.
             Job::Gap(gap) => {
                 visit(gap.model, Configuration::Of(Size::Small), ships, Gap(gap.property, at))
             }
@@ -195,7 +195,7 @@ impl Job {
                 if ablation.breaks_liveness() {
                     return visit(model, Configuration::Liveness, design, AblateLiveness(ablation));
                 }
-                // What the small configuration is too small for, the full one must find.
+                // If the small configuration is too small to find it, the full one must.
                 let run = |size| {
                     visit(model, Configuration::Of(size), design, AblateSafety(ablation, at))
                 };
@@ -204,16 +204,16 @@ impl Job {
             }),
         };
         (options.progress)(&name, Progress::Ended(began.elapsed()));
-        // What ended while it was interrupted may have been cut short.
+        // A job that ended during the interrupt may have been cut short.
         (!(options.interrupted)()).then_some(done)
     }
 }
 
-/// A graph that is larger than this is not searched.
+/// A larger graph is not searched.
 const GRAPH_MAX: usize = 5_000_000;
 
-/// Checks each liveness property; and again without each of its fairness assumptions, which must break it.
-/// An assumption that is not needed could hide a fault.
+/// Checks each liveness property. Then it checks the property again without each fairness assumption, and the property
+/// must break: an assumption that is not needed could hide a fault.
 struct CheckLiveness;
 
 impl ModelVisitor for CheckLiveness {
@@ -221,7 +221,7 @@ impl ModelVisitor for CheckLiveness {
 
     fn visit<M: VerifiedModel>(self, model: M) -> JobResult {
         let began = Instant::now();
-        let graph = Graph::of(&model, GRAPH_MAX).expect("the endless size is small enough");
+        let graph = Graph::of(&model, GRAPH_MAX).expect("the graph for liveness is small enough");
         let mut runs = Vec::new();
         for promise in model.liveness_properties() {
             let LivenessResult { waiting, broken } = graph.check(&model, &promise);
@@ -310,8 +310,8 @@ impl<F: Fn(u64) -> bool> ModelVisitor for AblateSafety<F> {
     }
 }
 
-/// The original contract is not searched further than this. Without the guards, the number of states may be
-/// unbounded, and what it breaks, it breaks early.
+/// The number of states at which the search of the original contract ends. Without the guards there may be infinitely
+/// many. What it breaks, it breaks early.
 const ORIGINAL_MAX: u64 = 200_000;
 
 struct Original<F>(ModelName, F);
@@ -349,7 +349,7 @@ impl<F: Fn(u64) -> bool> ModelVisitor for ByStateright<F> {
         let began = Instant::now();
         let starts = model.init_states().len();
         let checker = model.checker().threads(1).spawn_bfs();
-        // It cannot be stopped; on an interrupt it is left behind.
+        // The checker cannot be stopped. After an interrupt, it runs until the program ends.
         for waited in 0_u64.. {
             let tells = waited % 64 == 0;
             if checker.is_done() || (tells && !(self.1)(checker.unique_state_count() as u64)) {
@@ -362,7 +362,7 @@ impl<F: Fn(u64) -> bool> ModelVisitor for ByStateright<F> {
             .into_iter()
             .partition(|name| entry_of(name).is_some_and(|(_, check)| !check.is_reach()));
         let states = checker.unique_state_count() as u64;
-        // It counts whatever it generates, the initial states too.
+        // The checker counts all states that it generates, the initial states too.
         let steps = (checker.state_count() - starts) as u64;
         let (engine, took) = ("stateright", began.elapsed());
         let run = EngineRun { model: self.0, engine, states, steps, broken, reached, took };
@@ -431,7 +431,7 @@ fn counterexample_lines<M: VerifiedModel>(model: &M, finding: &Finding) -> Vec<S
 ///
 /// # Panics
 ///
-/// When a job panics. That is a bug of the suite, or of the shipped functions that it calls.
+/// If a job panics. That is a bug of the suite, or of the shipped functions that it calls.
 #[must_use]
 pub fn verify(options: &Options<'_>) -> Report {
     let began = Instant::now();
@@ -456,7 +456,7 @@ pub fn verify(options: &Options<'_>) -> Report {
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
-                // Relaxed: the number alone says which job is whose.
+                // Relaxed: the number alone says which thread runs which job.
                 while let Some((number, job)) = {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     jobs.get(number).map(|job| (number, *job))
@@ -583,7 +583,7 @@ mod tests {
         }
     }
 
-    /// Without all the guards that it is said not to ask for, a model is the same.
+    /// A model is the same without all guards that `guards_of` does not list for it.
     #[test]
     fn a_model_asks_for_no_guard_but_its_own() {
         for model in ModelName::ALL {
@@ -606,10 +606,10 @@ mod tests {
         }
     }
 
-    /// Neither a packed state nor its fingerprint passes for another: whole states, compared field by
-    /// field, are as many.
+    /// No two states have the same packed form or the same fingerprint: a count of whole states, compared field by
+    /// field, is the same.
     #[test]
-    fn a_fingerprint_stands_for_one_state() {
+    fn no_two_states_have_the_same_fingerprint() {
         for model in ModelName::ALL {
             let small = Configuration::Of(Size::Small);
             let (whole, fingerprints) = visit(model, small, Design::tidegate(), BothCounts);

@@ -1,21 +1,21 @@
-//! The gateway model with *any* number of turns, watchers and controllers, for properties in which no identity
-//! matters: TG-S1 (the gate's half), S2, S3 and S10. It owns only the abstraction. Every step of it is a step of
+//! The gateway model with *any* number of turns, watchers and controllers. It checks properties in which no identity
+//! matters: TG-S1 (the gate's half), S2, S3 and S10. It owns only the abstraction. Each of its steps is a step of
 //! the gateway model.
 //!
 //! Turns of each kind are counted as none, one, or many. A step from many is tried with two turns and with
-//! three, so that afterwards there may be one, or still many. This covers five turns and five million, because
-//! the shipped arithmetic uses a count in two ways only: whether it becomes zero, and whether it is full.
-//! `Word::admit` adds one and looks at flags; `Word::release` subtracts one and seals at zero.
+//! three, so that afterwards there may be one, or still many. This covers five turns and five million. The reason:
+//! the shipped arithmetic asks only whether a count becomes zero, and whether it is full.
+//! `Word::admit` adds one and looks at flags. `Word::release` subtracts one and seals at zero.
 //!
 //! There are as many watchers as needed. One of them looks at a time. It may have begun at any time since the last
-//! look was applied, so it is described by what it may have seen. What it may have seen is a set. Without the guard
-//! that keeps looks apart, what was seen before that stays in a set, too. Controllers begin and cancel any number of times, and processes
-//! die and start. A generation is arbitrary: no decision reads it.
+//! look was applied. So the state has the set of markers that it may have seen. Without the guard that keeps looks
+//! apart, the state also has a second set: the markers seen before that. Controllers begin and cancel any number of
+//! times, and processes die and start. A generation is arbitrary: no decision reads it.
 //!
 //! Each of these allows *more* than can happen, in the design with all its guards. So a property that holds here
-//! holds for any number. A property that breaks here need not break there. The model says nothing about liveness,
-//! about exact counts, or about a full gate. A test maps every state of the gateway model to a state here that
-//! covers it.
+//! holds for any number. A property that breaks here need not break in the gateway. The model says nothing about
+//! liveness, about exact counts, or about a full gate. A test maps every state of the gateway model to a state here
+//! that covers it.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -31,17 +31,17 @@ use super::{Action as Step, GatewayModel};
 use crate::design::{Design, Guard};
 use crate::packed::{Bits, Intern};
 
-/// From here on, many.
+/// The count that represents all counts from two on.
 const MANY: u8 = 2;
 
-/// The model: which guards.
+/// The model. Only the guards vary.
 #[derive(Clone, Copy, Debug)]
 pub struct AnyNumberModel {
     gateway: GatewayModel,
 }
 
 impl AnyNumberModel {
-    /// All of it: there is nothing to bound.
+    /// The only configuration: nothing is bounded.
     #[must_use]
     pub const fn any(design: Design) -> AnyNumberModel {
         let one_more = MANY + 2;
@@ -64,17 +64,17 @@ impl AnyNumberModel {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// One gateway that represents all that have as many of everything, or many. Its watchers rest.
+    /// A gateway that represents all with the same counts, in which "many" is one count. Its watchers rest.
     gateway: super::State,
-    /// What the look under way may have seen, a bit a marker: what was there since the last one was applied.
+    /// The markers that the look under way may have seen, a bit for each: those since the last look was applied.
     fresh: u8,
-    /// What was there before that, in this process.
+    /// The markers before that, in this process.
     stale: u8,
-    /// Without the transition lock: orders that somebody has yet to give the gate, a bit each.
+    /// Without the transition lock: the orders that the gate has yet to perform, a bit for each.
     orders: u8,
 }
 
-/// How many turns there are now, of many.
+/// The numbers of turns with which a step is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turns {
     users: u8,
@@ -85,25 +85,25 @@ pub struct Turns {
 /// What can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A step that is no watcher's, with so many turns.
+    /// A step that is not a watcher's, with these numbers of turns.
     Gateway(Step, Turns),
-    /// A process starts, and its predecessor may have promised that nothing starts.
+    /// A process starts, and its predecessor has promised that nothing starts.
     StartsAfterPromise {
         /// Whether its first look fails.
         fails: bool,
     },
     /// A watcher applies what it saw.
     WatcherApplies {
-        /// That.
+        /// What it saw.
         seen: ReadOutcome,
-        /// Whether none was applied since it began.
+        /// Whether no other look was applied since this one began.
         fresh: bool,
     },
-    /// Without the transition lock: the gate is given an order.
+    /// Without the transition lock: the gate performs an order.
     GateIsTold(EffectIndex),
 }
 
-/// An order to the gate, by its number among them.
+/// The number of an order to the gate.
 pub type EffectIndex = usize;
 
 const EFFECTS: [Effect; 5] = [
@@ -117,7 +117,7 @@ const EFFECTS: [Effect; 5] = [
 const MARKERS: [Marker; 5] =
     [Marker::Absent, Marker::Live, Marker::LiveHold, Marker::Corrupt, Marker::Stale];
 
-/// A gate with these flags and so many turns.
+/// A gate with the flags of this word and these numbers of turns.
 fn with_turns(word: Word, user: u32, internal: u32) -> Word {
     const FLAGS: u64 = 0xf;
     let open = Word::from_bits(0);
@@ -131,7 +131,7 @@ impl Process {
         let (counted, live) = (self.shell.word.in_flight(), self.live());
         (self.users, self.children, self.internals) =
             (turns.users, turns.children, turns.internals);
-        // What is counted and not live, or live and not counted, stays so, none or one or many.
+        // Turns that are counted and not live, or live and not counted, stay so: none, one or many.
         let new = self.live();
         let leaked = |counted: u32, live: u32| counted.saturating_sub(live).min(MANY.into());
         let missed = |counted: u32, live: u32| live.saturating_sub(counted);
@@ -143,10 +143,10 @@ impl Process {
         self.shell.word = with_turns(self.shell.word, user, internal);
     }
 
-    /// The same process, of which nobody looks, and which has closed so often that nobody knows.
+    /// Removes what has an identity: all observers rest, and the generation is forgotten.
     fn at_rest(&mut self) {
         let mut engine = (*self.shell.engine).clone();
-        // The one look under way comes to nothing, and those who wait for it leave.
+        // The look under way is abandoned, and then the observers that wait for it leave.
         for looked in [true, false] {
             for observer in self.observers {
                 match observer {
@@ -183,7 +183,7 @@ impl Turns {
         }
     }
 
-    /// What it may represent.
+    /// The numbers of turns that it represents, as far as a step can tell them apart.
     fn each(self) -> impl Iterator<Item = Turns> {
         let each = |count: u8| count..=(if count == MANY { MANY + 1 } else { count });
         each(self.users).flat_map(move |users| {
@@ -199,15 +199,15 @@ impl State {
     #[must_use]
     pub fn of(mut gateway: super::State) -> State {
         let mut fresh = 0;
-        // What is promised is one controller's business, and the gateway model's.
+        // A promise is made to one controller. The gateway model checks that.
         (gateway.promised, gateway.promise_broken) = (false, false);
-        // As often as they like.
+        // Begins and restarts are not bounded.
         (gateway.begins_left, gateway.restarts_left) = (1, 1);
         if let Some(process) = &mut gateway.process {
             process.set_turns(process.turns().capped());
             process.published = None;
             process.answered = false;
-            // Only without atomic admission, where it is enough that something breaks.
+            // This is above zero only without atomic admission. Then it is enough that something breaks.
             process.checked = process.checked.min(MANY);
             for observer in &process.observers {
                 if let ObserverState::Looked { seen: ReadOutcome::Marker(marker), .. } = observer {
@@ -220,13 +220,13 @@ impl State {
         State { gateway, fresh, stale: 0, orders: 0 }
     }
 
-    /// Whether all that can happen there can happen here.
+    /// Whether everything that can happen in the other state can happen in this one.
     #[must_use]
     pub fn covers(&self, other: &State) -> bool {
         self.gateway == other.gateway && self.fresh & other.fresh == other.fresh
     }
 
-    /// The gateway alone, of which there may be many states.
+    /// The gateway alone. Several states may have the same one.
     #[must_use]
     pub fn gateway(&self) -> &super::State {
         &self.gateway
@@ -243,7 +243,7 @@ impl AnyNumberModel {
         let process = state.gateway.process.as_mut()?;
         let current = fresh && seen == ReadOutcome::Marker(state.gateway.marker);
         let call = process.ask();
-        // After the end nobody begins to look, and one may have begun before it.
+        // After the stop nobody begins to look, but a look may have begun before it.
         if process.phase() != Phase::Stopped {
             (process.take_turn(call)?).then_some(())?;
         }

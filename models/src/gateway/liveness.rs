@@ -8,7 +8,6 @@ use tidegate::machine::Phase;
 use super::{Action, GatewayModel, Marker, Process, State};
 use crate::liveness::{FairnessConstraint, LivenessProperty};
 
-/// What is taken fairly, for each class of steps.
 // A read may fail, and is tried again.
 const LOOKS: FairnessConstraint<Action> =
     FairnessConstraint::strong("a watcher's read succeeds (strong)", |action| {

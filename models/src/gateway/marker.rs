@@ -1,4 +1,4 @@
-//! What can lie at the marker's name, and what the shipped reader makes of it.
+//! The marker file, and how the shipped reader reads it.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::design::{Design, Guard};
 use crate::faults::Answers;
 use crate::shell::Instant;
 
-/// What lies at the marker's name.
+/// The content of the marker file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Marker {
-    /// Nothing.
+    /// There is no file.
     Absent,
     /// A request of this boot.
     Live,
@@ -29,20 +29,20 @@ pub enum Marker {
     Called,
 }
 
-/// What a look found there.
+/// The result of reading the marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadOutcome {
-    /// What lay there.
+    /// The marker that was read.
     Marker(Marker),
     /// The read failed.
     Error,
 }
 
-/// What the shipped reader makes of a marker.
+/// A marker as the shipped reader reads it.
 #[derive(Clone, Copy)]
 struct ParsedMarker {
     asks: Option<Terms>,
-    /// Whether it represents a gateway that knows its epoch, and for one that does not.
+    /// Whether it is live for a gateway that knows its epoch; and, below, for one that does not.
     stands: bool,
     stands_where_epoch_is_unknown: bool,
 }

@@ -1,4 +1,4 @@
-//! What must hold of the gateway in every state, and what must be reachable lest that be in vain.
+//! The properties that must hold in every state of the gateway model, and the states that must be reachable.
 
 use stateright::Property;
 use tidegate::internals::engine::Ended;
@@ -14,7 +14,7 @@ fn process(state: &State, holds: impl Fn(&Process) -> bool) -> bool {
     state.process.as_ref().is_some_and(holds)
 }
 
-/// Whether the words of such a snapshot say running or ready.
+/// Whether a snapshot with this phase and readiness says running or ready.
 fn says_running((phase, ready): (Phase, bool)) -> bool {
     ready || !phase.is_shut() || gateway_state(phase) == "running"
 }

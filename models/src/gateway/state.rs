@@ -1,4 +1,4 @@
-//! The gateway model's state: what there is of a process, a marker and the ghosts, and how it is packed.
+//! The gateway model's state: the process, the marker and the ghosts, and how they are packed.
 
 use std::hash::{Hash, Hasher};
 
@@ -13,7 +13,7 @@ use crate::design::{Design, Guard};
 use crate::packed::{Bits, Intern};
 use crate::shell::{DUE, Instant, NOW, NoStamp, RULES, Shell, small_world};
 
-/// The most observers there can be: watchers, and the caller after them.
+/// The most observers: the watchers, and after them the caller.
 pub(super) const OBSERVERS_MAX: usize = 3;
 
 /// The world of this model: one marker, whose directory is listed whole.
@@ -34,29 +34,29 @@ pub(super) enum Input {
     LoopEnds,
 }
 
-/// Where one who looks is: a watcher in its round, or a caller in its call.
+/// The state of an observer: a watcher in its round, or the caller in its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObserverState {
     /// Between rounds.
     Resting,
     /// It has asked for a look while another one was under way, or has not begun its own.
     Waits(ObserveCall),
-    /// It has looked, and not applied it yet.
+    /// It has looked, and has not applied the look yet.
     Looked {
         /// Its call.
         call: ObserveCall,
         /// What it saw.
         seen: ReadOutcome,
-        /// Ghost: whether that is still what is there.
+        /// Ghost: whether the marker is still what it saw.
         current: bool,
         /// Ghost: whether the look began after the caller had asked.
         since_call: bool,
     },
     /// Without the transition lock: the machine has stepped, the gate has not.
     Stepped {
-        /// What the gate is yet to do.
+        /// What the gate has yet to do.
         effect: Effect,
-        /// Ghost: whether it is for the request that is there now.
+        /// Ghost: whether it is for the present marker.
         current: bool,
     },
 }
@@ -68,7 +68,7 @@ pub struct Process {
     pub(super) observers: [ObserverState; OBSERVERS_MAX],
     /// Ghost: a look that began after the caller had asked has been applied.
     pub(super) answered: bool,
-    /// User turns that have checked the gate and not claimed yet: only without atomic admission.
+    /// User turns that have checked the gate and have not claimed a place. Only without atomic admission.
     pub(super) checked: u8,
     /// Live user turns.
     pub(super) users: u8,
@@ -89,26 +89,26 @@ pub struct State {
     pub(super) process: Option<Process>,
     pub(super) begins_left: u8,
     pub(super) restarts_left: u8,
-    /// Ghost: the request that is there has been seen and closed for, and is still there.
+    /// Ghost: the marker was seen, the gate was closed for it, and it still exists.
     pub(super) confirmed: bool,
     /// Ghost: a user turn has started while `confirmed`.
     pub(super) started_while_draining: bool,
-    /// Ghost: something was admitted that the rule for closed gates does not let pass.
+    /// Ghost: something was admitted against the rule for closed gates.
     pub(super) admitted_wrongly: bool,
-    /// Ghost: bytes that say nothing, or a look that saw nothing, opened the gate.
+    /// Ghost: a corrupt marker, or a look that failed, opened the gate.
     pub(super) opened_wrongly: bool,
     /// Ghost: a caller was answered before a look that began after the call was applied.
     pub(super) answered_early: bool,
     /// Ghost: a receipt said "draining", and the gate was open, or not closed for that request.
     pub(super) receipt_lied: bool,
-    /// A status that said quiesced was read, and its request is still there.
+    /// A controller has read a status that says quiesced, and its request still exists.
     pub(super) promised: bool,
-    /// Ghost: something was admitted while that was so.
+    /// Ghost: something was admitted while `promised`.
     pub(super) promise_broken: bool,
 }
 
 impl Process {
-    /// From the first look to an open or closed gate.
+    /// Starts a process, from the first look to an open or closed gate.
     ///
     /// `promised`: the predecessor's status promises that nothing starts.
     pub(super) fn start(design: Design, seen: ReadOutcome, promised: bool) -> Process {
@@ -137,7 +137,7 @@ impl Process {
         self.shell.word = self.shell.word.perform(effect).unwrap_or(self.shell.word);
     }
 
-    /// Passes an input to the engine, under the transition lock; `None` where that changes nothing.
+    /// Gives an input to the engine, under the transition lock. `None` if that changes nothing.
     pub(super) fn apply_input(&mut self, input: Input) -> Option<u8> {
         let before = self.shell;
         let answer = self.shell.step(input, |engine, word| run(engine, word, input));
@@ -148,7 +148,7 @@ impl Process {
         (self.shell != before || answer != 0).then_some(answer)
     }
 
-    /// Without the transition lock: the engine steps, and the gate is yet to do what it orders.
+    /// Without the transition lock: the engine steps, and the gate has yet to do what it orders.
     pub(super) fn step_only(&mut self, input: Input) -> Option<Effect> {
         let mut engine = (*self.shell.engine).clone();
         let (reaction, _) = run(&mut engine, self.shell.word, input);
@@ -156,15 +156,15 @@ impl Process {
         reaction.ordered.map(|ordered| ordered.effect)
     }
 
-    /// Asks for a look, and gives the call.
+    /// Asks for a look. Returns the call.
     pub(super) fn ask(&mut self) -> ObserveCall {
-        // The engine's own answer: it is made again, for a call is no small number to the outside.
+        // A clone of the engine gives the same call. `apply_input` returns only a small number.
         let call = (*self.shell.engine).clone().request_observation();
         self.apply_input(Input::Asks);
         call
     }
 
-    /// What the observer does next: `true` to look, `false` for nothing more; `None` to wait.
+    /// What the observer does next. `true`: it looks. `false`: it is served. `None`: it waits.
     pub(super) fn take_turn(&mut self, call: ObserveCall) -> Option<bool> {
         match self.apply_input(Input::TakesTurn(call)) {
             Some(TURN_LOOK) => Some(true),
@@ -173,12 +173,12 @@ impl Process {
         }
     }
 
-    /// Whether a look that began after the call is applied. It takes no turn.
+    /// Whether a look that began after the call is applied. This takes no turn.
     pub(super) fn is_served(&self, call: ObserveCall) -> bool {
         matches!((*self.shell.engine).clone().next_observe_action(call), ObserveAction::Done)
     }
 
-    /// What is live, as against what is counted.
+    /// The turns that are live. The gate's word has those that are counted.
     pub(super) fn live(&self) -> InFlight {
         let user = u32::from(self.users) + u32::from(self.children);
         InFlight::new(user, u32::from(self.internals))
@@ -219,21 +219,21 @@ fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction
 }
 
 impl State {
-    /// What the living process amounts to; for a component of an author's own.
+    /// The condition of the living process, for a component of your own.
     #[must_use]
     pub fn condition(&self) -> Option<Condition> {
         self.process.as_ref().map(|process| process.shell.condition())
     }
 
-    /// Whether there is a process that has not come to its end.
+    /// Whether there is a process that has not stopped.
     pub(super) fn lives(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.phase() != Phase::Stopped)
     }
 
-    /// The marker has changed: nothing seen of it is current any more, and it is unconfirmed.
+    /// Changes the marker. What observers saw is no longer current, and the new marker is unconfirmed.
     pub(super) fn marker_becomes(&mut self, marker: Marker) {
         self.marker = marker;
-        // Removing or replacing a request releases it.
+        // A request that is removed or replaced is released.
         (self.confirmed, self.promised) = (false, false);
         for observer in self.process.iter_mut().flat_map(|process| &mut process.observers) {
             if let ObserverState::Looked { current, .. } | ObserverState::Stepped { current, .. } =
@@ -244,14 +244,14 @@ impl State {
         }
     }
 
-    /// User turns that are counted and not live.
+    /// The number of user turns that are counted and not live.
     pub(super) fn leaked(&self) -> Option<u8> {
         let process = self.process.as_ref()?;
         let counted = process.shell.word.in_flight().user;
         u8::try_from(counted.saturating_sub(process.live().user)).ok()
     }
 
-    /// A turn at the gate.
+    /// Admits a turn, if the gate does.
     pub(super) fn admit(&mut self, arrival: Arrival) -> Option<()> {
         let process = self.process.as_mut()?;
         let before = process.shell.word;
@@ -267,7 +267,7 @@ impl State {
 }
 
 impl ObserverState {
-    /// Nine bits that tell it from every other of the same process.
+    /// Nine bits that differ for any two states of observers of one process.
     pub(super) fn packed(self) -> u16 {
         let numbered = |call: ObserveCall| {
             let number = u16::try_from(call.number()).expect("few look at once");
