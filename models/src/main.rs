@@ -301,7 +301,9 @@ impl Run {
             return ExitCode::FAILURE;
         }
         if simulation.is_some_and(|it| !it.is_ok) {
-            note("tidegate-verify: a property breaks in the simulation; see the report's part `simulation`");
+            note(
+                "tidegate-verify: a property breaks in the simulation; see the report's part `simulation`",
+            );
             return ExitCode::FAILURE;
         }
         self.write(&report).unwrap_or_else(|| ExitCode::from(exit_code(&report)))

@@ -59,7 +59,10 @@ pub const SEEDED_FAULTS: &[SeededFault] = &[
     killed("dirty_forgotten", "status_says_so_progress"),
     killed("home_never_given_back", "end_is_told_progress"),
     killed("home_given_back_early", "status_is_faithful_inv"),
-    covered("shut_is_not_sticky", "transition_lock: the gate's orders come in the order of the steps"),
+    covered(
+        "shut_is_not_sticky",
+        "transition_lock: the gate's orders come in the order of the steps",
+    ),
     killed("close_admits_users", "no_new_turn_while_draining_step"),
     killed("seal_admits_internal", "sealed_admits_nothing_inv"),
     killed("children_refused", "bypass_progress"),
