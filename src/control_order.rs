@@ -1,14 +1,14 @@
-//! What a control plane orders over a wire, read from the bytes of its request's body. It does nothing
-//! about it, and whatever the bytes are, it never takes one order for another.
+//! Reads an order of a control plane from the bytes of a request's body. It carries nothing out. Whatever the bytes
+//! are, it never takes one order for another.
 //!
-//! A file that says nothing readable is still a drain, for its presence is what asks. A body is not a file. It may be
-//! cut off, mangled or meant for another endpoint. The original takes a body that it cannot parse for a drain, so a
-//! cancel that was cut short began one ([U9], [U40]).
+//! A request file without readable content is still a drain, because its presence asks for one. A body is not a file:
+//! it may be cut off, damaged or meant for another endpoint. The original takes a body that it cannot parse for a
+//! drain. So a cancel that was cut short began a drain ([U9], [U40]).
 //!
 //! # Invariants
 //!
-//! * **TG-S14 receipt_is_true**: [`ControlOrder::parse`] is total, and what cannot be read is an error, never
-//!   an order ([F15]). Only an empty body, or an object without an action, means drain ([R11]).
+//! * **TG-S14 receipt_is_true**: [`ControlOrder::parse`] is total. Bytes that cannot be read are an error, never an
+//!   order ([F15]). Only an empty body, or an object without an action, means drain ([R11]).
 //!
 //! [U9]: crate::guide::incidents#u9
 //! [U40]: crate::guide::incidents#u40
@@ -23,54 +23,54 @@ use crate::holder::{Holder, InvalidHolderName};
 use crate::json::RawObject;
 use crate::request::{DEFAULT_LEASE, DrainRequest, LEASE_MAX, LEASE_MIN};
 
-/// Nobody is kept waiting for an answer longer than this: one hour.
+/// The longest wait for an answer: one hour.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 
-/// One principal has at most this many named requests at once: nobody fills the home for the others.
+/// The number of named requests that one principal may have at once. So no principal can fill the home.
 pub const REQUESTS_PER_PRINCIPAL_MAX: usize = 64;
 
-/// What is ordered.
+/// An order of a control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlOrder {
-    /// A drain is to begin, or to be renewed.
+    /// Begin a drain, or renew it.
     Drain(DrainParams),
-    /// The holder's drain is to be cancelled.
+    /// Cancel the drain of a holder.
     Cancel {
-        /// Whose.
+        /// The holder.
         holder: Holder,
     },
 }
 
-/// On what terms a drain is ordered.
+/// The parameters of a drain that is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainParams {
-    /// Who is to hold it; the shared marker where none is named.
+    /// The holder of the drain; the shared marker if the order names none.
     pub holder: Holder,
-    /// How long it lives unless it is renewed.
+    /// How long the drain lives unless it is renewed.
     pub lease: Duration,
-    /// Whether internal work is to be held too.
+    /// Whether internal work is held too.
     pub hold_internal: bool,
     /// Whether users are not notified.
     pub suppress_notification: bool,
-    /// Whether it is to end with the gateway's run.
+    /// Whether the drain ends with the gateway's run.
     pub this_run: bool,
-    /// How long to wait for the gateway to be at rest before answering, where that is asked for.
+    /// The wait before the answer; `None` if the answer comes at once.
     pub wait: Option<WaitSpec>,
 }
 
-/// What an answer waits for, and how long.
+/// What an answer waits for, and how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitSpec {
-    /// At most this long.
+    /// The longest wait.
     pub at_most: Duration,
-    /// An idle reading will do, in place of a promise.
+    /// Whether an idle reading is enough, instead of a promise.
     pub idle_is_enough: bool,
 }
 
 impl DrainParams {
-    /// The request that this orders, signed by `principal`.
+    /// The request for these parameters, signed by `principal`.
     #[must_use]
     pub fn request(&self, principal: impl Into<String>) -> DrainRequest {
         DrainRequest::new(principal)
@@ -86,30 +86,30 @@ impl DrainParams {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlOrderError {
-    /// The bytes spell no JSON object.
+    /// The bytes are not a JSON object.
     #[error(
         "the body is not a JSON object ({reason}); nothing was done: send a JSON object, or no body to begin a drain"
     )]
     Unreadable {
-        /// What is wrong with them.
+        /// What is wrong with the bytes.
         reason: String,
     },
     /// There is no such action.
-    // In the original's words, which its callers may know.
+    // The words are the original's: callers may compare them.
     #[error("Unknown drain action '{action}'; expected 'drain' or 'cancel'")]
     UnknownAction {
-        /// What was given, or the beginning of it.
+        /// The action that was given, or its beginning.
         action: String,
     },
-    /// A field that is not what it must be.
+    /// A field has a value that is not allowed.
     #[error("'{name}' must be {expected}; nothing was done")]
     Field {
-        /// Its name.
+        /// The name of the field.
         name: &'static str,
-        /// What it must be.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// `holder` is no holder's name.
+    /// `holder` is not a valid name of a holder.
     #[error(transparent)]
     Holder(#[from] InvalidHolderName),
     /// Fields that contradict each other.
@@ -117,12 +117,12 @@ pub enum ControlOrderError {
     Contradiction(&'static str),
 }
 
-/// This many characters of an unknown action are repeated.
+/// An error repeats this many characters of an unknown action.
 const ACTION_MAX: usize = 64;
 
 impl ControlOrder {
-    /// What these bytes order. Fields that it does not know are ignored, as the original does; one that
-    /// is `null` counts as absent, but for the action.
+    /// Reads the order in these bytes. Fields that it does not know are ignored, as in the original. A field that is
+    /// `null` counts as absent, except the action.
     ///
     /// ```
     /// use tidegate::internals::control_order::{ControlOrder, ControlOrderError};
@@ -133,7 +133,7 @@ impl ControlOrder {
     ///
     /// # Errors
     ///
-    /// [`ControlOrderError`], which says what is wrong.
+    /// [`ControlOrderError`] says what is wrong.
     // Property: TG-S14 receipt_is_true.
     pub fn parse(bytes: &[u8]) -> Result<ControlOrder, ControlOrderError> {
         let body = if bytes.is_empty() { Ok(RawObject::default()) } else { object(bytes) };
@@ -143,7 +143,7 @@ impl ControlOrder {
         };
         match action(&body).as_str() {
             "drain" => OrderFields::of(&body)?.terms().map(ControlOrder::Drain),
-            // Only the holder matters for a cancel. An error in another field is reported all the same.
+            // A cancel needs only the holder. An error in another field is still reported.
             "cancel" => {
                 OrderFields::of(&body).map(|fields| ControlOrder::Cancel { holder: fields.holder })
             }
@@ -155,18 +155,18 @@ impl ControlOrder {
     }
 }
 
-/// What a cancel has done, as it is reported to the caller.
+/// The outcome of a cancel, as it is reported to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CancelOutcome {
-    /// It was carried out.
+    /// Whether the cancel was carried out.
     pub ok: bool,
-    /// There was something to cancel; of one that failed, there still is, as far as anybody may believe.
+    /// Whether there was something to cancel. After a cancel that failed this is `true`: the drain may still be on.
     pub was_draining: bool,
 }
 
 impl CancelOutcome {
-    /// The outcome of this cancel. A cancel that failed is never reported as one that found nothing: the drain
-    /// stays on, and its holder would believe the gate open.
+    /// The outcome of this cancel. A cancel that failed is never reported as one that found nothing. The drain stays
+    /// on, and its holder would believe that the gate is open.
     ///
     /// [U8](crate::guide::incidents#u8),
     /// [U38](crate::guide::incidents#u38)
@@ -189,7 +189,7 @@ fn object(bytes: &[u8]) -> Result<RawObject, ControlOrderError> {
     })
 }
 
-/// The action, spelled as the original compares it: trimmed, in lower case, and whatever it is made of.
+/// The action as the original compares it: trimmed and in lower case, whatever its JSON type.
 fn action(body: &RawObject) -> String {
     let given = match body.text("action") {
         None => "drain".to_owned(),
@@ -204,7 +204,7 @@ fn action(body: &RawObject) -> String {
     given.trim_matches(is_space).to_lowercase()
 }
 
-/// The fields, each by itself what it must be.
+/// The fields, each checked by itself.
 struct OrderFields {
     holder: Holder,
     lease: Duration,
@@ -233,7 +233,7 @@ impl OrderFields {
         })
     }
 
-    /// What they say together.
+    /// The parameters, if the fields do not contradict each other.
     fn terms(self) -> Result<DrainParams, ControlOrderError> {
         let OrderFields { holder, lease, hold_internal, suppress_notification, this_run, .. } =
             self;
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    /// F15, U9, U40: however a body is cut off, what is left of it is not another order.
+    /// However a body is cut off, the rest of it is not another order (F15, U9, U40).
     #[test]
     fn a_body_that_was_cut_off_is_no_order() {
         for whole in [
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_asks_for_a_promise_unless_told_that_idle_is_enough() {
+    fn waiting_asks_for_a_promise_unless_idle_is_enough() {
         assert!(terms_of(r#"{"wait":5}"#).hold_internal);
         assert!(!terms_of(r#"{"wait":5,"idle_is_enough":true}"#).hold_internal);
         assert!(!terms_of("{}").hold_internal);
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(said.holder, Holder::named("ci").expect("a name"));
     }
 
-    /// As a program does that must not be talked into anything: the last of two wins, as in Python.
+    /// The last of two actions wins, as in Python.
     #[test]
     fn the_action_is_read_as_the_original_reads_it() {
         assert!(matches!(parsed(r#"{"action":" Cancel\n"}"#), Ok(ControlOrder::Cancel { .. })));

@@ -1,9 +1,9 @@
-//! Which boot this is, and how long it has lasted: the identity ([F1]) and the clock ([F2]) by which a
-//! request is judged. Reading either never fails; what cannot be known is said to be unknown.
+//! The identity of this boot ([F1]) and the time since it ([F2]), by which a request is judged. Reading either never
+//! fails; a value that cannot be read is unknown.
 //!
-//! The epoch is `<boot id>:<start time of pid 1>`. The first part changes when the machine boots, the
-//! second when the container is made anew. Where neither can be read the epoch is unknown, and an
-//! unknown epoch never makes a request stale. A drain that cannot be dated is still a drain.
+//! The epoch is `<boot id>:<start time of pid 1>`. The first part changes when the machine boots, and the second when
+//! the container is created again. If neither can be read the epoch is unknown. An unknown epoch never makes a request
+//! stale: a drain that cannot be dated is still a drain.
 //!
 //! [F1]: crate::guide::requirements#f1
 //! [F2]: crate::guide::requirements#f2
@@ -17,20 +17,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::host;
 
-/// The identity of this boot and container; may be unknown.
+/// The identity of a boot and container; may be unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epoch(String);
 
 impl Epoch {
-    /// The epoch of the machine and container this process runs in.
+    /// The epoch of the machine and container that this process runs in.
     #[must_use]
     pub fn current() -> Epoch {
         let boot_id = host::proc_text("/proc/sys/kernel/random/boot_id");
         Epoch::from_texts(boot_id.as_deref(), host::proc_text("/proc/1/stat").as_deref())
     }
 
-    /// The epoch that these two texts spell: the boot id, and `/proc/1/stat`. `None` is a file that
-    /// could not be read.
+    /// The epoch from two texts: the boot id, and `/proc/1/stat`. `None` means that the file could not be read.
     ///
     /// ```
     /// use tidegate::epoch::Epoch;
@@ -58,13 +57,13 @@ impl Epoch {
         self.0.is_empty()
     }
 
-    /// Whether `stated` names another boot or container. A half that is unknown on either side is no
-    /// difference: a gateway that may not read `/proc/1/stat` is not in another container for it.
+    /// Whether `stated` names another boot or container. A half that is unknown on either side counts as equal. A
+    /// gateway that may not read `/proc/1/stat` is not in another container because of that.
     #[must_use]
     pub fn is_other_than(&self, stated: &str) -> bool {
         match (self.0.split_once(':'), stated.split_once(':')) {
             (None, _) => false,
-            // Spelled by nobody who knew one: who knows neither half writes none.
+            // No writer that knows an epoch spells it like this. A writer that knows neither half writes an empty text.
             (Some(_), None | Some(("", ""))) => true,
             (Some((boot, container)), Some((stated_boot, stated_container))) => {
                 let differ = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
@@ -73,7 +72,7 @@ impl Epoch {
         }
     }
 
-    /// Whether `stated` is of this boot for sure, so that times since boot can be compared.
+    /// Whether `stated` is certainly of this boot, so that times since boot can be compared.
     #[must_use]
     pub fn is_same_boot_as(&self, stated: &str) -> bool {
         let boot = |epoch: &str| epoch.split_once(':').map(|(boot, _)| boot.to_owned());
@@ -81,8 +80,8 @@ impl Epoch {
         known.is_some() && known == boot(stated) && !self.is_other_than(stated)
     }
 
-    /// Whether both are of one boot, as far as is known: then the machine's clocks are the same, though not their
-    /// namespaces. Where neither boot is known, that is so as well.
+    /// Whether both are of one boot, as far as is known. Then the clocks of the machine are the same, but their
+    /// namespaces may differ. It is also `true` if neither boot is known.
     pub(crate) fn is_same_boot_or_unknown(&self, other: &Epoch) -> bool {
         let boot = |epoch: &Epoch| epoch.0.split_once(':').map(|(boot, _)| boot.to_owned());
         boot(self) == boot(other) && boot(self).is_none_or(|boot| !boot.is_empty())
@@ -95,18 +94,18 @@ impl Epoch {
     }
 }
 
-/// Where a process runs, as far as its clocks and its numbers go.
+/// The place where a process runs, as far as clocks and process ids are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessContext {
     pub(crate) epoch: Epoch,
-    /// Which numbers of processes mean the same to others; `None` where that cannot be read.
+    /// The namespace of its process ids; `None` if it cannot be read.
     pub(crate) pid_namespace: Option<String>,
-    /// To whom a time since boot means the same; `None` where that cannot be read.
+    /// The namespace of its time since boot; `None` if it cannot be read.
     pub(crate) time_namespace: Option<String>,
 }
 
 impl ProcessContext {
-    /// Where this process runs.
+    /// The place where this process runs.
     pub(crate) fn here() -> ProcessContext {
         let [pid_namespace, time_namespace] = ["pid", "time"].map(host::namespace);
         ProcessContext { epoch: Epoch::current(), pid_namespace, time_namespace }
@@ -119,8 +118,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Field 22 of a `/proc/<pid>/stat` text: when the process started, in clock ticks since boot. The
-/// command's name may hold spaces and parentheses, so fields are counted from the last `)`.
+/// Field 22 of a `/proc/<pid>/stat` text: when the process started, in clock ticks since boot. The name of the command
+/// may contain spaces and parentheses, so fields are counted from the last `)`.
 pub(crate) fn start_time(stat: &str) -> Option<&str> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)
@@ -136,19 +135,19 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 pub struct Now {
     /// Time since boot, suspend included: it neither jumps nor stops.
     pub uptime: Duration,
-    /// What the wall clock says.
+    /// The wall-clock time.
     pub wall: DateTime<Utc>,
 }
 
 impl Now {
-    /// What the system's clocks say.
+    /// A reading of the system's clocks.
     #[must_use]
     pub fn from_system_clock() -> Now {
         Clock::System.now()
     }
 }
 
-/// Where a gateway reads the time.
+/// The clock that a gateway reads.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Clock {
     #[default]
@@ -196,7 +195,7 @@ impl Clock {
 #[cfg_attr(not(feature = "test-util"), allow(unreachable_pub))]
 pub struct ManualClock {
     uptime_ms: Arc<AtomicU64>,
-    /// Guards the wall clock, which tests set apart from the uptime.
+    /// Guards the wall clock, which tests set independently of the uptime.
     wall: Arc<Mutex<DateTime<Utc>>>,
 }
 
@@ -226,7 +225,7 @@ impl ManualClock {
         *self.wall.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
-    /// What both clocks say.
+    /// A reading of both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         // Relaxed: see `advance`.
@@ -244,7 +243,7 @@ pub(crate) mod examples {
         Epoch::from_texts(Some("boot"), None)
     }
 
-    /// So many seconds after boot, by both clocks.
+    /// This many seconds after boot, by both clocks.
     pub(crate) fn now_at(seconds: u64) -> Now {
         let wall = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).expect("in range");
         let uptime = Duration::from_secs(seconds);

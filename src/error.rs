@@ -1,5 +1,5 @@
-//! What can go wrong at the edges, as values: each names the path and says what to do. The pure core
-//! has errors of its own, beside its functions.
+//! The errors of the library's entry points, as values. Each names the path and says what to do. The pure core has its
+//! own errors, beside its functions.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::machine::Phase;
 use crate::request::Request;
 use crate::text::printable;
 
-/// A path as people are shown it: others may have named a file in it.
+/// A path for people, escaped: somebody else may have named a file in it.
 fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy()).into_owned()
 }
@@ -18,7 +18,7 @@ fn shown(path: &Path) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Another gateway is alive on this home.
+    /// Another gateway is running on this home.
     ///
     /// [F17](crate::guide::requirements#f17)
     #[error(
@@ -29,37 +29,38 @@ pub enum StartError {
     HomeInUse {
         /// The home.
         home: PathBuf,
-        /// The other gateway's process, as it wrote it down; in another container it is a pid there.
+        /// The other gateway's process id, as it wrote it down. If that gateway runs in another container, the id
+        /// counts there.
         pid: Option<u32>,
     },
-    /// A gateway of another make is alive on this home: the original implementation, which knows nothing of our
-    /// locks. Both would write one status file.
+    /// A foreign gateway is running on this home: the original implementation, which does not know our locks. Both
+    /// would write one status file.
     ///
     /// [F17](crate::guide::requirements#f17)
     #[error(
-        "{} is in use by a gateway of another make, which holds `gateway.lock`{}; stop that gateway first, or use another home",
+        "{} is in use by a gateway of another implementation, which holds `gateway.lock`{}; stop that gateway first, or use another home",
         shown(home),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     HomeInUseByForeignGateway {
         /// The home.
         home: PathBuf,
-        /// Its process, as it wrote it down.
+        /// Its process id, as it wrote it down.
         pid: Option<u32>,
     },
-    /// A process locks the home's directory and not its lock file: a gateway whose lock file was removed, or
+    /// A process locks the home's directory but not its lock file. It is a gateway whose lock file was removed, or
     /// another program.
     ///
     /// [F18](crate::guide::requirements#f18)
     #[error(
-        "{} is locked by {}, which does not hold the lock file in it: either a gateway whose lock file was removed, or another program; stop that process first",
+        "{} is locked by {}, but its lock file is not (a gateway whose lock file was removed, or another program); stop that process first",
         shown(home),
         pid.map_or("a process that is not visible from here".to_owned(), |pid| format!("process {pid}"))
     )]
     HomeHeld {
         /// The home.
         home: PathBuf,
-        /// The process, where it can be seen.
+        /// The process id, if it is visible from here.
         pid: Option<u32>,
     },
     /// The home cannot be used.
@@ -68,12 +69,12 @@ pub enum StartError {
         shown(path)
     )]
     Home {
-        /// What could not be opened or written.
+        /// The path that could not be opened or written.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The operating system gave no thread.
+    /// The operating system could not start a thread.
     #[error("cannot start a thread of the gateway: {source}; check the limit on threads")]
     Thread {
         /// Why.
@@ -81,12 +82,12 @@ pub enum StartError {
     },
 }
 
-/// Why a request was not begun or cancelled, or a status not read. Unless it says otherwise, nothing on
-/// disk was changed.
+/// Why a request could not be written or removed, or a status could not be read. Unless a variant says otherwise,
+/// nothing on disk was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// There is no such home, so no drain either.
+    /// There is no such home, so there is no drain either.
     #[error("there is no home at {}: {source}; nothing was changed: check the path", shown(path))]
     NoHome {
         /// The path.
@@ -102,7 +103,7 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The request could not be written. A drain that began before stays in force.
+    /// The request could not be written. A drain that began earlier stays in force.
     #[error("cannot write the drain request {}: {source}; nothing was changed", shown(path))]
     NotWritten {
         /// The request's file.
@@ -121,18 +122,18 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The request is in place, or gone, but may not survive a power loss.
+    /// The request is written or removed, but that may not survive a power loss.
     #[error("{} was changed but not synced to disk: {source}; run the command again", shown(path))]
     NotDurable {
         /// The directory that could not be synced.
         path: PathBuf,
-        /// The request that may be in place, where one was made: for a caller that would rather remove it.
+        /// The id of the request that may be in place, if one was made. The caller may prefer to remove it.
         request_id: Option<String>,
         /// Why.
         source: io::Error,
     },
-    /// The named requests could not be listed, so the holder's own are not known. A cancel may have removed
-    /// some of them before.
+    /// The named requests could not be listed, so it is unknown which of them are the holder's. A cancel may already
+    /// have removed some of them.
     #[error("cannot list the drain requests in {}: {source}; run the command again", shown(path))]
     Unlisted {
         /// The directory.
@@ -140,64 +141,64 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
-    /// The holder has no live request: it was cancelled, or its lease ran out.
+    /// The holder has no live request: it was cancelled, or its lease ended.
     #[error("{holder} has no live drain request to renew; the gate may be open: begin a new drain")]
     NoLiveRequest {
-        /// Who.
+        /// The holder.
         holder: Holder,
     },
     /// The holder's request cannot be read.
     #[error("cannot read the drain request of {holder}: {reason}; nothing was changed")]
     Indeterminate {
-        /// Who.
+        /// The holder.
         holder: Holder,
         /// Why.
         reason: String,
     },
-    /// The request was to end with the gateway's run, and no gateway is running.
+    /// The request is to end with the gateway's run, but no gateway is running.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[error(
-        "no gateway is running on this home, so a request cannot end with its run; nothing was changed: start the gateway first, or leave out `--this-run`"
+        "no gateway is running on this home, so there is no run to end with; nothing was changed: start the gateway, or leave out `--this-run`"
     )]
     NoRun,
-    /// Gateways come and go while the request is written, so it was for one that is gone. It is removed again.
+    /// The gateway was replaced twice while the request was written, so the request was for a gateway that is gone. It
+    /// is removed again.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[error(
         "the gateway was replaced twice while the drain request of {holder} was written; no request is left: run the command again"
     )]
     Replaced {
-        /// Whose request.
+        /// The holder of the request.
         holder: Holder,
     },
-    /// A gateway of another make lives on this home. It knows the shared marker only.
+    /// A foreign gateway is running on this home. It knows the shared marker only.
     #[error(
-        "the gateway on this home is of another make (it holds `gateway.lock`{}) and knows the shared marker only; nothing was changed: leave out the holder and `--this-run`",
+        "this home has a gateway of another implementation (lock `gateway.lock`{}), which knows only the shared marker; nothing was changed: leave out the holder and `--this-run`",
         pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
     )]
     ForeignGateway {
-        /// Its process, as it wrote it down.
+        /// Its process id, as it wrote it down.
         pid: Option<u32>,
     },
-    /// What the holder asks was removed, or nothing was found to remove, and the gateway cannot see that
-    /// it is gone.
+    /// The holder's requests were removed, or none was found, but the gateway cannot see that they are gone.
     #[error(
         "the drain of {holder} stays on: the gateway cannot confirm that its request is removed; `degraded` in its status has the reason"
     )]
     NotReleased {
-        /// Who.
+        /// The holder.
         holder: Holder,
     },
-    /// Whether a gateway is alive, or what it says, could not be read.
+    /// It could not be read whether a gateway is running, or what its status is.
     #[error("cannot read {}: {source}; the state of the gateway is not known", shown(path))]
     Unreadable {
-        /// What could not be read.
+        /// The path that could not be read.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The gateway is shutting down: there is nothing left to drain or to release.
+    /// The gateway is shutting down, so there is nothing left to drain or to release.
     ///
     /// [TG-S1](crate::guide::verification#tg-s1)
     #[error(
@@ -210,7 +211,7 @@ pub enum ControlError {
 }
 
 impl StartError {
-    /// A home that cannot be opened.
+    /// The error for a home that cannot be opened.
     pub(crate) fn of_home(error: ControlError) -> StartError {
         match error {
             ControlError::NoHome { path, source } | ControlError::Home { path, source } => {
@@ -222,7 +223,7 @@ impl StartError {
 }
 
 impl ControlError {
-    /// A home that cannot be opened.
+    /// The error for a home that cannot be opened.
     pub(crate) fn of_home(path: &Path, source: io::Error) -> ControlError {
         let path = path.to_owned();
         match source.kind() {
@@ -233,7 +234,7 @@ impl ControlError {
         }
     }
 
-    /// A change of this directory that could not be synced.
+    /// The error for a change of this directory that could not be synced.
     pub(crate) fn not_durable(
         path: &Path,
         request: Option<&Request>,

@@ -1,13 +1,13 @@
-//! Who asks for a drain, and the name of its request's file. It touches no file.
+//! The holder of a drain, and the name of its request's file. It touches no file.
 //!
-//! A named holder's request is a file of its own, `<holder>.<request_id>.json`, that is never written
-//! twice: renewing makes another and then removes the first. So a request that is dead stays dead, and
-//! its removal cannot hit a newer one ([I-35], [I-38]).
+//! A named holder's request is a file of its own, `<holder>.<request_id>.json`, that is never rewritten. A renewal
+//! creates another file and then removes the old one. So a request that is dead stays dead, and its removal cannot hit
+//! a newer one ([I-35], [I-38]).
 //!
 //! # Invariants
 //!
-//! * **TG-S7 owner_release**: [`Slot::is_held_by`] tells one holder's files from everybody else's by
-//!   their names alone, whatever they contain.
+//! * **TG-S7 owner_release**: [`Slot::is_held_by`] separates one holder's files from all others by their names alone,
+//!   whatever they contain.
 //!
 //! [I-35]: crate::guide::incidents#i-35
 //! [I-38]: crate::guide::incidents#i-38
@@ -19,15 +19,15 @@ use std::str::FromStr;
 use crate::faults::fault;
 use crate::text::printable;
 
-/// A holder's name is at most this long.
+/// The greatest length of a holder's name, in bytes.
 pub const HOLDER_BYTES_MAX: usize = 64;
 
-/// Who asked for a drain.
+/// The holder of a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Holder {
-    /// Everybody who uses the one shared marker `.drain_request.json` of the original contract: one
-    /// holder, no matter which writer was last.
+    /// All users of the one shared marker `.drain_request.json` of the original contract. Together they are one holder,
+    /// no matter which of them wrote last.
     #[default]
     Shared,
     /// A holder with files of its own.
@@ -35,11 +35,11 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// The holder of this name.
+    /// The holder with this name.
     ///
     /// # Errors
     ///
-    /// [`InvalidHolderName`] where it cannot be one.
+    /// [`InvalidHolderName`] if it cannot be the name of a holder.
     ///
     /// ```
     /// use tidegate::request::Holder;
@@ -69,8 +69,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A name that is safe as the first part of a file's: 1 to [`HOLDER_BYTES_MAX`] ASCII letters, digits,
-/// `-` and `_`, beginning with a letter or digit.
+/// A name that is safe as the first part of a file name. It has 1 to [`HOLDER_BYTES_MAX`] ASCII letters, digits, `-`
+/// and `_`, and begins with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HolderName(String);
 
@@ -113,14 +113,14 @@ pub struct InvalidHolderName {
     pub name: String,
 }
 
-/// A place for a request.
+/// The place of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Slot {
     /// The shared marker.
     Shared,
-    /// A file of this name among the named requests: whatever ends in `.json` and is not hidden, also
-    /// one made by hand.
+    /// A file of this name among the named requests. Every file counts that ends in `.json` and is not hidden, even one
+    /// made by hand.
     File(OsString),
 }
 
@@ -131,28 +131,27 @@ impl Slot {
         Slot::File(format!("{holder}.{request_id}.json").into())
     }
 
-    /// The slot of a file with this name among the named requests. `None` if the file is not a request: a hidden
-    /// draft, or an editor's backup.
+    /// The slot of a file with this name among the named requests. `None` if the file is not a request, such as a
+    /// hidden draft or an editor's backup.
     #[must_use]
     pub fn of_file(name: &OsStr) -> Option<Slot> {
         let bytes = name.as_encoded_bytes();
         (bytes.ends_with(b".json") && !bytes.starts_with(b".")).then(|| Slot::File(name.to_owned()))
     }
 
-    /// The name of its holder: the part before the first dot. `None` for the shared slot.
+    /// The name of its holder: the part of the file name before the first dot. `None` for the shared slot.
     #[must_use]
     pub fn holder_name(&self) -> Option<String> {
         self.parts().map(|(holder, _)| holder)
     }
 
-    /// The request's own name, by the file's. `None` for the shared slot, and for a file made by hand
-    /// that has none.
+    /// The id of the request, from the file name. `None` for the shared slot, and for a file made by hand without one.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
         self.parts().and_then(|(_, id)| id)
     }
 
-    /// Whether it is this holder's.
+    /// Whether it belongs to this holder.
     #[must_use]
     // Property: TG-S7 owner_release.
     pub fn is_held_by(&self, holder: &Holder) -> bool {
@@ -162,7 +161,7 @@ impl Slot {
         }
         match (self, holder) {
             (Slot::Shared, Holder::Shared) => true,
-            // By bytes: it is asked of every name in a directory.
+            // Compares bytes, because every name in a directory passes through here.
             (Slot::File(file), Holder::Named(name)) => {
                 let rest = file.as_encoded_bytes().strip_prefix(name.as_str().as_bytes());
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))

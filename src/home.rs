@@ -1,19 +1,19 @@
-//! The directory a gateway and its controllers share: what its files are called, and how it is opened. It
+//! The directory that a gateway and its controllers share: the names of its files, and how it is opened. This module
 //! decides nothing about drains.
 //!
-//! | file | what | written by |
+//! | file | content | written by |
 //! |---|---|---|
 //! | `.drain_request.json` | the marker: present means drain | controllers, operators |
 //! | `.drain_requests/<holder>.<request_id>.json` | a named holder's request: present means drain | that holder |
 //! | `gateway_state.json` | the status | the gateway |
-//! | `.tidegate.lock` | locked while the gateway is alive; holds its pid | the gateway |
-//! | `gateway.lock` | locked while a gateway of another make is alive; only asked | that one |
+//! | `.tidegate.lock` | the gateway's pid; locked while the gateway is alive | the gateway |
+//! | `gateway.lock` | locked while a foreign gateway is alive; never written by this library | the foreign gateway |
 //!
 //! # Invariants
 //!
-//! * A home is opened once, and everything in it is reached through that handle. So a user who
-//!   swaps a directory for a link leads nobody elsewhere ([F18]).
-//! * What is written in a home belongs to the home ([F19]).
+//! * A home is opened once, and everything in it is reached through that handle. So a user who replaces the
+//!   directory by a link cannot redirect a process to another directory ([F18]).
+//! * A file that is written in a home belongs to the home's owner ([F19]).
 //!
 //! [F18]: crate::guide::requirements#f18
 //! [F19]: crate::guide::requirements#f19
@@ -43,8 +43,7 @@ const STATUS: &str = "gateway_state.json";
 const LOCK: &str = ".tidegate.lock";
 const FOREIGN_LOCK: &str = "gateway.lock";
 
-/// A home, seen from outside: what a control plane or the `tidegate` command uses. A gateway embeds
-/// [`Gateway`](crate::Gateway) instead.
+/// A home, as a control plane or the `tidegate` command uses it. A gateway embeds [`Gateway`](crate::Gateway) instead.
 ///
 /// ```
 /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
@@ -65,7 +64,7 @@ pub struct Home {
     held: Option<Arc<OpenHome<RealDisk>>>,
 }
 
-/// Homes are equal by path and mode; whether one is held makes no difference.
+/// Homes are equal if path and mode are equal, whether or not one is kept open.
 impl PartialEq for Home {
     fn eq(&self, other: &Home) -> bool {
         (&self.path, self.mode) == (&other.path, other.mode)
@@ -75,31 +74,31 @@ impl PartialEq for Home {
 impl Eq for Home {}
 
 impl Home {
-    /// The home in this directory. Touches nothing.
+    /// The home in this directory. Reads and writes nothing.
     pub fn at(path: impl Into<PathBuf>) -> Home {
         Home { path: path.into(), mode: None, held: None }
     }
 
-    /// The same home, not held, whose files are written with these permission bits. The owner can always read and
-    /// write what it writes.
+    /// The same home, not kept open, with these permission bits for the files that are written. The owner's read and
+    /// write bits are always set.
     ///
-    /// Without this, a file is its owner's alone ([`DEFAULT_MODE`]), unless the gateway's lock file lets its group
-    /// read: then the file does so too. A gateway sets that with [`Builder::mode`](crate::Builder::mode): for example
-    /// `0o640` if gateway and controllers are different users of one group. The home then belongs to the group, and
-    /// the group may write it (2770). The directory of named requests is made like the home itself: who may make the
-    /// one marker may make named requests.
+    /// By default only the owner can use a file ([`DEFAULT_MODE`]). If the group can read the gateway's lock file, the
+    /// group can read the new file too. A gateway sets that with [`Builder::mode`](crate::Builder::mode): for example
+    /// `0o640` if gateway and controllers are different users of one group. The home must then belong to the group,
+    /// with write permission for it (2770). The directory of named requests gets the mode of the home itself. So a
+    /// user who can write the marker can also write named requests.
     #[must_use]
     pub fn with_mode(self, mode: u32) -> Home {
         Home { mode: Some(mode & 0o777 | DEFAULT_MODE), held: None, ..self }
     }
 
-    /// The permission bits that were asked for, if any were. See [`Home::with_mode`].
+    /// The permission bits that were set with [`Home::with_mode`], if any.
     #[must_use]
     pub fn mode(&self) -> Option<u32> {
         self.mode
     }
 
-    /// The directory.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -111,7 +110,7 @@ impl Home {
         self.path.join(MARKER)
     }
 
-    /// The directory of the named requests.
+    /// The path of the directory of named requests.
     #[must_use]
     pub fn requests_path(&self) -> PathBuf {
         self.path.join(REQUESTS)
@@ -126,7 +125,7 @@ impl Home {
         }
     }
 
-    /// The path of the directory that a slot's file is in.
+    /// The path of the directory that contains a slot's file.
     pub(crate) fn directory_of(&self, slot: &Slot) -> PathBuf {
         match slot {
             Slot::Shared => self.path.clone(),
@@ -146,10 +145,12 @@ impl Home {
         self.path.join(LOCK)
     }
 
-    /// The same home, kept open. Everything goes through one handle to the directory that has this name now, even if
-    /// the name leads elsewhere later. It uses one file descriptor while the value lives. For a series of steps that
-    /// belong together. Without this each step opens what has the name then, as a service should whose homes are
-    /// replaced.
+    /// The same home, kept open, for a series of steps that belong together. All steps use one handle to the directory
+    /// that has this path now, even if the path leads to another directory later. The value uses one file descriptor
+    /// while it lives.
+    ///
+    /// Without this, each step opens the directory that has the path at that moment. That is right for a service whose
+    /// homes are replaced while it runs.
     ///
     /// # Errors
     ///
@@ -159,7 +160,7 @@ impl Home {
         Ok(Home { held, ..self })
     }
 
-    /// Opens the directory, or takes the one that is held.
+    /// Opens the directory, or uses the one that is kept open.
     pub(crate) fn open(&self) -> Result<Arc<OpenHome<RealDisk>>, ControlError> {
         match &self.held {
             Some(held) => Ok(Arc::clone(held)),
@@ -168,13 +169,13 @@ impl Home {
     }
 }
 
-/// A home that is open: everything in it is reached through its handle, whatever its name leads to by now.
+/// An open home. Everything in it is reached through its handle, whatever its path leads to by now.
 #[derive(Debug)]
 pub struct OpenHome<D: Disk> {
     home: Home,
     disk: D,
     dir: D::Dir,
-    /// A change of owner has failed, and was reported.
+    /// Whether a failed change of owner was already logged.
     reported: AtomicBool,
 }
 
@@ -183,7 +184,7 @@ impl<D: Disk> OpenHome<D> {
     ///
     /// # Errors
     ///
-    /// [`ControlError::NoHome`] where there is no such directory, [`ControlError::Home`].
+    /// [`ControlError::NoHome`] if there is no such directory; otherwise [`ControlError::Home`].
     pub fn open(disk: D, home: &Home) -> Result<OpenHome<D>, ControlError> {
         match disk.open_home(home.path()) {
             Ok(dir) => {
@@ -200,12 +201,12 @@ impl<D: Disk> OpenHome<D> {
         }
     }
 
-    /// The disk that it is on.
+    /// The disk that the home is on.
     pub fn disk(&self) -> &D {
         &self.disk
     }
 
-    /// What its files are called.
+    /// The paths of the home and its files.
     pub fn names(&self) -> &Home {
         &self.home
     }
@@ -214,7 +215,7 @@ impl<D: Disk> OpenHome<D> {
         &self.dir
     }
 
-    /// What is known of the home's directory.
+    /// The metadata of the home's directory.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         self.disk.stat_dir(&self.dir)
     }
@@ -223,12 +224,12 @@ impl<D: Disk> OpenHome<D> {
         self.stat_in(&self.dir, name.as_os_str())
     }
 
-    /// What has this name in one of the home's directories.
+    /// The metadata of the entry with this name in one of the home's directories.
     pub(crate) fn stat_in(&self, dir: &D::Dir, name: &OsStr) -> io::Result<Stat> {
         self.disk.stat(dir, name).map_err(|error| self.denied_in(dir, error, "searching"))
     }
 
-    /// The lock file, where it is no stranger's.
+    /// The metadata of the lock file, unless its owner is a stranger.
     fn trusted_lock(&self, home: &Stat) -> Option<Stat> {
         let lock = self.stat_named(Name::Lock).ok()?;
         (!ownership::has_untrusted_owner(self.disk.user(), home, None, &lock)).then_some(lock)
@@ -238,7 +239,7 @@ impl<D: Disk> OpenHome<D> {
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none; `PermissionDenied`, with its owner's name, where it is a stranger's.
+    /// `NotFound` if there is none. `PermissionDenied`, with the owner's user id, if the owner is a stranger.
     pub(crate) fn open_requests(&self) -> io::Result<D::Dir> {
         let name = Name::Requests.as_os_str();
         let dir = self.disk.open_dir(&self.dir, name).map_err(|error| {
@@ -250,7 +251,7 @@ impl<D: Disk> OpenHome<D> {
         })?;
         let found = self.disk.stat_dir(&dir)?;
         let (me, home) = (self.disk.user(), self.stat()?);
-        // Most homes have one owner: then nothing more need be asked.
+        // Most homes have one owner: then no further call is needed.
         if found.uid != home.uid && found.uid != me.uid {
             let lock = self.trusted_lock(&home);
             if ownership::has_untrusted_owner(me, &home, lock.as_ref(), &found) {
@@ -260,10 +261,10 @@ impl<D: Disk> OpenHome<D> {
         Ok(dir)
     }
 
-    /// Makes the directory of named requests, where there is none. Says whether there was none.
+    /// Makes the directory of named requests if there is none. Returns whether it was made.
     pub(crate) fn make_requests(&self) -> io::Result<bool> {
         let name = Name::Requests.as_os_str();
-        // Most homes have one: then nothing more need be asked.
+        // Most homes have one: then no further call is needed.
         if self.disk.stat(&self.dir, name).is_ok() {
             return Ok(false);
         }
@@ -280,7 +281,7 @@ impl<D: Disk> OpenHome<D> {
         }
     }
 
-    /// Gives a file that was just made to whom it is to belong, before it has the `name` that it is to have.
+    /// Sets the owner and mode of a new file, before the file is renamed to `name`.
     pub(crate) fn settle(&self, at: &D::Dir, name: &OsStr, file: &D::File) -> io::Result<()> {
         let (me, home) = (self.disk.user(), self.stat()?);
         let lock = self.trusted_lock(&home);
@@ -295,18 +296,18 @@ impl<D: Disk> OpenHome<D> {
             let given = self.disk.chown(file, target_ownership.owner);
             self.report(given, target_ownership, &self.home.path.join(name));
         }
-        // Set, not asked for: what was asked for, the umask would narrow. Most files are made as they are to
-        // be.
+        // The mode is set afterwards, because the umask would narrow a mode that is given at creation. Most files
+        // already have the right mode.
         if self.disk.stat_file(file)?.mode == target_ownership.mode {
             return Ok(());
         }
         self.disk.chmod(file, target_ownership.mode)
     }
 
-    /// A change of owner that fails is no failure of the write.
+    /// Logs a failed change of owner, once per open home. The write itself does not fail.
     fn report(&self, given: io::Result<()>, target_ownership: Ownership, path: &Path) {
         let Err(error) = given else { return };
-        // Relaxed: it guards nothing. At worst two threads report the same.
+        // Relaxed: the flag guards no other data. At worst two threads log the same failure.
         if !self.reported.swap(true, Ordering::Relaxed) {
             let Owner { uid, gid } = target_ownership.owner;
             tracing::warn!(path = %path.display(), uid, gid, %error,
@@ -314,9 +315,9 @@ impl<D: Disk> OpenHome<D> {
         }
     }
 
-    /// Why something could not be done in a directory, with that one's owner and mode.
+    /// The error of an operation in a directory. A denial names the directory's owner and mode.
     pub(crate) fn denied_in(&self, dir: &D::Dir, error: io::Error, doing: &str) -> io::Error {
-        // Most errors are no denial: a marker that is not there costs no call more.
+        // Most errors are not a denial: a missing marker costs no further call.
         if error.kind() != io::ErrorKind::PermissionDenied {
             return error;
         }
@@ -326,19 +327,19 @@ impl<D: Disk> OpenHome<D> {
         }
     }
 
-    /// Why a file could not be used, with its owner and mode.
+    /// The error of an operation on a file. A denial names the file's owner and mode.
     pub(crate) fn denied(&self, error: io::Error, found: &Stat, doing: &str) -> io::Error {
         denied(error, found, self.disk.user(), "its", doing)
     }
 }
 
-/// Users who may not use a file must learn whose it is, who they are, and what would let them.
+/// A user who may not use a file must learn who owns it, which user this process has, and how to get access.
 fn denied(error: io::Error, found: &Stat, me: User, whose: &str, doing: &str) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error;
     }
     let (Stat { mode, uid, .. }, me) = (found, me.uid);
-    // No mode keeps root out: it is an attribute, a mount, or a namespace.
+    // A mode does not keep root out: the cause is a file attribute, a mount, or a namespace.
     let reason = if me == ownership::ROOT {
         format!(
             "{error} while {doing} it as user 0; {whose} mode is {mode:04o} and owner {uid}: check file attributes, the mount and user namespaces"
@@ -358,12 +359,12 @@ pub(crate) enum Name {
     Requests,
     Status,
     Lock,
-    /// The lock of a gateway of another make.
+    /// The lock of a foreign gateway.
     ForeignLock,
 }
 
 impl Name {
-    /// How its drafts name it: without the dot.
+    /// The name as its drafts contain it: without the leading dot.
     pub(crate) fn in_drafts(self) -> &'static str {
         self.as_str().trim_start_matches('.')
     }
@@ -383,7 +384,7 @@ impl Name {
     }
 }
 
-/// An error that names the owner of what is refused.
+/// The error for a file or directory that is refused because of its owner, whom it names.
 fn strangers(what: &str, found: &Stat, home: &Stat) -> io::Error {
     let (owner, home) = (found.uid, home.uid);
     io::Error::new(

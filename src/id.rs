@@ -1,8 +1,8 @@
-//! Names that nobody else has. It gives them no meaning.
+//! Unique ids. It gives them no meaning.
 
 use crate::host::fresh_number;
 
-/// A fresh name: 128 bits that nobody else has.
+/// A new id of 128 bits, unique in practice.
 pub(crate) fn fresh_id() -> String {
     format!("{:016x}{:016x}", fresh_number(), fresh_number())
 }

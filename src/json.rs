@@ -1,9 +1,8 @@
-//! A JSON object kept as it was written: what markers and status files are read into. It gives no
-//! field a meaning.
+//! A JSON object kept as it was written: markers and status files are read into it. It gives no field a meaning.
 //!
-//! Values stay raw text: unknown fields survive unharmed, numbers keep their spelling, and nesting
-//! costs no stack, however deep. Python's `NaN` and `Infinity` are read too, since the original
-//! implementation, whose files these also are, reads and writes them.
+//! Values stay raw text. So unknown fields survive unchanged, numbers keep their spelling, and nesting costs no stack,
+//! however deep. Python's `NaN` and `Infinity` are read too: the original implementation shares these files, and reads
+//! and writes those values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +12,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The fields of a file in their order, each as its raw text, so that nothing is lost or reshaped.
+/// The fields of a file in their order. Each is kept as its raw text, so nothing is lost or changed.
 ///
 /// ```
 /// use tidegate::RawObject;
@@ -27,20 +26,20 @@ pub struct RawObject {
 }
 
 impl RawObject {
-    /// The object these bytes spell, or `None` where they spell none.
+    /// The object in these bytes; `None` if they are not a JSON object.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<RawObject> {
         let text = std::str::from_utf8(bytes).ok()?;
         serde_json::from_str(text).or_else(|_| serde_json::from_str(&quote_non_finite(text))).ok()
     }
 
-    /// Whether there is no field at all.
+    /// Whether it has no field at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The same, but for one field, where it has it.
+    /// The same object with this field set to `value`, if it has the field.
     #[must_use]
     pub fn with_flag(mut self, name: &str, value: bool) -> RawObject {
         let text = if value { "true" } else { "false" };
@@ -52,12 +51,12 @@ impl RawObject {
         self
     }
 
-    /// Whether Python would take the field for true.
+    /// Whether Python takes the field for true.
     pub(crate) fn is_truthy(&self, name: &str) -> bool {
         self.get(name).is_some_and(is_truthy)
     }
 
-    /// A field that Python would take for true: a string's content, or the text of anything else.
+    /// A field that Python takes for true: the content of a string, or the raw text of another value.
     pub(crate) fn truthy_text(&self, name: &str) -> Option<String> {
         self.get(name).filter(|raw| is_truthy(raw)).map(as_text)
     }
@@ -79,7 +78,7 @@ impl RawObject {
         self.read(name)
     }
 
-    /// The field as a `T`; `None` where it is not there or spells none.
+    /// The field as a `T`; `None` if it is missing or not a `T`.
     #[must_use]
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name)?.get()).ok()
@@ -87,7 +86,7 @@ impl RawObject {
 }
 
 impl RawObject {
-    /// The same, and after its fields those of `other` that it has not, and that are not among `known`.
+    /// The same object, followed by the fields of `other` that it does not have and that are not in `known`.
     #[must_use]
     pub(crate) fn with_others_of(mut self, other: &RawObject, known: &[&str]) -> RawObject {
         let others = other.fields.iter().filter(|(key, _)| !known.contains(&key.as_str()));
@@ -100,7 +99,7 @@ impl RawObject {
 impl Eq for RawObject {}
 
 impl PartialEq for RawObject {
-    /// The same fields in the same order, spelled the same.
+    /// Two objects are equal if they have the same fields in the same order and spelling.
     fn eq(&self, other: &RawObject) -> bool {
         self.spelled().eq(other.spelled())
     }
@@ -131,7 +130,7 @@ impl<'de> Deserialize<'de> for RawObject {
                 let mut seen = HashMap::new();
                 let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
                 while let Some((key, raw)) = map.next_entry::<String, Box<RawValue>>()? {
-                    // The last of several values wins and the first one's place is kept, as in Python.
+                    // As in Python, the last of several values wins, at the place of the first.
                     match seen.get(&key) {
                         Some(&at) => {
                             let (_, kept): &mut (String, Box<RawValue>) = &mut fields[at];
@@ -151,7 +150,7 @@ impl<'de> Deserialize<'de> for RawObject {
     }
 }
 
-/// Python's truth of a JSON value: what `if body.get("epoch")` sees.
+/// Python's truth of a JSON value: the result of `if body.get("epoch")`.
 fn is_truthy(raw: &RawValue) -> bool {
     let text = raw.get();
     match text.as_bytes().first() {
@@ -165,13 +164,13 @@ fn is_truthy(raw: &RawValue) -> bool {
     }
 }
 
-/// A string's content; for anything else its JSON text, which no epoch is spelled like.
+/// The content of a string; for another value its JSON text, which never equals an epoch.
 fn as_text(raw: &RawValue) -> String {
     serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
 }
 
-/// Python's JSON knows `NaN`, `Infinity` and `-Infinity`, and strict JSON does not. A marker is not
-/// without content for holding one: outside strings they are read as strings of the same spelling.
+/// Quotes `NaN`, `Infinity` and `-Infinity`, which Python's JSON knows and strict JSON does not. A marker that holds
+/// one still has content. So outside strings they are read as strings of the same spelling.
 fn quote_non_finite(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,10 +1,10 @@
-//! Whether a request counts: for one reader, at one time. It reads no clock and no file; what the request says is
-//! [`request`](crate::request)'s.
+//! Whether a request counts, for one reader at one time. This module reads no clock and no file. What the request says
+//! is [`request`](crate::request)'s part.
 //!
 //! # Invariants
 //!
 //! * **TG-S10 fail_safe**: a request without content counts.
-//! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has run out, is not
+//! * **TG-S13 stale_never_closes**: a request that states another epoch, or whose lease has ended, is not
 //!   [live](Validity::Live).
 
 use std::time::Duration;
@@ -23,37 +23,37 @@ pub enum Validity {
     ///
     /// [F1](crate::guide::requirements#f1)
     StaleEpoch,
-    /// Its lease has run out.
+    /// Its lease has ended.
     ///
     /// [F2](crate::guide::requirements#f2)
     Expired,
-    /// It was made for one run of the gateway, and that is over.
+    /// It was made for one run of the gateway, and that run is over.
     ///
     /// [F20](crate::guide::requirements#f20)
     OtherRun,
 }
 
-/// What is left of a request's lease.
+/// The time left of a request's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseLeft {
-    /// It has none that can be judged: it lives until it is removed.
+    /// It has no lease that can be judged: it lives until it is removed.
     Unleased,
-    /// This much; zero once it has run out.
+    /// This much time; zero once the lease has ended.
     For(Duration),
 }
 
 /// When a request's lease ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaseEnd<I = Duration> {
-    /// It has none, and nobody bounds it: it lives until it is removed.
+    /// It has no lease, and nothing bounds it: it lives until it is removed.
     Never,
     /// At this time since boot.
     At(I),
-    /// When the wall clock says so, of which nothing can be promised.
+    /// When the wall clock says so. Nothing can be promised about that time.
     ByWallClock,
 }
 
-/// Who judges requests, and when: a reader's epoch, what its clocks say, and the bound that it sets.
+/// A judge of requests: the epoch of one reader, its clocks at one time, and its bound for requests without a lease.
 ///
 /// ```
 /// use tidegate::epoch::{Epoch, Now};
@@ -70,36 +70,37 @@ pub struct Judge<'a> {
     epoch: &'a Epoch,
     now: Now,
     unleased_max_age: Option<Duration>,
-    /// Which run of the gateway it is; empty where none runs, `None` where that is not known.
+    /// The incarnation of the running gateway. Empty if none runs, `None` if that is not known.
     run: Option<&'a str>,
-    /// Whether `now` is of the boot clock by which the gateway judges.
+    /// Whether `now` is on the boot clock of the gateway.
     has_boot_clock: bool,
-    /// Until when a predecessor may have promised that nothing starts.
+    /// The time since boot until which a predecessor may have promised that nothing starts.
     promised: Option<Duration>,
 }
 
 impl<'a> Judge<'a> {
-    /// A reader of this epoch at this time, who sets no bound.
+    /// A judge of this epoch at this time, without a bound.
     #[must_use]
     pub const fn new(epoch: &'a Epoch, now: Now) -> Judge<'a> {
         let (unleased_max_age, run, has_boot_clock, promised) = (None, None, true, None);
         Judge { epoch, now, unleased_max_age, run, has_boot_clock, promised }
     }
 
-    /// The same judge at a start, after a predecessor that may have promised a quiet gate until this time since boot. A
-    /// lease that the predecessor counted down on its boot clock ends no earlier, whatever the wall clock says.
+    /// The same judge at a start. A predecessor may have promised that nothing starts before `promised`, a time since
+    /// boot. It may have counted a lease down on its own boot clock. So a lease on the wall clock ends no earlier than
+    /// `promised`, and no later than its full length from now.
     #[must_use]
     pub const fn after_promise(self, promised: Option<Duration>) -> Judge<'a> {
         Judge { promised, ..self }
     }
 
-    /// The same, of the gateway's run with this incarnation; empty where no gateway runs.
+    /// The same judge, for the gateway's run with this incarnation. Empty means that no gateway runs.
     #[must_use]
     pub const fn for_run(self, incarnation: &'a str) -> Judge<'a> {
         Judge { run: Some(incarnation), ..self }
     }
 
-    /// The same, on a boot clock that is not the gateway's: a lease is judged by the wall clock.
+    /// The same judge, if its boot clock is not the gateway's: it judges a lease by the wall clock.
     #[must_use]
     pub const fn with_wall_clock_only(self) -> Judge<'a> {
         Judge { has_boot_clock: false, ..self }
@@ -111,8 +112,8 @@ impl<'a> Judge<'a> {
         self.has_boot_clock
     }
 
-    /// The same, who bounds what has no lease: such a request lives for `age` after the time since boot at which
-    /// it was first seen.
+    /// The same judge, with a bound for requests without a lease. Such a request lives for `age` after the time since
+    /// boot at which it was first seen.
     #[must_use]
     pub const fn with_unleased_max_age(self, age: Option<Duration>) -> Judge<'a> {
         Judge { unleased_max_age: age, ..self }
@@ -124,19 +125,19 @@ impl<'a> Judge<'a> {
         self.epoch
     }
 
-    /// What the reader's clocks say.
+    /// The reading of the reader's clocks.
     #[must_use]
     pub const fn now(&self) -> Now {
         self.now
     }
 
-    /// How long a request without a lease lives, where that is with_unleased_max_age.
+    /// The longest life of a request without a lease; `None` if there is no bound.
     #[must_use]
     pub const fn unleased_max_age(&self) -> Option<Duration> {
         self.unleased_max_age
     }
 
-    /// Whether the request still asks for anything.
+    /// Whether the request counts, or why it does not.
     #[must_use]
     // Property: TG-S13 stale_never_closes.
     pub fn validity(&self, request: &Request) -> Validity {
@@ -161,9 +162,9 @@ impl<'a> Judge<'a> {
         made_for.is_some_and(|made_for| self.run.is_some_and(|run| run != made_for))
     }
 
-    /// The request as this judge keeps it at first sight. A lease that is not on the judge's boot clock becomes what
-    /// the wall clock says is left now. That is counted down on the boot clock. So no clock that is set makes it
-    /// longer or shorter.
+    /// The request as this judge keeps it at first sight. If its lease is not on the judge's boot clock, the wall clock
+    /// says what is left now. From then on the boot clock counts that down. So setting a clock makes the lease neither
+    /// longer nor shorter.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
@@ -181,8 +182,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the request asks for a drain now, where it was first seen at this time since boot: it is
-    /// [live](Validity::Live), and within the bound.
+    /// Whether the request, first seen at this time since boot, asks for a drain now. It does if it is
+    /// [live](Validity::Live) and within the bound.
     #[must_use]
     pub fn is_live(&self, request: &Request, first_seen: Duration) -> bool {
         let outlived = || {
@@ -194,8 +195,8 @@ impl<'a> Judge<'a> {
         self.validity(request) == Validity::Live && !outlived()
     }
 
-    /// What is left of the request's lease: on the boot clock where it was made in this epoch, on the wall clock
-    /// if that is unknown.
+    /// The time left of the request's lease. The boot clock measures it if the request was made in this epoch and says
+    /// when. Otherwise the wall clock measures it.
     #[must_use]
     pub fn lease_left(&self, request: &Request) -> LeaseLeft {
         let Some(lease) = request.lease() else {
@@ -208,7 +209,7 @@ impl<'a> Judge<'a> {
             return LeaseLeft::Unleased;
         };
         let age = self.now.wall.signed_duration_since(made);
-        // A stamp in the future by this wall clock makes the lease no longer than it is.
+        // A stamp in the future by this wall clock does not make the lease longer.
         let left = lease.saturating_sub(age.to_std().unwrap_or(Duration::ZERO));
         LeaseLeft::For(left)
     }
@@ -225,16 +226,16 @@ impl<'a> Judge<'a> {
         Some(made.saturating_add(request.lease()?))
     }
 
-    /// When the request's lease ends, for a promise about it. One without a lease, first seen at this time since
-    /// boot, ends at the bound, if there is one.
+    /// When the request's lease ends, for a promise about it. A request without a lease, first seen at this time since
+    /// boot, ends at the bound. Without a bound it never ends.
     #[must_use]
     pub fn lease_end(&self, request: &Request, first_seen: Duration) -> LeaseEnd {
         match self.lease_left(request) {
             LeaseLeft::Unleased => self
                 .unleased_max_age
                 .map_or(LeaseEnd::Never, |age| LeaseEnd::At(first_seen.saturating_add(age))),
-            // It also applies to a lease that has run out. Until a look finds the request dead, its promise lies in
-            // the past, and another holder's later end must not replace it.
+            // This also holds for a lease that has ended. Until a look finds the request dead, its promise lies in the
+            // past. Another holder's later end must not replace it.
             LeaseLeft::For(_) => match self.lease_ends_at_uptime(request) {
                 Some(end) => LeaseEnd::At(end),
                 None => LeaseEnd::ByWallClock,
@@ -272,7 +273,7 @@ mod tests {
         );
         let end = Duration::from_secs(160);
         assert_eq!(Judge::new(&epoch(), now_at(150)).lease_ends_at_uptime(&request), Some(end));
-        // Found by three controllers in the model: one whose lease had run out was lent another's end.
+        // Found by the model with three controllers: a holder whose lease had ended got the end of another's lease.
         for now in [100, 160, 1000].map(now_at) {
             assert_eq!(
                 Judge::new(&epoch(), now).lease_end(&request, now.uptime),
@@ -290,7 +291,7 @@ mod tests {
         );
     }
 
-    /// The bound is for what has no lease, and counts from when it was first seen.
+    /// The bound applies to requests without a lease. It counts from when the request was first seen.
     #[test]
     fn only_what_has_no_lease_is_bounded() {
         let with_unleased_max_age = |request: &Request, uptime, first_seen| {
@@ -332,7 +333,7 @@ mod tests {
         );
     }
 
-    /// F20: what the wall clock says is left at first sight is counted down on the boot clock.
+    /// What the wall clock says is left at first sight is counted down on the boot clock (F20).
     #[test]
     fn a_lease_of_another_clock_is_counted_down_from_its_first_sight() {
         let epoch = epoch();
@@ -348,20 +349,20 @@ mod tests {
         }
         let end = LeaseEnd::At(Duration::from_secs(5040));
         assert_eq!(at(5000, 20).lease_end(&kept, Duration::ZERO), end);
-        // Never more than the lease, and never less than nothing.
+        // Never longer than the full lease, and never below zero.
         let early = Now { wall: now_at(0).wall - Duration::from_secs(100), ..now_at(5000) };
         let kept = Judge::new(&epoch, early).first_seen(request.clone());
         assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(60)));
         let kept = at(5000, 61).first_seen(request.clone());
         assert_eq!(at(5000, 0).validity(&kept), Validity::Expired);
-        // A predecessor counted on from another first sight, and promised by it.
+        // A predecessor counted from an earlier first sight, and gave a promise by it.
         let promised = Some(Duration::from_secs(5030));
         let kept = at(5000, 61).after_promise(promised).first_seen(request.clone());
         assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(30)));
         let promised = Some(Duration::from_secs(9000));
         let kept = at(5000, 61).after_promise(promised).first_seen(request.clone());
         assert_eq!(at(5000, 0).lease_left(&kept), LeaseLeft::For(Duration::from_secs(60)));
-        // One that is on the boot clock is as it is, and so is one that never ends.
+        // A lease on the boot clock is kept as it is. So is a request that never ends.
         let own = DrainRequest::default().stamp("r", &epoch, now_at(1));
         let unleased = Request::parse(b"{}");
         for request in [own, unleased] {
@@ -369,7 +370,7 @@ mod tests {
         }
     }
 
-    /// The wall clock judges where the boot is not known; a stamp without an offset is UTC.
+    /// The wall clock judges if the boot is not known. A stamp without an offset is UTC.
     #[test]
     fn a_stamp_without_an_offset_is_utc() {
         let lease_left = |stamp: &str| {
@@ -390,7 +391,7 @@ mod tests {
             assert_eq!(lease_left(stamp), LeaseLeft::For(Duration::from_secs(10)), "{stamp}");
         }
         assert_eq!(lease_left("2023-11-14T22:13:30Z"), LeaseLeft::For(Duration::from_secs(20)));
-        // A stamp in the future makes the lease no longer.
+        // A stamp in the future does not make the lease longer.
         assert_eq!(lease_left("2023-11-14T22:14:20Z"), LeaseLeft::For(Duration::from_secs(60)));
         for none in
             ["", "yesterday", "2023-11-14", "2023-11-14T", "14.11.2023 22:13:20", "20231114é"]

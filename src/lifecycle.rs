@@ -1,8 +1,8 @@
-//! The lifecycle as types: a transition consumes the phase it leaves, so a forbidden move has no
-//! method to call. It owns no rule of its own; the edges are [`machine`]'s.
+//! The lifecycle as types: a transition consumes the phase that it leaves. So a forbidden move has no method to call.
+//! The module has no rule of its own; the edges are [`machine`]'s.
 //!
-//! Use it if the code knows the phase, as in a loop that drives one gateway by hand. Use [`AnyLifecycle`] if the
-//! phase is only known at run time, as inside [`crate::Gateway`].
+//! Use it if the code knows the phase, as in a loop that drives one gateway by hand. Use [`AnyLifecycle`] if the phase
+//! is known only at run time, as inside [`crate::Gateway`].
 //!
 //! ```
 //! use tidegate::internals::gate::Word;
@@ -20,13 +20,13 @@
 //!
 //! # What does not compile
 //!
-//! A running gateway has nothing to release (E0599):
+//! A running gateway has no drain to release (E0599):
 //!
 //! ```compile_fail,E0599
 //! tidegate::lifecycle::Lifecycle::running().release();
 //! ```
 //!
-//! A drain cannot be begun twice; new terms [amend](Lifecycle::amend) it (E0599):
+//! A drain cannot begin twice. New terms [amend](Lifecycle::amend) it (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{lifecycle::Lifecycle, machine::Terms};
@@ -34,7 +34,7 @@
 //! draining.drain(Terms::default());
 //! ```
 //!
-//! The phase that was left is gone (E0382):
+//! The phase that was left no longer exists (E0382):
 //!
 //! ```compile_fail,E0382
 //! use tidegate::{lifecycle::Lifecycle, machine::Terms};
@@ -43,7 +43,7 @@
 //! running.shut_down(tidegate::machine::ShutdownCause::Operator);
 //! ```
 //!
-//! Out of a shutdown there is only [`finish`](Lifecycle::finish): no release (E0599),
+//! Only [`finish`](Lifecycle::finish) leaves a shutdown. A shutdown has no release (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{lifecycle::Lifecycle, machine::ShutdownCause};
@@ -51,7 +51,7 @@
 //! going_down.release();
 //! ```
 //!
-//! no drain (E0599),
+//! A shutdown has no drain (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{lifecycle::Lifecycle, machine::{ShutdownCause, Terms}};
@@ -59,7 +59,7 @@
 //! going_down.drain(Terms::default());
 //! ```
 //!
-//! no second shutdown (E0599), and nothing at all after the end (E0599):
+//! A shutdown has no second shutdown, and after the end there is nothing at all (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{lifecycle::Lifecycle, machine::ShutdownCause};
@@ -74,7 +74,7 @@
 //! stopped.finish();
 //! ```
 //!
-//! Only a running lifecycle admits a user turn: not a draining one (E0599),
+//! Only a running lifecycle admits a user turn. A draining one does not (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::Terms};
@@ -82,7 +82,7 @@
 //! draining.admit_user(Word::starting());
 //! ```
 //!
-//! not one that is shutting down (E0599):
+//! A lifecycle that is shutting down does not either (E0599):
 //!
 //! ```compile_fail,E0599
 //! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::ShutdownCause};
@@ -90,7 +90,7 @@
 //! going_down.admit_user(Word::starting());
 //! ```
 //!
-//! A phase cannot be made up (E0451: the fields are private):
+//! A phase cannot be forged, because the fields are private (E0451):
 //!
 //! ```compile_fail,E0451
 //! use tidegate::lifecycle::{Lifecycle, Running};
@@ -112,13 +112,13 @@ pub enum ExternallyDraining {}
 /// The process is going down.
 #[derive(Debug)]
 pub enum ShuttingDown {}
-/// The end.
+/// The process has stopped.
 #[derive(Debug)]
 pub enum Stopped {}
 
-/// A lifecycle known to be in phase `P`.
+/// A lifecycle that is known to be in phase `P`.
 ///
-/// Neither `Clone` nor `Copy`: there is one, and a transition takes it.
+/// It is neither `Clone` nor `Copy`: there is one, and a transition consumes it.
 #[must_use = "a lifecycle that is dropped makes no further transition"]
 pub struct Lifecycle<P> {
     machine: Machine,
@@ -148,7 +148,7 @@ impl<P> fmt::Debug for Lifecycle<P> {
 }
 
 impl Lifecycle<Running> {
-    /// A new life, of a home that asks for nothing.
+    /// The lifecycle of a gateway whose home has no live request.
     pub const fn running() -> Lifecycle<Running> {
         Lifecycle::at(Machine::running())
     }
@@ -163,12 +163,12 @@ impl Lifecycle<Running> {
         Lifecycle::after(self.machine.shut(cause))
     }
 
-    /// What admitting a new user turn makes of the gate's word. Only a running lifecycle has this
-    /// method. The models show that the *word* refuses the same in every interleaving.
+    /// The gate's word after it admits a new user turn. Only a running lifecycle has this method. The models show that
+    /// the *word* refuses the same in every interleaving.
     ///
     /// # Errors
     ///
-    /// [`RefusalReason`] where the word is closed or full all the same.
+    /// [`RefusalReason`] if the word is closed or full nevertheless.
     ///
     /// [TG-S2](crate::guide::verification#tg-s2)
     pub fn admit_user(&self, word: Word) -> Result<Word, RefusalReason> {
@@ -182,7 +182,7 @@ impl Lifecycle<ExternallyDraining> {
         Lifecycle::after(self.machine.reopen())
     }
 
-    /// Goes on draining, on other terms.
+    /// Continues to drain, on other terms.
     pub const fn amend(self, terms: Terms) -> (Lifecycle<ExternallyDraining>, Effect) {
         Lifecycle::after(self.machine.amend(terms))
     }
@@ -196,13 +196,13 @@ impl Lifecycle<ExternallyDraining> {
 }
 
 impl Lifecycle<ShuttingDown> {
-    /// Ends the shutdown: everything is done, or the deadline has passed.
+    /// Ends the shutdown: nothing is in flight, or the deadline has passed.
     pub const fn finish(self) -> (Lifecycle<Stopped>, Effect) {
         Lifecycle::after(self.machine.finish())
     }
 }
 
-/// A lifecycle whose phase is only known at run time.
+/// A lifecycle whose phase is known only at run time.
 #[derive(Debug)]
 pub enum AnyLifecycle {
     /// See [`Phase::Running`].
@@ -227,7 +227,7 @@ impl AnyLifecycle {
         }
     }
 
-    /// A lifecycle that is where this machine is.
+    /// The lifecycle in the phase of this machine.
     pub(crate) const fn at(machine: Machine) -> AnyLifecycle {
         match machine.phase() {
             Phase::Running => AnyLifecycle::Running(Lifecycle::at(machine)),
@@ -254,12 +254,12 @@ impl AnyLifecycle {
         self.machine().phase()
     }
 
-    /// Lets the machine decide on `event` and takes the edge it names through the typed transition.
-    /// Returns what the gate must do.
+    /// Lets the machine decide on `event`, and takes that edge through the typed transition. Returns what the gate must
+    /// do.
     ///
     /// # Errors
     ///
-    /// As [`machine::step`]; the lifecycle stays where it was.
+    /// As [`machine::step`]. The lifecycle does not change then.
     pub fn apply(&mut self, event: Event) -> Result<Effect, StepError> {
         let machine = self.machine();
         let Step { next, effect } = machine::step(machine, event)?;
@@ -284,8 +284,8 @@ impl AnyLifecycle {
             (AnyLifecycle::ShuttingDown(going_down), Effect::SealGate) => {
                 going_down.finish().into_any()
             }
-            // The table names no such edge (`apply_is_step` walks every cell). Were it to, the types
-            // have no move for it, and staying put is the answer that admits nothing new.
+            // The table has no such edge (`apply_is_step` walks every cell). If it had one, the types would have no
+            // move for it. The lifecycle then stays as it is, which admits nothing new.
             (here, _) => {
                 *self = here;
                 return Err(StepError::Invalid { from: machine.phase(), event });

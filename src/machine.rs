@@ -1,5 +1,5 @@
-//! The machine decides what phase the gateway is in and what the gate must do about it. It reads no
-//! clock, touches no file and holds no lock.
+//! The machine decides the phase of the gateway, and what the gate must do about it. It reads no clock, touches no file
+//! and holds no lock.
 //!
 #![doc = include_str!("machine.md")]
 //!
@@ -8,11 +8,11 @@
 //!
 //! # Invariants
 //!
-//! * **TG-S1 shutdown_wins**: no edge leads from [`Phase::ShuttingDown`] to anything but
-//!   [`Phase::Stopped`], and none leaves [`Phase::Stopped`].
+//! * **TG-S1 shutdown_wins**: the only edge that leaves [`Phase::ShuttingDown`] leads to [`Phase::Stopped`]. No edge
+//!   leaves [`Phase::Stopped`].
 //! * [`step`] is total: every phase × event cell is written out, as an edge, [`StepError::NoOp`] or
-//!   [`StepError::Invalid`]. Asking twice is a `NoOp` ([R7]), never a second effect.
-//! * The generation rises at every close of an open gate, and at nothing else.
+//!   [`StepError::Invalid`]. An event that repeats is a `NoOp`, never a second effect ([R7]).
+//! * The generation rises at every close of an open gate, and only then.
 //!
 //! # Examples
 //!
@@ -37,8 +37,7 @@ pub(crate) use transitions::{Machine, Step, step};
 
 /// The phase of a gateway.
 ///
-/// A gateway that has not reconciled with its home yet has no phase: it admits nothing, and its
-/// status says `starting`.
+/// A gateway that has not yet reconciled with its home has no phase. It admits nothing, and its status says `starting`.
 ///
 /// [F6](crate::guide::requirements#f6)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,20 +45,20 @@ pub(crate) use transitions::{Machine, Step, step};
 pub enum Phase {
     /// The gate is open.
     Running,
-    /// A request asks for a drain: no new user turn starts, those in flight finish.
+    /// A request asks for a drain: no new user turn starts, and turns in flight finish.
     ExternallyDraining,
     /// The process is going down. The gate never opens again in this incarnation.
     ShuttingDown,
-    /// Nothing is admitted any more, children of live turns included.
+    /// Nothing is admitted, not even children of turns in flight.
     Stopped,
 }
 
 impl Phase {
-    /// Every phase, in the order of a life.
+    /// Every phase, in the order of a gateway's life.
     pub const ALL: [Phase; 4] =
         [Phase::Running, Phase::ExternallyDraining, Phase::ShuttingDown, Phase::Stopped];
 
-    /// The word the status file uses for it.
+    /// The name of the phase in the status file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,7 +69,7 @@ impl Phase {
         }
     }
 
-    /// Whether a shutdown has begun, or ended. Never goes back to `false`.
+    /// Whether a shutdown has begun or ended. It never becomes `false` again.
     ///
     /// [TG-S1](crate::guide::verification#tg-s1)
     #[must_use]
@@ -85,15 +84,15 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What the live requests ask for, taken together.
+/// The combined terms of the live requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Terms {
-    /// Seal the gate at idle, so that internal work too waits for the release.
+    /// Whether to seal the gate at idle, so that internal work too waits for the release.
     ///
     /// [F16](crate::guide::requirements#f16)
     pub hold_internal: bool,
-    /// Do not tell users about this drain.
+    /// Whether users are not notified of this drain.
     pub suppress_notification: bool,
 }
 
@@ -105,8 +104,8 @@ impl Terms {
         self
     }
 
-    /// What two requests together ask for. Internal work is held if either asks for it. The
-    /// notification is suppressed only if both ask for that.
+    /// The terms of two requests together. Internal work is held if either asks for it. The notification is suppressed
+    /// only if both ask for that.
     #[must_use]
     pub const fn with(self, other: Terms) -> Terms {
         Terms {
@@ -116,13 +115,13 @@ impl Terms {
     }
 }
 
-/// Why a shutdown was asked for.
+/// The cause of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ShutdownCause {
-    /// The process was sent SIGTERM.
+    /// The process received SIGTERM.
     Sigterm,
-    /// The process was sent SIGINT.
+    /// The process received SIGINT.
     Sigint,
     /// A person or a control plane asked for it.
     Operator,
@@ -131,7 +130,7 @@ pub enum ShutdownCause {
 }
 
 impl fmt::Display for ShutdownCause {
-    /// What `exit_reason` in the status file says.
+    /// The text of `exit_reason` in the status file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ShutdownCause::Sigterm => "SIGTERM",
@@ -142,25 +141,25 @@ impl fmt::Display for ShutdownCause {
     }
 }
 
-/// What happened.
+/// An event for the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Event {
-    /// Watcher or operator: a live request asks for a drain on these terms.
+    /// From the watcher or an operator: a live request asks for a drain on these terms.
     DrainWanted(Terms),
-    /// Watcher or operator: no live request is left.
+    /// From the watcher or an operator: no live request is left.
     DrainUnwanted,
-    /// Signal or operator: the process is to go down.
+    /// From a signal or an operator: the process is going down.
     ShutdownAsked(ShutdownCause),
-    /// Gate: it is shut, sealed and empty.
+    /// From the gate: it is shut, sealed and empty.
     Emptied,
-    /// Clock: the grace given to a shutdown is over.
+    /// From the clock: the grace of a shutdown is over.
     DeadlinePassed,
-    /// The loop that drove the gateway has ended, so nobody is left to start or finish a turn.
+    /// The loop that drove the gateway has ended, so nothing can start or finish a turn.
     LoopEnded,
 }
 
 impl Event {
-    /// One of each kind, for walking the whole table.
+    /// One event of each kind, for walking the whole table.
     pub const KINDS: [Event; 6] = [
         Event::DrainWanted(Terms { hold_internal: false, suppress_notification: false }),
         Event::DrainUnwanted,
@@ -170,7 +169,7 @@ impl Event {
         Event::LoopEnded,
     ];
 
-    /// The event's name, without what it carries.
+    /// The name of the event, without its data.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -184,30 +183,30 @@ impl Event {
     }
 }
 
-/// What the gate must do for a step. [`crate::gate::word::Word::perform`] is how it does it.
+/// What the gate must do for a step. [`crate::gate::word::Word::perform`] carries it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[must_use = "the gate changes only when the effect is performed"]
 pub enum Effect {
-    /// Refuse new user turns; seal at idle if internal work is to be held.
+    /// Refuse new user turns. Seal at idle if internal work is held.
     CloseGate {
         /// See [`Terms::hold_internal`].
         hold_internal: bool,
     },
-    /// The gate stays closed; what is asked about internal work has changed.
+    /// The gate stays closed, but whether internal work is held has changed.
     AmendDrain {
         /// See [`Terms::hold_internal`].
         hold_internal: bool,
     },
-    /// Admit again. A gate that was shut refuses this order.
+    /// Admit again. A gate that was shut refuses this effect.
     ReopenGate,
-    /// Close for good, and seal at idle.
+    /// Close permanently, and seal at idle.
     ShutGate,
-    /// Admit nothing at all any more, whatever is still in flight.
+    /// Admit nothing at all, whatever is still in flight.
     SealGate,
 }
 
 impl Effect {
-    /// The effect's name, without what it carries.
+    /// The name of the effect, without its data.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -223,7 +222,7 @@ impl Effect {
 /// Why an event changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StepError {
-    /// The event asks for what already is, or for what a shutdown forbids.
+    /// The event asks for the current state, or for something that a shutdown forbids.
     ///
     /// [TG-S1](crate::guide::verification#tg-s1),
     /// [R7](crate::guide::requirements#r7)

@@ -1,13 +1,12 @@
-//! What has become of a drain that somebody asked for: judged from one reading of what the gateway
-//! says. The command and the HTTP endpoint wait by asking this again and again; it waits for nothing
-//! itself, and reads no file and no clock.
+//! The progress of a drain that was requested, judged from one reading of the gateway's status. The command and the
+//! HTTP endpoint wait by evaluating it again and again. The module itself never waits, and reads no file and no clock.
 //!
 //! # Invariants
 //!
-//! * **TG-S5 ack_means_closed**: only a living gateway's answer for this very request says that the gate has closed.
-//!   The presence of the request proves nothing ([U4]).
-//! * **TG-S14 receipt_is_true**: a drain that was lost, refused or cannot be had is told apart from one
-//!   that takes long.
+//! * **TG-S5 ack_means_closed**: only the answer of a running gateway for this very request shows that the gate has
+//!   closed. The presence of the request proves nothing ([U4]).
+//! * **TG-S14 receipt_is_true**: a drain that takes long is never confused with one that is lost, refused or
+//!   impossible.
 //!
 //! [U4]: crate::guide::incidents#u4
 
@@ -25,31 +24,31 @@ use crate::request::Request;
 use crate::status::Reading;
 use crate::text::printable;
 
-/// How long a drain without a wait is given for a live gateway to confirm that its gate is closed. After that
-/// the answer is `pending`. It is several rounds of a watcher.
+/// How long a drain without a wait allows a running gateway to confirm that its gate is closed. After that the answer
+/// is `pending`. It is several rounds of a watcher.
 pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to pause between two looks.
+/// The pause between two looks.
 pub const PAUSE: Duration = Duration::from_millis(20);
 
-/// A promise that ends sooner than this is nothing to act on, unless it ends with one's own lease.
+/// A promise that ends sooner than this is too short to act on, unless it ends with the holder's own lease.
 const SAFE_WINDOW_MIN: Duration = Duration::from_secs(1);
 
-/// A gateway of another make has looked at its marker several times in this.
+/// In this time a foreign gateway looks at its marker several times.
 const FOREIGN_CONFIRM_AFTER: Duration = Duration::from_secs(3);
 
-/// What is waited for is said with this many complaints of the gateway's.
+/// The number of the gateway's problems that a text about the wait lists.
 const COMPLAINTS_MAX: usize = 3;
 
-/// What is waited for.
+/// The state that a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Goal {
-    /// A live gateway says that its gate is closed for the request.
+    /// A running gateway says that its gate is closed for the request.
     Draining,
-    /// And that nothing is in flight: a reading, which internal work may undo.
+    /// It also says that nothing is in flight. This is a reading: internal work may start again.
     Idle,
-    /// And that nothing at all will be admitted: a promise.
+    /// It also says that nothing at all will be admitted. This is a promise.
     Quiesced,
 }
 
@@ -57,19 +56,19 @@ pub enum Goal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reached {
-    /// What the gateway promises to one whose goal it was that it is quiesced, if it does.
+    /// The promise of the gateway, if the goal was [`Goal::Quiesced`] and the gateway gives one.
     pub safe: Option<SafeWindow>,
 }
 
-/// How long acting is safe, as of one reading of the clocks.
+/// How long it is safe to act, as of one reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SafeWindow {
-    /// The time since boot before which it is; `None` where the gateway's boot clock is another one.
+    /// The time since boot before which it is safe; `None` if the gateway has another boot clock.
     pub until_uptime: Option<Duration>,
-    /// What is left until then.
+    /// The time left until then.
     pub left: Duration,
-    /// By the wall clock, for people; `None` beyond its years.
+    /// The same time by the wall clock, for people; `None` if the wall clock cannot show it.
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -85,29 +84,29 @@ impl SafeWindow {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitFailed {
-    /// It takes longer than the caller waits.
+    /// The goal was not reached in the time that the caller waits.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// The request was in place, and is no longer.
+    /// The request was in place and no longer counts, or the gateway no longer drains for it.
     #[error("the drain is lost: {0}")]
     Lost(&'static str),
     /// The gateway is shutting down and no longer drains.
     #[error("refused: the gateway is shutting down, and a shutdown overrides a drain")]
     Refused,
-    /// There is no gateway to drain.
+    /// No gateway is running on the home.
     #[error("no gateway is running on this home, or it has not published a status yet")]
     Gone,
-    /// No gateway is alive, but this process keeps every gateway out of the home.
+    /// No gateway is running, but this process keeps every gateway out of the home.
     #[error(
         "no gateway is running on this home, but process {pid} holds its directory; see what it is, and stop it"
     )]
     Held {
-        /// The process.
+        /// The process id.
         pid: u32,
     },
-    /// The gateway is of another make, and promises nothing.
+    /// The gateway is a foreign one, and promises nothing.
     #[error(
-        "the gateway on this home is of another make (it holds `gateway.lock`) and can only report that it is idle; use `--idle-is-enough`"
+        "the gateway on this home is of another implementation (it holds `gateway.lock`) and can only report that it is idle; use `--idle-is-enough`"
     )]
     ForeignGateway,
     /// The request or the status cannot be read.
@@ -115,7 +114,7 @@ pub enum WaitFailed {
     Control(#[from] ControlError),
 }
 
-/// A request that has been made, and what was heard of it.
+/// A request that was made, and what readings have shown of it so far.
 ///
 /// ```
 /// use tidegate::{Gateway, home::Home, pending::{Goal, PendingDrain}};
@@ -134,19 +133,20 @@ pub enum WaitFailed {
 pub struct PendingDrain<'a> {
     holder: &'a Holder,
     request: &'a Request,
-    /// Who has said that they drain for the request, and may not take that back.
+    /// The gateway that has said it drains for the request. It may not withdraw that.
     acknowledged: Option<Incarnation>,
-    /// Which status was read last: whose, and its number; and when, by the reader's boot clock.
+    /// The last status that was read: its incarnation, its sequence number, and when it was read by the reader's boot
+    /// clock.
     last: Option<(Incarnation, Option<u64>, Duration)>,
-    /// The status that was read last was written after this, by the reader's boot clock.
+    /// The time, by the reader's boot clock, after which the last status was written.
     written_after: Duration,
-    /// Since when, by the reader's boot clock, a gateway of another make says that it drains.
+    /// The time, by the reader's boot clock, since which a foreign gateway has said that it drains.
     draining_since: Option<Duration>,
-    /// Since when, by the reader's boot clock, a gateway holds the home and says nothing.
+    /// The time, by the reader's boot clock, since which a process holds the home without a status.
     silent_since: Option<Duration>,
 }
 
-/// What the gateway promises, as of the judge's clocks. The status is no older than `age`.
+/// The gateway's promise, as of the judge's clocks. The status is no older than `age`.
 fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<SafeWindow> {
     let now = judge.now();
     let (until_uptime, left) = if judge.has_boot_clock() {
@@ -160,11 +160,11 @@ fn promise(reading: &Reading, judge: &Judge<'_>, age: Duration) -> Option<SafeWi
     Some(SafeWindow { until_uptime, left, until })
 }
 
-/// A gateway's process, as it names itself; `None` where it does not.
+/// The incarnation in a status; `None` if the status has none.
 type Incarnation = Option<String>;
 
 impl<'a> PendingDrain<'a> {
-    /// This request of the holder was made, and nothing was heard of it yet.
+    /// A new wait for this request of this holder, before any reading.
     #[must_use]
     pub fn new(holder: &'a Holder, request: &'a Request) -> PendingDrain<'a> {
         let (acknowledged, draining_since, silent_since) = (None, None, None);
@@ -184,19 +184,19 @@ impl<'a> PendingDrain<'a> {
         self.holder
     }
 
-    /// The request's own name.
+    /// The id of the request; empty if it has none.
     pub(crate) fn id(&self) -> &'a str {
         self.request.request_id().unwrap_or_default()
     }
 
-    /// What one reading amounts to. `sighting` is what is in the request's own slot. It and the
-    /// judge's clocks are read *after* the reading, which is then of an earlier time and not of a
-    /// later one.
+    /// Evaluates one reading: `Some` if the goal is reached, `None` if it may still be reached. `sighting` is what the
+    /// request's own slot holds. Read it and the judge's clocks *after* the reading: the reading is then from an
+    /// earlier time, never from a later one.
     ///
     /// # Errors
     ///
-    /// [`WaitFailed::Gone`], [`WaitFailed::Held`], [`WaitFailed::Refused`], [`WaitFailed::Lost`], [`WaitFailed::ForeignGateway`]: it will not
-    /// come.
+    /// [`WaitFailed::Gone`], [`WaitFailed::Held`], [`WaitFailed::Refused`], [`WaitFailed::Lost`] or
+    /// [`WaitFailed::ForeignGateway`] if the goal cannot be reached.
     // Property: TG-S5 ack_means_closed.
     pub fn evaluate(
         &mut self,
@@ -226,7 +226,7 @@ impl<'a> PendingDrain<'a> {
         let incarnation = reading.incarnation();
         self.dates(reading, now);
         match &self.acknowledged {
-            // A gateway that died has a successor, which honours the request once it has looked.
+            // A gateway that died may have a successor. It honours the request once it has looked.
             Some(by) if !draining && *by != incarnation && !fault!(SuccessorIsALoss) => {
                 self.acknowledged = None;
             }
@@ -236,11 +236,11 @@ impl<'a> PendingDrain<'a> {
             _ if draining => self.acknowledged = Some(incarnation),
             _ => {}
         }
-        // Also where the gateway has not seen yet that it is gone.
+        // This holds even if the gateway has not yet seen that the request is gone.
         if *sighting == Sighting::Absent {
             return Err(WaitFailed::Lost("its request was cancelled or replaced"));
         }
-        // A gateway that has not seen it yet never will: it is dead.
+        // The request is dead, so a gateway that has not seen it yet never drains for it.
         if !draining && let Some(why) = self.dead_reason(judge) {
             return Err(WaitFailed::Lost(why));
         }
@@ -254,8 +254,8 @@ impl<'a> PendingDrain<'a> {
         }
         let age = now.uptime.saturating_sub(self.written_after);
         let safe = (goal == Goal::Quiesced).then(|| promise(reading, judge, age)).flatten();
-        // What is promised to all ends with the first of their leases. Where that is another's and about
-        // to run out, more will be promised in a moment.
+        // A promise to all holders ends with the first of their leases. If that is another holder's and about to end, a
+        // longer promise follows in a moment.
         let ends_soon = safe.is_some_and(|safe| safe.left < SAFE_WINDOW_MIN);
         if ends_soon && !safe.is_some_and(|safe| self.ends_with_own(safe, judge)) {
             return Ok(None);
@@ -263,8 +263,9 @@ impl<'a> PendingDrain<'a> {
         Ok(Some(Reached { safe }).filter(|_| safe.is_none_or(|safe| !safe.left.is_zero())))
     }
 
-    /// Notes since when the status may be there: it was not at the last look, or it names a request that was made then.
-    /// So its age is known without a clock of the gateway's.
+    /// Records a bound for the age of the status, without a clock of the gateway's. The status was written after the
+    /// previous look if that look found another one. At the first look, it was written after the request: it names the
+    /// request.
     fn dates(&mut self, reading: &Reading, now: Now) {
         let (incarnation, sequence) = (reading.incarnation(), reading.body().read("sequence"));
         match &self.last {
@@ -280,20 +281,20 @@ impl<'a> PendingDrain<'a> {
         self.last = Some((incarnation, sequence, now.uptime));
     }
 
-    /// Whether the promise ends because one's own lease does.
+    /// Whether the promise ends because the holder's own lease ends.
     fn ends_with_own(&self, safe: SafeWindow, judge: &Judge<'_>) -> bool {
         match (safe.until_uptime, judge.lease_ends_at_uptime(self.request)) {
             (Some(until), Some(end)) => until.as_millis() == end.as_millis(),
             (Some(_), None) => false,
-            // By the wall clock neither is exact.
+            // By the wall clock neither time is exact.
             (None, _) => {
                 matches!(judge.lease_left(self.request), LeaseLeft::For(left) if left < SAFE_WINDOW_MIN)
             }
         }
     }
 
-    /// Whether a gateway of another make drains for this request, and not for one before it. It wrote so after the
-    /// request was made, or has said so for several of its looks.
+    /// Whether a foreign gateway drains for this request, and not for an earlier one. It does if it wrote its status
+    /// after the request was made. It also does if it has said so during several of its looks.
     fn is_meant(&mut self, says_so: bool, reading: &Reading, now: Duration) -> bool {
         if !says_so {
             self.draining_since = None;
@@ -304,7 +305,7 @@ impl<'a> PendingDrain<'a> {
         is_newer || now.saturating_sub(since) >= FOREIGN_CONFIRM_AFTER
     }
 
-    /// Why no gateway will close for the request any more, if none will.
+    /// The reason why no gateway can close its gate for the request; `None` if one still can.
     #[must_use]
     pub fn dead_reason(&self, judge: &Judge<'_>) -> Option<&'static str> {
         match judge.validity(self.request) {
@@ -317,11 +318,11 @@ impl<'a> PendingDrain<'a> {
         }
     }
 
-    /// No living gateway has a status. A process that holds the home may be a gateway that starts, or one that
-    /// makes its lock file again.
+    /// Handles a reading without a running gateway. A process that holds the home may be a gateway that is starting, or
+    /// one that is about to restore its lock file.
     fn silence(&mut self, reading: &Reading, now: Duration) -> Result<Option<Reached>, WaitFailed> {
         let held_by = reading.held_by();
-        // One that has confirmed the drain, and has not said that it stops, may be restarted in a moment.
+        // A gateway that confirmed the drain and did not say that it stops may be restarted in a moment.
         let has_died = self.acknowledged.is_some() && !reading.is_shutting_down();
         if held_by.is_none() && !reading.is_locked() && !has_died {
             return Err(WaitFailed::Gone);
@@ -333,10 +334,10 @@ impl<'a> PendingDrain<'a> {
         Err(held_by.map_or(WaitFailed::Gone, |pid| WaitFailed::Held { pid }))
     }
 
-    /// What the last reading shows that it still waits for, in words for people.
+    /// What the wait is still missing, by the last reading, as a text for people.
     #[must_use]
     pub fn unmet_condition(&self, reading: &Reading) -> String {
-        // A request that the gateway ignores, of another container say, would be waited for in vain (U10).
+        // A caller would wait in vain for a request that the gateway ignores, such as one from another container (U10).
         let complaints = reading.degraded();
         let mut degraded = String::new();
         for complaint in complaints.iter().take(COMPLAINTS_MAX) {
@@ -350,7 +351,7 @@ impl<'a> PendingDrain<'a> {
         let named =
             if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         match reading.active_agents() {
-            // What it said before it closed is of some time ago.
+            // A count from before the gate closed is out of date.
             _ if self.acknowledged.is_none() => {
                 format!("the gateway has not closed its gate for this request yet{degraded}")
             }
@@ -400,12 +401,12 @@ mod tests {
         ))
     }
 
-    /// F9: a promise that is about to end with another's lease is waited out. One that ends with one's own
-    /// is all that there will be.
+    /// A promise that is about to end with another holder's lease is waited out. One that ends with the holder's own
+    /// lease cannot get longer (F9).
     #[test]
     fn a_promise_that_ends_at_once_is_taken_only_if_it_is_one_s_own() {
         let own = request(Duration::from_millis(10_500));
-        // Leases in files have parts of a millisecond, and promises have none.
+        // A lease in a file may have fractions of a millisecond. A promise has none.
         let finer = br#"{"epoch":"boot:","request_id":"1","hold_internal":true,
             "requested_uptime_ms":1000000,"lease_s":10.5004}"#;
         let finer = Request::parse(finer);
@@ -450,14 +451,14 @@ mod tests {
     }
 
     #[test]
-    fn until_when_it_is_safe_is_told_in_utc_to_the_millisecond() {
+    fn the_end_of_a_safe_window_is_shown_in_utc_to_the_millisecond() {
         let wall = DateTime::<Utc>::from_timestamp_millis(1_700_000_000_250).expect("in range");
         let safe = SafeWindow { until_uptime: Some(AT), left: AT, until: Some(wall) };
         assert_eq!(safe.until_text().as_deref(), Some("2023-11-14T22:13:20.250Z"));
         assert_eq!(SafeWindow { until: None, ..safe }.until_text(), None);
     }
 
-    /// Once it was heard of, a drain that is no longer is lost; before that it is still to come.
+    /// A drain that was confirmed and is no longer there is lost. Before it is confirmed, it may still come.
     #[test]
     fn a_drain_that_was_acknowledged_and_is_gone_is_lost() {
         let (request, holder) = (request(Duration::from_secs(60)), ci());
@@ -480,12 +481,12 @@ mod tests {
         let (looked, unmet_condition) = look(Goal::Idle, draining);
         assert!(looked.expect("it may come").is_none());
         assert_eq!(unmet_condition, "2 in flight");
-        // Heard of twice, it is still heard of.
+        // A second confirmation changes nothing.
         assert!(look(Goal::Draining, draining).0.expect("it is there").is_some());
         assert!(matches!(look(Goal::Idle, running).0, Err(WaitFailed::Lost(_))));
     }
 
-    /// Found in the field: the gateway was killed and restarted during the wait, and the drain was called lost.
+    /// Found in the field: the gateway was killed and restarted during the wait, and the drain was reported as lost.
     #[test]
     fn a_successor_is_waited_for() {
         let (request, holder) = (request(Duration::from_secs(60)), ci());
@@ -511,7 +512,7 @@ mod tests {
         assert!(matches!(lost, Err(WaitFailed::Lost(_))), "{lost:?}");
     }
 
-    /// A gateway of another make names no request: what it says is believed once it cannot be of one before.
+    /// A foreign gateway names no request. Its status is believed once it cannot be about an earlier request.
     #[test]
     fn a_neighbour_is_believed_once_it_must_have_seen_the_request() {
         let (request, epoch) = (request(Duration::from_secs(60)), epoch());
@@ -540,7 +541,7 @@ mod tests {
             look(&mut drain(), Goal::Quiesced, &newer, 0),
             Err(WaitFailed::ForeignGateway)
         ));
-        // Said before, and still said for three seconds.
+        // Written before the request, and repeated for three seconds.
         let (older, mut waits) = (says("draining", 0, 0), drain());
         for (after, is_idle) in [(100, false), (3099, false), (3100, true)] {
             assert_eq!(look(&mut waits, Goal::Idle, &older, after).expect("may come"), is_idle);
@@ -556,11 +557,11 @@ mod tests {
         assert!(matches!(look(&mut drain(), Goal::Idle, &stopped, 0), Err(WaitFailed::Refused)));
     }
 
-    /// F20: on another boot clock a promise is stated by how long it lasts. How old the status is at most is known without
-    /// a clock of the gateway's. It names the request, so it is no older, and it is no older than the last look at
-    /// which it was another one.
+    /// On another boot clock a promise is given by its duration. The greatest age of the status is known without a
+    /// clock of the gateway's. The status names the request, so the request is older. The last look that found another
+    /// status is older too (F20).
     #[test]
-    fn a_promise_on_another_clock_is_told_by_how_long_it_lasts() {
+    fn a_promise_on_another_clock_is_given_by_its_duration() {
         let (request, holder, epoch) = (request(Duration::from_secs(60)), ci(), epoch());
         let made = request.requested_at().expect("dated");
         let sighting = Sighting::Present(request.clone());
@@ -585,12 +586,12 @@ mod tests {
         }
         let mut waits = drain();
         assert_eq!(look(&mut waits, 20, 40.0, 1), Some(20));
-        assert_eq!(look(&mut waits, 22, 40.0, 1), Some(18), "it is the same one");
+        assert_eq!(look(&mut waits, 22, 40.0, 1), Some(18), "it is the same status");
         assert_eq!(look(&mut waits, 24, 36.0, 2), Some(34), "written after the last look");
         assert_eq!(look(&mut waits, 25, 36.0, 2), Some(33));
     }
 
-    /// F18: a process that holds the home without a status may be a gateway that is about to write one.
+    /// A process that holds the home without a status may be a gateway that is about to write one (F18).
     #[test]
     fn a_silent_gateway_is_waited_for_only_so_long() {
         let (request, holder) = (request(Duration::from_secs(60)), ci());
@@ -616,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_another_s_lease_is_told_so() {
+    fn a_wait_for_another_holder_s_lease_says_so() {
         let (request, holder) = (request(AT), ci());
         let mut drain = PendingDrain::new(&holder, &request);
         let (sighting, epoch) = (Sighting::Present(request.clone()), epoch());

@@ -1,11 +1,10 @@
-//! Whom a request is made for: the living gateway of a home, as its lock says, or else the one that starts there
+//! The recipient of a request: the gateway that runs on a home, as its lock says, or else the one that starts there
 //! next. A request states the epoch of its recipient, and is judged as its recipient judges it ([F20]). A controller
-//! may run in another container, or in another namespace of the clock. It touches no home.
+//! may run in another container, or in another time namespace. This module touches no home.
 //!
 //! # Invariants
 //!
-//! * **TG-S13 stale_never_closes**: a request is stamped with a time since boot only where that is the recipient's
-//!   boot clock, too.
+//! * **TG-S13 stale_never_closes**: a request gets a time since boot only if the recipient has the same boot clock.
 //!
 //! [F20]: crate::guide::requirements#f20
 
@@ -15,7 +14,7 @@ use crate::json::RawObject;
 use crate::judge::Judge;
 use crate::request::{DrainRequest, Request};
 
-/// Whom a request is made for, and who judges it.
+/// The recipient of a request, which judges it.
 ///
 /// ```
 /// use tidegate::home::Home;
@@ -29,20 +28,21 @@ use crate::request::{DrainRequest, Request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     epoch: Epoch,
-    /// Empty where no gateway lives; `None` where that cannot be seen.
+    /// Empty if no gateway is running; `None` if that cannot be seen.
     incarnation: Option<String>,
-    /// Whether its boot clock is this process's, too.
+    /// Whether it has the same boot clock as this process.
     shares_clock: bool,
 }
 
 impl Recipient {
-    /// Nobody who lives: the gateway that starts next, in this process's boot and container.
+    /// The gateway that starts next, in this process's boot and container. No gateway is running now.
     #[must_use]
     pub fn next_local() -> Recipient {
         Recipient { incarnation: Some(String::new()), ..Recipient::unseen() }
     }
 
-    /// The same, where it cannot be seen whether one lives: whose run a request is for cannot be judged.
+    /// The same, if it cannot be seen whether a gateway is running. Then the run that a request is for cannot be
+    /// judged.
     pub(crate) fn unseen() -> Recipient {
         Recipient { epoch: Epoch::current(), incarnation: None, shares_clock: true }
     }
@@ -53,7 +53,7 @@ impl Recipient {
         Recipient { epoch, incarnation, shares_clock: true }
     }
 
-    /// The gateway of which this is said in its lock, or in its status. What it does not say is this process's.
+    /// The gateway that this lock or status describes. Values that it does not state are taken from this process.
     pub(crate) fn stated(owner: &RawObject) -> Recipient {
         let (here, incarnation) = (ProcessContext::here(), owner.string("incarnation"));
         let incarnation = Some(incarnation.unwrap_or_default());
@@ -72,26 +72,25 @@ impl Recipient {
         &self.epoch
     }
 
-    /// Which process it is, as opposed to its predecessors; `None` where no gateway lives, or it does not say.
+    /// The incarnation of the gateway; `None` if no gateway is running, or if it does not say.
     #[must_use]
     pub fn incarnation(&self) -> Option<&str> {
         self.incarnation.as_deref().filter(|it| !it.is_empty())
     }
 
-    /// Whether a living gateway was seen.
+    /// Whether a running gateway was seen.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.incarnation().is_some()
     }
 
-    /// Whether a time since boot means the same to it and to this process: they run on one boot, in one namespace
-    /// of the clock.
+    /// Whether a time since boot means the same to it and to this process: they share one boot and one time namespace.
     #[must_use]
     pub const fn shares_clock(&self) -> bool {
         self.shares_clock
     }
 
-    /// Judges as it does. Where its boot clock is another one, leases are judged by the wall clock.
+    /// A judge that judges as the recipient does. If its boot clock is another one, the wall clock judges leases.
     #[must_use]
     pub fn judge(&self, now: Now) -> Judge<'_> {
         let judge = Judge::new(&self.epoch, now);
@@ -102,8 +101,8 @@ impl Recipient {
         if self.shares_clock { judge } else { judge.with_wall_clock_only() }
     }
 
-    /// The request for this recipient, dated `now`; `None` where it is to end with the gateway's run and no gateway
-    /// lives.
+    /// The request for this recipient, dated `now`. `None` if it must end with the gateway's run and no gateway is
+    /// running.
     // Property: TG-S13 stale_never_closes.
     #[must_use]
     pub fn stamp(&self, ask: &DrainRequest, request_id: &str, now: Now) -> Option<Request> {
@@ -115,7 +114,7 @@ impl Recipient {
         Some(ask.stamped(request_id, &self.epoch, uptime, now.wall, incarnation))
     }
 
-    /// Whether a request that was stamped for `before` is one of another gateway by now.
+    /// Whether a request that was stamped for `before` is now for another gateway.
     #[must_use]
     pub fn has_replaced(&self, before: &Recipient, request: &Request) -> bool {
         let is_another = self.epoch.is_other_than(before.epoch.as_str())
@@ -137,7 +136,7 @@ mod tests {
         Recipient::stated(&RawObject::parse(owner.to_string().as_bytes()).expect("an object"))
     }
 
-    /// F20: found with a controller in another container, whose requests were of another epoch to the gateway.
+    /// Found with a controller in another container: to the gateway its requests had another epoch (F20).
     #[test]
     fn a_request_has_the_epoch_of_its_recipient() {
         let here = ProcessContext::here();
@@ -177,7 +176,7 @@ mod tests {
         assert!(second.has_replaced(&first, &request) && !first.has_replaced(&first, &request));
         let any_run = first.stamp(&DrainRequest::default(), "r", now).expect("stamps");
         assert!(!second.has_replaced(&first, &any_run));
-        // A renewal is of the same run.
+        // A renewal is for the same run.
         let again = DrainRequest::renewal_of(&request, crate::holder::Holder::Shared);
         assert!(again.is_for_this_run());
     }

@@ -1,9 +1,9 @@
-//! From what was seen to the event for the machine. It looks at nothing itself.
+//! Turns observations of the home into the event for the machine. It observes nothing itself.
 //!
-//! Requests are in several places, and a look at them is no snapshot: they come and go while it is taken. The
-//! [`RequestTable`] is what is believed of each place. A look changes it place by place. What was seen counts, and
+//! Requests are in several places, and a look at them is not a snapshot: they appear and go during the look. The
+//! [`RequestTable`] holds what is believed of each place. A look changes it place by place. What was seen counts, and
 //! what could not be seen stays as it was ([F4]). A known request goes only when its own place is found empty. At the
-//! start of an incarnation there is nothing to keep. Then a place that cannot be seen counts as a request, since a
+//! start of an incarnation there is nothing to keep. Then a place that cannot be seen counts as a request, because a
 //! closed gate does no harm.
 //!
 //! Looks do not overlap ([F23]): the [engine](crate::engine) has one at a time.
@@ -13,7 +13,7 @@
 //! * **TG-S7 owner_release**: no sighting of one place changes what is believed of another.
 //! * **TG-S10 fail_safe**: neither [`Sighting::Unreadable`] nor a corrupt request removes a live request from the
 //!   table. At the start, a place that cannot be seen counts as a request.
-//! * **TG-S15 held_by_each**: what all live requests together ask for is asked as long as one of them lives.
+//! * **TG-S15 held_by_each**: the combined terms of all live requests hold as long as one of them lives.
 //!
 //! [F4]: crate::guide::requirements#f4
 //! [F23]: crate::guide::requirements#f23
@@ -32,9 +32,9 @@ use crate::request::Request;
 pub use scan::{Scan, ScanStep};
 pub use sighting::{Listing, Sighting, Verdict};
 
-/// What the [`RequestTable`] must know of a request. A trait so that a model may hold something smaller.
+/// What the [`RequestTable`] needs from a request. It is a trait so that a model can hold something smaller.
 pub trait Demand: PartialEq {
-    /// What it asks for; `None` where it says nothing readable.
+    /// The terms that it asks for; `None` if it has no readable content.
     fn terms(&self) -> Option<Terms>;
 }
 
@@ -48,7 +48,7 @@ impl Demand for Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry<R, I = Duration> {
     request: Option<R>,
-    /// The request that was there before it was corrupted in place, and since when.
+    /// The request from before the corruption in place, and the time since which it was there.
     whole: Option<(R, I)>,
     terms: Terms,
     live: bool,
@@ -58,14 +58,14 @@ pub struct Entry<R, I = Duration> {
 }
 
 impl<R: Demand, I> Entry<R, I> {
-    /// Whether nothing is known of what it asks for: it could not be seen since the start, or says nothing.
+    /// Whether nothing is known of its terms: it could not be seen since the start, or it has no readable content.
     fn says_nothing(&self) -> bool {
         self.request.as_ref().is_none_or(|request| request.terms().is_none())
     }
 }
 
 impl<R, I: Copy> Entry<R, I> {
-    /// The request; `None` where the place could not be seen since the start.
+    /// The request; `None` if the place could not be seen since the start.
     pub const fn request(&self) -> Option<&R> {
         self.request.as_ref()
     }
@@ -75,17 +75,16 @@ impl<R, I: Copy> Entry<R, I> {
         self.live
     }
 
-    /// What it asks for. A live request that was corrupted in place keeps its terms. Corrupt bytes do not break the
-    /// promise of a seal.
+    /// The terms that it asks for. A live request that was corrupted in place keeps its terms: corrupt bytes do not
+    /// break the promise of a seal.
     ///
     /// [F9](crate::guide::requirements#f9)
     pub const fn terms(&self) -> Terms {
         self.terms
     }
 
-    /// The request whose lease was promised to last: the current one or, if it was corrupted, the one before.
-    /// Corrupt bytes release nothing. A writer that puts *another request* there releases this one, as a removal
-    /// does.
+    /// The request whose lease was promised to last: the current one or, if it was corrupted, the one before. Corrupt
+    /// bytes release nothing. A writer that puts *another request* there releases the old one, as a removal does.
     pub const fn promised(&self) -> Option<&R> {
         match &self.whole {
             Some((whole, _)) => Some(whole),
@@ -93,7 +92,7 @@ impl<R, I: Copy> Entry<R, I> {
         }
     }
 
-    /// The time since boot at which the [promised](Entry::promised) one was first seen.
+    /// The time since boot at which the [promised](Entry::promised) request was first seen.
     const fn promised_since(&self) -> I {
         match &self.whole {
             Some((_, since)) => *since,
@@ -101,7 +100,8 @@ impl<R, I: Copy> Entry<R, I> {
         }
     }
 
-    /// The time since boot at which the request was first seen or, once it is dead, found dead.
+    /// The time since boot at which the request was first seen. For a dead request, the time at which it was found
+    /// dead.
     pub const fn since(&self) -> I {
         self.since
     }
@@ -111,17 +111,18 @@ impl<R, I: Copy> Entry<R, I> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestTable<S, R, I = Duration> {
     entries: BTreeMap<S, Entry<R, I>>,
-    /// The named requests have not been listed whole since the start.
+    /// Whether the named requests have not been listed completely since the start.
     unlisted: bool,
-    /// Until when what has not been seen since the start holds internal work: a predecessor may have promised so.
+    /// The time until which a request that is unseen since the start holds internal work. A predecessor may have
+    /// promised that.
     unseen_held_until: Option<I>,
-    /// Another process holds the home: closed and held until that is over.
+    /// Whether another process holds the home. Then the gate is closed and internal work is held until that ends.
     is_taken: bool,
 }
 
 impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
-    /// What the first look of an incarnation gives. What it could not see counts as a request. That, and a
-    /// request that says nothing, holds internal work until `held_until`.
+    /// The table after the first look of an incarnation. A place that the look could not see counts as a request. Such
+    /// a place, and a request without readable content, holds internal work until `held_until`.
     ///
     /// [F22](crate::guide::requirements#f22)
     // Property: TG-S10 fail_safe, TG-S4 quiesced_means_idle.
@@ -154,10 +155,10 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         table
     }
 
-    /// Applies a later look, and says whether anything is believed that was not before.
+    /// Applies a later look. Returns whether it changes what is believed.
     ///
-    /// `at` is the time of the look, and `is_live` says of a request first seen at a time whether it
-    /// asks for a drain now.
+    /// `at` is the time of the look. `is_live` gets a request and the time at which it was first seen, and returns
+    /// whether the request asks for a drain now.
     // Property: TG-S10 fail_safe, TG-S7 owner_release, TG-S13 stale_never_closes.
     pub fn apply<W>(
         &mut self,
@@ -171,7 +172,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         match listing {
             Listing::Whole => news |= std::mem::take(&mut self.unlisted),
             Listing::Unchanged => {}
-            // What is not sighted stays as it was until it is.
+            // A place that is not sighted stays as it was until it is.
             Listing::Partial(_) | Listing::Taken(_) => {
                 self.entries.values_mut().for_each(|entry| entry.seen = false);
             }
@@ -183,14 +184,15 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         news | self.expire_unseen_hold(at)
     }
 
-    /// What was unseen at the start holds nothing once all of it is seen, or the time is over.
+    /// Ends the hold for unseen requests once all of them are seen or the time is over. Returns whether that is a
+    /// change.
     fn expire_unseen_hold(&mut self, at: I) -> bool {
         let is_unseen = self.unlisted || self.entries.values().any(Entry::says_nothing);
         let is_over = self.unseen_held_until.is_some_and(|until| until <= at || !is_unseen);
         is_over && self.unseen_held_until.take().is_some() && is_unseen
     }
 
-    /// What something asks for that has not been seen since the start, or says nothing: a predecessor may have known
+    /// The terms of a request that is unseen since the start or has no readable content. A predecessor may have known
     /// more of it.
     fn unseen_terms(&self) -> Terms {
         Terms { hold_internal: self.unseen_held_until.is_some(), ..Terms::default() }
@@ -215,12 +217,12 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
             (Sighting::Present(request), Some(entry)) => {
                 entry.seen = true;
                 if entry.request.as_ref() == Some(&request) {
-                    // The same, in the place where it was read last: the next look finds it equal at once.
+                    // The same request, in the file that was read last: the next look finds it equal at once.
                     entry.request = Some(request);
                     return false;
                 }
                 let asks = request.terms();
-                // What was dead has nothing left to keep.
+                // A dead request has nothing to keep.
                 if asks.is_none() && entry.live {
                     let since = entry.since;
                     let whole = entry.request.take().filter(|it| it.terms().is_some());
@@ -244,18 +246,18 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
     fn judge(&mut self, at: I, is_live: impl Fn(&R, I) -> bool) -> bool {
         let mut news = false;
         for entry in self.entries.values_mut() {
-            // For this look only. The next one says itself what it could not see.
+            // For this look only. The next look says itself what it could not see.
             let seen = std::mem::replace(&mut entry.seen, true);
             let Some(request) = entry.request.as_ref().filter(|_| seen && entry.live) else {
                 continue;
             };
             let promised = entry.whole.as_ref().is_some_and(|(whole, at)| is_live(whole, *at));
             if !promised && entry.whole.take().is_some() {
-                // The old request would be dead by now, and only the presence of the new one is known.
+                // The old request would be dead by now. Only the presence of the new one is known.
                 (entry.terms, news) = (Terms::default(), true);
             }
-            // Dead once, dead until it is another request: what a clock that is set back revived
-            // would be a drain that nobody asked for again.
+            // A dead request stays dead until another request replaces it. Otherwise a clock that is set back would
+            // revive it, and nobody asked for that drain again.
             if !promised && !is_live(request, entry.since) {
                 (entry.live, entry.since, news) = (false, at, true);
             }
@@ -263,8 +265,8 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         news
     }
 
-    /// What all live requests [together](Terms::with) ask for: closed while there is any, and while another process
-    /// holds the home.
+    /// The [combined](Terms::with) terms of all live requests; `None` if there is none. The gate is also closed while
+    /// another process holds the home, or while the named requests are unlisted since the start.
     #[must_use]
     pub fn wanted(&self) -> Option<Terms> {
         let unseen = self.unseen_terms();
@@ -282,10 +284,10 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         live.chain(unlisted).chain(taken).reduce(Terms::with)
     }
 
-    /// The time since boot before which none of those who hold internal work loses its lease: what may be
-    /// promised to all of them. `None` where one of the leases is not on the boot clock, or none ends.
+    /// The time since boot before which no lease of a holder of internal work ends. It may be promised to all of them.
+    /// `None` if one of the leases is not on the boot clock, or none ends.
     ///
-    /// `lease_end` says of a request first seen at a time since boot when it ends.
+    /// `lease_end` gets a request and the time since boot at which it was first seen, and returns when its lease ends.
     // Property: TG-S4 quiesced_means_idle.
     pub fn held_until(&self, lease_end: impl Fn(&R, I) -> LeaseEnd<I>) -> Option<I> {
         let held = self.entries.values().filter(|entry| entry.live && entry.terms.hold_internal);
@@ -305,7 +307,7 @@ impl<S: Ord, R: Demand, I: Copy + Ord> RequestTable<S, R, I> {
         earliest
     }
 
-    /// Until when what has not been seen since the start holds internal work; `None` where it holds none.
+    /// The time until which requests that are unseen since the start hold internal work; `None` if they hold none.
     #[must_use]
     pub const fn unseen_held_until(&self) -> Option<I> {
         self.unseen_held_until
@@ -335,7 +337,7 @@ mod tests {
 
     const WHOLE: Listing = Listing::Whole;
 
-    /// What one asks for who is live as long as it is not `Dead`.
+    /// A test request: live unless it is `Dead`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum TestRequest {
         Live(Terms),
@@ -353,7 +355,7 @@ mod tests {
         }
     }
 
-    /// A number is a request that holds, but for 2.
+    /// A number is a request that holds internal work, except 2.
     impl Demand for u8 {
         fn terms(&self) -> Option<Terms> {
             Some(Terms { hold_internal: *self != 2, suppress_notification: false })
@@ -404,13 +406,13 @@ mod tests {
     }
 
     #[test]
-    fn a_live_request_that_cannot_be_seen_any_more_stays_live() {
+    fn a_live_request_that_can_no_longer_be_seen_stays_live() {
         let mut table = first(&[(1, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
         let nothing_lives = |_: &TestRequest, _| false;
         assert!(!table.apply([(1, unreadable())], &WHOLE, Duration::MAX, nothing_lives));
         assert!(!table.apply([], &partial(), Duration::MAX, nothing_lives));
         assert_eq!(table.wanted(), Some(HOLD));
-        // Its place is as it was when it was last seen, and now its lease counts.
+        // Its place is as it was when it was last seen. Now its lease counts.
         assert!(table.apply(
             [(1, Sighting::Present(TestRequest::Live(HOLD)))],
             &WHOLE,
@@ -420,7 +422,7 @@ mod tests {
         assert_eq!(table.wanted(), None);
     }
 
-    /// One look is news, whether it shows one change or several: a request, and a hold that is over.
+    /// One look returns one change, whether it shows one or several: here a request, and a hold that ends.
     #[test]
     fn several_things_that_are_new_at_once_are_news() {
         let live = |terms| Sighting::Present(TestRequest::Live(terms));
@@ -431,13 +433,13 @@ mod tests {
         let begun = || [(0_u8, unreadable()), (1, live(PLAIN))];
         let mut table = RequestTable::first(begun(), &WHOLE, until, Duration::ZERO, lives());
         assert_eq!(table.unseen_held_until(), until);
-        // At this second the hold is over, and the other request has gone.
+        // At this second the hold ends, and the other request has gone.
         assert!(table.look(&[(0, unreadable()), (1, Sighting::Absent)], &WHOLE));
         assert_eq!(table.unseen_held_until(), None);
         assert_eq!(table.entries().count(), 1);
     }
 
-    /// F22: what a predecessor may have promised holds only while something is unseen that it may have known.
+    /// A promise of a predecessor holds only while a request that it may have known is unseen (F22).
     #[test]
     fn a_predecessor_s_promise_holds_nothing_that_is_seen() {
         let until = Some(Duration::from_secs(9));
@@ -452,14 +454,14 @@ mod tests {
         }
     }
 
-    /// F18: while another process holds the home, it is closed and held, and then as before.
+    /// While another process holds the home, it is closed and held. Then it is as before (F18).
     #[test]
     fn a_home_that_is_taken_is_closed_and_held() {
         let taken = Listing::Taken("why".to_owned());
         let mut table = first(&[], &WHOLE);
         assert_eq!(table.wanted(), None);
         assert!(table.look(&[], &taken), "it is news");
-        assert!(!table.look(&[], &taken), "it is no more news");
+        assert!(!table.look(&[], &taken), "it is no longer news");
         assert_eq!(table.wanted(), Some(HOLD));
         assert!(table.look(&[], &WHOLE));
         assert_eq!(table.wanted(), None);
@@ -498,7 +500,7 @@ mod tests {
             ],
             &WHOLE,
         );
-        assert_eq!(table.wanted(), Some(QUIET), "the dead have no say");
+        assert_eq!(table.wanted(), Some(QUIET), "dead requests do not count");
     }
 
     #[test]
@@ -516,8 +518,8 @@ mod tests {
         assert_eq!(table.wanted(), Some(HOLD));
     }
 
-    /// Found in review: ruined, and bounded by the author's age for what has no lease, a request was
-    /// dropped before the end of the lease that had been promised.
+    /// Found in review: a corrupt request was bounded by the maximum age for requests without a lease. It was dropped
+    /// before the end of the lease that had been promised.
     #[test]
     fn a_ruined_request_keeps_what_was_promised_of_its_lease() {
         let mut table = first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
@@ -527,7 +529,7 @@ mod tests {
         let ruined = || [(0, Sighting::Present(TestRequest::Ruined))];
         for _ in 0..2 {
             table.apply(ruined(), &WHOLE, Duration::from_secs(1), until(11));
-            assert_eq!(table.wanted(), Some(HOLD), "also where its bytes would count no more");
+            assert_eq!(table.wanted(), Some(HOLD), "even if its bytes no longer count");
             assert_eq!(table.entry(&0).and_then(Entry::promised), Some(&TestRequest::Live(HOLD)));
         }
         assert!(table.apply(ruined(), &WHOLE, Duration::from_secs(2), until(10)));
@@ -539,7 +541,7 @@ mod tests {
         let ruined = || [(0, Sighting::Present(TestRequest::Ruined))];
         let only_the_ruined = |ask: &TestRequest, _: Duration| *ask == TestRequest::Ruined;
         let table = || first(&[(0, Sighting::Present(TestRequest::Live(HOLD)))], &WHOLE);
-        // Ruined first, and then run out; and both within one look.
+        // First corrupted, then expired; or both within one look.
         let mut slow = table();
         slow.look(&ruined(), &WHOLE);
         assert_eq!(slow.wanted(), Some(HOLD));
@@ -573,8 +575,8 @@ mod tests {
             RequestTable::first(sightings, &WHOLE, None, Duration::ZERO, dead).held_until(end)
         };
         assert_eq!(until(&[7, 5, 0]), Some(Duration::from_secs(5)));
-        assert_eq!(until(&[7, 5, 1]), Some(Duration::from_secs(5)), "the dead have no say");
-        assert_eq!(until(&[7, 5, 2]), Some(Duration::from_secs(5)), "nor who does not hold");
+        assert_eq!(until(&[7, 5, 1]), Some(Duration::from_secs(5)), "dead requests do not count");
+        assert_eq!(until(&[7, 5, 2]), Some(Duration::from_secs(5)), "nor one that does not hold");
         assert_eq!((until(&[7, 9]), until(&[0]), until(&[])), (None, None, None));
     }
 
@@ -589,7 +591,7 @@ mod tests {
         assert_eq!(table.wanted(), None, "its clock was set back; it is still dead");
     }
 
-    /// F22: a predecessor may have promised that nothing starts.
+    /// A predecessor may have promised that nothing starts (F22).
     #[test]
     fn what_is_unseen_at_the_start_holds_until_it_is_seen_or_the_promise_is_over() {
         let at = Duration::from_secs;
@@ -611,7 +613,7 @@ mod tests {
         assert_eq!((table.wanted(), table.unseen_held_until()), (None, None));
     }
 
-    /// Found by the gateway model: a ruined request, respawned on, was no longer held for.
+    /// Found by the gateway model: after a restart, a corrupt request no longer held internal work.
     #[test]
     fn what_says_nothing_at_the_start_holds_as_long_as_may_have_been_promised() {
         let at = Duration::from_secs;

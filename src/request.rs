@@ -1,13 +1,13 @@
-//! What a drain request says; whether it counts is for [`judge`](crate::judge) to say. It never touches the file
-//! that the request came from.
+//! What a drain request says. Whether it counts, [`judge`](crate::judge) decides. This module never touches the file of
+//! a request.
 //!
-//! Presence means drain, so reading a request never fails ([R5]): whatever the bytes are, the result is
-//! a [`Request`], at worst one without content. The format is the original contract's, read the way
-//! its Python reader reads it (truthiness included), with fields added and none renamed.
+//! Presence means drain, so reading a request never fails ([R5]). Whatever the bytes are, the result is a [`Request`],
+//! at worst one without content. The format is that of the original contract, with fields added and none renamed. It is
+//! read as the original's Python reader reads it, truthiness included.
 //!
 //! # Invariants
 //!
-//! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content is one.
+//! * **TG-S10 fail_safe**: [`Request::parse`] is total, and a request without content is a request.
 //!
 //! [R5]: crate::guide::requirements#r5
 
@@ -24,21 +24,21 @@ use crate::text::printable_json;
 
 pub use crate::holder::{HOLDER_BYTES_MAX, Holder, HolderName, InvalidHolderName, Slot};
 
-/// The name a request is signed with when its sender gives none.
+/// The principal of a request whose sender gives none.
 ///
 /// [R2](crate::guide::requirements#r2)
 pub const DEFAULT_PRINCIPAL: &str = "drain-control";
 
-/// No lease is shorter than this: what runs out before a watcher has looked closes nothing.
+/// The shortest lease. A shorter one could end before a watcher looks, and would close nothing.
 pub const LEASE_MIN: Duration = Duration::from_secs(1);
 
-/// No lease is longer than this: a year. What is to last longer is renewed.
+/// The longest lease: 366 days. A drain that must last longer is renewed.
 pub const LEASE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// How long a request lives unless it says otherwise: one hour. A holder that drains for longer renews.
+/// The lease of a request that does not say otherwise: one hour. A holder that drains for longer renews it.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 
-/// What a sender asks for; [`DrainRequest::stamp`] makes it a [`Request`].
+/// The drain that a sender asks for; [`DrainRequest::stamp`] makes a [`Request`] of it.
 ///
 /// ```
 /// use tidegate::request::{DrainRequest, Holder};
@@ -50,19 +50,19 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 pub struct DrainRequest {
     holder: Holder,
     principal: String,
-    /// Somebody has signed it: the principal is no default.
+    /// Whether it is signed: the principal is not the default.
     is_signed: bool,
     suppress_notification: bool,
     hold_internal: bool,
     lease: Duration,
-    /// It ends with the gateway's run.
+    /// Whether it ends with the gateway's run.
     this_run: bool,
     /// The fields of the request that this one renews.
     renews: RawObject,
 }
 
 impl Default for DrainRequest {
-    /// One that nobody has signed: it names [`DEFAULT_PRINCIPAL`].
+    /// A request without a signer: it names [`DEFAULT_PRINCIPAL`].
     fn default() -> DrainRequest {
         DrainRequest { is_signed: false, ..DrainRequest::new(DEFAULT_PRINCIPAL) }
     }
@@ -83,8 +83,7 @@ impl DrainRequest {
         }
     }
 
-    /// The same request again, as its holder renews it. Fields this library does not know are kept as
-    /// they are.
+    /// The same request again, for its holder to renew it. Fields that this library does not know are kept as they are.
     #[must_use]
     pub fn renewal_of(request: &Request, holder: Holder) -> DrainRequest {
         DrainRequest {
@@ -99,8 +98,8 @@ impl DrainRequest {
         }
     }
 
-    /// Sets the holder. A named holder has a request of its own, which nobody else's begin, renewal or
-    /// cancel touches.
+    /// Sets the holder. A named holder has a request of its own. No other holder touches it by a begin, a renewal or a
+    /// cancel.
     ///
     /// [F3](crate::guide::requirements#f3),
     /// [I-35](crate::guide::incidents#i-35)
@@ -110,41 +109,41 @@ impl DrainRequest {
         self
     }
 
-    /// See [`DrainRequest::with_holder`].
+    /// The holder.
     #[must_use]
     pub fn holder(&self) -> &Holder {
         &self.holder
     }
 
-    /// Asks the gateway not to tell users about the drain.
+    /// Asks the gateway not to notify users of the drain.
     #[must_use]
     pub fn with_suppress_notification(mut self, suppress: bool) -> DrainRequest {
         self.suppress_notification = suppress;
         self
     }
 
-    /// Asks for the gate to be sealed at idle, so that [`Quiesced`](crate::Quiesced) can be promised.
+    /// Asks the gateway to seal the gate at idle, so that it can promise [`Quiesced`](crate::Quiesced).
     #[must_use]
     pub fn with_hold_internal(mut self, hold: bool) -> DrainRequest {
         self.hold_internal = hold;
         self
     }
 
-    /// How long the request lives unless begun again. Written to the file in whole milliseconds.
+    /// Sets how long the request lives unless it is renewed. The file has it in whole milliseconds.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> DrainRequest {
         self.lease = lease;
         self
     }
 
-    /// The same, for no longer than this.
+    /// The same request, with a lease of at most this.
     pub(crate) fn lease_at_most(self, most: Duration) -> DrainRequest {
         DrainRequest { lease: self.lease.min(most), ..self }
     }
 
-    /// Has the request end with the run of the gateway that lives now. A service that stops its gateway drains it so,
-    /// and the next start admits again. What is promised for it is promised for this run. Where no gateway lives it is
-    /// refused. A gateway that is restored from a checkpoint is the same run: its process never ended.
+    /// Ends the request with the current run of the gateway. A service that stops its gateway drains it this way, and
+    /// the next start admits again. Promises for the request hold for this run only. The request is refused if no
+    /// gateway is running. A gateway that is restored from a checkpoint is the same run: its process never ended.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
@@ -157,14 +156,14 @@ impl DrainRequest {
         self.this_run
     }
 
-    /// The request as it will be in the file, dated `now`, for a gateway of this boot and container, and for any
-    /// run of it. See [`Recipient::stamp`](crate::recipient::Recipient::stamp) for the one that lives.
+    /// The request as the file has it, dated `now`. It is for a gateway of this boot and container, and for any run of
+    /// it. For the gateway that is running, use [`Recipient::stamp`](crate::recipient::Recipient::stamp).
     #[must_use]
     pub fn stamp(&self, request_id: &str, epoch: &Epoch, now: Now) -> Request {
         self.stamped(request_id, epoch, Some(now.uptime), now.wall, "")
     }
 
-    /// The same for a gateway of this incarnation, without a time since boot where that says nothing to it.
+    /// The same, for a gateway of this incarnation. `uptime` is `None` if the gateway does not share this boot clock.
     pub(crate) fn stamped(
         &self,
         request_id: &str,
@@ -203,13 +202,13 @@ impl DrainRequest {
             lease_s: whole_milliseconds(self.lease).as_secs_f64(),
             requested_uptime_ms: uptime.map(millis),
             hold_internal: self.hold_internal,
-            // Any other name says it by itself.
+            // Any other principal counts as signed without this field.
             signed: self.is_signed && self.principal == DEFAULT_PRINCIPAL,
             incarnation: Some(incarnation).filter(|it| self.this_run && !it.is_empty()),
         };
-        // Strings, numbers and booleans always serialize; an empty text would still mean drain.
+        // Strings, numbers and booleans always serialize. An empty text would still mean drain.
         let text = serde_json::to_string(&on_disk).unwrap_or_default();
-        // People `cat` it: no principal in it is obeyed by a terminal.
+        // People `cat` the file, so a principal in it is escaped: no terminal obeys it.
         let body = RawObject::parse(printable_json(&text).as_bytes()).unwrap_or_default();
         Request::of_body(body.with_others_of(&self.renews, &KNOWN), false)
     }
@@ -231,7 +230,7 @@ const KNOWN: [&str; 12] = [
     "incarnation",
 ];
 
-/// A time as the original writes it: microseconds, and the offset spelled out.
+/// A time as the original writes it: in microseconds, with the offset in digits.
 pub(crate) fn iso(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, false)
 }
@@ -240,14 +239,14 @@ fn whole_milliseconds(duration: Duration) -> Duration {
     Duration::from_millis(millis(duration))
 }
 
-/// What a marker says, unknown fields included. Cheap to clone.
+/// The content of a request file, unknown fields included. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request(Arc<Content>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     body: RawObject,
-    /// There was nothing to be read, as opposed to something that could not be.
+    /// Whether there was nothing to read, as opposed to content that could not be read.
     is_blank: bool,
     epoch: Option<String>,
     terms: Terms,
@@ -257,17 +256,17 @@ struct Content {
     requested_at: Option<DateTime<Utc>>,
     requested_uptime: Option<Duration>,
     lease: Option<Duration>,
-    /// Which run of the gateway it is for, where it is for one.
+    /// The run of the gateway that it is for; `None` if it is for any.
     incarnation: Option<String>,
-    /// The time since boot at which it ends, once its keeper has settled that.
+    /// The time since boot at which it ends, once the judge that keeps it has settled that.
     ends_at: Option<Duration>,
 }
 
 impl Request {
-    /// What these bytes say. Never fails: bytes that are no JSON object are a request without
-    /// content, which still drains.
+    /// Reads a request from these bytes. Never fails: bytes that are not a JSON object are a request without content,
+    /// which still drains.
     ///
-    /// Costs time and memory linear in the bytes and no stack, however deep they nest.
+    /// Costs time and memory linear in the bytes, and no stack, however deep they nest.
     ///
     /// [R4](crate::guide::requirements#r4),
     /// [R5](crate::guide::requirements#r5)
@@ -302,40 +301,40 @@ impl Request {
         }))
     }
 
-    /// Whether the bytes said nothing that could be read. Such a request drains all the same.
+    /// Whether the bytes had no readable content. Such a request still drains.
     #[must_use]
     pub fn is_contentless(&self) -> bool {
         self.0.body.is_empty()
     }
 
-    /// Whether there was nothing to be read: an empty file, as `touch` makes it, or an object without
-    /// fields. What is there and cannot be read is not blank.
+    /// Whether there was nothing to read: an empty file, as `touch` makes it, or an object without fields. Content that
+    /// cannot be read is not blank.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.0.is_blank
     }
 
-    /// Every field as in the file, in its order; duplicates as Python reads them.
+    /// Every field as in the file, in the file's order. A field that occurs twice counts as in Python.
     #[must_use]
     pub fn body(&self) -> &RawObject {
         &self.0.body
     }
 
-    /// The principal that it names. A request that nobody signed names [`DEFAULT_PRINCIPAL`]: see
+    /// The principal that it names. A request without a signer names [`DEFAULT_PRINCIPAL`]: see
     /// [`signer`](Request::signer).
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
         self.0.principal.as_deref()
     }
 
-    /// The principal that has signed it; `None` where nobody has. A request that names
-    /// [`DEFAULT_PRINCIPAL`] is signed only where it says so (`signed`).
+    /// The principal that has signed it; `None` if it is not signed. A request that names [`DEFAULT_PRINCIPAL`] is
+    /// signed only if its field `signed` says so.
     #[must_use]
     pub fn signer(&self) -> Option<&str> {
         self.principal().filter(|name| *name != DEFAULT_PRINCIPAL || self.0.is_signed)
     }
 
-    /// Its own name, when its writer gave it one.
+    /// The id of the request; `None` if its writer gave it none.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
@@ -347,13 +346,13 @@ impl Request {
         self.0.requested_at
     }
 
-    /// What it asks for.
+    /// The terms that it asks for.
     #[must_use]
     pub fn terms(&self) -> Terms {
         self.0.terms
     }
 
-    /// Which run of the gateway it is for; `None` where it is for any.
+    /// The incarnation of the gateway that it is for; `None` if it is for any.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
@@ -361,51 +360,51 @@ impl Request {
         self.0.incarnation.as_deref()
     }
 
-    /// Whether the files say the same, whenever each is to end.
+    /// Whether both have the same content. When each ends is not compared.
     pub(crate) fn has_same_content(&self, other: &Request) -> bool {
         (&self.0.body, self.0.is_blank) == (&other.0.body, other.0.is_blank)
     }
 
-    /// The time since boot at which it ends, where that was settled when it was first seen.
+    /// The time since boot at which it ends; `None` if that was not settled when it was first seen.
     pub(crate) fn ends_at(&self) -> Option<Duration> {
         self.0.ends_at
     }
 
-    /// The same, which ends at this time since boot, whatever the clocks say later.
+    /// The same request, which ends at this time since boot whatever the clocks say later.
     pub(crate) fn ending_at(self, end: Duration) -> Request {
         Request(Arc::new(Content { ends_at: Some(end), ..(*self.0).clone() }))
     }
 
-    /// The epoch that it states, if it states one.
+    /// The epoch that it states; `None` if it states none.
     pub(crate) fn stated_epoch(&self) -> Option<&str> {
         self.0.epoch.as_deref()
     }
 
-    /// The time since boot at which it was made, by its own account.
+    /// The time since boot at which it was made, as it states.
     pub(crate) fn requested_uptime(&self) -> Option<Duration> {
         self.0.requested_uptime
     }
 
-    /// How long it lives from when it was made; `None` where it does not say.
+    /// How long it lives from when it was made; `None` if it does not say.
     pub(crate) fn lease(&self) -> Option<Duration> {
         self.0.lease
     }
 
-    /// The file's text: as the original writes it, two spaces an indent.
+    /// The text of the file, as the original writes it: with an indent of two spaces.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.0.body).unwrap_or_default()
     }
 }
 
-/// A time as the original or a person writes it. One without an offset is UTC.
+/// A time as the original or a person writes it. A time without an offset is UTC.
 fn time_of(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.with_timezone(&Utc));
     }
     let (day, time) = (text.get(..10)?, text.get(11..)?);
-    // Between them Python writes any character that its caller chooses.
+    // Between day and time Python writes any character that its caller chooses.
     let text = format!("{day}T{time}");
     let with_offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     let found = with_offset.iter().find_map(|form| DateTime::parse_from_str(&text, form).ok());
@@ -418,7 +417,7 @@ fn time_of(text: &str) -> Option<DateTime<Utc>> {
     })
 }
 
-/// Seconds, whole or not. What is no number of seconds is no lease: the request then lives until it
+/// Seconds, whole or not. A value that is not a number of seconds counts as no lease. The request then lives until it
 /// is removed, which is what presence means.
 fn lease_of(body: &RawObject) -> Option<Duration> {
     let seconds = body.read::<f64>("lease_s").filter(|seconds| *seconds >= 0.0)?;
@@ -439,12 +438,12 @@ mod tests {
             DrainRequest::renewal_of(&request, Holder::Shared).stamp("2", &epoch(), now_at(0));
         assert_eq!(again.body().text("note"), Some("[1, 2.50]"));
         assert_eq!(again.body().text("x-team"), Some("\"ops\""));
-        assert_eq!(again.body().text("holder"), None, "it is known, and is another's now");
+        assert_eq!(again.body().text("holder"), None, "a known field, set anew");
         assert_eq!((again.request_id(), again.body().text("lease_s")), (Some("2"), Some("5.0")));
     }
 
     #[test]
-    fn what_is_blank_is_told_from_what_is_ruined() {
+    fn a_blank_request_differs_from_a_corrupt_one() {
         for blank in ["", "\n", " \t\r\n", "{}", " { } "] {
             let request = Request::parse(blank.as_bytes());
             assert!(request.is_blank() && request.is_contentless(), "{blank:?}");
@@ -471,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_kept_as_they_stand() {
+    fn unknown_fields_are_kept_as_they_are() {
         let text = format!(
             "{{\"x\":1e999,\"deep\":{}1{},\"lone\":\"\\ud800\"}}",
             "[".repeat(5000),

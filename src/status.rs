@@ -1,13 +1,13 @@
-//! What the outside sees: a pure snapshot of machine, gate and requests, and what a reader may
-//! derive from one. It holds no state and writes nothing itself; the gateway's one publisher does.
+//! What the outside sees: a pure snapshot of machine, gate and requests, and what a reader may derive from it. This
+//! module holds no state and writes nothing; the gateway's one publisher writes.
 //!
 //! # Invariants
 //!
-//! * **TG-S8 status_is_faithful**: [`condition`](condition()) is a function of machine and gate alone. No writer has
-//!   an opinion of its own, and nothing is merged with the old content of the file ([I-15], [I-16], [U16]).
-//! * **TG-S1 shutdown_wins**: no condition derived from a machine that is shut says running or ready.
-//! * Unknown is never idle ([F10]): a reading without a count is busy, one without a live gateway is
-//!   neither drainable nor ready.
+//! * **TG-S8 status_is_faithful**: [`condition`](condition()) is a function of machine and gate alone. No writer adds a
+//!   state of its own, and no old content of the file is merged in ([I-15], [I-16], [U16]).
+//! * **TG-S1 shutdown_wins**: no condition of a machine that is shut says running or ready.
+//! * Unknown is never idle ([F10]). A reading without a count is busy. A reading without a live gateway is neither
+//!   drainable nor ready.
 //!
 //! [I-15]: crate::guide::incidents#i-15
 //! [I-16]: crate::guide::incidents#i-16
@@ -37,14 +37,14 @@ use condition::gateway_state;
 pub(crate) use condition::{Condition, condition, desired_state, is_ready};
 pub use reading::{Reading, WorkReading};
 
-/// A status file is never longer than this. The numbers of holders and of active work are bounded, and so is every
-/// text that others chose. Its process's arguments have the system's.
+/// The size limit of a status file. The numbers of holders and of active work are bounded, and so is every text from
+/// outside. The system bounds the arguments of its process.
 pub(crate) const STATUS_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// A text that others chose is cut to this many characters.
+/// A text from outside is cut to this many characters.
 const TEXT_MAX: usize = 256;
 
-/// At most this many labelled turns are listed, the oldest first.
+/// At most this many labelled turns are listed, oldest first.
 pub(crate) const ACTIVE_WORK_MAX: usize = 256;
 
 fn bounded(text: &str) -> String {
@@ -54,13 +54,13 @@ fn bounded(text: &str) -> String {
     }
 }
 
-/// Who a process is; fixed for its life.
+/// The identity of a process. It does not change during the life of the process.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ProcessIdentity {
     pub(crate) pid: u32,
     pub(crate) kind: String,
     pub(crate) argv: Vec<String>,
-    /// In clock ticks since boot, as `/proc/<pid>/stat` has it.
+    /// When it started, in clock ticks since boot, as `/proc/<pid>/stat` has it.
     pub(crate) start_time: Option<u64>,
     #[serde(skip)]
     pub(crate) epoch: String,
@@ -73,7 +73,7 @@ pub(crate) struct ProcessIdentity {
 }
 
 impl ProcessIdentity {
-    /// What the home's lock says while this process holds it.
+    /// The content of the home's lock file while this process holds the lock.
     pub(crate) fn owner(&self) -> String {
         let owner = serde_json::json!({
             "pid": self.pid,
@@ -92,16 +92,16 @@ impl ProcessIdentity {
 pub struct HolderStatus {
     /// The name; `None` for the shared slot.
     pub holder: Option<String>,
-    /// The request's own name, when its writer gave it one.
+    /// The id of the request; `None` if its writer gave it none.
     pub request_id: Option<String>,
-    /// Who signed it.
+    /// The principal that the request names.
     pub principal: Option<String>,
-    /// Seconds since it was made, by the wall clock; since this gateway first saw it, when it does
-    /// not say.
+    /// Seconds since the request was made, by the wall clock. If the request does not say when, seconds since this
+    /// gateway first saw it.
     pub age_s: Option<f64>,
-    /// Seconds until its lease runs out; `None` when it has none.
+    /// Seconds until its lease ends; `None` if it has none.
     pub lease_left_s: Option<f64>,
-    /// Whether it asks for internal work to be held, so that it can be quiesced.
+    /// Whether it asks for internal work to be held, so that the gateway can be quiesced.
     pub hold_internal: bool,
 }
 
@@ -131,8 +131,8 @@ fn id_of(slot: &Slot, entry: &Entry<Request>) -> Option<String> {
     request_id_of(slot, entry.request())
 }
 
-/// A request's id. For a named request it is in the name of the file, whatever the request states, so that nobody
-/// can claim another's. For the shared one it is what the request states.
+/// The id of a request. For a named request the name of the file decides, whatever the request states. So nobody can
+/// claim the id of another request. For the shared request its own field decides.
 // Property: TG-S5 ack_means_closed.
 pub(crate) fn request_id_of(slot: &Slot, request: Option<&Request>) -> Option<String> {
     match slot {
@@ -141,7 +141,7 @@ pub(crate) fn request_id_of(slot: &Slot, request: Option<&Request>) -> Option<St
     }
 }
 
-/// Who asks for the drain in force.
+/// The holders of the current drain.
 pub(crate) fn holders(table: &RequestTable<Slot, Request>, judge: &Judge<'_>) -> Vec<HolderStatus> {
     live(table).map(|(slot, entry)| HolderStatus::of(slot, entry, judge)).collect()
 }
@@ -158,8 +158,8 @@ pub(crate) fn held_until(
     table.held_until(|request, first_seen| judge.lease_end(request, first_seen))
 }
 
-/// What is left of the first lease to run out of those in force: [`Duration::MAX`] where none does, `None`
-/// where nobody asks for a drain.
+/// The time left of the live lease that ends first. [`Duration::MAX`] if no live lease ends, `None` if no live request
+/// asks for a drain.
 #[cfg(feature = "metrics")]
 pub(crate) fn lease_left(
     table: &RequestTable<Slot, Request>,
@@ -172,7 +172,7 @@ pub(crate) fn lease_left(
     live(table).map(|(_, entry)| left(entry)).min()
 }
 
-/// How many live named requests this principal has signed, besides those of `holder`.
+/// The number of live named requests that this principal has signed, except those of `holder`.
 #[cfg(feature = "http")]
 pub(crate) fn signed_by(
     table: &RequestTable<Slot, Request>,
@@ -187,7 +187,7 @@ pub(crate) fn signed_by(
     live(table).filter(is_counted).count()
 }
 
-/// The requests a sealed gate is sealed for.
+/// The ids of the requests that a sealed gate is sealed for.
 pub(crate) fn held_for(table: &RequestTable<Slot, Request>) -> Vec<String> {
     live(table)
         .filter(|(_, entry)| entry.terms().hold_internal)
@@ -199,19 +199,19 @@ pub(crate) fn held_for(table: &RequestTable<Slot, Request>) -> Vec<String> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveWork {
-    /// What its admission called it, or the beginning of that.
+    /// The label given at admission; a long one is cut.
     pub label: String,
-    /// Whose it is.
+    /// The origin of the work.
     pub origin: Origin,
     /// Seconds since it was admitted.
     pub age_s: f64,
-    /// As `origin`, under the name that newer versions of the original use.
+    /// The same as `origin`, under the name that newer versions of the original use.
     pub kind: Origin,
-    /// As `label`, under the original's name.
+    /// The same as `label`, under the original's name.
     pub session: String,
-    /// The process that does it.
+    /// The process that does the work.
     pub pid: u32,
-    /// As `age_s`, under the original's name.
+    /// The same as `age_s`, under the original's name.
     pub elapsed_s: f64,
 }
 
@@ -223,17 +223,17 @@ impl ActiveWork {
     }
 }
 
-/// A problem of the gateway or its home, for people and alarms.
+/// A problem of the gateway or of its home, for people and alerts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Degraded {
-    /// Which: `home_elsewhere`, `home_taken`, `home_unlocked`, `home_singly_locked`, `request_unreadable`,
+    /// Its kind: `home_elsewhere`, `home_taken`, `home_unlocked`, `home_singly_locked`, `request_unreadable`,
     /// `request_corrupt`, `request_unleased`, `request_of_other_epoch`, `request_of_other_run`, `request_expired`,
     /// `request_outlived`, `requests_unlisted`, `promise_unseen`, `status_unwritten` or `more`.
     pub code: &'static str,
-    /// What exactly, and what to do.
+    /// What is wrong, and what to do.
     pub detail: String,
-    /// Seconds since this gateway first saw it, where that matters.
+    /// Seconds since this gateway first saw it; `None` if the age does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
 }
@@ -244,8 +244,8 @@ impl Degraded {
     }
 }
 
-/// What is wrong, and the time since boot at which it began, where its age matters. An age of itself
-/// would be news at each look.
+/// A problem, and the time since boot at which it began if its age matters. It keeps the time and not the age: an age
+/// changes at each look, so it would be published each time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Issue {
     pub(crate) code: &'static str,
@@ -259,10 +259,10 @@ impl Issue {
     }
 }
 
-/// This many problems are listed one by one.
+/// The number of problems that are listed one by one.
 const DEGRADED_MAX: usize = 16;
 
-/// What a status says of these complaints.
+/// The entries of a status for these problems.
 pub(crate) fn degraded(complaints: &[Issue], now: Now) -> Vec<Degraded> {
     let told = complaints.iter().take(DEGRADED_MAX).map(|it| Degraded {
         code: it.code,
@@ -277,7 +277,7 @@ pub(crate) fn degraded(complaints: &[Issue], now: Now) -> Vec<Degraded> {
     told
 }
 
-/// What is wrong with the requests, if anything is. It costs nothing where nothing is.
+/// The problems of the requests. It costs nothing if there are none.
 pub(crate) fn complaints(
     unreadable: &[(Slot, String)],
     unlisted: Option<&str>,
@@ -293,7 +293,7 @@ pub(crate) fn complaints(
     }
     if let Some(until) = table.unseen_held_until() {
         let detail = format!(
-            "internal work is held, because the previous gateway may have promised that nothing starts: until the requests can be read, or until {:.0} s after boot",
+            "internal work is held until the requests can be read (at most until {:.0} s after boot): the previous gateway may have promised this",
             until.as_secs_f64()
         );
         all.push(Issue::new("promise_unseen", detail));
@@ -308,7 +308,7 @@ pub(crate) fn complaints(
     }));
     all.extend(table.entries().filter_map(|(slot, entry)| {
         let request = entry.request()?;
-        // Emptied where it lies, as opposed to one that never said anything.
+        // Corrupted in place, as opposed to a file that never had content.
         let is_ruined = entry.promised() != Some(request) || !request.is_blank();
         let (code, what) = request_issue(request, entry.is_live(), is_ruined, judge)?;
         let by = request.principal().map(|by| format!(" by {}", printable(&bounded(by))));
@@ -374,13 +374,13 @@ fn request_issue(
     })
 }
 
-/// The status file: the original's fields first, in its order, then ours.
+/// The content of the status file: the original's fields first, in its order, then ours.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     #[serde(flatten)]
     identity: ProcessIdentity,
-    /// `starting`, `running`, `draining` (by request or by shutdown) or `stopped`: the original's word.
+    /// The state, as the original names it: `starting`, `running`, `draining` (by request or by shutdown) or `stopped`.
     pub gateway_state: &'static str,
     /// Why the shutdown began.
     pub exit_reason: Option<String>,
@@ -390,17 +390,17 @@ pub struct Status {
     platforms: serde_json::Map<String, serde_json::Value>,
     /// When this snapshot was taken.
     pub updated_at: String,
-    /// `starting`, `running`, `externally_draining`, `shutting_down` or `stopped`.
+    /// The phase: `starting`, `running`, `externally_draining`, `shutting_down` or `stopped`.
     pub lifecycle: &'static str,
     /// See [`Condition::idle`].
     pub idle: bool,
     /// See [`Condition::quiesced`].
     pub quiesced: bool,
-    /// While quiesced: the time since boot, in milliseconds, before which the gate does not reopen
-    /// unless its holder releases it. `None` promises nothing about time.
+    /// While quiesced: the time since boot, in milliseconds, before which the gate does not reopen unless its holder
+    /// releases it. `None` promises no time.
     pub quiesced_until: Option<u64>,
-    /// What is left until then, in seconds, as of [`updated_at`](Status::updated_at): for those to whom the gateway's
-    /// time since boot says nothing.
+    /// The seconds from [`updated_at`](Status::updated_at) until then. It is for readers that do not share the
+    /// gateway's time since boot.
     ///
     /// [F20](crate::guide::requirements#f20)
     pub quiesced_for_s: Option<f64>,
@@ -412,35 +412,34 @@ pub struct Status {
     pub epoch: String,
     /// The identity of this process.
     pub incarnation: String,
-    /// Where its process number is its own; `None` where that cannot be read.
+    /// The namespace of its process number; `None` if it cannot be read.
     pub pid_ns: Option<String>,
-    /// Where its time since boot is its own; `None` where that cannot be read.
+    /// The namespace of its time since boot; `None` if it cannot be read.
     pub time_ns: Option<String>,
     /// Rises with every status this incarnation publishes.
     pub sequence: u64,
     /// Turns in flight, by origin.
     pub in_flight: InFlight,
-    /// Who asks for the drain in force.
+    /// The holders of the current drain.
     pub holders: Vec<HolderStatus>,
-    /// What of the work in flight was admitted with a label, the oldest first.
+    /// The work in flight that was admitted with a label, oldest first.
     pub active_work: Vec<ActiveWork>,
-    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or
-    /// shutdown.
+    /// Whether a new user turn is admitted. `false` from the first instant of a drain or a shutdown.
     ///
     /// [F12](crate::guide::requirements#f12)
     pub ready: bool,
-    /// What is wanted, as opposed to what is: see [`desired_state`].
+    /// The desired state, not the current one: see [`desired_state`].
     pub desired_state: &'static str,
-    /// What is not as it should be.
+    /// The current problems.
     pub degraded: Vec<Degraded>,
 }
 
-/// Everything a snapshot is made of, besides the process's identity.
+/// Everything that a snapshot is made of, except the identity of the process.
 pub(crate) struct SnapshotInputs {
     pub(crate) machine: Machine,
     pub(crate) word: Word,
     pub(crate) drain_wanted: bool,
-    /// Who asks for the drain in force.
+    /// The holders of the current drain.
     pub(crate) holders: Vec<HolderStatus>,
     /// See [`held_until`].
     pub(crate) held_until: Option<Duration>,
@@ -453,8 +452,9 @@ pub(crate) struct SnapshotInputs {
 }
 
 impl Status {
-    /// Before the first look at the home: nothing is admitted, and nothing is known to be idle. `promised` is until
-    /// when a predecessor may have promised that nothing starts: this status says so too, for a successor.
+    /// The status before the first look at the home: nothing is admitted, and nothing is known to be idle. A
+    /// predecessor may have promised that nothing starts before `promised`. This status repeats the promise, for a
+    /// successor.
     pub(crate) fn starting(
         identity: &ProcessIdentity,
         promised: Option<Duration>,
@@ -515,8 +515,8 @@ impl Status {
         }
     }
 
-    /// The file's text: one line, as the original writes it. Operators `cat` it, so no text of others in it
-    /// is obeyed by a terminal.
+    /// The text of the file: one line, as the original writes it. Operators `cat` it, so a text from outside is
+    /// escaped: no terminal obeys it.
     #[must_use]
     pub fn to_json(&self) -> String {
         printable_json(&serde_json::to_string(self).unwrap_or_default()).into_owned()
@@ -535,7 +535,7 @@ mod tests {
     use crate::machine::{Effect, Phase, ShutdownCause};
 
     fn words() -> impl Iterator<Item = Word> {
-        // Every flag × no turn, one of a user's, one internal.
+        // Every combination of flags × no turn, one user turn, one internal turn.
         (0..16u64)
             .flat_map(|flags| [0, 1 << 4, 1 << 32].map(|turns| Word::from_bits(flags | turns)))
     }
@@ -565,7 +565,7 @@ mod tests {
         assert_eq!(desired_state(shut(ShutdownCause::Operator), true), "stopped");
     }
 
-    /// TG-S8: every field is of these inputs, and of nothing else.
+    /// Every field comes from these inputs, and from nothing else (TG-S8).
     #[test]
     fn a_status_says_all_that_it_is_made_of() {
         use crate::epoch::examples::now_at;
@@ -629,7 +629,7 @@ mod tests {
             "degraded": [{"code": "a_code", "detail": "a detail"}],
         });
         assert_eq!(said, expected);
-        // What is in flight, and what was unseen at the start.
+        // A busy gate, and a promise for requests unseen since the start.
         let busy = Word::from_bits(Word::starting().bits() | 2 << 4 | 3 << 32);
         let said = json(&Status::snapshot(&identity, inputs(machine, busy, Some(160), Some(130))));
         assert_eq!(said["in_flight"], serde_json::json!({"user": 2, "internal": 3}));
@@ -638,7 +638,7 @@ mod tests {
             (&said["quiesced_until"], &said["quiesced_for_s"]),
             (&130_000.into(), &30.0.into())
         );
-        // A shutdown says why, and a start what its predecessor may have promised.
+        // A shutdown reports its cause. A start reports what its predecessor may have promised.
         let shut =
             step(machine, Event::ShutdownAsked(ShutdownCause::Operator)).expect("shuts").next;
         let said = json(&Status::snapshot(&identity, inputs(shut, busy, None, None)));
@@ -658,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_complaints_are_told_one_by_one() {
+    fn a_status_lists_a_bounded_number_of_problems() {
         use crate::epoch::examples::now_at;
 
         let since = Some(Duration::from_secs(40));
@@ -672,7 +672,7 @@ mod tests {
         }
     }
 
-    /// A text that others chose is cut at its bound, after a whole character.
+    /// A text from outside is cut at its bound, after a whole character.
     #[test]
     fn a_text_of_others_is_bounded() {
         let long = "é".repeat(TEXT_MAX + 1);
@@ -680,7 +680,7 @@ mod tests {
         assert_eq!(bounded(&long), format!("{}…", &long[..TEXT_MAX * 2]));
     }
 
-    /// Each of the words that a reading rests on is asked for.
+    /// A reading checks each word that its answer depends on.
     #[test]
     fn a_reading_asks_for_every_word_that_it_rests_on() {
         let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
@@ -704,7 +704,7 @@ mod tests {
         }
     }
 
-    /// The original's status is read as its own readers do; it has one word for a drain and for a shutdown.
+    /// The original's status is read as its own readers do. It has one word for a drain and for a shutdown.
     #[test]
     fn a_neighbour_s_status_is_read_as_the_original_s() {
         let read = |more: &str| {
@@ -731,7 +731,7 @@ mod tests {
         }
         let before_it =
             Reading::of_foreign_gateway(br#"{"pid":6,"gateway_state":"running"}"#, Some(7));
-        assert!(before_it.is_locked() && !before_it.is_alive(), "its predecessor's");
+        assert!(before_it.is_locked() && !before_it.is_alive(), "written by its predecessor");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Texts that others chose, as they go to a terminal or a log: file names, holders, labels, principals.
-//! It changes only what is shown; what is kept and compared stays as it was written.
+//! Makes texts from outside safe for a terminal or a log: file names, holders, labels, principals. It changes only what
+//! is shown. What is kept and compared stays as it was written.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text on one line. Every character that a terminal or a log would obey is escaped: controls, C1, line and
-/// paragraph separators, and format characters, which can reverse the reading order. What is printable already stays
-/// as it is.
+/// The text on one line. Every character that a terminal or a log would obey is escaped. These are control characters
+/// (C1 included), line and paragraph separators, and format characters, which can reverse the reading order. A text
+/// that is printable already stays as it is.
 ///
 /// ```
 /// use tidegate::internals::text::printable;
@@ -32,7 +32,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same JSON on one line, with those characters as JSON spells them: no value is changed.
+/// The same JSON on one line, with those characters as JSON escapes. No value is changed.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if is_plain(json) || !json.chars().any(needs_escape) {
@@ -41,7 +41,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(json.len() + 8);
     for c in json.chars() {
         if matches!(c, '\n' | '\r' | '\t') {
-            // In a string JSON spells them already: here they only set values apart.
+            // Inside a string JSON escapes them already. Here they only separate values.
             shown.push(' ');
         } else if needs_escape(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -54,7 +54,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether every character is one that ASCII prints: most texts are, and this is fast.
+/// Whether every character is printable ASCII. Most texts are, and this check is fast.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -97,7 +97,7 @@ mod tests {
             "alice\ntidegate::audit: \u{1b}[2K\u{9b}31m\u{202e}\u{2066}\u{feff}\u{e0041}\u{85}";
         let shown = printable(forged);
         assert!(shown.is_ascii() && !shown.contains(char::is_control), "{shown}");
-        // Combining marks, wide spaces and everything else that people write stays.
+        // Combining marks, wide spaces and everything else that people write stay.
         for plain in [
             "Zoe\u{308}",
             "山田\u{3000}太郎",
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// The first and the last of each run of Cc, Cf, Zl and Zp, and their neighbours that are none.
+    /// The first and the last of each range of Cc, Cf, Zl and Zp, and the characters just outside.
     #[test]
     fn every_run_is_spelled_out_to_its_ends() {
         let obeyed = [

@@ -1,24 +1,29 @@
-//! The control channel as a model: two holders with requests of their own, renewal in two steps, leases
-//! that run out, a gateway that reads them one by one while they come and go, and internal work at
-//! its gate. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//! The control channel as a model. Two holders have requests of their own, renew them in two steps, and have leases
+//! that run out. A gateway reads the requests one by one while they come and go. Internal work asks its gate.
+//! The model owns the interleaving and the ghosts. Every *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
-//! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; where to, by `Slot::of` |
-//! | `FirstCancels`, `SecondCancels` | `marker::cancel`, of what `Slot::is_held_by` says is one's own |
+//! | `FirstBegins`, `FirstRenews`, `FirstRemovesOld`, `SecondBegins`, `ForeignBegins` | the rename, and the unlink after it, in `marker::begin`; `Slot::of` chooses the slot |
+//! | `FirstCancels`, `SecondCancels` | `marker::cancel` of the holder's own requests, by `Slot::is_held_by` |
 //! | `LookBegins` | `Engine::request_observation`, `Engine::next_observe_action`, in `Shared::observe`; `Scan::begin` |
-//! | `LookGoesOn` | one name of a `readdir`, or the reading of each, in `scan` (`marker/scan.rs`); what comes next, by `Scan::listed` |
-//! | `LookFails` | an error of either |
+//! | `LookGoesOn` | one name of a `readdir`, or the reading of each request, in `marker/scan.rs`; `Scan::listed` says what comes next |
+//! | `LookFails` | an error of either one |
 //! | `LookIsApplied` | the rest of `Shared::look`: `Engine::observed`, `Word::perform` |
 //! | `InternalArrives`, `InternalEnds` | `Word::admit`, `Word::release` |
 //! | `QuiescedIsRead` | `Engine::condition`, and whether the first holder's latest request is named, as in `Reading::is_quiesced_for` |
 //! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Engine::start` |
 //!
 //! A directory is listed from its last name to its first, so that a renewal's new request can be
-//! missed. The other order is the same with the names exchanged. The requests of one listing are looked
-//! at in one step, since each place counts for itself. It leaves out the shared marker
-//! (the `gateway` model has it), the writing of files, how long a lease is, and
-//! when a directory is not listed at all (the `directory` model has that).
+//! missed. The other order is the same with the names exchanged. The requests of one listing are read
+//! in one step, since each slot counts for itself.
+//!
+//! It leaves out four things:
+//!
+//! * the shared marker (the `gateway` model has it),
+//! * the writing of files,
+//! * the length of a lease,
+//! * when a directory is not listed at all (the `directory` model has that).
 
 mod display;
 
@@ -45,7 +50,7 @@ use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, small_world};
 pub struct ChannelModel {
     /// Which guards are on.
     pub design: Design,
-    /// How many requests the first holder makes, renewals included.
+    /// The number of requests that the first holder makes, renewals included.
     pub requests: u8,
     /// How often the process may start again.
     pub restarts: u8,
@@ -65,18 +70,18 @@ impl ChannelModel {
     }
 }
 
-/// Who asks. The first holds internal work, the second does not.
+/// The holder of a request. The first one holds internal work, the second one does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestHolder {
     /// Begins, renews, cancels.
     First,
     /// Begins and cancels.
     Second,
-    /// Begins, in another container or before a reboot: its request states another epoch.
+    /// Begins in another container, or before a reboot: its request states another epoch.
     Foreign,
 }
 
-/// A request: whose, and which of its.
+/// A request: its holder, and its number among that holder's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelRequest {
     by: RequestHolder,
@@ -90,11 +95,11 @@ impl Demand for ChannelRequest {
     }
 }
 
-/// A place in the directory, by its order there.
+/// A slot of the directory, by the order of the names.
 type NameIndex = u8;
 
-/// The places there are, in the order of their names. The first holder's requests, the second's, the
-/// foreign one's, and the one that all would share.
+/// All slots, in the order of their names. Three are the first holder's, one is the second's, and one is the foreign
+/// holder's. The last one is the shared slot.
 static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
     let name = |name: &str| -> HolderName { name.parse().expect("a holder's name") };
     let first = |id: &str| Slot::of(&name("a"), id);
@@ -108,7 +113,7 @@ static SLOTS: LazyLock<[Slot; 6]> = LazyLock::new(|| {
     ]
 });
 
-/// Some of the places.
+/// A set of slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NameSet(u8);
 
@@ -122,10 +127,10 @@ impl NameSet {
     }
 }
 
-/// The request in each place.
+/// The request in each slot.
 type Files = [Option<ChannelRequest>; NAMES as usize];
 
-/// Which of them are the first holder's, the second's, the foreign one's, and everybody's.
+/// The slots of the first holder, of the second one, of the foreign one, and the shared slot.
 static HELD: Answers<[NameSet; 4]> = Answers::new(|| {
     let named = |name: &str| Holder::named(name).expect("a holder's name");
     [named("a"), named("b"), named("c"), Holder::Shared].map(|holder| {
@@ -134,45 +139,45 @@ static HELD: Answers<[NameSet; 4]> = Answers::new(|| {
     })
 });
 
-/// What a look is at.
+/// The stage of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LookStage {
-    /// Going through the names: those still ahead are below `ahead`.
+    /// It lists the names, from the last one to the first.
     Listing {
-        /// How many names are still to be passed.
+        /// The number of names that are still ahead.
         ahead: NameIndex,
-        /// What has been found so far.
+        /// The slots found so far.
         found: NameSet,
     },
-    /// Looking at each of these.
+    /// It reads each of these.
     Sighting(NameSet),
-    /// Nothing more: to be applied.
+    /// It is over, and has yet to be applied.
     Done {
         /// Whether every name was seen.
         whole: bool,
     },
 }
 
-/// What was seen of a place.
+/// The result of reading a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum SlotRead {
-    /// It was not looked at.
+    /// It was not read.
     Not,
     /// The request that was there, if any.
     As(Option<ChannelRequest>),
 }
 
-/// A look on its way.
+/// A look under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     call: ObserveCall,
     scan: Interned<Scan<NameIndex>>,
     stage: LookStage,
     seen: [SlotRead; NAMES as usize],
-    /// Whether the directory's times have moved since before the listing before, and since before the
-    /// one that is going on or comes next.
+    /// Whether the directory's times have changed: since before the previous listing; and since before the listing
+    /// that is under way or comes next.
     moved: [bool; 2],
-    /// Ghost: the first holder has renewed while it was going on.
+    /// Ghost: the first holder has renewed while it was under way.
     renewed: bool,
 }
 
@@ -187,26 +192,26 @@ pub struct Process {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Whether the directory's times tell of each change. Where they are too coarse, it is assumed that
-    /// nobody renews twice within one look.
+    /// Whether the directory's times show each change. If they are too coarse, the model assumes that nobody renews
+    /// twice during one look.
     has_reliable_times: bool,
     files: Files,
     process: Option<Process>,
-    /// How many requests the first holder has made.
+    /// The number of requests that the first holder has made.
     made: u8,
-    /// The new request it has made, while the old one is not removed yet.
+    /// During a renewal of the first holder: its old request, which has yet to be removed.
     renewing: Option<NameIndex>,
-    /// Which of its leases have run out: all below this number.
+    /// The leases of the first holder's requests below this number have run out.
     run_out: u8,
     second_begun: bool,
     restarts_left: u8,
-    /// Ghost: the first holder asks: it began, and neither cancelled nor let its lease run out.
+    /// Ghost: the first holder wants a drain. It began one, did not cancel it, and its lease has not run out.
     first_asks: bool,
-    /// Ghost: the second one does.
+    /// Ghost: the second holder wants a drain.
     second_asks: bool,
-    /// Ghost: the first holder has read that the gate is quiesced for it, and still asks.
+    /// Ghost: the first holder has read that the gate is quiesced for it, and still wants the drain.
     promised: bool,
-    /// Ghost: the gate was closed by a look that saw nothing but requests that are dead.
+    /// Ghost: the gate was closed by a look that saw no live request.
     closed_for_dead: bool,
 }
 
@@ -293,11 +298,11 @@ small_world!(Directory, slot: NameIndex, request: ChannelRequest, stamp: NoStamp
 struct Live {
     /// The first holder's requests, from this number on.
     from: u8,
-    /// The foreign one, too.
+    /// Whether the foreign request is live, too.
     foreign: bool,
 }
 
-/// What the shipped judge says of a request whose lease has run out, and of one of another boot.
+/// Whether the shipped judge takes for live: a request whose lease has run out, and a request of another boot.
 struct ShippedValidity {
     run_out: bool,
     foreign: bool,
@@ -330,20 +335,20 @@ impl Live {
 /// The engine's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ChannelInput {
-    /// It is its turn to look.
+    /// A look begins.
     Looks,
-    /// A look has ended, so.
+    /// A look has ended.
     Observed {
         call: ObserveCall,
         seen: [SlotRead; NAMES as usize],
         whole: bool,
         live: Live,
-        /// What was not looked at to the end is gone.
+        /// Whether a slot that was not read to the end counts as empty.
         forgets: bool,
     },
 }
 
-/// There is one who looks, so its call is always the same one.
+/// There is one observer, so its call is always the same one.
 fn run(engine: &mut Engine<Directory>, input: ChannelInput) -> (Reaction, u8) {
     match input {
         ChannelInput::Looks => {
@@ -356,7 +361,7 @@ fn run(engine: &mut Engine<Directory>, input: ChannelInput) -> (Reaction, u8) {
             let sightings = (0..NAMES).zip(seen).filter_map(|(place, seen)| match seen {
                 SlotRead::As(Some(request)) => Some((place, Sighting::Present(request))),
                 SlotRead::As(None) if whole => Some((place, Sighting::Absent)),
-                // It was not looked at, or not to the end.
+                // It was not read, or the listing broke off.
                 SlotRead::As(None) | SlotRead::Not => forgets.then_some((place, Sighting::Absent)),
             });
             let is_live = |request: &ChannelRequest, _: Instant| live.has(*request);
@@ -392,13 +397,13 @@ pub enum Action {
     SecondBegins,
     /// The second holder cancels.
     SecondCancels,
-    /// Somebody begins a drain who is of another boot or container.
+    /// A controller of another boot or container begins a drain.
     ForeignBegins,
     /// The watcher begins a look.
     LookBegins,
-    /// It passes one name, or looks at one request.
+    /// It lists one name, or reads the requests.
     LookGoesOn,
-    /// The listing breaks off, or one request cannot be read.
+    /// The listing breaks off, or the requests cannot be read.
     LookFails,
     /// What was seen is applied.
     LookIsApplied,
@@ -415,19 +420,19 @@ pub enum Action {
 }
 
 impl State {
-    /// Which requests ask for anything, by the shipped judge: what is on disk never changes, time does.
+    /// The requests that the shipped judge takes for live. Files on disk never change, but time passes.
     fn live(&self, design: Design) -> Live {
         let ShippedValidity { run_out, foreign } = *SHIPPED_VALIDITIES.get();
         let from = if design.has(Guard::Lease) && !run_out { self.run_out } else { 0 };
         Live { from, foreign: foreign || !design.has(Guard::Epoch) }
     }
 
-    /// Which of them are live in truth.
+    /// The requests that are really live.
     const fn truly_live(&self) -> Live {
         Live { from: self.run_out, foreign: false }
     }
 
-    /// Puts a request among its holder's requests.
+    /// Writes a request into a slot of its holder.
     fn begin(&mut self, design: Design, request: ChannelRequest) -> NameIndex {
         let own = match request.by {
             RequestHolder::First => request.number,
@@ -484,7 +489,7 @@ impl State {
                 look.forget();
             }
             LookStage::Listing { ahead, found } => {
-                // Those whose places nobody moves between are passed at once.
+                // The slots of the other holders are listed in one step: no renewal moves between them.
                 let passed = if *ahead > RENEWED { RENEWED..*ahead } else { *ahead - 1..*ahead };
                 *ahead = passed.start;
                 for place in passed.filter(|place| self.files[usize::from(*place)].is_some()) {
@@ -529,10 +534,10 @@ impl State {
 
 const SHARED: NameIndex = 5;
 
-/// The places below are those of one holder's requests, which a renewal moves between.
+/// The slots below this one are the first holder's. A renewal moves between them.
 const RENEWED: NameIndex = 3;
 
-/// All of them.
+/// The number of slots.
 const NAMES: NameIndex = 6;
 
 impl Look {
@@ -562,7 +567,7 @@ impl Look {
         self.forget();
     }
 
-    /// What a look that is over listed no longer matters.
+    /// Forgets what a look that is over has listed, because it no longer matters.
     fn forget(&mut self) {
         if matches!(self.stage, LookStage::Done { .. }) {
             self.scan = Scan::begin(Vec::new()).intern();
@@ -599,7 +604,7 @@ impl ChannelModel {
         let sightings = files.filter_map(|(at, file)| Some((at, Sighting::Present(file?))));
         let live = state.live(self.design);
         let is_live = |request: &ChannelRequest, _: Instant| live.has(*request);
-        // A start whose listing was whole: what a blind one does is the gateway model's.
+        // The listing at the start is whole. The gateway model has a start whose first look fails.
         let started = Engine::start(RULES, sightings, &Listing::Whole, None, None, NOW, is_live);
         let shell = Shell::started(started);
         Process { shell, look: None, internal: false }
@@ -677,7 +682,7 @@ impl ChannelModel {
                 process.shell.release(Origin::Internal);
             }
             Action::QuiescedIsRead => {
-                // Its latest one: another of its requests may be dead, and not observed yet (F9).
+                // It must be its latest request: an older one may be dead, without an observation of that yet (F9).
                 let number = state.made.checked_sub(1)?;
                 let latest = ChannelRequest { by: RequestHolder::First, number };
                 let named = state.process.as_ref().is_some_and(|it| it.is_quiesced_for(latest));
@@ -686,7 +691,7 @@ impl ChannelModel {
             }
             Action::ProcessDies => {
                 state.process.take()?;
-                // Who is gone keeps nothing; a controller asks whether the gateway is alive.
+                // A dead process keeps no promise. A controller asks whether the gateway is alive.
                 state.promised = false;
             }
             Action::ProcessStarts => {

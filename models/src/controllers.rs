@@ -1,21 +1,21 @@
 //! Up to three controllers and time as a model: each begins, renews, reads, acts, cancels, or dies at any step.
 //! Leases run out on a clock of ticks; the wall clock may be set back. Acting kills the process, so a
-//! promise that is not kept is work that is cut off. It owns the interleaving and the ghosts; every
+//! promise that is not kept cuts off work. The model owns the interleaving and the ghosts. Every
 //! *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
 //! | `Begins`, `Renews`, `Cancels` | `Home::begin_drain`, `Home::renew_drain`, `Home::cancel_drain`, of a named holder |
 //! | `GatewayLooks` | a look, as in `Shared::observe`: `Engine::observed`, with `Judge::validity`, and `Word::perform` |
-//! | `Reads` | one reading of `drain --wait`: `Engine::condition`, `RequestTable::held_until`, and whether one's own latest request is named, as in `Reading::is_quiesced_for` |
+//! | `Reads` | one reading of `drain --wait`: `Engine::condition`, `RequestTable::held_until`, and whether the controller's latest request is named, as in `Reading::is_quiesced_for` |
 //! | `Acts` | what a control plane does then, in less than a tick: the process is gone |
 //! | `Ticks` | the boot clock, and the wall clock with it |
 //! | `WallClockIsSetBack` | an operator, or NTP |
 //! | `UserArrives`, `InternalArrives`, `UserEnds`, `InternalEnds` | `Word::admit`, `Word::release` |
 //!
-//! A request's age represents the time it was made at, so that there is no last tick. The second
-//! controller does not hold internal work, the others do. What it leaves out: how a directory is listed
-//! (the `channel` model has it), shutdown and restarts (the `gateway` model has them).
+//! A request's age represents the time at which it was made, so that there is no last tick. The second
+//! controller does not hold internal work, the others do. The model leaves out how a directory is listed
+//! (the `channel` model has it), and shutdown and restarts (the `gateway` model has them).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -36,10 +36,10 @@ use crate::liveness::{FairnessConstraint, LivenessProperty};
 use crate::packed::Bits;
 use crate::shell::{Instant, NOW, NoStamp, RULES, Shell, look_at_once, small_world};
 
-/// How many ticks a lease lasts.
+/// The length of a lease, in ticks.
 const LEASE: u8 = 2;
 
-/// The most of them there can be.
+/// The number of controllers.
 const CONTROLLERS: usize = 3;
 
 /// The model: how much of everything, and which guards.
@@ -47,7 +47,7 @@ const CONTROLLERS: usize = 3;
 pub struct ControllersModel {
     /// Which guards are on.
     pub design: Design,
-    /// How many requests each controller makes, renewals included.
+    /// The number of requests that each controller makes, renewals included.
     pub requests: [u8; CONTROLLERS],
 }
 
@@ -65,7 +65,7 @@ impl ControllersModel {
     }
 }
 
-/// A request: whose, and which of its.
+/// A request: its controller, and its number among that controller's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ControllerRequest {
     by: usize,
@@ -79,28 +79,28 @@ impl Demand for ControllerRequest {
     }
 }
 
-/// How old a request is, in ticks, by each of the clocks; no older than its lease.
+/// The age of a request in ticks, by each of the clocks. It never exceeds the lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Age {
     by_boot: u8,
     by_wall: u8,
 }
 
-/// Leave to act.
+/// A permission to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Promise {
-    /// For so many ticks from now.
+    /// For this many ticks from now.
     For(u8),
-    /// And no time was said.
+    /// Without an end.
     Timeless,
 }
 
-/// One of those who ask.
+/// A controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Controller {
-    /// How many requests it has made.
+    /// The number of requests that it has made.
     made: u8,
-    /// It has begun, and has not cancelled.
+    /// It has begun a drain, and has not cancelled it.
     asks: bool,
     dead: bool,
     /// It has read that it may act.
@@ -110,7 +110,7 @@ struct Controller {
 /// The whole state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Each controller's existing request, by its number, and how old it is.
+    /// Each controller's existing request: its number and its age.
     files: Files,
     controllers: [Controller; CONTROLLERS],
     shell: Shell<ControllersWorld>,
@@ -118,9 +118,9 @@ pub struct State {
     internal: bool,
     /// A controller has acted: the process is gone.
     acted: bool,
-    /// Ghost: work was live then.
+    /// Ghost: work was live when a controller acted.
     cut_off: bool,
-    /// Ghost: a user turn has started while a live request that was seen was there.
+    /// Ghost: a user turn has started while a live request existed that was seen.
     admitted_wrongly: bool,
 }
 
@@ -145,10 +145,10 @@ struct ControllersWorld;
 
 small_world!(ControllersWorld, slot: usize, request: ControllerRequest, stamp: NoStamp, input: ObservationInput, named: true);
 
-/// Each controller's request, by its number, and how old it is.
+/// Each controller's request: its number and its age.
 type Files = [Option<(u8, Age)>; CONTROLLERS];
 
-/// The engine's input: it looked, and this is there.
+/// The engine's input: a look that found these requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ObservationInput {
     files: Files,
@@ -159,7 +159,7 @@ struct ObservationInput {
 fn age(files: &Files, request: ControllerRequest) -> Age {
     match files[request.by] {
         Some((number, age)) if number == request.number => age,
-        // One that no longer exists is as old as it can be.
+        // A request that no longer exists is as old as possible.
         _ => Age { by_boot: LEASE, by_wall: LEASE },
     }
 }
@@ -181,7 +181,7 @@ pub enum Action {
     Dies(usize),
     /// The gateway looks, and applies what it saw.
     GatewayLooks,
-    /// A tick of the clocks.
+    /// Both clocks tick.
     Ticks,
     /// The wall clock is set back.
     WallClockIsSetBack,
@@ -195,7 +195,7 @@ pub enum Action {
     InternalEnds,
 }
 
-/// What the shipped reader makes of a request of this age.
+/// Whether the shipped judge takes a request of this age for live, and when it says that the lease ends.
 fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
     const AGES: usize = LEASE as usize + 1;
     type Table = [[[(bool, LeaseEnd); 2]; AGES]; AGES];
@@ -221,13 +221,13 @@ fn judged(age: Age, knows_its_epoch: bool) -> (bool, LeaseEnd) {
     TABLE.get()[usize::from(age.by_boot)][usize::from(age.by_wall)][usize::from(knows_its_epoch)]
 }
 
-/// When every request was made, on the boot clock.
+/// The time on the boot clock at which every request was made.
 const fn made_at() -> Duration {
     Duration::from_secs(1000)
 }
 
 impl State {
-    /// Fifteen bits of one controller.
+    /// Packs one controller into fifteen bits.
     fn pack(&self, by: usize, bits: Bits) -> Bits {
         let Controller { made, asks, dead, promise } = self.controllers[by];
         let promise = match promise {
@@ -267,13 +267,13 @@ impl State {
         });
     }
 
-    /// For how many ticks the status promises those who hold that they may act.
+    /// The number of ticks for which the status lets the holders act.
     fn promised(&self, design: Design) -> Promise {
         let until = self.shell.engine.table().held_until(|request, _| {
             let age = age(&self.files, *request);
             let (_, end) = judged(age, design.has(Guard::BootClock));
             match end {
-                // Each was made at the same time, and is judged some ticks after it.
+                // All requests were made at the same time. Each is judged at its own age.
                 LeaseEnd::At(end) => {
                     let left = end.saturating_sub(made_at()).as_secs();
                     let left = u8::try_from(left).expect("a lease of a few ticks");
@@ -286,7 +286,8 @@ impl State {
         until.map_or(Promise::Timeless, Promise::For)
     }
 
-    /// How many hold the gate: their request is there, was seen there, and has not run out for any clock.
+    /// The number of controllers that hold the gate. Their request exists and was seen, and its lease has not run out
+    /// on either clock.
     fn holders(&self) -> usize {
         let files = self.files.iter().enumerate();
         let holds = files.filter(|(by, file)| {
@@ -297,7 +298,7 @@ impl State {
         holds.count()
     }
 
-    /// What this controller may take for permission_to_act to act.
+    /// The permission to act that this controller reads, if there is one.
     fn permission_to_act(&self, design: Design, by: usize) -> Option<Promise> {
         let condition = self.shell.condition();
         let latest = ControllerRequest { by, number: self.controllers[by].made.checked_sub(1)? };
@@ -308,7 +309,7 @@ impl State {
         if design.has(Guard::AckAfterClose) {
             quiesced.then(|| self.promised(design))
         } else {
-            // The request is there, so the gate will be closed, and nothing is in flight.
+            // The request exists, so the controller assumes that the gate is closed. Nothing is in flight.
             let there = self.files[by].is_some_and(|(number, _)| number == latest.number);
             (there && condition.in_flight.total() == 0).then_some(Promise::For(LEASE))
         }
@@ -322,7 +323,7 @@ impl ControllersModel {
             Action::Begins(by) | Action::Renews(by) => {
                 let controller = &mut state.controllers[by];
                 state.files[by] = Some((controller.made, Age::default()));
-                // What was promised to the old request is not promised to the new one.
+                // A promise to the old request is no promise to the new one.
                 (controller.made, controller.asks, controller.promise) =
                     (controller.made + 1, true, None);
             }
@@ -380,7 +381,7 @@ impl ControllersModel {
         Some(())
     }
 
-    /// TG-L3, where those who asked are gone.
+    /// TG-L3, when the controllers are dead or want no drain.
     #[must_use]
     pub fn liveness_properties() -> Vec<LivenessProperty<ControllersModel>> {
         vec![
@@ -467,7 +468,7 @@ impl Model for ControllersModel {
                 (state.holders() == 0 || state.shell.word.is_closed()) && !state.admitted_wrongly
             }),
             Property::sometimes("held_by_each_reach", |_, state: &State| {
-                // Two held it, one has let go, and a user turn is still in flight.
+                // Two controllers held it, one has cancelled, and a user turn is still in flight.
                 let gone = |it: &Controller| it.made > 0 && !it.asks;
                 state.holders() > 0 && state.user && state.controllers.iter().any(gone)
             }),

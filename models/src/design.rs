@@ -72,7 +72,7 @@ guards! {
     HomeLock = "home_lock": "one gateway runs on a home; off: two write one status",
     LockUntilLastStatus = "lock_until_last_status": "the home's lock is released after the last status is written; off: before it",
     AliveByLock = "alive_by_lock": "a gateway is alive if it holds the lock; off: if the status says so",
-    WritersLock = "writers_lock": "only a process that may write the lock file can lock it; off: a mere reader may hold it, and it still names a killed gateway",
+    WritersLock = "writers_lock": "only a process that may write the lock file can lock it; off: a reader holds it, and it still names a killed gateway",
     DesiredState = "desired_state": "the desired state is kept apart from the observed one; off: the observed state counts as desired",
     DurableRename = "durable_rename": "a request is written to a draft and renamed into its place; off: it is written in its place",
     FileSync = "file_sync": "a request's bytes are on disk before its name is; off: some time later",

@@ -1,15 +1,15 @@
-//! The directory of requests and its times as a model. It shows a request that comes, goes or is rewritten where it lies, a
-//! clock that stamps in whole seconds, a file system that is local or is not, and a gateway that lists only where it
-//! must. It owns the interleaving; every *decision* is the shipped engine's or the shipped stamp's.
+//! The directory of requests and its times as a model. A request comes, goes, or is rewritten in place. A clock stamps
+//! files in whole seconds. The file system is local or is not. The gateway lists only when it must. The model owns
+//! the interleaving and the ghosts. Every *decision* is the shipped engine's or the shipped stamp's.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
 //! | `RequestComes`, `RequestGoes` | the rename and the unlink in `marker` |
-//! | `RequestIsRewritten` | a person who writes to the file: no name comes or goes |
+//! | `RequestIsRewritten` | a person writes to the file: no name comes or goes |
 //! | `GatewayLooks` | `Shared::observe`, with the disk's answers in one step: `Engine::next_observe_action`, `ObserveMode::may_skip_listing`, `Stamp::of`, `Engine::observed` |
-//! | `SecondPasses` | the clock by which files are stamped |
+//! | `SecondPasses` | the clock that stamps files |
 //!
-//! What it leaves out: how a directory is listed (the `channel` model has it), and more than one request.
+//! It leaves out how a directory is listed (the `channel` model has it), and more than one request.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -24,16 +24,16 @@ use crate::design::Design;
 
 use crate::shell::{NOW, RULES, Shell, SimpleRequest, look_at_once, small_world};
 
-/// How many looks in a row may skip the listing.
+/// The most looks in a row that skip the listing.
 const SKIPS: u8 = 2;
 
-/// The last second there is.
+/// The last second.
 const SECONDS: u8 = 9;
 
-/// How often what is there changes.
+/// How often the request changes.
 const CHANGES: u8 = 4;
 
-/// The model: which guards, none of which is its own.
+/// The model. It has no guards of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectoryModel {
     /// Which guards are on.
@@ -41,7 +41,7 @@ pub struct DirectoryModel {
 }
 
 impl DirectoryModel {
-    /// All of it.
+    /// The only configuration.
     #[must_use]
     pub const fn small(design: Design) -> DirectoryModel {
         DirectoryModel { design }
@@ -54,11 +54,11 @@ struct DirectoryWorld;
 
 small_world!(DirectoryWorld, slot: (), request: SimpleRequest, stamp: Stamp, input: Found, named: true);
 
-/// What a look finds.
+/// The disk that a look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Found {
     request: Option<SimpleRequest>,
-    /// When the directory was changed, by its own times.
+    /// The second of the directory's last change, by its own times.
     changed: u8,
     now: u8,
     is_local: bool,
@@ -75,7 +75,7 @@ impl Found {
         Stamp::of(&stat, Clocks { wall: second, since_boot: second }, self.is_local)
     }
 
-    /// What the shipped driver does with this disk.
+    /// Looks at this disk as the shipped driver does.
     fn look(self, engine: &mut Engine<DirectoryWorld>) -> (Reaction, u8) {
         let lives = |_: &SimpleRequest, _| true;
         let mut skips = false;
@@ -101,7 +101,7 @@ pub struct State {
     shell: Shell<DirectoryWorld>,
     /// Ghost: a name has come or gone since the last look.
     names_changed: bool,
-    /// Ghost: how many looks have passed since what is there last changed, in whatever way.
+    /// Ghost: the number of looks since the last change of any kind.
     looks_since: u8,
     /// Ghost: a look has missed a name that had come or gone.
     missed: bool,
@@ -135,14 +135,14 @@ pub enum Action {
 }
 
 impl State {
-    /// What the gateway believes.
+    /// The request that the gateway believes in.
     fn believed(&self) -> Option<SimpleRequest> {
         self.shell.engine.table().entry(&()).and_then(|it| it.request().copied())
     }
 
     fn name_changes(&mut self, request: Option<SimpleRequest>) {
         self.found.request = request;
-        // A file system of another machine may show its times late, or not at all.
+        // A file system of another machine may show a change of its times late, or not at all.
         if self.found.is_local {
             self.found.changed = self.found.now;
         }
@@ -225,7 +225,7 @@ impl Model for DirectoryModel {
             // Property: TG-L1 closes, as safety: the next look finds what came; and TG-L3 reopens, what went.
             Property::always("names_are_seen_at_once_inv", |_, state: &State| !state.missed),
             Property::sometimes("names_are_seen_at_once_reach", |_, state: &State| {
-                // It came and was seen, after a look that had skipped the listing.
+                // The request came and was seen, after a look that had skipped the listing.
                 state.skipped && state.found.is_local && state.shell.word.is_closed()
             }),
             // Property: TG-L1 closes. Where the times do not tell, so many looks find it.

@@ -1,11 +1,11 @@
-//! The endpoint as a model. It has a control plane that orders drains and cancels over a wire which may cut them
-//! short, a home where a removal may fail, a person who removes the request by hand, a shutdown, and a load
-//! balancer that asks whether the gateway is ready. It owns the interleaving and the ghosts; every
-//! *decision* is a call of a shipped function.
+//! The endpoint as a model. A control plane orders drains and cancels over a wire that may cut them short. In the home
+//! a removal may fail, and a person may remove the request by hand. There is a shutdown, and a load balancer asks
+//! whether the gateway is ready. The model owns the interleaving and the ghosts. Every *decision* is a call of a
+//! shipped function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
-//! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | a body on its way |
+//! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | the body of an HTTP request, on its way |
 //! | `OrderIsRead` | `ControlOrder::parse`, in `http::control` |
 //! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
 //! | `DrainIsAnswered` | `PendingDrain::evaluate` of one reading of the gateway |
@@ -13,8 +13,8 @@
 //! | `CancelIsAnswered` | `Engine::is_unreleased`, and `CancelOutcome::of` |
 //! | `BalancerAsks` | `GET /readyz`: `status::is_ready` |
 //!
-//! What it leaves out: tokens and holders, waiting, turns, and bodies that a wire cuts to nothing (its framing
-//! shows that; one that was sent empty orders a drain).
+//! It leaves out tokens and holders, waiting, and turns. It also leaves out bodies that the wire cuts to nothing:
+//! HTTP's framing shows that. A body that was sent empty orders a drain.
 
 use std::fmt;
 
@@ -40,11 +40,11 @@ use crate::shell::{OneRequest, OneRequestInput, Shell, SimpleRequest};
 pub struct EndpointModel {
     /// Which guards are on.
     pub design: Design,
-    /// How many orders are sent.
+    /// The number of orders that are sent.
     pub orders: u8,
-    /// How many of them the wire cuts short.
+    /// The most orders that the wire cuts short.
     pub cuts: u8,
-    /// How many removals fail.
+    /// The most removals and observations that fail.
     pub failures: u8,
 }
 
@@ -62,12 +62,12 @@ impl EndpointModel {
     }
 }
 
-/// What was ordered.
+/// An order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ordered {
     /// A drain.
     Drain,
-    /// Its cancel.
+    /// A cancel of the drain.
     Cancel,
 }
 
@@ -80,31 +80,31 @@ impl Ordered {
     }
 }
 
-/// Where the one order is that is on its way.
+/// The stage of the order. There is at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OrderStage {
-    /// There is none.
+    /// There is no order.
     None,
-    /// Sent, whole or cut short.
+    /// It is sent, whole or cut short.
     Sent {
-        /// What its sender means.
+        /// The order that the sender means.
         means: Ordered,
-        /// The wire has cut it short.
+        /// Whether the wire has cut it short.
         cut: bool,
     },
-    /// Read.
+    /// It is read as this order.
     Read(Ordered),
     /// The request is written.
     Written,
-    /// And the gateway has looked.
+    /// The request is written, and the gateway has looked.
     Reconciled,
-    /// The removal came to this.
+    /// The removal has ended.
     Removed {
-        /// Whether something was removed.
+        /// Whether something was removed, or that the removal failed.
         outcome: Result<bool, ()>,
-        /// The gateway believed in a live request before.
+        /// Whether the gateway believed in a live request before.
         live_before: bool,
-        /// The gateway has looked since; it may have seen nothing.
+        /// Whether the gateway has looked since then. The look may have failed.
         looked: bool,
     },
 }
@@ -115,31 +115,31 @@ pub struct State {
     shell: Shell<OneRequest>,
     /// The request exists in the home.
     request: bool,
-    /// Another's request is in its place.
+    /// Another holder's request is in its place.
     others: bool,
-    /// What the published status says: that a user's turn would be admitted.
+    /// The published status says that the gateway is ready.
     published_ready: bool,
     stage: OrderStage,
     orders_left: u8,
     cuts_left: u8,
     failures_left: u8,
-    /// Some order was refused as unreadable.
+    /// An order was refused as unreadable.
     refused: bool,
     /// A failed removal was reported as failed.
     failure_told: bool,
     /// A drain was acknowledged.
     acknowledged: bool,
-    /// A cancel was reported as failed, and the request was gone: the gateway could not see that.
+    /// A cancel was reported as failed, although the request was gone: the gateway could not see that.
     stayed_on: bool,
-    /// The balancer learned to go elsewhere.
+    /// The answer to the balancer was that the gateway is not ready.
     turned_away: bool,
-    /// Ghost: an order was taken for another.
+    /// Ghost: an order was read as another order.
     mistaken: bool,
     /// Ghost: a cancel was reported as done, and the request existed.
     wrong_cancel_answer: bool,
-    /// Ghost: a drain was reported as in force, and the gate was open, or the request gone.
+    /// Ghost: a drain was acknowledged, and the gate was open, or the request was gone.
     premature: bool,
-    /// Ghost: the balancer learned that it is ready, and a turn would have been refused.
+    /// Ghost: the answer to the balancer was "ready", and the gate would have refused a turn.
     misled: bool,
 }
 
@@ -156,23 +156,23 @@ pub enum Action {
     OrderIsRead,
     /// The request is written.
     RequestIsWritten,
-    /// The gateway looks, by itself or because it was asked to.
+    /// The gateway looks, by itself or on request.
     GatewayReconciles {
-        /// Whether it cannot see what is there.
+        /// Whether the look fails.
         fails: bool,
     },
-    /// The endpoint answers what became of the drain.
+    /// The endpoint answers the order to drain.
     DrainIsAnswered,
-    /// The request is removed, or that fails.
+    /// The request is removed, or the removal fails.
     RequestIsRemoved {
         /// Whether it fails.
         fails: bool,
     },
-    /// The endpoint answers what became of the cancel.
+    /// The endpoint answers the order to cancel.
     CancelIsAnswered,
     /// A person removes the request by hand.
     HandRemoves,
-    /// Another holder writes its request into the same place.
+    /// Another holder replaces the request by its own.
     AnotherBegins,
     /// The status is published.
     StatusIsPublished,
@@ -182,8 +182,8 @@ pub enum Action {
     BalancerAsks,
 }
 
-/// What the shipped judgement makes of a reading: of which phase, whether it names the request, and whether
-/// the request exists.
+/// Whether the shipped code acknowledges a drain: for each phase that a status says, whether the status names the
+/// request, and whether the request exists.
 static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     let request = Request::parse(br#"{"request_id":"r"}"#);
     let lock = RawObject::parse(br#"{"incarnation":"g"}"#);
@@ -205,7 +205,7 @@ static ACKNOWLEDGED: Answers<[[[bool; 2]; 2]; 4]> = Answers::new(|| {
     })
 });
 
-/// The one request that there is.
+/// The request of the control plane.
 const ASK: SimpleRequest = SimpleRequest { hold: false, number: 0 };
 
 impl State {
@@ -219,7 +219,7 @@ impl State {
         request == Some(&ASK)
     }
 
-    /// What is in the place.
+    /// The request in the home, if there is one.
     fn there(&self) -> Option<SimpleRequest> {
         let others = self.others.then_some(SimpleRequest { number: 1, ..ASK });
         if self.request { Some(ASK) } else { others }
@@ -243,7 +243,7 @@ impl EndpointModel {
         let whole = means.body();
         let bytes = if cut { &whole[..whole.len() - 1] } else { whole };
         let order = match ControlOrder::parse(bytes) {
-            // A reader that does not refuse an unreadable order takes it for an empty one.
+            // Without the guard, an unreadable order is read as an empty one.
             Err(_) if !self.design.has(Guard::ReadableOrder) => ControlOrder::parse(b"{}"),
             order => order,
         };
@@ -263,7 +263,7 @@ impl EndpointModel {
             let phase = state.shell.phase() as usize;
             ACKNOWLEDGED.get()[phase][usize::from(state.believed())][usize::from(state.request)]
         } else {
-            // That the request is there is taken for the gate's being closed.
+            // Without the guard, an existing request counts as a closed gate.
             matches!(state.stage, OrderStage::Written | OrderStage::Reconciled).then_some(())?;
             state.request
         };
@@ -278,7 +278,7 @@ impl EndpointModel {
         let OrderStage::Removed { outcome, live_before, looked: true } = state.stage else {
             return None;
         };
-        // What the caller has on its stack, and what it does with it.
+        // As in `Shared::cancel`: the value from before the removal is compared with the engine after the look.
         let before = Shell::start(live_before.then_some(ASK)).engine.cancel_begins(|(), _| true);
         let outcome = if state.shell.engine.is_unreleased(&before) { Err(()) } else { outcome };
         let told = if self.design.has(Guard::RemovalTold) {
@@ -306,7 +306,7 @@ impl EndpointModel {
             Action::OrderIsRead => self.read(state)?,
             Action::RequestIsWritten => {
                 (state.stage == OrderStage::Read(Ordered::Drain)).then_some(())?;
-                // What is going down takes no orders.
+                // A gateway that shuts down takes no orders.
                 let goes_down = state.shell.engine.may_begin().is_err();
                 state.request |= !goes_down;
                 state.others &= goes_down;

@@ -1,20 +1,20 @@
-//! The gate and its waiters as a model. Its steps are a release, the wakeup, the timer's round
-//! and a waiter's check, registration and second check are each a step of their own, and anything may
-//! come between. It owns the interleaving; every *decision* is the shipped engine's or the word's.
+//! The gate and its waiters as a model. A release, the wakeup of the timer thread and that thread's round are steps.
+//! So are a waiter's check, its registration and its second check. Anything may come between two steps. The model
+//! owns the interleaving and the ghosts. Every *decision* is the shipped engine's or the word's.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
-//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform`; the bell is rung where the engine says so |
+//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform`; and `Wakeup::wake`, if the engine says so |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
-//! | `LastStatusIsWritten` | `Engine::publish_turn`, `Engine::status_written` and `Engine::home_given_back`, of the last status; then the ring |
+//! | `LastStatusIsWritten` | `Engine::publish_turn`, `Engine::status_written` and `Engine::home_given_back`, for the last status; then `Wakeup::wake` |
 //! | `TurnStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
-//! | `TurnLeaves`, `TurnHasLeft` | the compare-and-swap in `Gate::release`: `Word::release`, and the ring after it where the word is idle |
-//! | `TimerTakesRing`, `TimerWakesAll` | `Bell::wait`; `Engine::on_time` and `WaitList::wake_all`, in the timer's round |
-//! | `WaiterLooks`, `WaiterRegisters`, `WaiterLooksAgain` | `Wait::poll`: its check, `WaitList::register`, its check |
+//! | `TurnLeaves`, `TurnHasLeft` | the compare-and-swap in `Gate::release`: `Word::release`, and `Wakeup::wake` after it, if the word is idle |
+//! | `TimerTakesRing`, `TimerWakesAll` | `Wakeup::wait`; `Engine::on_time` and `WaitList::wake_all`, in the timer thread's round |
+//! | `WaiterLooks`, `WaiterRegisters`, `WaiterLooksAgain` | `Wait::poll`: its check, `WaitList::register`, its second check |
 //! | `WaiterWakes` | its waker was called, and it polls again |
 //!
-//! There is one waiter, for any of what can be waited for. What it leaves out: the memory model, in which loom runs
-//! the shipped code of all this, and time.
+//! There is one waiter. It waits for any of the things that one can wait for. The model leaves out time, and the memory
+//! model: loom runs the shipped code of all this under it.
 
 use std::fmt;
 
@@ -27,13 +27,13 @@ use crate::liveness::{FairnessConstraint, LivenessProperty};
 use crate::packed::Intern;
 use crate::shell::{NOW, OneRequest, OneRequestInput, Shell, SimpleRequest, YES};
 
-/// Turns that may be in flight at once.
+/// The most turns in flight at once.
 const TURNS: u8 = 2;
 
-/// How often a drain may begin: a generation more shows nothing more.
+/// How often a drain may begin. One more generation would show nothing more.
 const DRAINS: u64 = 2;
 
-/// The model: which guards.
+/// The model. Only the guards vary.
 #[derive(Clone, Copy, Debug)]
 pub struct GateModel {
     /// Which guards are on.
@@ -41,14 +41,14 @@ pub struct GateModel {
 }
 
 impl GateModel {
-    /// All of it.
+    /// The only configuration.
     #[must_use]
     pub const fn small(design: Design) -> GateModel {
         GateModel { design }
     }
 }
 
-/// What somebody waits for.
+/// What the waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Wanted {
     /// [`Gateway::idle`](tidegate::Gateway::idle).
@@ -57,35 +57,35 @@ enum Wanted {
     Quiesced,
     /// [`Gateway::admit_when_open`](tidegate::Gateway::admit_when_open), or that it will not open.
     Open,
-    /// The next of [`Gateway::changes`](tidegate::Gateway::changes): that the phase is another.
+    /// The next of [`Gateway::changes`](tidegate::Gateway::changes): a phase that is not this one.
     Change(Phase),
     /// The end of a shutdown.
     End,
 }
 
-/// Where somebody is who waits.
+/// The stage of the waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Waiter {
-    /// About to look.
+    /// It is about to check.
     Asks,
-    /// It was not so; about to register.
+    /// Its check failed. It is about to register.
     NotYet,
-    /// Registered; about to look again.
+    /// It is registered, and about to check again.
     Registered,
-    /// It still was not; registered, and asleep until it is woken.
+    /// Its second check failed. It sleeps until it is woken.
     Sleeps,
-    /// It was so.
+    /// Its check succeeded.
     Knows,
 }
 
-/// Where a turn that leaves is.
+/// The stage of a turn that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Leaving {
-    /// None does.
+    /// No turn is leaving.
     Nobody,
-    /// About to ring.
+    /// It is about to wake the timer thread.
     Rings,
-    /// Without the guard: it has rung, and is about to be counted out.
+    /// Without the guard: it has woken the timer thread, and is about to be counted out.
     IsCounted,
 }
 
@@ -96,7 +96,7 @@ pub struct State {
     turns: u8,
     leaving: Leaving,
     rung: bool,
-    /// The timer has taken the ring, and is about to wake everybody.
+    /// The timer thread has taken the wakeup, and is about to wake all waiters.
     timer_is_up: bool,
     wanted: Wanted,
     waiter: Waiter,
@@ -123,24 +123,24 @@ pub enum Action {
     TurnStarts,
     /// A turn is dropped: its first step.
     TurnLeaves,
-    /// Its second.
+    /// Its second step.
     TurnHasLeft,
-    /// The timer hears the bell, and fires what is due.
+    /// The timer thread takes the wakeup, and does what is due.
     TimerTakesRing,
-    /// It wakes all who are registered.
+    /// It wakes all registered waiters.
     TimerWakesAll,
-    /// The waiter looks.
+    /// The waiter checks.
     WaiterLooks,
     /// It registers.
     WaiterRegisters,
-    /// It looks once more.
+    /// It checks once more.
     WaiterLooksAgain,
-    /// It was woken, and asks again.
+    /// It was woken, and starts again.
     WaiterWakes,
 }
 
 impl State {
-    /// Whether what is waited for is so: each check is the one that ships.
+    /// The waiter's check. Each is the one that ships.
     fn is_satisfied(&self) -> bool {
         let Shell { engine, word } = &self.shell;
         match self.wanted {
@@ -208,7 +208,7 @@ impl GateModel {
                     let rings = state.shell.word.is_idle();
                     state.leaving = if rings { Leaving::Rings } else { Leaving::Nobody };
                 } else {
-                    // It rings if it will have been the last one out, and is counted out after that.
+                    // If it is the last turn out, it wakes the timer thread. After that it is counted out.
                     state.rung |= state.shell.word.release(Origin::Internal).is_idle();
                     state.leaving = Leaving::IsCounted;
                 }
@@ -383,7 +383,7 @@ impl fmt::Display for Action {
             Action::TurnStarts => "internal work starts",
             Action::TurnLeaves => "a turn begins to leave",
             Action::TurnHasLeft => "the turn has left",
-            Action::TimerTakesRing => "the timer thread hears the bell",
+            Action::TimerTakesRing => "the timer thread takes its wakeup",
             Action::TimerWakesAll => "the timer thread wakes all registered waiters",
             Action::WaiterLooks => "the waiter checks",
             Action::WaiterRegisters => "the waiter registers",
@@ -395,7 +395,7 @@ impl fmt::Display for Action {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rung = if self.rung { ", the bell is rung" } else { "" };
+        let rung = if self.rung { ", the timer thread is to wake" } else { "" };
         let Shell { engine, word } = &self.shell;
         let (phase, wanted, waiter) = (engine.phase(), self.wanted, self.waiter);
         write!(f, "{phase}, gate {word:?}, waiter for {wanted:?} {waiter:?}{rung}")

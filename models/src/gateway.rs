@@ -466,7 +466,7 @@ impl Model for GatewayModel {
             | Action::QuiescedIsRead
             | Action::CallerReturns => self.observes(&mut state, action)?,
             Action::UserArrives => {
-                // A leaked turn is not live, but counts against the bound. Otherwise there would be infinitely many states.
+                // A leaked turn is not live, but counts against the bound. Otherwise there would be no end of states.
                 let leaked = state.leaked()?;
                 raise(&mut state.process.as_mut()?.users, self.users.checked_sub(leaked)?)?;
                 state.admit(Arrival::New(Origin::User))?;
@@ -541,7 +541,8 @@ impl GatewayModel {
                 process.observers[watcher] = ObserverState::Resting;
             }
             Action::QuiescedIsRead => {
-                // The status must name this very request, and not another one with the same terms. So it must be confirmed.
+                // The status must name this very request, and not another one with the same terms. So `confirmed`
+                // must hold.
                 (!state.promised && state.confirmed).then_some(())?;
                 state.process.as_ref()?.shell.condition().quiesced.then_some(())?;
                 let entry = state.process.as_ref()?.shell.engine.table().entry(&())?;

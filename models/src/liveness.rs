@@ -1,16 +1,16 @@
 //! Liveness by searching for fair cycles: on every fair run, the goal is met in the end. This module owns the
-//! graph of a model's reachable states and the search. The models bring the liveness properties.
+//! graph of a model's reachable states and the search. The models have the liveness properties.
 //!
-//! stateright's own `eventually` follows only paths that do not repeat a state. On a cycle, and where two paths
+//! stateright's own `eventually` follows only paths that do not repeat a state. On a cycle, or if two paths
 //! join, it passes properties that are false (a test here shows both). A reversible drain *is* a cycle.
 //!
-//! A counterexample to a [`LivenessProperty`] is an infinite fair run that from some point on keeps the premise and never
-//! meets the goal. In a finite graph, such a run leads to a set of states and then visits them for ever. The set
+//! A counterexample to a [`LivenessProperty`] is an infinite fair run. From some point on it keeps the premise and
+//! never meets the goal. In a finite graph, such a run leads to a set of states and then visits them for ever. The set
 //! lies within one strongly connected component of the states with the premise and without the goal. A component
 //! is fair if two things hold. Every weakly fair class of steps is taken in it, or is disabled in some state of
 //! it. Every strongly fair class is taken in it, or is disabled in all states of it. If a strongly fair class is
 //! enabled and not taken, the states that enable it are removed, and the rest is searched again. A smaller cycle
-//! may be fair where the larger one is not.
+//! may be fair even if the larger one is not.
 //!
 //! A run may also stop in any state in which no fair class is enabled. A step that is possible need not happen.
 //! Only fairness makes it happen.
@@ -74,16 +74,16 @@ pub struct LivenessProperty<M: Model> {
 pub struct Lasso<S, A> {
     /// The initial state.
     pub start: S,
-    /// From there to the cycle.
+    /// The steps from there to the cycle.
     pub stem: Vec<(A, S)>,
-    /// Once around; empty where the run just stops.
+    /// The steps once around the cycle. Empty if the run just stops.
     pub cycle: Vec<(A, S)>,
 }
 
 /// The result of checking a liveness property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LivenessResult<S, A> {
-    /// The number of states in which the premise holds and the goal is not met yet. With none, a pass shows
+    /// The number of states in which the premise holds and the goal is not met yet. If it is zero, a pass shows
     /// nothing.
     pub waiting: usize,
     /// A counterexample, if there is one.
@@ -92,12 +92,12 @@ pub struct LivenessResult<S, A> {
 
 /// Every reachable state of a model, and every step between them.
 pub struct Graph<M: Model> {
-    /// In the order of a breadth-first search.
+    /// The states, in the order of a breadth-first search.
     states: Vec<M::State>,
-    /// The step by which each was found first.
+    /// For each state, the step by which it was found first.
     found_by: Vec<Option<u32>>,
     steps: Vec<Step<M::Action>>,
-    /// Where each state's steps begin; one more at the end.
+    /// For each state, the index of its first step. At the end, the number of steps.
     begins: Vec<u32>,
 }
 
@@ -116,11 +116,11 @@ where
     M::State: Clone + Eq + Hash,
     M::Action: Clone,
 {
-    /// Finds all of them. `None` if there are more than `states_max`.
+    /// Finds all states and steps. `None` if there are more than `states_max` states.
     ///
     /// # Panics
     ///
-    /// With 2³² steps.
+    /// If there are 2³² steps or more.
     pub fn of(model: &M, states_max: usize) -> Option<Graph<M>> {
         let mut graph: Graph<M> =
             Graph { states: Vec::new(), found_by: Vec::new(), steps: Vec::new(), begins: vec![0] };
@@ -162,7 +162,7 @@ where
         })
     }
 
-    /// How many states there are.
+    /// The number of states.
     #[must_use]
     pub fn len(&self) -> usize {
         self.states.len()
@@ -178,7 +178,7 @@ where
     ///
     /// # Panics
     ///
-    /// Where more than 32 classes are fair.
+    /// If the property has more than 32 fair classes.
     pub fn check(
         &self,
         model: &M,
@@ -222,7 +222,7 @@ impl<M: Model> LivenessProperty<M> {
     }
 }
 
-/// One search: the graph, and what its steps mean to one property.
+/// One search: the graph, and the classes of its steps for one property.
 struct Search<'a, M: Model> {
     graph: &'a Graph<M>,
     weak: Classes,
@@ -239,24 +239,24 @@ where
     M::State: Clone + Eq + Hash,
     M::Action: Clone,
 {
-    /// What can be taken in this state, wherever it leads.
+    /// The classes that are enabled in this state, wherever their steps lead.
     fn enabled(&self, state: u32) -> Classes {
         self.graph.steps_from(state).fold(0, |all, step| all | self.classes[step])
     }
 
-    /// The steps within a set of states, given by membership.
+    /// The steps from a state that stay within a set of states.
     fn within<'s>(&'s self, state: u32, member: &'s [bool]) -> impl Iterator<Item = usize> + 's {
         self.graph
             .steps_from(state)
             .filter(|step| !self.ended[*step] && member[self.graph.steps[*step].to as usize])
     }
 
-    /// Strongly connected states in which a fair run can go round, or stop, for ever; the nearest.
+    /// The nearest set of strongly connected states in which a fair run can cycle for ever, or stop.
     fn fair_component(&self, region: Vec<u32>) -> Option<Vec<u32>> {
         let mut member = vec![false; self.graph.len()];
         let mut place = vec![NodeIndex::end(); self.graph.len()];
         let mut to_search = vec![region];
-        // The one with the shortest path to it: numbers are in the order of a breadth-first search.
+        // The component with the shortest path to it: states are numbered in the order of a breadth-first search.
         let mut nearest: Option<Vec<u32>> = None;
         while let Some(states) = to_search.pop() {
             for component in self.components(&states, &mut member, &mut place) {
@@ -289,7 +289,7 @@ where
         nearest
     }
 
-    /// The strongly connected components of these states; `member` and `place` are scratch.
+    /// The strongly connected components of these states. `member` and `place` are scratch memory.
     fn components(
         &self,
         states: &[u32],
@@ -312,10 +312,10 @@ where
         components.map(|nodes| nodes.into_iter().map(|node| graph[node]).collect()).collect()
     }
 
-    /// A shortest way to a fair component, and a way round in it that is fair.
+    /// A shortest way to a fair component, and a fair cycle in it.
     fn lasso(&self, component: &[u32]) -> Lasso<M::State, M::Action> {
         let fair = self.weak | self.strong;
-        // Where a run may just stop, that says it best.
+        // If a run may just stop, that is the simplest counterexample.
         let stops = component.iter().filter(|state| self.enabled(**state) & fair == 0).min();
         let entry = *stops.or(component.iter().min()).unwrap_or(&0);
         let mut cycle = Vec::new();
@@ -342,8 +342,8 @@ where
         }
     }
 
-    /// Goes on, within the component, until what is owed to this class is done. It is taken, or, if it
-    /// is weakly fair, a state is passed that does not enable it.
+    /// Extends the cycle, within the component, until it is fair to this class. A step of the class is taken; or, if
+    /// the class is weakly fair, the cycle passes a state that does not enable it.
     fn satisfy(
         &self,
         class: Classes,
@@ -372,7 +372,7 @@ where
         }
     }
 
-    /// A shortest way from a state to one that is wanted, within a set of states.
+    /// A shortest way from a state to a wanted state, within a set of states.
     fn way(&self, from: u32, member: &[bool], wanted: impl Fn(u32) -> bool) -> Vec<usize> {
         let mut found_by: FxHashMap<u32, usize> = FxHashMap::default();
         let mut queue = std::collections::VecDeque::from([from]);
@@ -421,7 +421,7 @@ mod tests {
 
     use super::*;
 
-    /// A graph by hand: steps are `(from, class, to)`, and the run begins in 0.
+    /// A graph written by hand. Steps are `(from, class, to)`, and the run begins in 0.
     #[derive(Clone, Debug, PartialEq)]
     struct TestGraph {
         steps: Vec<(u8, u8, u8)>,
@@ -453,7 +453,7 @@ mod tests {
                 Property::eventually("goal", |model: &TestGraph, state| {
                     !model.waiting.contains(state)
                 }),
-                // stateright stops where no other property is left to be decided.
+                // stateright stops as soon as no property is undecided. This one stays undecided to the end.
                 Property::always("always", |_, _| true),
             ]
         }
@@ -485,17 +485,17 @@ mod tests {
 
     #[test]
     fn verdicts_that_can_be_seen_by_looking() {
-        // 0 waits; 1 is the goal. A step that need not be taken need not be.
+        // 0 waits; 1 is the goal. A step that is not fair need not be taken.
         assert!(lasso(&drawn(&[(0, 0, 1)], &[0])).is_some(), "it may stop");
         assert!(lasso(&drawn(&[(0, WEAK, 1)], &[0])).is_none());
         assert!(lasso(&drawn(&[(0, STRONG, 1)], &[0])).is_none());
-        // Round and round, with the way out open all the time, or again and again only.
+        // A cycle whose way out is enabled in every state, or only in one.
         assert!(
             lasso(&drawn(&[(0, 0, 2), (2, 0, 0), (0, WEAK, 1), (2, WEAK, 1)], &[0, 2])).is_none()
         );
         assert!(lasso(&drawn(&[(0, 0, 2), (2, 0, 0), (0, WEAK, 1)], &[0, 2])).is_some());
         assert!(lasso(&drawn(&[(0, WEAK, 2), (2, WEAK, 0), (0, STRONG, 1)], &[0, 2])).is_none());
-        // A smaller cycle that never enables the strong way out: what remains is searched again.
+        // A smaller cycle never enables the strong way out: the rest is searched again.
         let inner = drawn(
             &[(0, WEAK, 2), (2, WEAK, 0), (2, WEAK, 3), (3, WEAK, 2), (0, STRONG, 1)],
             &[0, 2, 3],
@@ -505,12 +505,12 @@ mod tests {
         let mut around: Vec<u8> = found.cycle.iter().map(|it| it.1).collect();
         around.sort_unstable();
         assert_eq!(around, [2, 3]);
-        // Where it can go nowhere it stays.
+        // A run stays in a state without steps.
         let stuck = lasso(&drawn(&[(0, WEAK, 2)], &[0, 2])).expect("2 is the end");
         assert!(stuck.cycle.is_empty());
     }
 
-    /// What the promise leaves out: the premise, and steps that are no longer taken.
+    /// A run without the premise, or with a step that is no longer taken, does not count.
     #[test]
     fn a_run_that_leaves_the_premise_or_takes_what_has_ended_is_no_counterexample() {
         let model = drawn(&[(0, WEAK, 2), (2, WEAK, 0)], &[0, 2]);
@@ -538,14 +538,14 @@ mod tests {
         assert!(!passes(&straight), "it does see a run that ends without");
         let cycle = drawn(&[(0, WEAK, 2), (2, WEAK, 0), (0, 0, 1)], &[0, 2]);
         assert!(passes(&cycle) && lasso(&cycle).is_some());
-        // By way of 1, the goal, and by way of 2, which is not: both to 3, where the run ends.
+        // One way leads through 1, the goal, and one through 2, which is not the goal. Both end in 3.
         let join = drawn(&[(0, WEAK, 1), (0, WEAK, 2), (1, WEAK, 3), (2, WEAK, 3)], &[0, 2, 3]);
         assert!(passes(&join));
-        // This promise is met once or not at all; as a question of where a run ends, it is asked so.
+        // For the fair-cycle search, the goal must be met in the end of the run, and not once before.
         assert!(lasso(&join).is_some(), "in 3 for ever, which waits");
     }
 
-    /// Every set of states that a run could go round in, one by one.
+    /// Tries every set of states in which a run could cycle.
     fn by_brute_force(model: &TestGraph, graph: &Graph<TestGraph>) -> bool {
         let states = &graph.states;
         (1u32..1 << states.len()).any(|set| {
@@ -577,7 +577,7 @@ mod tests {
         })
     }
 
-    /// The lasso is one: each step is there, it waits all the way round, and it is fair.
+    /// Whether the lasso is a counterexample: its steps exist, every state of its cycle waits, and it is fair.
     fn is_a_fair_lasso(model: &TestGraph, lasso: &Lasso<u8, Arrow>) -> bool {
         let mut at = lasso.start;
         let mut follow = |(arrow, to): &(Arrow, u8)| {

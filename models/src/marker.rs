@@ -1,19 +1,23 @@
-//! The request files as a model: two processes of one holder, and a user of the shared slot. Each of
-//! their system calls is a step. A gateway that removes dead requests; kill -9 at any step, and
-//! power loss, after which what was not synced may be there or not. It owns the disk and the
-//! ghosts; what a writer does next is what the shipped code does next.
+//! The request files as a model. Two processes of one holder write them, and so does a user of the shared slot. A
+//! gateway removes dead requests. Each system call is a step. There may be a kill -9 at any step, and a power loss,
+//! after which what was not synced may be there or not. The model owns the disk and the ghosts. What a writer does next
+//! is what the shipped code does next.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
-//! | `Starts` | `Home::begin_drain`, `Home::renew_drain` (which looks at what exists), `Home::cancel_drain`: the choice of slots before the first call |
+//! | `Starts` | `Home::begin_drain`, `Home::renew_drain` (which first observes the requests), `Home::cancel_drain`: the choice of slots before the first call |
 //! | `GoesOn` | the next call on the disk of `marker::begin`, `marker::renew`, `marker::cancel_all_of`, found by running them: see `program.rs` |
 //! | `Starts` of a sweep | `Shared::sweep`: the look at a dead request; the removal after it is `marker::cancel` |
 //! | `Dies` | kill -9 of a writer |
 //! | `LeaseRunsOut` | a named request is dead from now on |
-//! | `PowerFails` | for every name, what it was when its directory was last synced, or anything since; of bytes that were not synced, all or not all |
+//! | `PowerFails` | each name holds what it held when its directory was last synced, or anything since; a file that was not synced is whole or torn |
 //!
-//! It leaves out who reads (the `channel` model has a reader that lists), disks that fail (a replay
-//! of every step has them), drafts, which no reader looks at, and the status, which is not synced.
+//! It leaves out four things:
+//!
+//! * readers (the `channel` model has a reader that lists),
+//! * disks that fail (a replay of every step has them),
+//! * drafts, which no reader reads,
+//! * the status, which is not synced.
 
 mod program;
 
@@ -28,7 +32,7 @@ use self::program::{
 use crate::design::{Design, Guard};
 use crate::packed::{Bits, Intern, Interned};
 
-/// The writers: two processes of the named holder, one who uses the shared place, and a sweeping gateway.
+/// The writers: two processes of the named holder, a user of the shared slot, and a gateway that sweeps.
 const WRITERS: usize = 4;
 
 const SHARED_WRITER: usize = 2;
@@ -40,12 +44,12 @@ const SWEEPER: usize = 3;
 pub struct MarkerModel {
     /// Which guards are on.
     pub design: Design,
-    /// How many requests are made, by all together; four at most.
+    /// The number of requests that all writers make together. Four at most.
     pub requests: u8,
-    /// Whether there is also one who uses the shared place.
+    /// Whether there is also a user of the shared slot.
     pub shared: bool,
-    /// Whether of states that differ in nothing anybody could see only one is explored: which of the
-    /// holder's processes is the first, and how far a draft is that has no name yet.
+    /// Whether states that differ only in what nobody can see are explored once. Nobody can see which of the holder's
+    /// processes is the first, or how far a draft without a name is written.
     pub reduced: bool,
 }
 
@@ -63,7 +67,7 @@ impl MarkerModel {
     }
 }
 
-/// A file: which request it holds, and whether all of it.
+/// A file: the request it holds, and whether it holds all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct File {
     id: Id,
@@ -73,29 +77,29 @@ pub struct File {
 /// The disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Disk {
-    /// The request in each place.
+    /// The request in each slot.
     files: [Option<File>; SLOTS],
-    /// What each may hold after a power loss, a bit each: nothing, or the request of a number.
+    /// What each slot may hold after a power loss, a bit for each: nothing, or the request of a number.
     may_hold: [u8; SLOTS],
     /// For each request, whether its bytes are written and not synced.
     unsynced: [bool; program::IDS],
-    /// Whether there is a directory of named requests, and whether it survives a power loss.
+    /// The directory of named requests, if there is one: whether it survives a power loss.
     directory: Option<bool>,
 }
 
-/// What came of one owner's requests.
+/// What one owner knows about its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Claims {
-    /// Ghost: the owner has the answer that this request exists, and has asked nothing since.
+    /// Ghost: the owner has the answer that this request exists, and has started nothing since then.
     begun: Option<Id>,
-    /// Ghost: the owner has the answer that it cancelled, and has asked nothing since.
+    /// Ghost: the owner has the answer that it cancelled, and has started nothing since then.
     cancelled: bool,
-    /// Ghost: a renewal that this cancel came between was killed before it could see that.
+    /// Ghost: a renewal went on during this cancel. It was killed before it could see the cancel.
     orphaned: bool,
-    /// Ghost: the request that the owner began or renewed last; nobody cancels, and its lease has not run out.
+    /// Ghost: the request that the owner began or renewed last. Nobody cancels, and its lease has not run out.
     wanted: Option<Id>,
     /// Ghost: the last request whose begin or renewal was acknowledged to the owner. The owner has not cancelled
-    /// since, and the lease has not run out. While the owner renews it or begins another, one of them survives.
+    /// since then, and the lease has not run out. While the owner renews it or begins another, one of them survives.
     acknowledged: Option<Id>,
 }
 
@@ -103,10 +107,10 @@ struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Writing {
     run: Interned<Run>,
-    /// Ghost, of a cancel: something existed when it began, and nobody else has removed the last one.
+    /// Ghost, for a cancel: a request existed when it began, and nobody else has removed the last one.
     stood: bool,
-    /// Ghost: nothing that the same owner asked went on beside it which may have come before or after it.
-    /// A renewal beside a cancel is no such thing: it must see that it is too late.
+    /// Ghost: no other task of the owner ran at the same time whose order with this one is open. A renewal during a
+    /// cancel does not count: it must see that it is too late.
     undisturbed: bool,
 }
 
@@ -121,14 +125,14 @@ pub struct State {
     power_lost: bool,
     named: Claims,
     shared: Claims,
-    /// Ghost: a cancel reported that nothing was there, and something was.
+    /// Ghost: a cancel reported that there was no request, and there was one.
     told_wrong: bool,
 }
 
 /// What can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A writer begins something.
+    /// A writer starts an operation.
     Starts(usize, Operation),
     /// It makes the next system call, or ends.
     GoesOn(usize),
@@ -136,20 +140,20 @@ pub enum Action {
     Dies(usize),
     /// A request's lease runs out.
     LeaseRunsOut(Id),
-    /// Power is lost, and this is found afterwards, place by place.
+    /// Power is lost. Afterwards the slots hold this.
     PowerFails([Option<File>; SLOTS]),
 }
 
-/// What a writer may be asked for.
+/// An operation of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A drain.
+    /// It begins a drain.
     Begin,
-    /// The renewal of the request in this place.
+    /// It renews the request in this slot.
     Renew(u8),
-    /// Its end.
+    /// It cancels the drain.
     Cancel,
-    /// The removal of the dead request in this place.
+    /// It removes the dead request in this slot.
     Sweep(u8),
 }
 
@@ -176,7 +180,7 @@ impl Disk {
         self.files[usize::from(place)]
     }
 
-    /// The requests in this owner's places.
+    /// The requests in this owner's slots.
     fn files_of(&self, owner: Owner) -> impl Iterator<Item = File> {
         let places = match owner {
             Owner::Named => 0..SHARED,
@@ -191,27 +195,26 @@ impl Disk {
         }
     }
 
-    /// The named places of a request.
+    /// The named slots that hold a request.
     fn named(&self) -> SlotSet {
         let there = (0..SHARED).filter(|place| self.file(*place).is_some());
         there.fold(0, |all, place| all | 1 << place)
     }
 
-    /// A request that has no name anywhere is gone with who wrote it.
+    /// Forgets a request without a name: it is gone with its writer.
     fn forget_draft(&mut self, id: Option<Id>) {
         if let Some(id) = id.filter(|id| !self.may_be_found(*id)) {
             self.unsynced[usize::from(id)] = false;
         }
     }
 
-    /// Whether a request exists somewhere, or may after a power loss.
+    /// Whether a request exists somewhere, or may exist after a power loss.
     fn may_be_found(&self, id: Id) -> bool {
         let named = bit(Some(File { id, whole: true }));
         self.may_hold.iter().any(|may_hold| may_hold & named != 0)
     }
 
-    /// The next call of a writer whose request is this; what is switched off is not done, or not as it
-    /// should be.
+    /// Makes the next call of a writer with this request. What is switched off is not done, or is done wrongly.
     fn call(&mut self, design: Design, call: Call, id: Option<Id>) -> Answer {
         let in_place = !design.has(Guard::DurableRename);
         let file = |whole| id.map(|id| File { id, whole });
@@ -225,7 +228,7 @@ impl Disk {
             }
         }
         match call {
-            // The file itself is opened, and what it held is gone.
+            // Without drafts, the file itself is opened, and its content is gone.
             Call::Draft(place) if in_place => self.put(place, file(false)),
             Call::Fill(place) if in_place => self.put(place, file(true)),
             Call::Put(place) if !in_place => self.put(place, file(true)),
@@ -256,7 +259,7 @@ impl Disk {
         Answer::Done
     }
 
-    /// Everything that may be found after a power loss.
+    /// Every state of the slots that is possible after a power loss.
     fn after_power_loss(&self) -> Vec<[Option<File>; SLOTS]> {
         let mut all = vec![[None; SLOTS]];
         for place in 0..SLOTS {
@@ -277,7 +280,7 @@ impl Disk {
             all = found.into_iter().flat_map(|file| all.iter().copied().map(with(file))).collect();
         }
         if self.directory == Some(false) {
-            // Without its directory no named request is found.
+            // If the directory is lost, no named request is found.
             let without = all.clone().into_iter().map(|mut disk| {
                 disk[..usize::from(SHARED)].fill(None);
                 disk
@@ -314,7 +317,7 @@ impl State {
         self.dead & 1 << id == 0
     }
 
-    /// The tasks that are going on, of this owner's.
+    /// The tasks of this owner that are under way, without sweeps.
     fn tasks(&self, owner: Owner) -> impl Iterator<Item = Task> {
         let tasks = self.writers.into_iter().flatten().map(|writing| writing.run.task);
         tasks.filter(move |task| task.owner() == owner && !matches!(task, Task::Sweep(_)))
@@ -338,12 +341,12 @@ impl State {
         }
     }
 
-    /// A writer is gone before its end.
+    /// A writer dies before its end.
     fn die(&mut self, writer: usize) {
         let Some(gone) = self.writers[writer].take() else { return };
         let task = gone.run.task;
         self.disk.forget_draft(task.id());
-        // One that has made nothing yet, or has removed it again, leaves nothing.
+        // A writer that has made no request yet, or has removed it again, leaves nothing.
         let leaves = task.id().is_some_and(|id| self.disk.may_be_found(id));
         if task.renews() && leaves {
             let claims = self.claims(task.owner());
@@ -358,10 +361,10 @@ impl State {
         self.disk.files.iter().flatten().any(|file| file.id == id)
     }
 
-    /// What an owner learns is true.
+    /// Whether the owner's answers are true.
     fn is_true(&self, owner: Owner, claims: Claims) -> bool {
         let begun = claims.begun.is_none_or(|id| self.is_standing(id));
-        // A renewal that is too late makes its request before it sees that, and takes it back.
+        // A renewal that is too late makes its request before it sees that. Then it removes the request again.
         let settles = self.tasks(owner).all(Task::cancels);
         begun && (!claims.cancelled || !settles || !self.stands(owner))
     }
@@ -375,7 +378,7 @@ impl MarkerModel {
         let place = match owner {
             Owner::Shared => SHARED,
             Owner::Named if design.has(Guard::ImmutableFiles) => id,
-            // One file a holder, written again and again.
+            // Without the guard, each holder has one file, which is written again and again.
             Owner::Named => 0,
         };
         let older = if owner == Owner::Named { state.disk.named() & !(1 << place) } else { 0 };
@@ -403,7 +406,7 @@ impl MarkerModel {
         })
     }
 
-    /// The representative of all states that do not differ from this one.
+    /// The representative of all states that nobody can tell from this one.
     #[must_use]
     pub fn representative(self, mut state: State) -> State {
         for writer in &mut state.writers {
@@ -420,13 +423,13 @@ impl MarkerModel {
         state
     }
 
-    /// Whether a call touches nothing but a draft.
+    /// Whether a call touches only a draft.
     fn is_private(self, call: Call) -> bool {
         matches!(call, Call::Draft(_) | Call::Fill(_) | Call::Sync(_))
             && self.design.has(Guard::DurableRename)
     }
 
-    /// Whether this call is one that is switched off: the sync of the new name before the old goes.
+    /// Whether the next call is switched off: the sync of the new name before the old one is removed.
     fn is_forgotten(self, run: &Run) -> bool {
         !self.design.has(Guard::DurableBeforeRemoval)
             && run.next() == Call::SyncRequests
@@ -462,7 +465,7 @@ impl MarkerModel {
         let writing = state.writers[writer]?;
         let run = writing.run;
         if self.is_forgotten(&run) {
-            // The sync before the old request is removed is not made.
+            // It skips the sync before the removal of the old request.
             let answered = run.answered(Answer::Done).intern();
             state.writers[writer] = Some(Writing { run: answered, ..writing });
             return Some(());
@@ -477,13 +480,13 @@ impl MarkerModel {
         let stood_before = state.stands(owner);
         if let (Call::Remove(place), Some(id)) = (call, task.id()) {
             let removed = state.disk.file(place).map(|file| file.id);
-            // If another process of the holder has renewed it in between, no more is said.
+            // If another process of the holder has renewed it in between, the claim ends.
             let comes_later = matches!(task, Task::RemoveThenBegin { .. });
             let lives = state.lives(id) && (comes_later || state.is_standing(id));
             let claims = state.claims(owner);
             for claim in [&mut claims.wanted, &mut claims.acknowledged] {
                 if claim.is_some() && *claim == removed {
-                    // from now on the new one must exist.
+                    // From now on the new request must exist.
                     *claim = lives.then_some(id);
                 }
             }
@@ -491,12 +494,12 @@ impl MarkerModel {
         let answer = state.disk.call(self.design, call, task.id());
         state.writers[writer] = Some(Writing { run: run.answered(answer).intern(), ..writing });
         if matches!(task, Task::Begin { .. }) && matches!(call, Call::Put(_)) {
-            // A cancel meanwhile may have come before or after it.
+            // A cancel at the same time may come before or after the begin.
             let alone = state.tasks(owner).all(|task| !task.cancels());
             state.claims(owner).wanted = task.id().filter(|_| alone);
         }
         if stood_before && !state.stands(owner) {
-            // It was removed; another cancel truly finds nothing.
+            // The last request was removed, so another cancel may report that it found none.
             for (other, writing) in state.writers.iter_mut().enumerate() {
                 if let Some(writing) = writing
                     && other != writer
@@ -600,7 +603,7 @@ impl Model for MarkerModel {
                     && state.is_true(Owner::Shared, state.shared)
             }),
             Property::sometimes("acknowledged_survives_reach", |_, state: &State| {
-                // The named holder's begin and the shared one's cancel.
+                // The named holder has begun, and the user of the shared slot has cancelled.
                 state.power_lost && state.named.begun.is_some() && state.shared.cancelled
             }),
             // Property: TG-S14 receipt_is_true
@@ -621,7 +624,7 @@ impl Model for MarkerModel {
                 let is_gone = |task: Task| matches!(task, Task::Renew { first, .. } if state.disk.file(first).is_none());
                 state.named.wanted.is_some() && state.tasks(Owner::Named).any(is_gone)
             }),
-            // What is not promised: a renewal that dies at the wrong moment outlives the cancel.
+            // Not promised: the request of a renewal that is killed at the wrong moment outlives the cancel.
             Property::sometimes("cancel_is_outlived_gap", |_, state: &State| {
                 state.named.orphaned
                     && state.is_in_force(Owner::Named)

@@ -1,7 +1,7 @@
 //! Packing that makes a state small: cheap to copy, to compare and to hash. It gives fields no meaning. Two states
 //! with different fields must differ in packed form, too.
 
-#![expect(clippy::inline_always, reason = "where a field goes is then known when it is compiled")]
+#![expect(clippy::inline_always, reason = "each field's place is then known at compile time")]
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -45,8 +45,8 @@ impl DirectoryStamp for NoStamp {
     }
 }
 
-/// The world of a model: the types of its requests, of their slots, of its stamps and of its engines' inputs, and
-/// whether its slots are listed. There are no reasons and no labels.
+/// The world of a model: the types of its requests, slots, stamps and inputs, and whether its slots are listed. There
+/// are no reasons and no labels.
 macro_rules! small_world {
     ($world:ident, slot: $slot:ty, request: $request:ty, stamp: $stamp:ty, input: $input:ty, named: $named:literal) => {
         impl tidegate::internals::engine::EngineTypes for $world {

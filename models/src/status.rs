@@ -1,6 +1,6 @@
-//! The status file as a model: two threads that publish, writes that fail, kill -9 and restart on the old
-//! file, a second gateway that is started on the same home, a supervisor and a reader that believe what
-//! they read. It owns the interleaving and the ghosts; every *decision* is a call of a shipped function.
+//! The status file as a model. Two threads publish, and writes may fail. A process may be killed, and restart on the
+//! old file. A second gateway may start on the same home. A supervisor and a reader believe what they read.
+//! The model owns the interleaving and the ghosts. Every *decision* is a call of a shipped function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
@@ -12,10 +12,10 @@
 //! | `ProcessDies`, `ProcessStarts` | kill -9; `Home::lock`, the status that says starting, and `Engine::start` |
 //! | `SupervisorLooks` | a supervisor that starts a process again, or does not: `Engine::desired_state` |
 //!
-//! The engine is the one that ships; the number of a status is the driver's.
+//! The engine is the one that ships. The driver numbers the statuses.
 //!
-//! What it leaves out: turns (the count in a status is one field of the condition), what else a status
-//! says, and the steps of one write (a rename is one; a replay of every crash point has the others).
+//! It leaves out turns and the other fields of a status. The count of turns in a status is one field of the condition.
+//! It also leaves out the steps of one write: a rename is one step, and a replay of every crash point has the others.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -32,7 +32,7 @@ use crate::liveness::{FairnessConstraint, LivenessProperty};
 use crate::packed::{Bits, Intern, Interned};
 use crate::shell::{NOW, OneRequest, OneRequestInput, Shell, SimpleRequest, YES};
 
-/// Threads of one process that publish.
+/// The number of threads of one process that publish.
 const PUBLISHERS: usize = 2;
 
 /// Processes that can be alive at once, if the home's lock does not keep them apart.
@@ -65,23 +65,23 @@ impl StatusModel {
     }
 }
 
-/// What a status file says.
+/// The content of a status file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
-    /// By which process: how many were started before it.
+    /// The process that wrote it, by the number of processes that were started before it.
     by: u8,
     sequence: u8,
     /// `None` while it is starting.
     condition: Option<Interned<Condition>>,
     /// The request that it names.
     holder: Option<u8>,
-    /// What is wanted: that it is not to be started again.
+    /// The desired state: the process is not to be started again.
     stays_down: bool,
-    /// Some of it is a predecessor's.
+    /// Some fields are a predecessor's.
     mixed: bool,
 }
 
-/// What a publisher is at: what it has read, and not written yet.
+/// A publisher: the status that it has read, and has not written yet.
 type Publisher = Option<Written>;
 
 /// A living process.
@@ -97,21 +97,22 @@ struct Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     processes: [Option<Process>; PROCESSES],
-    /// Which process holds the home's lock.
+    /// The process that holds the home's lock.
     lock: Option<u8>,
     file: Option<Written>,
     drains_left: u8,
     started: u8,
     failures_left: u8,
-    /// An operator has asked for the end: it is to stay down.
+    /// An operator has stopped the gateway for good.
     operator_stopped: bool,
-    /// Ghost: a status of a process was followed by an earlier one of the same.
+    /// Ghost: a status of a process was followed by an earlier one of the same process.
     went_back: bool,
     /// Ghost: the home was given back before the last status.
     let_go_early: bool,
-    /// Ghost: it was left down, and no operator had asked for that.
+    /// Ghost: the supervisor left the gateway down, and no operator had stopped it.
     left_down: bool,
-    /// Ghost: it was to be started again after its last status, and an operator had stopped it for good.
+    /// Ghost: the supervisor starts the gateway again after its last status, although an operator had stopped it for
+    /// good.
     brought_back: bool,
     /// The last status of the last process is written.
     said_its_last: bool,
@@ -122,32 +123,32 @@ pub struct State {
 pub enum Action {
     /// A process sees that a drain is wanted.
     DrainIsWanted(usize),
-    /// Or that none is.
+    /// A process sees that no drain is wanted.
     DrainIsUnwanted(usize),
     /// The request is renewed, and the process sees that.
     DrainIsRenewed(usize),
     /// SIGTERM.
     SignalArrives(usize),
-    /// An operator stops it for good.
+    /// An operator stops the gateway for good.
     OperatorStops(usize),
-    /// Its gate is empty, and the shutdown ends.
+    /// The process has no turn in flight, and its shutdown ends.
     GateIsEmpty(usize),
-    /// A publisher reads what is to be written.
+    /// A publisher reads the status to write.
     PublisherReads(usize, usize),
-    /// It writes that; the write may fail.
+    /// It writes the status. The write may fail.
     PublisherWrites {
-        /// Which process.
+        /// The process.
         process: usize,
-        /// Which of its publishers.
+        /// The number of its publisher.
         publisher: usize,
         /// Whether the write fails.
         fails: bool,
     },
-    /// kill -9, or its end.
+    /// The process ends, or is killed with kill -9.
     ProcessDies(usize),
     /// A process starts.
     ProcessStarts,
-    /// With none alive, a supervisor reads the file, and leaves it down or does not.
+    /// No process is alive. A supervisor reads the file, and leaves the gateway down or does not.
     SupervisorLooks,
 }
 
@@ -160,26 +161,26 @@ impl Process {
         self.shell.engine.desired_state() == "stopped"
     }
 
-    /// The request that is believed to be there.
+    /// The request that the process believes in.
     fn holder(&self) -> Option<u8> {
         self.shell.engine.table().entry(&()).and_then(|it| it.request()).map(|it| it.number)
     }
 
-    /// Whether nothing is being written, and nothing is to be.
+    /// Whether no write is under way or due.
     fn is_quiet(&self) -> bool {
         self.publishers == [None; PUBLISHERS] && self.shell.engine.is_published(self.shell.word, ())
     }
 }
 
 impl State {
-    /// Whether a reader would take the gateway to be alive and running.
+    /// Whether a reader would believe that the gateway is alive and running.
     fn is_believed_running(&self, design: Design) -> bool {
         let Some(Written { by, condition: Some(condition), .. }) = self.file else { return false };
         let holder = if !design.has(Guard::AliveByLock) {
-            // One that does not look at the lock takes it to be held by the one that wrote.
+            // A reader that ignores the lock assumes that the writer of the status holds it.
             Some(by)
         } else if !design.has(Guard::WritersLock) {
-            // A mere reader holds the lock, and a killed gateway's name is still in it.
+            // A mere reader holds the lock, and the lock file still names a killed gateway.
             self.lock.or(Some(by))
         } else {
             self.lock
@@ -195,11 +196,11 @@ impl State {
     }
 }
 
-/// How many processes can start in any configuration.
+/// The most processes that start in any configuration.
 const STARTS_MAX: usize = 8;
 
-/// What the shipped reader makes of a status: written by which process, whether it says running, and who
-/// holds the lock, if anybody does.
+/// Whether the shipped reader believes a status. The indices are the process that wrote it, whether it says running,
+/// and the holder of the lock, or none.
 static BELIEVED: Answers<[[[bool; STARTS_MAX + 1]; 2]; STARTS_MAX]> = Answers::new(|| {
     let owner = |by: usize| RawObject::parse(format!(r#"{{"incarnation":"{by}"}}"#).as_bytes());
     std::array::from_fn(|by| {
@@ -283,7 +284,7 @@ impl StatusModel {
         Some(())
     }
 
-    /// TG-L1, the half of it that is about the status.
+    /// TG-L1, the half that is about the status.
     #[must_use]
     pub fn liveness_properties() -> Vec<LivenessProperty<StatusModel>> {
         const READS: FairnessConstraint<Action> =
@@ -328,7 +329,7 @@ impl StatusModel {
             }
             Action::DrainIsRenewed(process) => {
                 let process = state.processes[process].as_mut()?;
-                // Another one with the same terms: nothing else tells that a status is out of date.
+                // The new request has the same terms. So only its name shows that a status is out of date.
                 (process.holder()? == 0).then_some(())?;
                 process.shell.apply_input(OneRequestInput::Sees(Some(SimpleRequest {
                     hold: false,
@@ -365,7 +366,7 @@ impl StatusModel {
                 let stays_down = if design.has(Guard::DesiredState) {
                     process.stays_down()
                 } else {
-                    // What it is at is taken for what is wanted.
+                    // Without the guard, the observed state counts as the desired one.
                     condition.phase != Phase::Running
                 };
                 // The driver numbers what it writes, under the transition lock.
@@ -487,7 +488,7 @@ impl Model for StatusModel {
                     })
                 };
                 let mut alive = state.processes.iter().flatten();
-                // A process that has said its last, and is about to end, may have a successor.
+                // A process that has written its last status may have a successor.
                 let is_mixed = state.file.is_some_and(|it| it.mixed);
                 let has_ended = |it: &Process| it.shell.engine.has_published_all();
                 !state.went_back
@@ -504,7 +505,7 @@ impl Model for StatusModel {
             Property::always("dead_is_not_believed_inv", |model, state: &State| {
                 let running = |it: &Process| it.shell.phase() == Phase::Running;
                 let mut alive = state.processes.iter().flatten();
-                // One that is alive may not have written yet that it runs no more.
+                // A living process may not have written yet that it is no longer running.
                 !state.is_believed_running(model.design)
                     || alive.any(|it| running(it) || !it.is_quiet())
             }),
@@ -519,7 +520,7 @@ impl Model for StatusModel {
                 let has_said = |it: &Process| {
                     let last = state.file.filter(|file| file.by == it.number);
                     let phase = last.and_then(|file| file.condition).map(|it| it.phase);
-                    // A successor may have come to the home since.
+                    // A successor may have written since then.
                     let is_others = state.file.is_some_and(|file| file.by != it.number);
                     it.shell.engine.outcome().is_none()
                         || phase == Some(Phase::Stopped)

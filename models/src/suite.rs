@@ -26,7 +26,7 @@ use crate::status::StatusModel;
 /// infinitely many.
 const ABLATION_MAX: u64 = 20_000_000;
 
-/// What is run, and where progress is reported.
+/// What is run, and what is called to report progress.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// How much is explored.

@@ -1,19 +1,19 @@
-//! Work as a model. It follows one user's turns from admission to the delivery of the reply, the child that a turn
-//! needs in order to end, the message that waits behind it, internal work, and a controller that acts on
-//! what it has read, which kills whatever is live. It owns the interleaving and the ghosts; every
-//! *decision* is a call of a shipped function.
+//! Work as a model. It follows one user's turns from admission to the delivery of the reply. A turn may need a child in
+//! order to end, and a message may wait behind it. There is internal work. A controller acts on what it has read, and
+//! that kills whatever is live. The model owns the interleaving and the ghosts. Every *decision* is a call of a shipped
+//! function.
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
 //! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform` |
 //! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
 //! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
-//! | `FollowUpStarts` | `Gateway::admit`, asked once more for a message that waited |
+//! | `FollowUpStarts` | `Gateway::admit`, called again for a message that waited |
 //! | `ControllerReads` | `Engine::condition`, as published |
 //! | `ControllerActs` | what a control plane does then: the process is gone |
 //!
-//! What it leaves out: watchers and requests (the `gateway` and `channel` models have them); shutdown; time: a
-//! promise here lasts until its holder cancels.
+//! It leaves out watchers and requests (the `gateway` and `channel` models have them), shutdown, and time. A promise
+//! here lasts until its holder cancels.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub struct WorkModel {
     pub design: Design,
     /// How often a drain may begin.
     pub drains: u8,
-    /// How many messages may come while a turn runs.
+    /// The number of messages that may come while a turn runs.
     pub messages: u8,
 }
 
@@ -50,12 +50,12 @@ impl WorkModel {
     }
 }
 
-/// Where the user's turn is.
+/// The stage of the user's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TurnStage {
-    /// There is none.
+    /// There is no turn.
     None,
-    /// It runs, and may yet need a child.
+    /// It runs, and may still need a child.
     Running,
     /// It cannot go on before a child has run.
     NeedsChild,
@@ -81,11 +81,11 @@ pub struct State {
     promised: bool,
     /// It has acted: the process is gone.
     acted: bool,
-    /// Ghost: work was live when it acted.
+    /// Ghost: work was live when the controller acted.
     cut_off: bool,
     /// Ghost: a user turn started at a closed gate.
     admitted_wrongly: bool,
-    /// Ghost: a turn was taken from the count by something else than its own end.
+    /// Ghost: a turn was counted out, and not by its own end.
     ended_by_others: bool,
 }
 
@@ -100,7 +100,7 @@ pub enum Action {
     UserArrives,
     /// A user's message arrives while the turn runs.
     MessageWaits,
-    /// The turn comes to need a child.
+    /// The turn needs a child.
     TurnNeedsChild,
     /// The child is admitted.
     ChildStarts,
@@ -108,7 +108,7 @@ pub enum Action {
     ChildEnds,
     /// The turn is done; its reply goes out.
     TurnDelivers,
-    /// The last byte of it is delivered.
+    /// The reply's last byte is delivered.
     TurnEnds,
     /// The message that waited starts a turn, or is refused.
     FollowUpStarts,
@@ -130,7 +130,7 @@ impl State {
         Some(())
     }
 
-    /// The turn is counted out. One that went on uncounted, without two guards, has nothing to give back.
+    /// Counts the turn out. Without two of the guards, a turn may continue uncounted; then there is nothing to do.
     fn count_out(&mut self) {
         if self.shell.word.in_flight().user > 0 {
             self.shell.release(Origin::User);
@@ -196,7 +196,7 @@ impl WorkModel {
                 (state.turn == TurnStage::Delivering).then_some(())?;
                 state.turn = TurnStage::None;
                 if state.waits && !design.has(Guard::FollowUpsAsk) {
-                    // The turn goes on with what waited, and nobody is asked.
+                    // The turn continues with the message that waited, and the gate is not asked.
                     (state.turn, state.waits) = (TurnStage::Running, false);
                     state.admitted_wrongly |= state.shell.word.is_closed();
                 } else if design.has(Guard::DeliveryCounted) {
@@ -207,7 +207,7 @@ impl WorkModel {
                 (state.turn == TurnStage::None).then_some(())?;
                 state.waits.then_some(())?;
                 state.waits = false;
-                // It learns that it is refused; it has not started.
+                // A message that is refused gets that answer. It has not started.
                 if state.admit(Arrival::New(Origin::User)).is_some() {
                     state.turn = TurnStage::Running;
                 }

@@ -1,6 +1,6 @@
-//! A component of an author's own, added to the gateway model from outside the crate. It has a watcher that puts
-//! a gateway to sleep when nothing comes in, and wakes it at the first message. In its naive form it
-//! writes the status itself (U16), which the same property catches that the suite checks.
+//! A component of your own, added to the gateway model from outside the crate. A watcher puts a gateway to
+//! sleep when nothing comes in, and wakes it at the first message. In its naive form it writes the status
+//! itself (U16). A property of the suite catches that.
 
 use stateright::{Model, Property};
 use tidegate::machine::Phase;
@@ -21,7 +21,7 @@ struct State {
     asleep: bool,
     /// The content of the status file.
     status: Option<Phase>,
-    /// The gateway is at something else by now, and has not published it yet.
+    /// The gateway's phase has changed, and is not published yet.
     pending: bool,
 }
 
@@ -84,7 +84,7 @@ impl Model for Scaled {
                 let phase = state.gateway.condition().map(|it| it.phase);
                 state.pending || phase.is_none() || state.status == phase
             }),
-            // What holds of the gateway holds of it with a neighbour, too.
+            // The gateway's properties must also hold with the scaler beside it.
             Property::always("no_new_turn_while_draining_step", |model: &Scaled, state: &State| {
                 let own = model.gateway.properties().into_iter();
                 let mut own = own.filter(|it| it.name == "no_new_turn_while_draining_step");
@@ -119,7 +119,7 @@ fn one_that_writes_what_it_thinks_breaks_tg_s8() {
     let found = explore(&naive, Until::Found("status_is_faithful_inv"), |_| true);
     let broken = found.finding("status_is_faithful_inv").expect("U16").way(&naive);
     let steps: Vec<_> = broken.steps.iter().map(|(action, _)| action.clone()).collect();
-    // Whatever has the gateway at something else than running, published, and then the message.
+    // The gateway leaves the phase running, that is published, and then the message comes.
     assert_eq!(steps.last(), Some(&Action::MessageWakes), "{steps:?}");
     assert!(steps.contains(&Action::StatusIsPublished) && steps.len() <= 6, "{steps:?}");
 }

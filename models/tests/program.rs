@@ -1,4 +1,4 @@
-//! The program as a team's CI calls it: what it prints, and how it ends.
+//! The program, as a CI calls it: its output, and its exit codes.
 
 use std::process::{Command, Output, Stdio};
 
@@ -36,7 +36,7 @@ fn a_part_is_run_alone_and_reported_as_json_and_as_a_document() {
     }
 }
 
-/// A newcomer reads the end first: the result, and where to read more.
+/// A newcomer reads the end first. It has the result, and where to read more.
 #[test]
 fn the_text_ends_with_the_result_and_where_to_read() {
     let output = run(&["--only", "TG-L5"]);
@@ -49,7 +49,7 @@ fn the_text_ends_with_the_result_and_where_to_read() {
     assert!(!text.contains("not run"), "what was not asked for is not listed: {text}");
 }
 
-/// The first command that a stranger runs is the quick one.
+/// The first command of a newcomer runs the quick suite.
 #[test]
 fn without_a_command_it_is_the_quick_suite() {
     let listed = run(&["--only", "TG-L5", "--json"]);
@@ -74,14 +74,14 @@ fn what_has_no_name_is_wrong_usage_and_what_has_one_is_listed() {
     }
 }
 
-/// Exit code 3: nothing is falsified, and not everything is shown.
+/// Exit code 3: nothing is falsified, but not everything is shown.
 #[test]
 fn an_interrupt_is_reported_with_what_was_not_shown() {
     let mut command = verify(&["full", "--only", "gateway", "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");
     let pid = rustix::process::Pid::from_child(&child);
-    // Until it listens for both signals, SIGTERM last; before that it would be killed, and say nothing.
+    // Waits until the program handles both signals, SIGTERM last. Before that, a signal would kill it without a report.
     let terminate = 1u64 << (rustix::process::Signal::TERM.as_raw() - 1);
     while caught(child.id()) & terminate == 0 {
         std::thread::yield_now();

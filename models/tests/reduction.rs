@@ -1,5 +1,5 @@
-//! What a reduced model leaves out is nothing. Its states are those that represent the states of the
-//! unreduced one, each reached and none besides. And it says the same of every property.
+//! A reduced model leaves out nothing. Its states are exactly the representatives of the unreduced model's
+//! states. Both models give the same result for every property.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -56,7 +56,7 @@ fn a_holder_s_processes_are_alike_and_drafts_are_nobody_s_business() {
     compare(&whole, &reduced, |state| whole.representative(state));
 }
 
-/// Whatever the gateway model can come to, with these numbers of everything, the crowd covers.
+/// The crowd model covers every state that the gateway model reaches with these small numbers.
 #[test]
 fn a_crowd_covers_every_small_number() {
     let crowd = AnyNumberModel::any(Design::tidegate());

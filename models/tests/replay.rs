@@ -1,8 +1,7 @@
-//! Recorded runs, replayed against the model. A real gateway, with real files, is taken through what the
-//! gateway model says may happen, step by step, and must say of itself after each what the model says. It
-//! shows that the table in `src/gateway.rs`, from steps to shipped code, is true of the shell for beginning,
-//! cancelling, ruining, looking, admitting, ending and shutting down. Looks that fail or wait for each other,
-//! restarts and deadlines are left to tests of their own.
+//! Random runs of the gateway model, replayed step by step on a real gateway with real files. After each step,
+//! the gateway's own status must agree with the model. This shows that the table in `src/gateway.rs`, from steps
+//! to shipped code, is true. It covers beginning, cancelling, corrupting, looking, admitting, ending and shutting
+//! down. Other tests cover looks that fail or wait for each other, restarts and deadlines.
 
 use std::fs;
 use std::time::Duration;
@@ -20,7 +19,7 @@ const RUNS: u64 = 150;
 
 const STEPS: usize = 60;
 
-/// A gateway as it runs.
+/// A real gateway, and its turns.
 struct Real {
     home: Home,
     gateway: Gateway,
@@ -38,7 +37,7 @@ impl Real {
         Real { home, gateway, users: none(), children: none(), internals: none(), ending: None }
     }
 
-    /// Does what the model does; `false` where the gateway refuses.
+    /// Does what the model does. `false` if the gateway refuses.
     fn step(&mut self, action: Action) -> bool {
         let marker = self.home.marker_path();
         match action {
@@ -56,7 +55,7 @@ impl Real {
                 return keep(&mut self.internals, self.gateway.admit(Origin::Internal));
             }
             Action::ChildArrives | Action::ChildStartsChild => {
-                // A child may be any live turn's, also one whose own parent is gone.
+                // Any live turn may have a child, also a child whose parent has ended.
                 let parent = self.users.first().or(self.children.first());
                 let child = parent.expect("the model has one").child();
                 return keep(&mut self.children, child);
@@ -76,7 +75,7 @@ impl Real {
         true
     }
 
-    /// What the gateway says of itself.
+    /// What the gateway reports about itself.
     fn says(&self) -> (String, bool, bool, u64, u32, u32) {
         let status = self.gateway.status();
         let in_flight = status.in_flight;
@@ -95,7 +94,7 @@ fn said(it: Condition) -> (String, bool, bool, u64, u32, u32) {
     (it.phase.to_string(), it.idle, it.quiesced, it.generation, user, internal)
 }
 
-/// What can be done to a process without killing it, in one step.
+/// Whether the step can be done to a process, without killing it.
 fn is_replayed(action: Action) -> bool {
     !matches!(
         action,
@@ -113,7 +112,7 @@ fn is_replayed(action: Action) -> bool {
     )
 }
 
-/// Whether the gate alone decides whether it comes to that.
+/// Whether only the gate can refuse this step.
 fn is_up_to_the_gate(model: &GatewayModel, action: Action, real: &Real) -> bool {
     let users = u8::try_from(real.users.len()).expect("few");
     let [children, internals] = [real.children.len(), real.internals.len()];
@@ -149,7 +148,7 @@ fn a_real_gateway_goes_where_the_model_goes() {
             let mut actions = Vec::new();
             model.actions(&state, &mut actions);
             actions.retain(|action| is_replayed(*action));
-            // Rarely, or every run would be over soon.
+            // A signal is rare. Otherwise every run would soon be over.
             if dice.u8(..8) != 0 {
                 actions.retain(|action| *action != Action::SignalArrives);
             }
@@ -172,7 +171,7 @@ fn a_real_gateway_goes_where_the_model_goes() {
             } else {
                 assert!(real.step(action), "{what}: the model admits it");
             }
-            // The timer is on a thread of its own, and nobody keeps it waiting.
+            // The timer thread runs by itself, and makes its round at once.
             let round = Action::TimerRounds { late: false };
             let emptied = model.next_state(&state, round);
             if let Some(emptied) = emptied {

@@ -1,4 +1,4 @@
-//! The suite as a user's own test calls it, and its documents.
+//! The suite, as a test of yours calls it, and its documents.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,14 +21,14 @@ fn the_readme_prints_the_catalogue() {
     assert!(readme.contains(&table), "models/README.md must contain this table:\n\n{table}\n");
 }
 
-/// What is known of an incident in the guide of `tidegate`, a row each. Absent from a published package.
+/// The rows of the incidents in the guide of `tidegate`. `None` in a published package, which has no guide.
 fn incidents() -> Option<Vec<String>> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/guide/incidents.md");
     let page = fs::read_to_string(page).ok()?;
     Some(page.lines().filter(|it| it.starts_with("| <a id=")).map(ToOwned::to_owned).collect())
 }
 
-/// What the suite says of an incident, its entry says, too: a guard that prevents it.
+/// If the suite says that a guard prevents an incident, the incident's row in the guide names it, too.
 #[test]
 fn an_incident_s_guards_are_those_of_the_suite() {
     let Some(rows) = incidents() else { return };
@@ -46,8 +46,8 @@ fn an_incident_s_guards_are_those_of_the_suite() {
     assert!(checked > 40, "only {checked}");
 }
 
-/// A renamed guard leaves no dead reference in the guide: of the names in its column, those with an underscore
-/// are guards.
+/// A renamed guard leaves no dead reference in the guide. In the column of guards, each name with an underscore is a
+/// guard.
 #[test]
 fn what_an_incident_is_prevented_by_exists() {
     let guards: BTreeSet<_> = Guard::ALL.iter().map(ToString::to_string).collect();
@@ -59,7 +59,7 @@ fn what_an_incident_is_prevented_by_exists() {
     }
 }
 
-/// One name, spelled the same in catalogue, code, model and test: none missing, none extra.
+/// Each property has one name, spelled the same in catalogue, code, model and test. None is missing, and none is extra.
 #[test]
 fn every_property_is_traced() {
     use tidegate_models::channel::ChannelModel;
@@ -75,7 +75,7 @@ fn every_property_is_traced() {
     use tidegate_models::status::StatusModel;
     use tidegate_models::work::WorkModel;
 
-    /// A property's name, and what it takes fairly.
+    /// A property's name, and its fairness assumptions.
     type Named = (&'static str, Vec<&'static str>);
 
     fn named<M: VerifiedModel>(model: &M) -> Vec<Named> {

@@ -1,10 +1,10 @@
-//! A gateway of another make on the same home: the original implementation, which holds a lock of its own and knows
-//! nothing of ours. Whether one lives is asked here; what follows from that is said where it is asked for.
+//! Detects a foreign gateway on the same home: the original implementation, which holds its own lock and does not
+//! know ours. Callers decide what follows from that.
 //!
 //! # Invariants
 //!
-//! * Nothing of a neighbour's is ever written. Its lock is tried only if the system's list of locks does not show all
-//!   locks, and then released at once, as its own readers do.
+//! * No file of a foreign gateway is ever written. Its lock is tried only if the system's list of locks does not show
+//!   all locks. It is then released at once, as the foreign gateway's own readers do.
 
 use crate::disk::{Access, Disk, FileKind, Flock, LockHolder};
 use crate::error::StartError;
@@ -13,21 +13,21 @@ use crate::json::RawObject;
 
 use super::{Name, OpenHome, ownership};
 
-/// The neighbour's lock is never read further.
+/// No more than this is read from the foreign gateway's lock file.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-/// A gateway of another make that lives on a home.
+/// A foreign gateway that runs on a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ForeignGateway {
-    /// Its process, as it wrote it down, or as the system says.
+    /// Its process id, as it wrote it down, or as the system reports it.
     pub(crate) pid: Option<u32>,
 }
 
 impl<D: Disk> OpenHome<D> {
-    /// The gateway of another make that lives here, if there is one. A lock file that is a stranger's says nothing.
+    /// The foreign gateway that runs here, if there is one. A lock file that a stranger owns is ignored.
     pub(crate) fn neighbour(&self) -> Option<ForeignGateway> {
         let name = Name::ForeignLock;
-        // Most homes have none: then nothing more is asked.
+        // Most homes have none: then no further call is needed.
         let found = self.disk.stat(&self.dir, name.as_os_str()).ok()?;
         let home = self.stat().ok()?;
         let is_trusted = !ownership::has_untrusted_owner(self.disk.user(), &home, None, &found);
@@ -53,7 +53,7 @@ impl<D: Disk> OpenHome<D> {
         Some(ForeignGateway { pid: record.and_then(|it| it.read("pid")).or(from_system_clock) })
     }
 
-    /// Refuses to start beside a gateway of another make.
+    /// Refuses to start beside a foreign gateway.
     ///
     /// # Errors
     ///

@@ -1,27 +1,27 @@
-//! Whose a file in a home is, and whose it is to be. Pure: it is given what a disk says, and changes
-//! nothing.
+//! Decides which owner and mode a new file in a home gets, and which owners are trusted. These functions are pure:
+//! they get metadata from the caller and change nothing.
 //!
-//! What is written in a home belongs to the home ([F19]). Root, who may write anywhere, must not leave a file
-//! that the gateway's own user cannot read.
+//! A file that is written in a home belongs to the home's owner ([F19]). Root may write anywhere, but must not leave a
+//! file that the gateway's user cannot read.
 //!
 //! [F19]: crate::guide::requirements#f19
 
 use crate::disk::{FileKind, Owner, Stat, User};
 
-/// By default only the owner may read a file. A user who may write the home may drain the gateway; a user who may
-/// not read it does not need to know.
+/// The default mode: only the owner can read and write a file. A user needs write permission on the home to drain the
+/// gateway, but no other user needs to read its files.
 pub const DEFAULT_MODE: u32 = 0o600;
 
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// The bits that a file may have from the home's own files: those of the group, and that all may read.
+/// The bits that a new file may inherit from the home's own files: read and write for the group, read for others.
 const INHERITED: u32 = 0o064;
 
 pub(super) const ROOT: u32 = 0;
 
-/// Whose a file is to be, and who else may use it.
+/// The owner and the mode that a file is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ownership {
     pub(crate) owner: Owner,
@@ -29,14 +29,14 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// The same, but its owner and group stay as they are.
+    /// The same mode, with no change of owner and group.
     pub(crate) fn of_its_owner(self) -> Ownership {
         Ownership { owner: Owner::default(), ..self }
     }
 }
 
-/// Whose a new file of this home is to be. `lock` is the home's lock file and `replaced` what has the new
-/// file's name, where there are such. `mode` are the permission bits that were asked for, if any were.
+/// The owner and mode of a new file in this home. `mode` is the requested mode, `lock` the home's lock file, and
+/// `replaced` the file that has the new file's name now, each if there is one.
 pub(crate) fn of_new_file(
     me: User,
     mode: Option<u32>,
@@ -54,15 +54,15 @@ pub(crate) fn of_new_file(
     Ownership { owner: given(me, home, owner), mode }
 }
 
-/// Whose a new directory of this home is to be: it lets in whom the home lets in.
+/// The owner and mode of a new directory in this home. It grants the same access as the home.
 pub(crate) fn of_new_directory(me: User, home: &Stat, lock: Option<&Stat>) -> Ownership {
     let owner = lock.filter(|it| is_plain(it)).unwrap_or(home);
     Ownership { owner: given(me, home, owner), mode: home.mode }
 }
 
-/// What is given away: all by root, and the group by one who is let in by a group.
+/// The change of owner. Root sets user and group. A user with access through the home's group sets the group only.
 fn given(me: User, home: &Stat, owner: &Stat) -> Owner {
-    // Where anybody may make a file, its owner says nothing about who is trusted.
+    // If anybody can make a file here, its owner says nothing about who is trusted.
     if home.mode & (STICKY | OTHERS_WRITE) != 0 {
         return Owner::default();
     }
@@ -75,13 +75,13 @@ fn given(me: User, home: &Stat, owner: &Stat) -> Owner {
     Owner { uid: None, gid: Some(home.gid).filter(|it| by_group && is_known(*it)) }
 }
 
-/// A file that nobody can have led here from elsewhere.
+/// Whether this is a regular file with one name. A link could lead to a file outside the home.
 fn is_plain(found: &Stat) -> bool {
     found.kind == FileKind::File && found.links == 1
 }
 
-/// Whether the owner of a directory or lock in a home is a stranger. A stranger is a user who is neither trusted with the home
-/// nor could have made it there. `lock` is the home's lock file, where that is no stranger's.
+/// Whether the owner of a directory or lock file in a home is a stranger. A stranger is a user who is neither trusted
+/// with the home nor able to create files in it. `lock` is the home's lock file, if its own owner is trusted.
 pub(crate) fn has_untrusted_owner(
     me: User,
     home: &Stat,
@@ -92,20 +92,20 @@ pub(crate) fn has_untrusted_owner(
     if trusted.contains(&found.uid) || lock.is_some_and(|lock| lock.uid == found.uid) {
         return false;
     }
-    // Who may write a home may do anything there, unless it is sticky.
+    // A user with write permission on the home can replace any entry, unless the home is sticky.
     let by_anybody = home.mode & OTHERS_WRITE != 0;
     let by_group = home.mode & GROUP_WRITE != 0 && found.gid == home.gid;
     home.mode & STICKY != 0 || !(by_anybody || by_group)
 }
 
-/// Whether the owner of a home is a stranger. A stranger is a user who is neither root nor this user, and who does not share it
-/// with a group or with all. Root may use everybody's.
+/// Whether the owner of a home is a stranger: neither root nor this user, and the home is not shared with a group or
+/// with all. Root may use every home.
 pub(crate) fn is_untrusted_home(me: User, home: &Stat) -> bool {
     let shared = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0 && home.mode & STICKY == 0;
     ![me.uid, ROOT].contains(&home.uid) && me.uid != ROOT && !shared
 }
 
-/// Whether this user certainly cannot write in a home, and so cannot be a gateway's.
+/// Whether this user certainly cannot write in a home. Then no process of that user can be a gateway there.
 pub(crate) fn cannot_write(uid: u32, me: User, home: &Stat) -> bool {
     let by_anybody = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0;
     ![me.uid, ROOT, home.uid].contains(&uid) && !by_anybody
@@ -151,21 +151,21 @@ mod tests {
         let bobs = Ownership { owner: staffs(BOB), mode: 0o640 };
         assert_eq!(of(Some(file(BOB, 0o640)), None), bobs, "the lock's owner, and its group reads");
         let linked = Stat { links: 2, ..file(BOB, 0o666) };
-        assert_eq!(of(Some(linked), None), alices, "a file with two names is believed in nothing");
+        assert_eq!(of(Some(linked), None), alices, "a file with two names is ignored");
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).owner.uid, Some(ALICE));
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o660))).mode, 0o640);
         assert_eq!(of(Some(file(BOB, 0o640)), Some(file(ALICE, 0o600))).mode, 0o600);
         let strangers = file(MALLORY, 0o666);
-        assert_eq!(of(None, Some(strangers)), alices, "a stranger's file is followed in nothing");
+        assert_eq!(of(None, Some(strangers)), alices, "a stranger's file is ignored");
         let link = stat(FileKind::Link, ALICE, STAFF, 0o777);
         assert_eq!(of(None, Some(link)), alices);
-        assert_eq!(of(Some(file(BOB, 0o7777)), None).mode, 0o664, "no file is run");
+        assert_eq!(of(Some(file(BOB, 0o7777)), None).mode, 0o664, "no execute or special bits");
         let asked = of_new_file(root, Some(0o644), &home, Some(&file(BOB, 0o600)), None);
         assert_eq!((asked.owner.uid, asked.mode), (Some(BOB), 0o644), "an explicit mode wins");
     }
 
     #[test]
-    fn nothing_is_given_away_where_anybody_may_write_or_to_nobody_known() {
+    fn no_owner_is_set_if_anybody_may_write_or_the_id_is_unmapped() {
         let root = user(ROOT);
         for mode in [0o1777, 0o1770, 0o777] {
             let given = of_new_file(root, None, &home(ALICE, mode), Some(&file(BOB, 0o600)), None);
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_root_gives_the_group_only_and_only_where_that_let_them_in() {
+    fn a_user_other_than_root_gives_only_the_group_and_only_if_it_has_access_by_the_group() {
         let of = |uid, mode| of_new_file(user(uid), None, &home(ALICE, mode), None, None);
         assert_eq!(of(BOB, 0o2770).owner, Owner { uid: None, gid: Some(STAFF) });
         assert_eq!(of(BOB, 0o755).owner.gid, None);
         let mapped = User { unmapped: Some(STAFF), ..user(BOB) };
         assert_eq!(of_new_file(mapped, None, &home(ALICE, 0o2770), None, None).owner.gid, None);
-        assert_eq!(of(ALICE, 0o2770).owner.gid, None, "its own, as it makes everything else");
+        assert_eq!(of(ALICE, 0o2770).owner.gid, None, "the owner needs no change");
         let directory = of_new_directory(user(BOB), &home(ALICE, 0o2770), None);
         let group = Owner { uid: None, gid: Some(STAFF) };
         assert_eq!(directory, Ownership { owner: group, mode: 0o2770 });
@@ -194,22 +194,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_who_could_not_have_made_it_there() {
+    fn a_stranger_is_a_user_who_could_not_have_made_it_there() {
         let directory = |uid, gid| stat(FileKind::Directory, uid, gid, 0o755);
         let is = |me, mode, lock: Option<Stat>, uid, gid| {
             has_untrusted_owner(user(me), &home(ALICE, mode), lock.as_ref(), &directory(uid, gid))
         };
         for uid in [ROOT, ALICE] {
-            assert!(!is(BOB, 0o755, None, uid, 7), "root's and the home's owner's");
+            assert!(!is(BOB, 0o755, None, uid, 7), "root and the home's owner are trusted");
         }
-        assert!(!is(BOB, 0o755, None, BOB, 7), "one's own");
+        assert!(!is(BOB, 0o755, None, BOB, 7), "the own user is trusted");
         assert!(is(ROOT, 0o755, None, MALLORY, STAFF));
         assert!(is(ALICE, 0o700, None, MALLORY, STAFF));
-        assert!(!is(ROOT, 0o755, Some(file(MALLORY, 0o600)), MALLORY, 7), "the gateway's");
+        assert!(!is(ROOT, 0o755, Some(file(MALLORY, 0o600)), MALLORY, 7), "the lock's owner is trusted");
         assert!(!is(ALICE, 0o2770, None, MALLORY, STAFF), "the group may write here");
         assert!(is(ALICE, 0o2770, None, MALLORY, 7));
-        assert!(!is(ALICE, 0o777, None, MALLORY, 7), "anybody may, and remove it too");
-        assert!(is(ALICE, 0o1777, None, MALLORY, 7), "anybody may, and nobody may remove it");
+        assert!(!is(ALICE, 0o777, None, MALLORY, 7), "anybody can write and remove");
+        assert!(is(ALICE, 0o1777, None, MALLORY, 7), "anybody can write, but only the owner can remove");
 
         for (uid, mode, cannot) in [
             (MALLORY, 0o755, true),

@@ -1,10 +1,10 @@
-//! The transitions: which phase follows which event, and what the gate must do about it. Pure and total; it keeps
-//! nothing.
+//! The transitions: which phase follows which event, and what the gate must do. Pure and total; the module keeps no
+//! state.
 
 use super::{Effect, Event, Phase, ShutdownCause, StepError, Terms};
 use crate::faults::fault;
 
-/// The whole state of the machine: small, `Copy`, and only ever made by the functions here.
+/// The whole state of the machine. It is small and `Copy`, and only the functions here make it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Machine {
     phase: Phase,
@@ -13,18 +13,18 @@ pub struct Machine {
     cause: Option<ShutdownCause>,
 }
 
-/// One edge taken: where the machine is now, and what the gate must do.
+/// One edge that was taken: the machine after it, and what the gate must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a step that is dropped has no effect"]
 pub struct Step {
     /// The machine after the step.
     pub next: Machine,
-    /// The order to the gate.
+    /// The effect for the gate.
     pub effect: Effect,
 }
 
 impl Machine {
-    /// A machine whose home asks for nothing: running, generation 0.
+    /// A machine whose home has no live request: running, generation 0.
     #[must_use]
     pub const fn running() -> Machine {
         Machine {
@@ -35,8 +35,8 @@ impl Machine {
         }
     }
 
-    /// The first step of an incarnation, from what its first look at the home asked for. Before it
-    /// the gate is closed, so nothing can be admitted that this look would have refused.
+    /// The first step of an incarnation, from the first look at the home. The gate is closed before this step. So
+    /// nothing is admitted that this look would have refused.
     ///
     /// [F6](crate::guide::requirements#f6)
     pub const fn start(wanted: Option<Terms>) -> Step {
@@ -53,19 +53,19 @@ impl Machine {
         self.phase
     }
 
-    /// How often an open gate has been closed in this incarnation.
+    /// The number of times that an open gate was closed in this incarnation.
     #[must_use]
     pub const fn generation(self) -> u64 {
         self.generation
     }
 
-    /// The terms of the drain in force; the default ones when there is none.
+    /// The terms of the current drain; the default terms if there is none.
     #[must_use]
     pub const fn terms(self) -> Terms {
         self.terms
     }
 
-    /// Why the shutdown began, once it has.
+    /// The cause of the shutdown; `None` before one.
     #[must_use]
     pub const fn cause(self) -> Option<ShutdownCause> {
         self.cause
@@ -75,8 +75,8 @@ impl Machine {
         Machine { generation, ..self }
     }
 
-    // The five edges. Each is total and knows nothing of who may take it: `step` decides that at
-    // run time, the typestates of `lifecycle` at compile time.
+    // The five edges. Each is total and does not decide who may take it. `step` decides that at run time, and the
+    // typestates of `lifecycle` at compile time.
 
     pub(crate) const fn close(self, terms: Terms) -> Step {
         let next = Machine {
@@ -115,12 +115,12 @@ impl Machine {
     }
 }
 
-/// What `event` does to `machine`: total, pure, and the only place where it is decided.
+/// Applies `event` to `machine`. It is total and pure, and the only place that decides.
 ///
 /// # Errors
 ///
-/// [`StepError::NoOp`] where the event asks for what already is or for what a shutdown forbids;
-/// [`StepError::Invalid`] where it cannot have happened. Neither changes anything.
+/// [`StepError::NoOp`] if the event asks for the current state or for something that a shutdown forbids.
+/// [`StepError::Invalid`] if the event cannot happen in this phase. Neither changes anything.
 #[expect(clippy::match_same_arms, reason = "every cell of the table has its own line")]
 pub fn step(machine: Machine, event: Event) -> Result<Step, StepError> {
     use Phase::{ExternallyDraining, Running, ShuttingDown, Stopped};
@@ -162,7 +162,7 @@ pub fn step(machine: Machine, event: Event) -> Result<Step, StepError> {
     }
 }
 
-/// A machine standing in `phase`, reached the ordinary way, on default terms.
+/// A machine in `phase`, reached by ordinary steps, on default terms.
 #[must_use]
 pub fn example_of(phase: Phase) -> Machine {
     let running = Machine::running();

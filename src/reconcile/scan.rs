@@ -1,19 +1,19 @@
-//! In which order a directory is looked at, so that no request that is there throughout is missed. It touches no
+//! The order in which a directory is observed, so that no request that is there throughout is missed. It touches no
 //! directory.
 
 use crate::faults::fault;
 
-/// How often a listing is repeated that does not equal the one before it.
+/// The number of listings after which a look gives up finding two equal ones.
 const LISTINGS_MAX: u8 = 4;
 
-/// The order of one look at a directory: list, look at what is listed or known, list again, until two
+/// The order of one look at a directory. It lists, looks at what is listed or known, and lists again, until two
 /// listings in a row agree.
 ///
-/// One listing is not enough. It may pass the place of a renewed request before the new one is there, and that of the
-/// old one after it has gone. The old one is then found gone *after* the new one was made, so a listing begun after
-/// that has the new one, unless it was renewed again during this listing too. Two such listings agree, so they count
-/// only if the directory's times did not move either. Where times are too coarse to tell, a request renewed twice
-/// within one look may be missed.
+/// One listing is not enough. A renewal writes a new file and removes the old one. The listing may pass the new place
+/// too early and the old place too late: it then has neither. The look then finds the old file gone *after* the new one
+/// was made. So a listing that begins after that has the new one, unless the request is renewed again during this
+/// listing. Two such listings agree, so they count only if the directory's times did not move either. If the times are
+/// too coarse, a request that is renewed twice within one look may be missed.
 ///
 /// [F9](crate::guide::requirements#f9)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,23 +26,23 @@ pub struct Scan<S> {
 /// What comes next in a [`Scan`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ScanStep<S> {
-    /// To look at each of these, in place of what was seen of them before, and then to list again.
+    /// Look at each of these again, which replaces the earlier sighting, and then list again.
     Sight(Vec<S>),
-    /// The look is over: what was sighted last is a [whole](super::Listing::Whole) listing's.
+    /// The look is over: the last sightings belong to a [whole](super::Listing::Whole) listing.
     Whole,
     /// The look is over: requests come and go faster than they can be listed.
     Partial,
 }
 
 impl<S: Ord + Clone> Scan<S> {
-    /// Begins a look of one who knows of these.
+    /// Begins a look; `known` are the slots of the requests that are known already.
     #[must_use]
     pub const fn begin(known: Vec<S>) -> Scan<S> {
         Scan { known, listed: None, listings: 0 }
     }
 
-    /// One listing is over, and found these names, in any order. `moved` says whether the directory's
-    /// times are other now than they were before the listing that came before this one.
+    /// Takes the result of one listing: the names that it found, in any order. `moved` says whether the directory's
+    /// times have changed since before the previous listing.
     // Property: TG-S4 quiesced_means_idle.
     pub fn listed(&mut self, mut names: Vec<S>, moved: bool) -> ScanStep<S> {
         names.sort_unstable();
@@ -76,13 +76,13 @@ mod tests {
         assert_eq!(
             scan.listed(vec![2, 1], true),
             ScanStep::Sight(vec![1, 2, 7]),
-            "what is known, too"
+            "known slots too"
         );
         assert_eq!(scan.listed(vec![1], true), ScanStep::Sight(vec![1, 7]));
         assert_eq!(
             scan.listed(vec![1], true),
             ScanStep::Sight(vec![1, 7]),
-            "it may have been away"
+            "it may have gone and come back"
         );
         assert_eq!(scan.listed(vec![1], false), ScanStep::Whole);
 

@@ -1,31 +1,31 @@
-//! What one look found: at a place, and in the directory. It says nothing of what that means.
+//! The results of one look: at one place, and in the directory. It does not say what they mean.
 
 use crate::judge::{Judge, Validity};
 use crate::machine::Terms;
 use crate::request::Request;
 
-/// What one look at a request's place found.
+/// The result of one look at the place of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sighting<R = Request, W = String> {
-    /// There is nothing there.
+    /// There is no request.
     Absent,
     /// There is a request.
     Present(R),
-    /// It is unknown: the reason, for people.
+    /// It could not be read: the reason, for people.
     Unreadable(W),
 }
 
-/// What one look at the place where named requests are listed found.
+/// The result of one look at the directory of named requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listing<W = String> {
-    /// Every request that was there throughout the look is among its sightings: two listings in a
-    /// row were equal, the second begun after all of the first had been looked at.
+    /// Every request that was there throughout the look is among its sightings. Two listings in a row were equal, and
+    /// the second began after everything in the first had been looked at.
     Whole,
-    /// Nothing has come or gone since the last whole listing, so nothing was looked at again.
+    /// Nothing has changed since the last whole listing, so nothing was looked at again.
     Unchanged,
-    /// It could not be listed whole: the reason, for people.
+    /// The directory could not be listed completely: the reason, for people.
     Partial(W),
-    /// Another process holds the home, so nothing in it is this gateway's: the reason, for people.
+    /// Another process holds the home, so nothing in it belongs to this gateway: the reason, for people.
     ///
     /// [F18](crate::guide::requirements#f18)
     Taken(W),
@@ -35,23 +35,23 @@ pub enum Listing<W = String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Nothing is asked.
+    /// There is no request.
     Absent,
-    /// A drain is asked for, on these terms. A request that says nothing readable asks on the default
-    /// ones: presence means drain.
+    /// A drain is requested, on these terms. A request without readable content has the default terms: presence means
+    /// drain.
     Active(Terms),
-    /// There is a request of another boot or container.
+    /// There is a request from another boot or container.
     StaleEpoch,
     /// There is a request for a run of the gateway that is over.
     OtherRun,
-    /// There is a request whose lease has run out.
+    /// There is a request whose lease has ended.
     Expired,
-    /// It is unknown.
+    /// The request could not be read.
     Unreadable,
 }
 
 impl Verdict {
-    /// What the judge makes of one sighting.
+    /// The judge's verdict on one sighting.
     #[must_use]
     pub fn of(sighting: &Sighting, judge: &Judge<'_>) -> Verdict {
         match sighting {
@@ -66,7 +66,7 @@ impl Verdict {
         }
     }
 
-    /// The word the command line uses for it.
+    /// The word that the command line uses for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,8 +79,7 @@ impl Verdict {
         }
     }
 
-    /// What this and another place together amount to: who asks is heard first, then who cannot be
-    /// heard.
+    /// The verdict on this and another place together. A live request comes first, then a place that cannot be read.
     #[must_use]
     pub const fn with(self, other: Verdict) -> Verdict {
         match (self, other) {
@@ -94,7 +93,7 @@ impl Verdict {
         }
     }
 
-    /// Whether a drain is asked for.
+    /// Whether a drain is requested.
     #[must_use]
     pub const fn asks_for_drain(self) -> bool {
         matches!(self, Verdict::Active(_))

@@ -1,20 +1,20 @@
-//! What machine and gate together amount to. Pure; it knows neither requests nor files.
+//! The condition of a gateway, derived from machine and gate. It is pure, and knows neither requests nor files.
 
 use crate::faults::fault;
 use crate::gate::word::{InFlight, Word};
 use crate::machine::{Machine, Phase, ShutdownCause};
 
-/// What machine and gate together amount to.
+/// The condition of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Condition {
     /// The machine's phase.
     pub phase: Phase,
-    /// Closed and nothing in flight: a reading, which internal work may undo.
+    /// Closed, with nothing in flight. This is a reading: internal work may start again.
     pub idle: bool,
-    /// Idle and sealed by a drain: a promise that nothing at all is admitted until its release.
+    /// Idle, and sealed by a drain. This is a promise: nothing at all is admitted until the release.
     pub quiesced: bool,
-    /// Whether a new user turn would be admitted.
+    /// Whether a new user turn is admitted.
     ///
     /// [F12](crate::guide::requirements#f12)
     pub ready: bool,
@@ -49,7 +49,7 @@ pub fn is_ready(word: Word) -> bool {
     !word.is_closed() || fault!(ReadyWhileClosed)
 }
 
-/// The original's word for a phase.
+/// The word of the original for a phase.
 #[must_use]
 // Property: TG-S1 shutdown_wins.
 pub fn gateway_state(phase: Phase) -> &'static str {
@@ -61,8 +61,8 @@ pub fn gateway_state(phase: Phase) -> &'static str {
     }
 }
 
-/// What is wanted of the gateway, as opposed to what it is at. A signal stops the process and
-/// says nothing of what is wanted afterwards, so a supervisor that reads this starts it again.
+/// The desired state of the gateway, not the current one. A signal stops the process and does not change the desired
+/// state. So a supervisor that reads it starts the gateway again.
 ///
 /// [F13](crate::guide::requirements#f13),
 /// [I-7](crate::guide::incidents#i-7)

@@ -1,4 +1,4 @@
-//! What a reader may conclude from a status file. It believes nothing of a gateway that it cannot see alive.
+//! What a reader may conclude from a status file. Nothing is concluded about a gateway that is not seen alive.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::machine::Phase;
 use crate::recipient::Recipient;
 use crate::text::printable;
 
-/// A status as a reader finds it: ours or the original's, whole, broken or missing.
+/// A status as a reader finds it: ours or the original's; whole, broken or missing.
 ///
 /// ```
 /// use tidegate::{Gateway, home::Home};
@@ -38,20 +38,20 @@ pub struct Reading {
     held_by: Option<u32>,
     /// The content of the lock file, while a gateway holds it.
     owner: Option<RawObject>,
-    /// The process that took the lock, where it can be seen that it is gone.
+    /// The process that took the lock, if it is visibly gone.
     starter_gone: Option<u32>,
-    /// A gateway of another make holds its lock on the home, and wrote this.
+    /// Whether a foreign gateway holds its lock on the home and wrote this.
     is_foreign: bool,
 }
 
 impl Reading {
-    /// Reads the bytes of a status file. `lock` is the content of the home lock while a
-    /// gateway holds it. [`Home::status`](crate::home::Home::status) reads both.
+    /// Reads the bytes of a status file. `lock` is the content of the home lock while a gateway holds it.
+    /// [`Home::status`](crate::home::Home::status) reads both.
     #[must_use]
     pub fn new(bytes: &[u8], lock: Option<&RawObject>) -> Reading {
         let body = RawObject::parse(bytes).unwrap_or_default();
-        // A gateway that has just started holds the lock before it has replaced its predecessor's
-        // status. What the predecessor said is not what a live gateway says.
+        // A gateway that has just started holds the lock before it has replaced its predecessor's status. The
+        // predecessor's status says nothing about the running gateway.
         let alive = lock
             .is_some_and(|owner| owner.string("incarnation") == body.string("incarnation"))
             || fault!(DeadIsAlive);
@@ -59,22 +59,22 @@ impl Reading {
         Reading { body, locked, alive, held_by: None, owner, starter_gone: None, is_foreign: false }
     }
 
-    /// What a gateway of another make says, which is alive: it is read as its own readers do.
+    /// The status of a foreign gateway that is running, read as its own readers do.
     pub(crate) fn of_foreign_gateway(bytes: &[u8], pid: Option<u32>) -> Reading {
         let body = RawObject::parse(bytes).unwrap_or_default();
-        // What a predecessor left, of ours or of its own, is not what it says.
+        // A status that a predecessor left is not the status of this gateway, whichever implementation wrote it.
         let is_ours = body.string("incarnation").is_some();
         let alive = !is_ours && (pid.is_none() || body.read("pid") == pid);
         let reading = Reading::new(bytes, None);
         Reading { locked: true, alive, is_foreign: true, ..reading }
     }
 
-    /// The same, where nobody holds the lock file and this process holds the directory.
+    /// The same reading, if nobody holds the lock file and this process holds the directory.
     pub(crate) fn with_holder(self, held_by: Option<u32>) -> Reading {
         Reading { held_by, ..self }
     }
 
-    /// What a gateway in this process says, which is alive as long as it has not stopped.
+    /// The status of a gateway in this process. It is alive as long as it has not stopped.
     #[cfg(feature = "http")]
     pub(crate) fn of_running(status: &Status) -> Reading {
         let body = RawObject::parse(status.to_json().as_bytes()).unwrap_or_default();
@@ -90,21 +90,21 @@ impl Reading {
         &self.body
     }
 
-    /// Whether the gateway that wrote it is alive: it holds the home lock.
+    /// Whether the gateway that wrote it is running: it holds the home lock.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.alive
     }
 
-    /// Whether a gateway holds the home lock. While one starts, the status may still be its predecessor's:
-    /// then this is true, and [`is_alive`](Reading::is_alive) is not.
+    /// Whether a gateway holds the home lock. While a gateway starts, the status may still be its predecessor's. Then
+    /// this is true, and [`is_alive`](Reading::is_alive) is false.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.locked
     }
 
-    /// The process that holds the home's directory, where nobody holds its lock file and that can be seen. A gateway
-    /// whose lock file was removed, until its next look, or somebody who keeps gateways out.
+    /// The process that holds the home's directory while nobody holds its lock file, if it is visible. It is a gateway
+    /// whose lock file was removed, until its next look, or a program that keeps gateways out.
     ///
     /// [F18](crate::guide::requirements#f18)
     #[must_use]
@@ -112,7 +112,7 @@ impl Reading {
         self.held_by
     }
 
-    /// Whom a request is for: the gateway that holds the home, or else the one that starts there next.
+    /// The recipient of a request: the gateway that holds the home, or else the one that starts there next.
     ///
     /// [F20](crate::guide::requirements#f20)
     #[must_use]
@@ -120,22 +120,23 @@ impl Reading {
         self.owner.as_ref().map_or_else(Recipient::next_local, Recipient::stated)
     }
 
-    /// The same where the lock does not say, and somebody holds it or the directory: as the status says.
+    /// The recipient by the status, if a process holds the home but the lock does not name its owner.
     pub(crate) fn stated_recipient(&self) -> Recipient {
         Recipient::stated(&self.body)
     }
 
-    /// How long the promise lasted when the status was written. It is for readers on another boot clock, who know how
-    /// old the status is at most.
+    /// How long the promise lasted when the status was written. It is for readers on another boot clock that know the
+    /// greatest age of the status.
     #[must_use]
     pub fn quiesced_for(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.body.read("quiesced_for_s")?).ok()
     }
 
-    /// The same, having looked for the process that took the lock. In another pid namespace it cannot be seen.
+    /// The same reading, after a check of the process that took the lock. A process of another pid namespace cannot be
+    /// seen.
     pub(crate) fn with_starter(self) -> Reading {
         let Some(owner) = &self.owner else { return self };
-        // The first namespace has the same name on every machine.
+        // The initial namespace has the same name on every machine.
         let epoch = owner.string("epoch").unwrap_or_default();
         let is_here = Epoch::current().is_same_boot_or_unknown(&Epoch::stated(&epoch));
         let is_visible =
@@ -144,14 +145,14 @@ impl Reading {
         Reading { starter_gone: pid.filter(|pid| !host::has_process(*pid)), ..self }
     }
 
-    /// The process that started the gateway, where it can be seen that it is gone while its lock is held. It was
-    /// forked after the start, and the child has none of its threads. Nobody looks at the home then.
+    /// The process that started the gateway, if it is visibly gone while its lock is still held. It forked after the
+    /// start: the child keeps the lock, but has none of the threads. Nothing observes the home then.
     #[must_use]
     pub fn starter_gone(&self) -> Option<u32> {
         self.starter_gone
     }
 
-    /// What is wrong with a gateway whose process is gone, for people.
+    /// The problem of a gateway whose process is gone, for people.
     pub(crate) fn starter_complaint(&self) -> Option<String> {
         self.starter_gone.map(|pid| {
             format!(
@@ -160,38 +161,39 @@ impl Reading {
         })
     }
 
-    /// Which process it is of, as opposed to its predecessors.
+    /// The incarnation of the gateway that wrote it.
     pub(crate) fn incarnation(&self) -> Option<String> {
         self.body.string("incarnation")
     }
 
-    /// The original's word for the state, if there is one.
+    /// The state in the original's words; `None` if it does not say.
     #[must_use]
     pub fn gateway_state(&self) -> Option<String> {
         self.body.string("gateway_state")
     }
 
-    /// Turns in flight; `None` when it does not say.
+    /// The number of turns in flight; `None` if it does not say.
     #[must_use]
     pub fn active_agents(&self) -> Option<u64> {
         self.body.read("active_agents")
     }
 
-    /// Whether it makes sense to ask it for a drain: alive, and running or what the original calls
+    /// Whether a drain can be requested from it. It is running, and its state is `running` or the original's
     /// `degraded`, in which it serves too.
     #[must_use]
     pub fn is_drainable(&self) -> bool {
         self.alive && matches!(self.gateway_state().as_deref(), Some("running" | "degraded"))
     }
 
-    /// Whether it would admit a new user turn: alive and running.
+    /// Whether it admits a new user turn: alive, and in the state `running`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let is_running = self.gateway_state().as_deref() == Some("running");
         self.alive && is_running && self.body.read("ready") != Some(false)
     }
 
-    /// Whether the live gateway says that its gate is closed and nothing is in flight. A reading.
+    /// Whether the running gateway says that its gate is closed and nothing is in flight. This is a reading, not a
+    /// promise.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         if self.is_foreign {
@@ -200,24 +202,24 @@ impl Reading {
         self.alive && self.body.read("idle") == Some(true)
     }
 
-    /// Whether a gateway of another make wrote it, which lives: the original implementation. It names no holders and
+    /// Whether a foreign gateway that is running wrote it: the original implementation. It names no holders and
     /// promises nothing.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// Whether the live gateway of another make says that it drains.
+    /// Whether the running foreign gateway says that it drains.
     fn says_draining(&self) -> bool {
         self.alive
             && self.gateway_state().as_deref() == Some("draining")
             && !self.is_shutting_down()
     }
 
-    /// Whether the gateway says that it shuts down, or has.
+    /// Whether the gateway says that it is shutting down or has stopped.
     pub(crate) fn is_shutting_down(&self) -> bool {
         if self.is_foreign {
-            // It has one word for a drain and for a shutdown.
+            // The original has one word for a drain and for a shutdown.
             return self.gateway_state().as_deref() == Some("stopped")
                 || self.body.read("restart_requested") == Some(true)
                 || self.body.string("exit_reason").is_some();
@@ -234,16 +236,15 @@ impl Reading {
         Some(chrono::DateTime::parse_from_rfc3339(&text).ok()?.to_utc())
     }
 
-    /// Whether the live gateway promises that nothing is in flight and nothing will be admitted before
-    /// its drain is released.
+    /// Whether the running gateway promises that nothing is in flight, and that nothing is admitted before its drain is
+    /// released.
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
         self.alive && !self.is_foreign && self.body.read("quiesced") == Some(true)
     }
 
-    /// Drainable and at work. `false` while draining, as in the original: to learn whether a
-    /// draining gateway is still at work, ask [`is_idle`](Reading::is_idle). A count that is not there counts
-    /// as work.
+    /// Whether it is drainable and has work in flight. `false` while draining, as in the original. To learn whether a
+    /// draining gateway still has work, use [`is_idle`](Reading::is_idle). A missing count counts as work.
     ///
     /// [U25](crate::guide::incidents#u25)
     #[must_use]
@@ -251,13 +252,13 @@ impl Reading {
         self.is_drainable() && self.active_agents() != Some(0)
     }
 
-    /// Whether the live gateway says that its gate is closed for this very request.
+    /// Whether the running gateway says that its gate is closed for this very request.
     ///
     /// [TG-S5](crate::guide::verification#tg-s5)
     #[must_use]
     pub fn is_draining_for(&self, holder: &Holder, request_id: &str) -> bool {
         if self.is_foreign {
-            // It knows one holder, and no names of requests.
+            // The original knows one holder, and no ids of requests.
             return self.says_draining() && *holder == Holder::Shared;
         }
         let closed =
@@ -265,7 +266,7 @@ impl Reading {
         self.alive && closed && (self.named(holder, request_id).is_some() || fault!(AckByAnyone))
     }
 
-    /// Whether the live gateway promises to the holder of this very request that nothing is in flight. Nothing is
+    /// Whether the running gateway promises the holder of this very request that nothing is in flight. Nothing is
     /// admitted before the holder releases it or [`quiesced_until`](Reading::quiesced_until) has passed.
     ///
     /// [F9](crate::guide::requirements#f9)
@@ -275,14 +276,13 @@ impl Reading {
         self.is_quiesced() && self.named(holder, request_id).is_some_and(|it| it.hold_internal)
     }
 
-    /// The time since boot before which a quiesced gate does not reopen by itself. `None` promises
-    /// nothing about time.
+    /// The time since boot before which a quiesced gate does not reopen by itself. `None` promises no time.
     #[must_use]
     pub fn quiesced_until(&self) -> Option<Duration> {
         self.body.read("quiesced_until").map(Duration::from_millis)
     }
 
-    /// The work in flight that has a name, the oldest first. What is no such list is none.
+    /// The labelled work in flight, oldest first. Empty if the status has no valid list.
     #[must_use]
     pub fn active_work(&self) -> Vec<WorkReading> {
         let work = self.objects("active_work");
@@ -310,7 +310,7 @@ impl Reading {
         holders.collect()
     }
 
-    /// What is degraded, in words: as the gateway says, and what can be seen of its process.
+    /// The current problems, as texts: those that the gateway reports, and those of its process that can be seen.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
         let said = self.objects("degraded");
@@ -318,13 +318,13 @@ impl Reading {
         self.starter_complaint().into_iter().chain(said).collect()
     }
 
-    /// The objects in a list; what is no object in it is passed over.
+    /// The objects in a list. Elements that are not objects are skipped.
     fn objects(&self, name: &str) -> Vec<RawObject> {
         let all: Vec<Box<RawValue>> = self.body.read(name).unwrap_or_default();
         all.iter().filter_map(|it| RawObject::parse(it.get().as_bytes())).collect()
     }
 
-    /// Whether it lists this very request among those in force.
+    /// Whether it lists this very request as a current one.
     #[cfg(feature = "http")]
     pub(crate) fn names(&self, holder: &Holder, request_id: &str) -> bool {
         self.named(holder, request_id).is_some()
@@ -336,7 +336,7 @@ impl Reading {
         })
     }
 
-    /// How many live requests this principal has signed, besides those of `holder`.
+    /// The number of live requests that this principal has signed, except those of `holder`.
     #[cfg(feature = "http")]
     pub(crate) fn signed_by(&self, principal: &str, holder: &Holder) -> usize {
         let signed = bounded(principal);
@@ -348,20 +348,20 @@ impl Reading {
     }
 }
 
-/// Work in flight as a reader finds it: as we write it, or as newer versions of the original do.
+/// Work in flight as a reader finds it, written by this library or by newer versions of the original.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct WorkReading {
-    /// What it is called.
+    /// Its label.
     pub label: Option<String>,
-    /// Whose it is: `user` or `internal` of ours.
+    /// Its origin: `user` or `internal` if this library wrote it.
     pub origin: Option<String>,
     /// Seconds since it began.
     pub age_s: Option<f64>,
 }
 
 impl WorkReading {
-    /// The same, so many seconds later.
+    /// The same work, this many seconds later.
     #[must_use]
     pub fn later_by(self, seconds: f64) -> WorkReading {
         WorkReading { age_s: self.age_s.map(|age| age + seconds), ..self }

@@ -1,6 +1,6 @@
-//! What a writer does to a disk, call by call, as the shipped code has it. A writer is that code, run on a
-//! disk that answers as far as the answers go and then stops. The call it stopped at is what the writer
-//! does next. Nothing of the order of calls is written down here.
+//! The calls that a writer makes to a disk, in the order of the shipped code. A writer is that code. It runs on a disk
+//! that gives the recorded answers, and then stops. The call at which it stops is what the writer does next. So this
+//! module contains no order of calls.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -23,50 +23,50 @@ use tidegate::request::{DrainRequest, Holder, HolderName, Request, Slot};
 use crate::faults;
 use crate::packed::{Intern, Interner};
 
-/// A request, by the order in which they were made.
+/// A request, by its number in the order in which they were made.
 pub(super) type Id = u8;
 
-/// The most requests there can be.
+/// The most requests.
 pub(super) const IDS: usize = SHARED as usize;
 
-/// The place of a request: in the place of the named request of that number, or in the shared one.
+/// A slot: that of the named request with this number, or the shared one.
 pub(super) type SlotIndex = u8;
 
-/// The shared place.
+/// The shared slot.
 pub(super) const SHARED: SlotIndex = 4;
 
-/// All of them.
+/// The number of slots.
 pub(super) const SLOTS: usize = IDS + 1;
 
-/// Some of the named places, a bit each.
+/// A set of named slots, a bit for each.
 pub(super) type SlotSet = u8;
 
-/// Whose a request is.
+/// The owner of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
-    /// The one holder who has a name, and two processes.
+    /// The holder with a name. It has two processes.
     Named,
-    /// Everybody who uses the shared place.
+    /// All users of the shared slot.
     Shared,
 }
 
-/// What a writer was asked to do.
+/// The task of a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Task {
     /// `marker::begin`, with the holder's older requests.
     Begin { id: Id, place: SlotIndex, older: SlotSet },
-    /// `marker::renew`, of the request in the first of these places.
+    /// `marker::renew`, for the request in the slot `first`.
     Renew { id: Id, place: SlotIndex, first: SlotIndex, others: SlotSet },
-    /// What a renewal would be that makes the new request and removes the old ones, whether or not they
+    /// Without a guard: a renewal that makes the new request and removes the old ones, whether or not they
     /// still existed.
     RenewRegardless { id: Id, place: SlotIndex, older: SlotSet },
-    /// What a renewal would be that removes the old request before it makes the new one.
+    /// Without a guard: a renewal that removes the old request before it makes the new one.
     RemoveThenBegin { id: Id, place: SlotIndex, older: SlotSet },
     /// `marker::cancel_all_of`.
     Cancel(Owner),
-    /// What a cancel would be that looks once.
+    /// Without a guard: a cancel that looks once.
     CancelOnce(Owner),
-    /// `marker::cancel` of one dead request, by the gateway that sweeps it.
+    /// `marker::cancel` of one dead request, by the gateway that sweeps.
     Sweep(SlotIndex),
 }
 
@@ -82,7 +82,7 @@ pub(super) enum Call {
     SyncHome,
     SyncRequests,
     List,
-    /// Nothing more: it says this.
+    /// It makes no further call, and reports this.
     Ends(Receipt),
 }
 
@@ -116,27 +116,27 @@ impl fmt::Display for Call {
 pub(super) enum Receipt {
     /// The request exists, durably.
     Begun,
-    /// It was renewed, or what was to be renewed was gone.
+    /// Whether the request was renewed. If not, the old one was gone.
     Renewed(bool),
-    /// Whether anything was there.
+    /// Whether a request was removed.
     Cancelled(bool),
-    /// It is no use to anybody what was swept.
+    /// The sweep has ended. Nobody reads its result.
     Swept,
     /// An error.
     Failed,
 }
 
-/// What the disk answers.
+/// An answer of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     Done,
-    /// Whether there was one, or whether it is new.
+    /// Whether there was a file to remove, or whether the directory is new.
     Was(bool),
     Listed(SlotSet),
     NoDirectory,
 }
 
-/// A task, and what the disk has answered so far.
+/// A task, and the disk's answers so far.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) task: Task,
@@ -211,7 +211,7 @@ impl Run {
         Run { task: self.task, answers, faults: self.faults, next: OnceLock::new() }
     }
 
-    /// What comes next.
+    /// The next call.
     pub(super) fn next(&self) -> Call {
         *self.next.get_or_init(|| {
             let disk = Replay {
@@ -292,14 +292,14 @@ impl Task {
     }
 }
 
-/// A disk that answers from a list, and stops where it ends. What a writer only reads of its own home
-/// (that the directory is its own user's) is always the same, and no step.
+/// A disk that answers from a list, and stops at its end. A writer's checks of its own home are no steps: their answer,
+/// that the directory belongs to its user, never changes.
 struct Replay<'a> {
     answers: &'a [Answer],
     at: Cell<usize>,
     stopped_at: Cell<Option<Call>>,
-    /// What was listed last. The shipped code lists twice, until both are equal; here both are one step, so
-    /// that the second answers as the first did.
+    /// The last listing. The shipped code lists until two listings are equal. Here two listings are one step, so the
+    /// second one answers as the first did.
     listed: Cell<Option<Answer>>,
 }
 
@@ -321,14 +321,14 @@ impl Replay<'_> {
     }
 }
 
-/// The directory of one of the two kinds of requests.
+/// A directory: that of the shared request, or that of the named ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dir {
     Home,
     Requests,
 }
 
-/// The place that a file's name, or its draft's, belongs to.
+/// The slot to which the name of a file, or of its draft, belongs.
 fn place(name: &OsStr) -> SlotIndex {
     let name = name.to_string_lossy();
     let draft = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
@@ -372,7 +372,7 @@ impl Disk for Replay<'_> {
         unused()
     }
 
-    /// Opening it and the next call are one step: where that found no directory, this does.
+    /// This and the next call are one step. If that call found no directory, neither does this one.
     fn open_dir(&self, _: &Dir, _: &OsStr) -> io::Result<Dir> {
         match self.answers.get(self.at.get()) {
             Some(Answer::NoDirectory) => {
