@@ -1,5 +1,5 @@
-//! What a control plane does on a home: ask for a drain, renew it, cancel it, and look. It writes and
-//! removes requests; the gateway owns the transition ([R11]).
+//! The operations of a control plane on a home: begin, renew and cancel a drain, and observe. They write and remove
+//! requests. Only the gateway changes its state ([R11]).
 //!
 //! [R11]: crate::guide::requirements#r11
 
@@ -27,9 +27,11 @@ pub use crate::recipient::Recipient;
 pub use crate::reconcile::{Sighting, Verdict};
 
 impl Home {
-    /// Asks for a drain, durably: when this returns, the request survives power loss. Returns what it wrote. What the
-    /// same holder asked before is replaced; what others ask is not touched. A gateway closes at its next look, or at
-    /// its start. The request is for the living gateway, wherever this runs. If there is none, it is for one that
+    /// Asks for a drain, durably: when this returns, the request survives power loss. Returns the request that it
+    /// wrote. It replaces earlier requests of the same holder and does not touch those of other holders. A gateway
+    /// closes at its next look, or at its start.
+    ///
+    /// The request is for the running gateway, even if that runs in another container. If none runs, it is for one that
     /// starts in this boot and container: see [`Recipient`].
     ///
     /// # Errors
@@ -46,7 +48,7 @@ impl Home {
         for _ in 0..2 {
             let recipient = home.recipient_or_next();
             let Some(request) = recipient.stamp(ask, &fresh_id(), Now::from_system_clock()) else {
-                // Where it cannot be seen, that is why.
+                // If the recipient cannot be seen, that is the error to report.
                 return home.recipient().and(Err(ControlError::NoRun));
             };
             home.begin(holder, &request)?;
@@ -54,13 +56,13 @@ impl Home {
             if fault!(RecipientNotChecked) || !by_now.has_replaced(&recipient, &request) {
                 return Ok(request);
             }
-            // To the gateway that lives now it is of another epoch, or of another run.
+            // For the gateway that runs now, the request has another epoch or another run.
             home.cancel_request(holder, request.request_id().unwrap_or_default())?;
         }
         Err(ControlError::Replaced { holder: holder.clone() })
     }
 
-    /// Whom a request is for now: the gateway that holds this home, or else the one that starts next.
+    /// The recipient of a request that is made now: the gateway that holds this home, or else the one that starts next.
     ///
     /// # Errors
     ///
@@ -71,18 +73,18 @@ impl Home {
         self.open()?.recipient()
     }
 
-    /// Asks again for what the holder asks already, for as long as `lease` from now, or as before. Its
-    /// request is in force throughout: the new one is there before the old one goes. It has a new
-    /// [`request_id`](Request::request_id); fields that this library does not know are kept.
+    /// Renews the holder's request, with `lease` from now, or with the length of the old lease. There is no gap: the
+    /// new request is durable before the old one is removed. The new one has a new
+    /// [`request_id`](Request::request_id). Fields that this library does not know are kept.
     ///
-    /// Where the holder is the shared slot, a cancel that comes between looking and writing is undone.
-    /// A named holder's is not.
+    /// If the holder is the shared slot, a cancel between the read and the write is undone. A cancel of a named
+    /// holder's request is not undone.
     ///
     /// # Errors
     ///
-    /// [`ControlError::NoLiveRequest`] where there is no live request any more, or none that lasted until
-    /// the new one was there. The drain is lost, and the gate may have been open since.
-    /// [`ControlError::Indeterminate`] where that is not known. Otherwise as [`Home::begin_drain`].
+    /// [`ControlError::NoLiveRequest`] if there is no longer a live request, or if its lease ended before the new one
+    /// was written. The drain is lost, and the gate may have been open since.
+    /// [`ControlError::Indeterminate`] if it is unknown whether there is one. Otherwise as [`Home::begin_drain`].
     pub fn renew_drain(
         &self,
         holder: &Holder,
@@ -97,12 +99,12 @@ impl Home {
         Err(ControlError::NoLiveRequest { holder: holder.clone() })
     }
 
-    /// Removes the holder's request, durably, and says whether there was one. Idempotent.
+    /// Removes the holder's request, durably, and returns whether there was one. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ControlError::NotRemoved`]: the drain stays on; [`ControlError::NoHome`],
-    /// [`ControlError::NotDurable`], [`ControlError::Unlisted`].
+    /// [`ControlError::NotRemoved`]: the drain stays in force. Also [`ControlError::NoHome`],
+    /// [`ControlError::NotDurable`] and [`ControlError::Unlisted`].
     ///
     /// [R3](crate::guide::requirements#r3),
     /// [U8](crate::guide::incidents#u8)
@@ -110,20 +112,20 @@ impl Home {
         marker::cancel_all_of(&*self.open()?, holder)
     }
 
-    /// Removes one request by its id, and says whether it was still there. Use it to abandon a drain you
-    /// have just begun without touching a newer request of the same holder. Where the holder is the
-    /// shared slot it is first read whose request is there, and another writer may come in between. A
-    /// named holder's cannot be mistaken.
+    /// Removes one request by its id, and returns whether it was still there. Use it to abandon a drain that you have
+    /// just begun, without touching a newer request of the same holder.
+    ///
+    /// In the shared slot, the id of the request is read before the removal. Another writer may replace the request in
+    /// between; then that one is removed. A named holder's requests have one file each, so this cannot happen there.
     ///
     /// # Errors
     ///
-    /// As [`Home::cancel_drain`], and [`ControlError::Indeterminate`] where it is not known whose request is
-    /// there.
+    /// As [`Home::cancel_drain`], and [`ControlError::Indeterminate`] if the request in the shared slot cannot be read.
     pub fn cancel_request(&self, holder: &Holder, request_id: &str) -> Result<bool, ControlError> {
         self.open()?.cancel_request(holder, request_id)
     }
 
-    /// Looks at this one request of the holder: [`Sighting::Absent`] also where another one is in its
+    /// Looks at this one request of the holder. The result is [`Sighting::Absent`] also if another request is in its
     /// place.
     #[must_use]
     pub fn find_request(&self, holder: &Holder, request_id: &str) -> Sighting {
@@ -133,7 +135,7 @@ impl Home {
         }
     }
 
-    /// Looks at what is in this slot, whosever it is.
+    /// Looks at the request in this slot.
     #[must_use]
     pub fn find_in(&self, slot: &Slot) -> Sighting {
         match self.open() {
@@ -142,9 +144,9 @@ impl Home {
         }
     }
 
-    /// Removes everybody's request, also those of others: for people, when the one who asked is gone.
-    /// Returns what it removed, each logged with `by`, who did this; and, as [`Home::cancel_drain`] does,
-    /// why something stays, if anything does. What could be removed is removed all the same.
+    /// Removes the requests of all holders. It is for operators, if a holder is gone and cannot cancel. Returns the
+    /// removed requests, and an error if one could not be removed. An error does not stop the removal of the others.
+    /// Each removal is logged with `by`, the user or program that asked for it.
     ///
     /// ```
     /// use tidegate::{home::Home, request::{DrainRequest, Holder}};
@@ -160,7 +162,8 @@ impl Home {
     ///
     /// # Errors
     ///
-    /// The second half of the pair, as [`Home::cancel_drain`]. The first half lists what was removed before it failed.
+    /// The second half of the pair, as [`Home::cancel_drain`]. The first half lists the requests that were removed all
+    /// the same.
     pub fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
         match self.open() {
             Ok(home) => home.cancel_all(by),
@@ -196,21 +199,20 @@ impl Home {
         }
     }
 
-    /// What the gateway says of itself, and whether it is alive to say so. A status file that is
-    /// missing or broken is an empty reading, and idle is never inferred from it.
+    /// The status that the gateway wrote, and whether the gateway is alive. A missing or broken status file gives an
+    /// empty reading, and idle is never inferred from that.
     ///
     /// # Errors
     ///
-    /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] where it is not known whether a gateway is
-    /// alive.
+    /// [`ControlError::NoHome`]; [`ControlError::Unreadable`] if the lock or the status file cannot be read.
     ///
     /// [F10](crate::guide::requirements#f10)
     pub fn status(&self) -> Result<Reading, ControlError> {
         self.open()?.status()
     }
 
-    /// Looks once at what has become of a drain: see [`PendingDrain::evaluate`]. Reads the status, then the request, then the
-    /// clocks, in this order. Returns the status too, which says what is still waited for.
+    /// Checks once how far a drain is: see [`PendingDrain::evaluate`]. Reads the status, the request and the clocks, in
+    /// this order. Also returns the status, which shows what the drain still waits for.
     ///
     /// ```
     /// use tidegate::pending::{PendingDrain, Goal, WaitFailed};
@@ -289,7 +291,7 @@ impl<D: Disk> OpenHome<D> {
 }
 
 impl OpenHome<RealDisk> {
-    /// Renews what the holder asks now; `None` where it was gone before the new request was there. It was
+    /// Renews the holder's current request. Returns `None` if that was gone before the new one was durable: it was
     /// cancelled, or another process of the holder renewed it.
     fn renew_once(
         &self,
@@ -334,7 +336,7 @@ impl OpenHome<RealDisk> {
         if is_live(request) && is_live(&renewed) {
             return Ok(Some(renewed));
         }
-        // The old one ran out before the new one was there for certain, or its gateway was replaced.
+        // The old request ended before the new one was certainly durable, or its gateway was replaced.
         self.cancel_request(holder, renewed.request_id().unwrap_or_default())?;
         Err(ControlError::NoLiveRequest { holder: holder.clone() })
     }
@@ -342,7 +344,7 @@ impl OpenHome<RealDisk> {
     fn cancel_all(&self, by: &str) -> (Vec<Removed>, Result<(), ControlError>) {
         let mut removed = Vec::new();
         let mut result = self.remove(&[Slot::Shared], by, &mut removed);
-        // There may be more than one listing takes in, and some may be renewed meanwhile.
+        // There may be more requests than one listing returns, and holders may renew some meanwhile.
         for _ in 0..marker::OWN_ROUNDS_MAX {
             let before = removed.len();
             let named = match marker::some_slots(self) {
@@ -386,27 +388,27 @@ impl OpenHome<RealDisk> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Looks at everything, for a visitor.
+    /// Looks at all requests, for a caller that is not the gateway.
     fn look(&self, recipient: &Recipient, now: Now) -> RawObservation {
         let judge = recipient.judge(now);
         let counts = |request: &Request| judge.validity(request) == Validity::Live;
-        // What it sees it sees once.
+        // A single look has no earlier sightings.
         let (first_seen, home_check) = (|request| request, HomeCheck::default);
         let reader = Reader { counts: &counts, first_seen: &first_seen, home_check: &home_check };
         Observer::default().look(self, &ObserveMode::first(), &[], &reader)
     }
 
-    /// Looks at what this holder asks, and at nothing else: however many others ask, its own are found by
-    /// their names.
+    /// Looks at the requests of this holder only. They are found by their names, even if there are too many requests
+    /// of other holders to list.
     pub(crate) fn observe_holder(&self, holder: &Holder, recipient: Recipient) -> Observation {
         let raw = marker::observe_own(self, holder);
         Observation::of(raw, recipient, Now::from_system_clock())
     }
 
-    /// The request in the form that a foreign gateway understands, if one lives here. It knows the shared marker only,
-    /// no end with a run, and no lease except its own, which ends after an hour.
+    /// The request in the form that a foreign gateway understands, if one runs here. A foreign gateway knows only the
+    /// shared marker, no end with a run, and no lease except its own of one hour.
     fn adapted_to_foreign_gateway(&self, ask: &DrainRequest) -> Result<DrainRequest, ControlError> {
-        // Where one of ours lives, the other one is not asked.
+        // If a gateway of this library holds the lock, no foreign gateway is looked for.
         if fault!(NeighbourIgnored) || matches!(self.read_lock(), Ok(Some(_))) {
             return Ok(ask.clone());
         }
@@ -423,7 +425,8 @@ impl OpenHome<RealDisk> {
             Some(owner) if owner.read::<String>("incarnation").is_some() => {
                 Ok(Recipient::stated(owner))
             }
-            // Its lock file was removed or emptied: until its next look, its status says who holds the home.
+            // The gateway's lock file was removed or emptied. Until its next look repairs that, its status names the
+            // gateway.
             _ if owner.is_some() || self.held_by().is_some() => {
                 let reading = self.status()?;
                 let has_ended = owner.is_none() && reading.is_shutting_down();
@@ -433,19 +436,20 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// The process that holds the directory's lock, as far as can be seen.
+    /// The process that holds the directory's lock, if it can be seen.
     fn held_by(&self) -> Option<u32> {
         let home = self.stat().ok()?;
         self.disk().flocked_by(home.id).map(|it| it.pid)
     }
 
-    /// The same for those who may not read the lock: they may still ask for a drain in this boot and container.
+    /// The recipient, also for a process that may not read the lock: it can still ask for a drain in this boot and
+    /// container.
     fn recipient_or_next(&self) -> Recipient {
         self.recipient().unwrap_or_else(|_| Recipient::unseen())
     }
 
     pub(crate) fn status(&self) -> Result<Reading, ControlError> {
-        // The lock first: a status read after it was seen held is of that gateway or a later one.
+        // The lock is read first. Then a status that is read later is from that gateway or a later one.
         let lock = self.read_lock()?;
         let bytes = match marker::read(self, self.dir(), Name::Status.as_os_str(), STATUS_BYTES_MAX)
         {
@@ -471,14 +475,14 @@ impl OpenHome<RealDisk> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Removed {
-    /// Where it was.
+    /// The slot that it was in.
     pub slot: Slot,
-    /// What it said; `None` where that could not be read.
+    /// The request; `None` if it could not be read.
     pub request: Option<Request>,
 }
 
-/// What one look at a home sees, judged as the living gateway there judges it. If there is none, it is judged as a
-/// gateway that starts in this boot and container.
+/// The result of one look at a home, judged as the running gateway judges it. If none runs, it is judged as a gateway
+/// that starts in this boot and container does.
 #[derive(Clone, Debug)]
 pub struct Observation {
     sightings: Vec<(Slot, Sighting)>,
@@ -493,13 +497,13 @@ impl Observation {
         Observation { sightings: sightings.collect(), listing, recipient, now }
     }
 
-    /// Who judges.
+    /// The gateway as which the requests are judged.
     #[must_use]
     pub const fn recipient(&self) -> &Recipient {
         &self.recipient
     }
 
-    /// What it all amounts to.
+    /// The combined verdict over all requests.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let listing = match self.listing {
@@ -512,7 +516,7 @@ impl Observation {
             .fold(listing, Verdict::with)
     }
 
-    /// The requests that could be read, live or not: the shared one first.
+    /// The requests that could be read, live or not. The shared one is first.
     pub fn requests(&self) -> impl Iterator<Item = (&Slot, Verdict, &Request)> {
         self.sightings.iter().filter_map(|(slot, sighting)| match sighting {
             Sighting::Present(request) => {
@@ -522,7 +526,7 @@ impl Observation {
         })
     }
 
-    /// Why it is not known what this holder asks, if it is not.
+    /// The error that says why this holder's requests are unknown, if they are.
     pub(crate) fn unseen_of(&self, holder: &Holder) -> Option<ControlError> {
         let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {
             Sighting::Unreadable(reason) if slot.is_held_by(holder) => Some(reason),
@@ -535,7 +539,7 @@ impl Observation {
         Some(ControlError::Indeterminate { holder: holder.clone(), reason: reason.clone() })
     }
 
-    /// Why something could not be read, if anything could not.
+    /// The first reason why something could not be read, if there is one.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
         let unreadable = self.sightings.iter().find_map(|(slot, sighting)| match sighting {

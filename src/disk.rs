@@ -1,11 +1,11 @@
-//! The one way to a file: a directory is opened once, and everything in it is reached through its handle.
-//! It decides nothing: what is done in which order is the business of `marker` and `home`.
+//! The only access to files: a directory is opened once, and everything in it is reached through its handle.
+//! This module decides nothing: `marker` and `home` decide what is done in which order.
 //!
-//! A path is looked up only by [`Disk::open_home`], [`Disk::stat_path`] and [`Disk::stat_link`]. A name below
-//! that is one component, and its link is never followed. So a user who swaps a directory for a link cannot
-//! lead a write or a removal elsewhere.
+//! A path is looked up only by [`Disk::open_home`], [`Disk::stat_path`] and [`Disk::stat_link`]. A name below that is
+//! one component, and a link there is never followed. So a user who replaces a directory by a link cannot redirect a
+//! write or a removal.
 //!
-//! It is a trait so that a test or a model can run what ships on a disk that crashes, fails, or stops
+//! [`Disk`] is a trait so that a test or a model can run the shipped code on a disk that crashes, fails, or stops
 //! between two calls.
 
 #[cfg(test)]
@@ -31,16 +31,16 @@ pub(crate) use real::write_lock::take_as_reader;
 pub(crate) use volatile::Files as VolatileFiles;
 pub(crate) use volatile::VolatileDisk;
 
-/// Which file or directory, whatever it is called.
+/// The identity of a file or directory, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
-    /// The device it is on.
+    /// The device that it is on.
     pub device: u64,
-    /// Its number there.
+    /// Its inode number there.
     pub inode: u64,
 }
 
-/// What kind of thing has a name.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -59,7 +59,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// As a person calls it.
+    /// The name of the kind in messages, with its article.
     #[must_use]
     pub const fn noun(self) -> &'static str {
         match self {
@@ -74,22 +74,22 @@ impl FileKind {
 }
 
 impl FileKind {
-    /// The error where something else was expected.
+    /// The error for an entry of this kind where `expected` should be.
     pub(crate) fn is_not(self, expected: &str) -> io::Error {
         io::Error::other(format!("found {} instead of {expected}; remove it", self.noun()))
     }
 }
 
-/// What a disk knows of a file or directory.
+/// The metadata of a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which it is.
+    /// Its identity.
     pub id: FileId,
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
     /// Its permission bits: the lower twelve.
     pub mode: u32,
-    /// How many names it has; 0 once it is removed.
+    /// The number of its names; 0 once it is removed.
     pub links: u64,
     /// Its owner.
     pub uid: u32,
@@ -97,30 +97,30 @@ pub struct Stat {
     pub gid: u32,
     /// Its size, in bytes.
     pub size: u64,
-    /// When it was last written: seconds and nanoseconds.
+    /// The time when its content was last written: seconds and nanoseconds.
     pub modified: (i64, i64),
-    /// When it was last changed in any way: seconds and nanoseconds.
+    /// The time when content or metadata last changed: seconds and nanoseconds.
     pub changed: (i64, i64),
 }
 
 /// One reading of two clocks, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Clocks {
-    /// The wall clock, by which files are stamped. It can be set.
+    /// The wall clock, from which files get their times. It can be set.
     pub wall: i64,
-    /// The time since boot. It cannot.
+    /// The time since boot. It cannot be set.
     pub since_boot: i64,
 }
 
 impl Clocks {
-    /// What the machine's clocks show.
+    /// The current reading of the machine's clocks.
     pub(crate) fn now() -> Clocks {
         let since_boot = i64::try_from(host::uptime().as_secs()).unwrap_or(i64::MAX);
         Clocks { wall: host::wall().timestamp(), since_boot }
     }
 
-    /// What the wall clock is ahead by. It changes by more than the second that rounding makes only where that
-    /// clock is set.
+    /// The offset of the wall clock to the time since boot. Rounding changes it by up to one second. A larger change
+    /// means that the wall clock was set.
     #[must_use]
     pub const fn ahead(self) -> i64 {
         self.wall.saturating_sub(self.since_boot)
@@ -132,12 +132,11 @@ impl Clocks {
 pub struct User {
     /// The effective user.
     pub uid: u32,
-    /// The id under which every user appears that this user namespace does not map. `None` where it maps
-    /// all of them.
+    /// The id under which all users appear that this user namespace does not map. `None` if it maps all users.
     pub unmapped: Option<u32>,
 }
 
-/// Whose a file is to be; `None` leaves it the writer's, or its group's.
+/// The owner that a file is to have; `None` leaves the user or the group as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The user.
@@ -147,7 +146,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether anything is to be given to anybody.
+    /// Whether a user or a group is to be set.
     #[must_use]
     pub const fn is_given(self) -> bool {
         self.uid.is_some() || self.gid.is_some()
@@ -157,22 +156,22 @@ impl Owner {
 /// A process that holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// The user that it acts as, where that can be seen.
+    /// The user that it acts as, if that can be seen.
     pub uid: Option<u32>,
 }
 
 /// Whether a whole file is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flock {
-    /// It is not.
+    /// It is not locked.
     Free,
-    /// It is, by this process where that can be seen.
+    /// It is locked, by this process if that can be seen.
     Held(Option<LockHolder>),
 }
 
-/// What a file is opened for.
+/// The access for which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// To read it.
@@ -181,55 +180,55 @@ pub enum Access {
     Write,
 }
 
-/// A disk. No call waits for what is no regular file, and none follows a link below the home. Until it is
-/// synced, a crash may undo what a call did.
+/// A disk. No call waits for an entry that is not a regular file, and none follows a link below the home. A crash may
+/// undo a change that is not synced.
 ///
 /// # Errors
 ///
-/// What the system says: `NotFound` where there is no such name, `AlreadyExists` where there is one.
+/// The errors of the system: `NotFound` if there is no such name, `AlreadyExists` if there is one already.
 #[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Disk {
     /// An open directory.
     type Dir;
     /// An open file.
     type File;
-    /// A listing on its way.
+    /// A listing in progress.
     type Listing;
 
     /// Opens a home. Its path may lead through links: the caller chose them.
     fn open_home(&self, path: &Path) -> io::Result<Self::Dir>;
-    /// What is at this path now, its links followed.
+    /// The metadata of the entry at this path now. Links are followed.
     fn stat_path(&self, path: &Path) -> io::Result<Stat>;
-    /// What is at this path now; a link itself, where its last name is one.
+    /// The metadata of the entry at this path now. If the last component is a link, of the link itself.
     fn stat_link(&self, path: &Path) -> io::Result<Stat>;
     /// Opens a directory in a directory.
     fn open_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::Dir>;
-    /// What is known of an open directory.
+    /// The metadata of an open directory.
     fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
-    /// What has this name; a link itself, not what it leads to.
+    /// The metadata of the entry with this name. For a link, of the link itself.
     fn stat(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
-    /// Opens what has this name.
+    /// Opens the file with this name.
     fn open(&self, at: &Self::Dir, name: &OsStr, access: Access) -> io::Result<Self::File>;
-    /// Makes a file that only its owner may read and write, where nothing has this name.
+    /// Makes a new file with this name, which only its owner may read and write.
     fn create(&self, at: &Self::Dir, name: &OsStr) -> io::Result<Self::File>;
-    /// What is known of an open file.
+    /// The metadata of an open file.
     fn stat_file(&self, file: &Self::File) -> io::Result<Stat>;
-    /// The file's bytes from its beginning, `bytes_max` and one more at most.
+    /// The file's bytes from its beginning: at most `bytes_max` and one more, which shows that the file is longer.
     fn read(&self, file: &Self::File, bytes_max: u64) -> io::Result<Vec<u8>>;
     /// Writes these bytes at the file's beginning.
     fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Removes the file's bytes.
     fn truncate(&self, file: &Self::File) -> io::Result<()>;
-    /// Brings the file's bytes to the disk.
+    /// Syncs the file's bytes to the disk.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
-    /// Brings the names in a directory to the disk.
+    /// Syncs the names in a directory to the disk.
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
-    /// Gives a file another name in its directory, instead of what had that name.
+    /// Gives a file another name in its directory. It replaces a file that has that name.
     fn rename(&self, at: &Self::Dir, from: &OsStr, to: &OsStr) -> io::Result<()>;
-    /// Removes a name that is no directory's.
+    /// Removes a name. It must not be that of a directory.
     fn unlink(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
-    /// Makes a directory that is its owner's, and of this mode, before it has its name. An owner that cannot be
-    /// set is no failure of this, and is returned.
+    /// Makes a directory. It gets its owner and mode before it gets its name. If the owner cannot be set, the directory
+    /// is made all the same, and the inner result holds that error.
     fn make_dir(
         &self,
         at: &Self::Dir,
@@ -241,29 +240,28 @@ pub trait Disk {
     fn remove_dir(&self, at: &Self::Dir, name: &OsStr) -> io::Result<()>;
     /// Begins to list a directory.
     fn list(&self, dir: &Self::Dir) -> io::Result<Self::Listing>;
-    /// The next names of a listing, in no order; none once it is over.
+    /// The next names of a listing, in no order; none at the end.
     fn next_names(&self, listing: &mut Self::Listing) -> io::Result<Vec<OsString>>;
     /// Sets a file's permission bits.
     fn chmod(&self, file: &Self::File, mode: u32) -> io::Result<()>;
-    /// Gives a file to this owner.
+    /// Sets a file's owner.
     fn chown(&self, file: &Self::File, owner: Owner) -> io::Result<()>;
-    /// Takes the write lock on a file that is open to write, unless somebody else has a lock on it. Says
-    /// whether it was taken. Closing the file gives it back.
+    /// Takes the write lock on a file that is open for writing, unless another open file holds a lock on it. Returns
+    /// whether it was taken. Closing the file releases it.
     fn lock(&self, file: &Self::File) -> io::Result<bool>;
-    /// Whether somebody else holds the write lock on a file. A lock that a mere reader can take does not
-    /// count.
+    /// Whether another open file holds the write lock on this file. A lock that a reader can take does not count.
     fn is_locked(&self, file: &Self::File) -> io::Result<bool>;
-    /// Takes the lock on an open directory, unless somebody else has it. Says whether it was taken.
-    /// Closing the directory gives it back.
+    /// Takes the lock on an open directory, unless another handle has it. Returns whether it was taken. Closing the
+    /// directory releases it.
     fn lock_dir(&self, dir: &Self::Dir) -> io::Result<bool>;
-    /// The process that holds the lock (`flock`) on this file or directory, where that can be seen.
+    /// The process that holds the lock (`flock`) on this file or directory, if that can be seen.
     fn flocked_by(&self, id: FileId) -> Option<LockHolder>;
-    /// Whether somebody else holds the lock on a whole file (`flock`), as the original implementation takes it.
+    /// Whether another process holds the lock on a whole file (`flock`), as the original implementation takes it.
     fn flock_of(&self, file: &Self::File) -> io::Result<Flock>;
-    /// Whether the directory's times tell of all that comes and goes in it for certain.
+    /// Whether the directory's times certainly show each added or removed entry.
     fn has_reliable_times(&self, dir: &Self::Dir) -> bool;
-    /// What the clocks show now.
+    /// The current reading of the clocks.
     fn clocks(&self) -> Clocks;
-    /// Whom the process acts as.
+    /// The user that the process acts as.
     fn user(&self) -> User;
 }

@@ -346,7 +346,7 @@ fn denied(error: io::Error, found: &Stat, me: User, whose: &str, doing: &str) ->
         )
     } else {
         format!(
-            "{whose} mode {mode:04o} and owner {uid} keep user {me} from {doing} it; run this as user {uid}, or change the mode so that your group may"
+            "{whose} mode {mode:04o} and owner {uid} keep user {me} from {doing} it; run this as user {uid}, or let your group do it"
         )
     };
     io::Error::new(io::ErrorKind::PermissionDenied, reason)
@@ -390,7 +390,7 @@ fn strangers(what: &str, found: &Stat, home: &Stat) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!(
-            "{what} belongs to user {owner}, but the home belongs to user {home}, so it is not used; remove it, or change its owner to user {home}"
+            "{what} belongs to user {owner}, but the home belongs to user {home}; remove it, or change its owner to user {home}"
         ),
     )
 }

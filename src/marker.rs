@@ -1,16 +1,16 @@
-//! The request files: written durably, removed durably, looked at without ever blocking or failing.
-//! What they *mean* is decided elsewhere (`request`, `reconcile`).
+//! The request files. They are written and removed durably, and a look at them never blocks or fails.
+//! This module does not decide what they *mean*: `request` and `reconcile` do.
 //!
 //! # Invariants
 //!
-//! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch no file but its own.
+//! * **TG-S7 owner_release**: a named holder's begin, renewal and cancel touch only the holder's own files.
 //! * **TG-S12 no_torn_request**: a writer makes a whole file in the same directory, syncs it, renames it and syncs
 //!   the directory. So a reader sees a whole request or none, and an acknowledged begin or cancel survives power
-//!   loss. A renewal removes the old request after the new one is durable. If the old one was cancelled meanwhile, it
-//!   removes the new one again.
-//! * Nothing at a request's name is followed, waited for or read without bound. A FIFO hung the
-//!   original for good ([U33]), a symlink had it overwrite somebody else's file ([U37]). Nor is the directory
-//!   of requests: it is opened once, and used by its handle.
+//!   loss. A renewal removes the old request after the new one is durable. If the old one was cancelled meanwhile, the
+//!   renewal removes the new one again.
+//! * At a request's name no link is followed, no FIFO is waited for, and every read is bounded. In the original a FIFO
+//!   caused an endless wait ([U33]), and a symlink caused it to overwrite another file ([U37]). The directory of
+//!   requests is not followed either if it is a link: it is opened once, and used by its handle.
 //!
 //! [U33]: crate::guide::incidents#u33
 //! [U37]: crate::guide::incidents#u37
@@ -41,8 +41,7 @@ pub(crate) use sweep::sweep_drafts;
 /// A marker longer than this is a request without content, which drains.
 pub const MARKER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Looks once at the request in a slot. Does not block on anything that is no regular file, and never
-/// fails.
+/// Looks once at the request in a slot. Never fails, and never blocks on an entry that is not a regular file.
 pub(crate) fn observe<D: Disk>(home: &OpenHome<D>, slot: &Slot) -> Sighting {
     match slot {
         Slot::Shared => look(home, home.dir(), Name::Marker.as_os_str(), MARKER_BYTES_MAX),
@@ -66,19 +65,19 @@ fn seen(read: io::Result<Vec<u8>>, bytes_max: u64) -> Sighting {
     }
 }
 
-/// The bytes of a regular file in a directory, `bytes_max` and one more at most.
+/// The bytes of a regular file in a directory: at most `bytes_max` and one more, which shows that the file is longer.
 pub(crate) fn read<D: Disk>(
     home: &OpenHome<D>,
     at: &D::Dir,
     name: &OsStr,
     bytes_max: u64,
 ) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened, since opening a device can itself do something.
+    // The kind is checked before the open, because opening a device can have side effects.
     let found = home.stat_in(at, name)?;
     read_found(home, at, name, &found, bytes_max).map(|(bytes, _)| bytes)
 }
 
-/// As [`read`], of what was found at that name. Returns also what is known of the file that was read.
+/// As [`read`], for an entry whose metadata `found` is known. Also returns the metadata of the file that was read.
 fn read_found<D: Disk>(
     home: &OpenHome<D>,
     at: &D::Dir,
@@ -89,7 +88,7 @@ fn read_found<D: Disk>(
     require_regular_file(found)?;
     let opened = home.disk().open(at, name, Access::Read);
     let file = opened.map_err(|error| home.denied(error, found, "reading"))?;
-    // It may be another file by now.
+    // The name may lead to another file by now.
     let opened = home.disk().stat_file(&file)?;
     require_regular_file(&opened)?;
     Ok((home.disk().read(&file, bytes_max)?, opened))
@@ -102,7 +101,7 @@ fn require_regular_file(found: &Stat) -> io::Result<()> {
     }
 }
 
-/// What a slot's file is called in its directory.
+/// The name of a slot's file in its directory.
 fn name_of(slot: &Slot) -> &OsStr {
     match slot {
         Slot::Shared => Name::Marker.as_os_str(),
@@ -110,7 +109,7 @@ fn name_of(slot: &Slot) -> &OsStr {
     }
 }
 
-/// No request longer than this is written: a reader would take it for one without content.
+/// The longest request that is written. A reader would take a longer one for a request without content.
 const fn bytes_max(slot: &Slot) -> u64 {
     match slot {
         Slot::Shared => MARKER_BYTES_MAX,
@@ -118,12 +117,12 @@ const fn bytes_max(slot: &Slot) -> u64 {
     }
 }
 
-/// Writes a request into its slot, durably, and then removes the same holder's `older` ones. What
-/// [`Home::begin_drain`](crate::home::Home::begin_drain) does once it has chosen the slot.
+/// Writes a request into its slot, durably, and then removes the same holder's `older` requests.
+/// [`Home::begin_drain`](crate::home::Home::begin_drain) calls this once it has chosen the slot.
 ///
 /// # Errors
 ///
-/// [`ControlError::NotWritten`]: nothing was changed. [`ControlError::NotDurable`]: the request is there,
+/// [`ControlError::NotWritten`]: nothing was changed. [`ControlError::NotDurable`]: the request is written,
 /// but may not survive power loss.
 // Property: TG-S12 no_torn_request.
 pub fn begin<D: Disk>(
@@ -148,7 +147,7 @@ pub fn begin<D: Disk>(
         Slot::Shared => home.dir(),
         Slot::File(_) => {
             home.make_requests().map_err(not_written)?;
-            // Also where it was there before: its maker may not have synced it yet.
+            // Also if the directory was there before: the process that made it may not have synced it yet.
             sync(home, home.dir(), home.names().path(), Some(request))?;
             requests = home.open_requests().map_err(not_written)?;
             &requests
@@ -157,21 +156,20 @@ pub fn begin<D: Disk>(
     replace(home, dir, name_of(slot), text.as_bytes(), Durability::Synced).map_err(not_written)?;
     let directory = home.names().directory_of(slot);
     sync(home, dir, &directory, Some(request))?;
-    // The new request is in force, whatever becomes of the old: that one dies of its own lease.
+    // The new request is in force even if an old one cannot be removed. An old one ends with its lease.
     for error in older.iter().filter_map(|slot| remove(home, dir, slot).err()) {
         tracing::warn!(%error, "cannot remove the old request after a new one was written; it counts until its lease ends or it is removed");
     }
     if older.is_empty() { Ok(()) } else { sync(home, dir, &directory, Some(request)) }
 }
 
-/// Writes the new request, durably, and then removes `old`. `old[0]` is the request being renewed. If it
-/// is already gone, the holder cancelled or renewed it elsewhere. The new request is removed again, nothing
-/// else is touched, and `false` is returned. What
-/// [`Home::renew_drain`](crate::home::Home::renew_drain) does with what it saw.
+/// Writes the new request, durably, and then removes `old`. `old[0]` is the request that is renewed. If it is already
+/// gone, another process of the holder cancelled or renewed it. Then the new request is removed again, no other
+/// request is touched, and `false` is returned. [`Home::renew_drain`](crate::home::Home::renew_drain) calls this.
 ///
 /// # Errors
 ///
-/// As [`begin`], and as [`cancel`] where the new one is removed again.
+/// As [`begin`], and as [`cancel`] if the new request is removed again.
 // Property: TG-S14 receipt_is_true.
 pub fn renew<D: Disk>(
     home: &OpenHome<D>,
@@ -207,20 +205,20 @@ pub fn renew<D: Disk>(
 ///
 /// # Errors
 ///
-/// [`ControlError::NotRemoved`]: it is still there, and what could be removed is removed all the same.
-/// [`ControlError::NotDurable`]: what is gone may come back after power loss.
+/// [`ControlError::NotRemoved`]: one request is still there; the others are removed all the same.
+/// [`ControlError::NotDurable`]: the removed requests may come back after power loss.
 pub fn cancel<D: Disk>(home: &OpenHome<D>, slots: &[Slot]) -> Result<usize, ControlError> {
     let mut removed = 0;
     let mut failed = None;
     let mut remove_in = |dir: &D::Dir, slot: &Slot| match remove(home, dir, slot) {
         Ok(was_there) => removed += usize::from(was_there),
-        // The others all the same.
+        // The others are removed all the same.
         Err(source) => {
             let path = home.names().slot_path(slot);
             failed = Some(ControlError::NotRemoved { path, source });
         }
     };
-    // Also where nothing was there: the removal that somebody else began may not be on disk yet.
+    // The sync also happens if there was no request: another process may have removed it and not synced yet.
     if slots.contains(&Slot::Shared) {
         remove_in(home.dir(), &Slot::Shared);
         sync(home, home.dir(), home.names().path(), None)?;
@@ -233,7 +231,7 @@ pub fn cancel<D: Disk>(home: &OpenHome<D>, slots: &[Slot]) -> Result<usize, Cont
                 named.for_each(|slot| remove_in(&requests, slot));
                 sync(home, &requests, &path, None)?;
             }
-            // Where there is no directory, nothing is in it.
+            // Without a directory there are no named requests.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ControlError::NotRemoved { path, source }),
         }
@@ -241,7 +239,7 @@ pub fn cancel<D: Disk>(home: &OpenHome<D>, slots: &[Slot]) -> Result<usize, Cont
     failed.map_or(Ok(removed), Err)
 }
 
-/// Removes a request's name, and says whether there was one.
+/// Removes a request's file. Returns whether there was one.
 fn remove<D: Disk>(home: &OpenHome<D>, dir: &D::Dir, slot: &Slot) -> io::Result<bool> {
     match home.disk().unlink(dir, name_of(slot)) {
         Ok(()) => Ok(true),
@@ -250,12 +248,12 @@ fn remove<D: Disk>(home: &OpenHome<D>, dir: &D::Dir, slot: &Slot) -> io::Result<
     }
 }
 
-/// How often a holder's own requests are looked for again, where another process of the holder changes
-/// them meanwhile.
+/// The number of rounds in which a holder's requests are listed and removed or renewed. Another process of the holder
+/// may change them meanwhile.
 pub(crate) const OWN_ROUNDS_MAX: u32 = 64;
 
-/// Removes all of a holder's requests, durably, and says whether there was one. Looks until there is
-/// none: another process of the holder may renew one after it was listed.
+/// Removes all requests of a holder, durably, and returns whether there was one. Repeats until none is found, because
+/// another process of the holder may renew one after it was listed.
 ///
 /// # Errors
 ///
@@ -273,11 +271,14 @@ pub fn cancel_all_of<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> Result<boo
             return Ok(removed > 0);
         }
     }
-    let source = io::Error::other("the holder's requests are renewed as fast as they are removed");
+    let source = io::Error::other(
+        "another process renews the holder's requests as fast as they are removed; stop it first",
+    );
     Err(ControlError::Unlisted { path: home.names().requests_path(), source })
 }
 
-/// The slots in which this holder's requests are now; the shared one whether or not one is there.
+/// The slots in which this holder's requests are now. For the shared holder it is always the shared slot, also if that
+/// is empty.
 ///
 /// # Errors
 ///
@@ -292,7 +293,7 @@ pub fn slots_of<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> Result<Vec<Slot
     }
 }
 
-/// The slots of the named requests that are there now, or some of them where there are many.
+/// The slots of the named requests that exist now, or some of them if there are too many to list.
 pub(crate) fn some_slots<D: Disk>(home: &OpenHome<D>) -> Result<Vec<Slot>, ControlError> {
     match slots_in(home, &|_| true)? {
         (slots, true) if slots.is_empty() => Err(too_many(home)),
@@ -317,19 +318,19 @@ fn too_many<D: Disk>(home: &OpenHome<D>) -> ControlError {
     ControlError::Unlisted { path: home.names().requests_path(), source }
 }
 
-/// Whether a replaced file's bytes must be on disk before its name is.
+/// Whether a file's bytes must be on disk before its name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// They must: the file outlives the process that wrote it.
     Synced,
-    /// They need not: the file says something of the living process only.
+    /// They need not: the file is only about the running process.
     Volatile,
 }
 
-/// How a draft's name ends. It begins with a dot and the name the file is to have.
+/// The end of a draft's name. The name begins with a dot and the final name of the file.
 const DRAFT_SUFFIX: &str = ".tmp";
 
-/// This many characters tell one draft of a file from another.
+/// The number of characters that distinguish one draft of a file from another.
 const DRAFT_ID: usize = 6;
 
 fn draft_of(name: &OsStr) -> OsString {
@@ -338,7 +339,7 @@ fn draft_of(name: &OsStr) -> OsString {
     format!(".{}.{id}{DRAFT_SUFFIX}", name.trim_start_matches('.')).into()
 }
 
-/// Replaces a file as a whole: no reader ever sees half of it.
+/// Replaces a file as a whole: no reader sees a part of it.
 // Property: TG-S12 no_torn_request.
 pub(crate) fn replace<D: Disk>(
     home: &OpenHome<D>,
@@ -359,12 +360,12 @@ pub(crate) fn replace<D: Disk>(
         disk.rename(dir, &draft, name).map_err(|error| home.denied_in(dir, error, "writing in"))
     };
     put().inspect_err(|_| {
-        // Failing that, a gateway sweeps it.
+        // If this fails, a gateway removes the draft later.
         let _ = disk.unlink(dir, &draft);
     })
 }
 
-/// Brings the names in a directory to the disk: that of a new request, or of what is gone.
+/// Syncs a directory, so that a new or removed name in it survives power loss.
 fn sync<D: Disk>(
     home: &OpenHome<D>,
     dir: &D::Dir,
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_unreadable_at_once_and_never_followed() {
+    fn a_marker_that_is_not_a_file_is_unreadable_at_once_and_never_followed() {
         let home = tempfile::tempdir().expect("temp dir");
         let marker = marker_in(&home);
         let unreadable = |what: &str| {
@@ -470,7 +471,7 @@ mod tests {
         assert!(matches!(observe(&marker), Sighting::Present(seen) if seen.is_contentless()));
     }
 
-    /// An error of the disk, and a device: neither needs a broken disk to be met.
+    /// An I/O error and a device, which both occur without a broken disk.
     #[test]
     fn an_i_o_error_and_a_device_are_unreadable_at_once() {
         for (at, name, what) in
@@ -484,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_is_not_there_takes_no_request_and_says_where() {
+    fn a_missing_home_takes_no_request_and_the_error_names_it() {
         let home = tempfile::tempdir().expect("temp dir");
         let marker = home.path().join("gone").join(".drain_request.json");
         let error = write(&marker, &request()).expect_err("there is no such directory");
@@ -492,7 +493,7 @@ mod tests {
         assert!(error.to_string().contains(&home), "{error}");
     }
 
-    /// A reader takes a longer one for a request without content, which has no lease.
+    /// A reader takes a request that is too long for one without content, which has no lease.
     #[test]
     fn a_request_that_no_reader_would_read_is_not_written() {
         let home = tempfile::tempdir().expect("temp dir");

@@ -1,5 +1,5 @@
-//! A disk in memory for tests: every time and number on it is the test's, and something may happen before any
-//! call. It has what a look needs, and no writer.
+//! A disk in memory for tests. The test sets all times and numbers, and a hook can run before each call. It supports
+//! the calls of a look, but no writer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 
-/// What is at a name.
+/// A file with its metadata.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) stat: Stat,
@@ -23,27 +23,27 @@ pub(crate) enum Dir {
     Requests,
 }
 
-/// What may happen before a call: it is given the call's name and the disk.
+/// A hook that runs before each call. It gets the call's name and the disk.
 type Hook = Box<dyn FnMut(&'static str, &MemoryDisk)>;
 
 /// The disk.
 pub(crate) struct MemoryDisk {
     pub(crate) home: RefCell<BTreeMap<OsString, Node>>,
     pub(crate) requests: RefCell<BTreeMap<OsString, Node>>,
-    /// The directory of requests; `None` where there is none.
+    /// The directory of requests; `None` if there is none.
     pub(crate) directory: Cell<Option<Stat>>,
-    /// What is said of it where there is none.
+    /// The error for the directory if there is none.
     pub(crate) missing: Cell<io::ErrorKind>,
-    /// The clock that stamps files.
+    /// The wall clock, from which files get their times.
     pub(crate) second: Cell<i64>,
-    /// The clock that cannot be set.
+    /// The time since boot, which cannot be set.
     pub(crate) since_boot: Cell<i64>,
     pub(crate) calls: RefCell<Vec<&'static str>>,
     hook: RefCell<Option<Hook>>,
     inodes: Cell<u64>,
 }
 
-/// What is known of a file or directory of the one user, that was last changed at this second.
+/// The metadata of a file or directory that the only user last changed at this second.
 pub(crate) fn stat(kind: FileKind, inode: u64, size: usize, second: i64) -> Stat {
     let (mode, links, uid, gid) = (0o700, 1, 1, 1);
     let (id, size) = (FileId { device: 1, inode }, size as u64);
@@ -51,7 +51,7 @@ pub(crate) fn stat(kind: FileKind, inode: u64, size: usize, second: i64) -> Stat
 }
 
 impl MemoryDisk {
-    /// An empty home, whose directory of requests was made at second 0, at this second.
+    /// An empty home at this second. Its directory of requests was made at second 0.
     pub(crate) fn at(second: i64) -> MemoryDisk {
         MemoryDisk {
             home: RefCell::default(),
@@ -66,14 +66,14 @@ impl MemoryDisk {
         }
     }
 
-    /// Has this happen before each call from now on.
+    /// Runs this hook before each call from now on.
     pub(crate) fn before_each(&self, hook: impl FnMut(&'static str, &MemoryDisk) + 'static) {
         *self.hook.borrow_mut() = Some(Box::new(hook));
     }
 
     fn called(&self, call: &'static str) {
         self.calls.borrow_mut().push(call);
-        // Taken out, for what it does may be a call too.
+        // The hook is taken out, because it may itself call the disk.
         let hook = self.hook.borrow_mut().take();
         if let Some(mut hook) = hook {
             hook(call, self);
@@ -81,7 +81,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Lays a named request that was written at this second.
+    /// Adds a named request that was written at this second.
     pub(crate) fn lay(&self, name: &str, text: &str, second: i64) {
         self.inodes.set(self.inodes.get() + 1);
         let stat = stat(FileKind::File, self.inodes.get(), text.len(), second);
@@ -89,18 +89,18 @@ impl MemoryDisk {
         self.touch(second);
     }
 
-    /// Removes one.
+    /// Removes a named request.
     pub(crate) fn remove(&self, name: &str, second: i64) {
         self.requests.borrow_mut().remove(OsStr::new(name));
         self.touch(second);
     }
 
-    /// Changes what is known of a named request, or its bytes, and nothing else.
+    /// Changes the metadata or the bytes of a named request, and nothing else.
     pub(crate) fn alter(&self, name: &str, alter: impl FnOnce(&mut Node)) {
         alter(self.requests.borrow_mut().get_mut(OsStr::new(name)).expect("it is there"));
     }
 
-    /// Moves the times of the directory of requests.
+    /// Changes the times of the directory of requests.
     pub(crate) fn touch(&self, second: i64) {
         let found = self.directory.get();
         self.directory.set(found.map(|it| Stat {
@@ -110,7 +110,7 @@ impl MemoryDisk {
         }));
     }
 
-    /// How often this was called.
+    /// The number of calls with this name.
     pub(crate) fn count(&self, call: &str) -> usize {
         self.calls.borrow().iter().filter(|it| **it == call).count()
     }

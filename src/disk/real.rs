@@ -1,4 +1,4 @@
-//! The disk of the machine. One system call a method, or a few where there is no other way.
+//! The disk of the machine. A method makes one system call, or a few if there is no other way.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid}
 use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
 use crate::id::fresh_id;
 
-/// The namespace that every process of the machine has a number in.
+/// The pid namespace in which every process of the machine has a number.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// This many names are given at once.
+/// The most names that one call of `next_names` returns.
 const BATCH: usize = 256;
 
 /// The disk of this machine.
@@ -27,8 +27,7 @@ pub(crate) struct RealDisk;
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
-    /// It can be listed, synced and locked. Where its mode lets nobody list it, its files can be used all
-    /// the same.
+    /// Whether it can be listed, synced and locked. If its mode forbids that, its files can be used all the same.
     is_readable: bool,
 }
 
@@ -46,7 +45,7 @@ impl Dir {
         }
     }
 
-    /// The handle to list, sync and lock it by; the reason where its mode keeps this user from that.
+    /// The handle to list, sync and lock it by. The error says why its mode forbids that to this user.
     fn readable(&self) -> io::Result<&OwnedFd> {
         if self.is_readable {
             return Ok(&self.fd);
@@ -61,10 +60,10 @@ impl Dir {
 #[derive(Debug)]
 pub(crate) struct File(std::fs::File);
 
-/// A listing on its way.
+/// A listing in progress.
 pub(crate) struct Listing(rustix::fs::Dir);
 
-/// Neither followed nor waited for, whatever has the name by now.
+/// Flags with which an open follows no link and waits for no FIFO, whatever has the name by now.
 const NEVER_WAITS: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
@@ -117,7 +116,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
-        // A request of ours fits, so that the second read finds the end.
+        // One of our requests fits, so that the second read finds the end.
         let mut bytes = Vec::with_capacity(1024);
         FromStart { file: &file.0, at: 0 }
             .take(bytes_max.saturating_add(1))
@@ -162,7 +161,7 @@ impl Disk for RealDisk {
         let draft = format!("{}.{}.tmp", name.to_string_lossy(), &fresh_id()[..6]);
         rustix::fs::mkdirat(&at.fd, &*draft, Mode::RWXU)?;
         self.finish_dir(at, OsStr::new(&draft), name, owner, mode).inspect_err(|_| {
-            // One that is not empty is not ours, and stays.
+            // A draft that is not empty is not ours, and stays.
             let _ = self.remove_dir(at, OsStr::new(&draft));
         })
     }
@@ -220,8 +219,8 @@ impl Disk for RealDisk {
     }
 
     fn flock_of(&self, file: &File) -> io::Result<Flock> {
-        // The system's list first: trying the lock could keep its owner's start from having it. It is whole in the
-        // first pid namespace only.
+        // The system's list comes first: a try of the lock could make the start of its owner fail. The list is complete
+        // in the first pid namespace only.
         if let Some(holder) = self.flocked_by(self.stat_file(file)?.id) {
             return Ok(Flock::Held(Some(holder)));
         }
@@ -283,7 +282,7 @@ fn chown(file: impl AsFd, owner: Owner) -> io::Result<()> {
 }
 
 impl RealDisk {
-    /// Gives a draft of a directory its owner, its mode and its name.
+    /// Gives the draft of a directory its owner, its mode and its name.
     fn finish_dir(
         self,
         at: &Dir,
@@ -292,35 +291,35 @@ impl RealDisk {
         owner: Owner,
         mode: u32,
     ) -> io::Result<io::Result<()>> {
-        // By its handle: its name may be something else's by now.
+        // All changes go through the handle: the draft's name may lead to another entry by now.
         let made = self.open_dir(at, draft)?;
         self.require_just_made(&made)?;
         let given = if owner.is_given() { chown(&made.fd, owner) } else { Ok(()) };
-        // Set, not asked for: what was asked for, the umask would narrow.
+        // The mode is set afterwards, because the umask would narrow a mode that is given at creation.
         chmod(&made.fd, mode)?;
         rename_to_free_name(at, draft, name)?;
         Ok(given)
     }
 
-    /// Whether a draft of a directory is one that this user has just made. A user who may rename around it may
-    /// have put another of this user's there, to have its owner changed. At most an empty one is. Nobody writes
-    /// into a draft.
+    /// Requires that the draft of a directory is one that this user has just made. An attacker with write permission
+    /// could put another directory of this user in its place, so that its owner is changed. This check limits that to
+    /// an empty directory. Nothing is ever written into a draft.
     fn require_just_made(self, dir: &Dir) -> io::Result<()> {
         let found = self.stat_dir(dir)?;
         let is_own = found.uid == self.user().uid && found.mode & 0o777 & !0o700 == 0;
         if is_own && self.next_names(&mut self.list(dir)?)?.is_empty() {
             return Ok(());
         }
-        let reason = "a directory was replaced while it was made";
+        let reason = "the new directory was replaced while it was made; try again, or stop the process that does this";
         Err(io::Error::new(io::ErrorKind::PermissionDenied, reason))
     }
 }
 
-/// Gives a directory its name, unless something has that name by now.
+/// Renames a directory, unless another entry has the new name by now.
 fn rename_to_free_name(at: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     match rustix::fs::renameat_with(&at.fd, from, &at.fd, to, rustix::fs::RenameFlags::NOREPLACE) {
-        // This file system has no such call.
+        // This file system does not support the flag.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
         renamed => return Ok(renamed?),
     }
@@ -365,7 +364,8 @@ impl From<&rustix::fs::Stat> for Stat {
 }
 
 impl FileId {
-    /// What has this path now, a link itself: for file events, which go by path. `None` where nothing has.
+    /// The identity of the entry at this path now, for file events, which go by path. For a link, of the link itself.
+    /// `None` if there is no entry.
     #[cfg(feature = "notify")]
     pub(crate) fn of(path: &Path) -> Option<FileId> {
         let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -373,7 +373,7 @@ impl FileId {
     }
 }
 
-/// A lock that only who may write the file can take: an open-file-description lock.
+/// An open-file-description lock. Only a process that may write the file can take it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) mod write_lock {
     use std::fs::File;
@@ -383,7 +383,7 @@ pub(super) mod write_lock {
     use nix::fcntl::{FcntlArg, fcntl};
     use nix::libc;
 
-    /// The whole file, however long it gets.
+    /// A lock on the whole file, however long the file gets.
     fn whole(kind: libc::c_int) -> libc::flock {
         #[allow(clippy::cast_possible_truncation, reason = "its type differs by system")]
         libc::flock {
@@ -403,7 +403,7 @@ pub(super) mod write_lock {
         }
     }
 
-    /// Takes the lock that a mere reader can have.
+    /// Takes the lock that a reader can take.
     #[cfg(test)]
     pub(crate) fn take_as_reader(file: &File) -> io::Result<()> {
         fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK)))?;
@@ -411,14 +411,14 @@ pub(super) mod write_lock {
     }
 
     pub(super) fn is_held(file: &File) -> io::Result<bool> {
-        // What would keep a reader's lock away is a writer's.
+        // Only a write lock conflicts with a read lock.
         let mut lock = whole(libc::F_RDLCK);
         fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
         Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
     }
 }
 
-/// Elsewhere `flock` does, which a mere reader can take too.
+/// The same on other systems, with `flock`. A process that may only read the file can take that lock too.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod write_lock {
     use std::fs::File;
@@ -440,13 +440,13 @@ mod write_lock {
     }
 
     pub(super) fn is_held(file: &File) -> io::Result<bool> {
-        // Closing the file gives it back.
+        // Closing the file releases the lock.
         flock(file, FlockOperation::NonBlockingLockShared).map(|taken| !taken)
     }
 }
 
-/// On the file systems that this machine's own kernel keeps. One that is kept elsewhere, or by a program,
-/// may not bother to move a directory's times.
+/// The times are reliable on the file systems that this machine's kernel implements. A network file system, or one that
+/// a program implements, may not update a directory's times.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn has_reliable_times(dir: impl AsFd) -> bool {
     const EXT: u64 = 0xef53;
@@ -470,16 +470,16 @@ fn has_reliable_times(_: impl AsFd) -> bool {
     false
 }
 
-/// The process that holds a `flock` on this file, as `/proc/locks` tells it:
+/// The process that holds a `flock` on this file, as `/proc/locks` lists it:
 /// `7: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF`.
 fn holder_in(locks: &str, id: FileId) -> Option<u32> {
     let device =
         format!("{:02x}:{:02x}", rustix::fs::major(id.device), rustix::fs::minor(id.device));
     let mut held = locks.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        // One that waits for the lock has an arrow before its kind, and holds nothing.
+        // A process that waits for the lock has an arrow before the kind, and holds nothing.
         (fields.next()? == "FLOCK").then_some(())?;
-        // Neither a gateway nor the original holds one that others may share.
+        // Neither a gateway nor the original holds a shared lock.
         (fields.nth(1)? == "WRITE").then_some(())?;
         let pid: u32 = fields.next()?.parse().ok()?;
         let (on, inode) = fields.next()?.rsplit_once(':')?;
@@ -489,7 +489,7 @@ fn holder_in(locks: &str, id: FileId) -> Option<u32> {
     held.next().filter(|pid| *pid > 0)
 }
 
-/// The id under which unmapped users appear, where the namespace does not map them all.
+/// The id under which unmapped users appear, if the namespace does not map all users.
 fn unmapped_in(uid_map: Option<&str>, overflow: Option<&str>) -> Option<u32> {
     let maps_all = |line: &str| line.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
     if uid_map?.lines().any(maps_all) {
@@ -522,10 +522,10 @@ mod tests {
         assert_eq!(unmapped_in(all, Some("65534\n")), None);
         assert_eq!(unmapped_in(Some("0 1000 1\n"), Some("65534\n")), Some(65534));
         assert_eq!(unmapped_in(Some("0 1000 1\n"), None), Some(65534));
-        assert_eq!(unmapped_in(None, None), None, "not Linux: there is no such thing");
+        assert_eq!(unmapped_in(None, None), None, "other systems have no such map");
     }
 
-    /// F19: what was put in a draft's place is not given away, and what has a name keeps it.
+    /// A directory that was put in a draft's place does not change its owner, and an existing one keeps its name (F19).
     #[test]
     fn only_a_directory_that_was_just_made_is_finished() {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -556,9 +556,9 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 
-    /// Whatever has a name by the time that it is opened: no link is followed, and no FIFO waited for.
+    /// An open follows no link and waits for no FIFO, whatever has the name by then.
     #[test]
-    fn opening_follows_nothing_and_waits_for_nothing() {
+    fn an_open_follows_no_link_and_waits_for_no_fifo() {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = RealDisk.open_home(dir.path()).expect("opens");
         std::fs::write(dir.path().join("target"), "x").expect("writes");
@@ -573,10 +573,10 @@ mod tests {
         std::os::unix::fs::symlink(".", dir.path().join("here")).expect("links");
         assert!(RealDisk.open_dir(&home, OsStr::new("here")).is_err());
         let proc = RealDisk.open_home(Path::new("/proc")).expect("opens");
-        assert!(!RealDisk.has_reliable_times(&proc), "its times say nothing of what is in it");
+        assert!(!RealDisk.has_reliable_times(&proc), "its times do not show its entries");
     }
 
-    /// F18: a lock that a mere reader takes says nothing.
+    /// A lock that a reader takes is ignored (F18).
     #[test]
     fn a_reader_can_neither_take_nor_fake_the_write_lock() {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -588,14 +588,14 @@ mod tests {
         rustix::fs::flock(&fake.0, FlockOperation::NonBlockingLockExclusive).expect("flock");
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            assert!(RealDisk.lock(&fake).is_err(), "it is open to read only");
+            assert!(RealDisk.lock(&fake).is_err(), "it is open for reading only");
             assert!(!RealDisk.is_locked(&reader()).expect("asks"));
         }
         drop(fake);
         assert!(RealDisk.lock(&writer).expect("free"));
         assert!(RealDisk.is_locked(&reader()).expect("asks"));
         let second = RealDisk.open(&home, name, Access::Write).expect("opens");
-        assert!(!RealDisk.lock(&second).expect("asks"), "somebody has it");
+        assert!(!RealDisk.lock(&second).expect("asks"), "another handle has it");
         drop(writer);
         assert!(!RealDisk.is_locked(&reader()).expect("asks"));
     }

@@ -1,4 +1,4 @@
-//! The disk of a checking build's simulated machine, in the place of the real one. It adds nothing to it.
+//! The disk of the simulated machine, which a checking build uses instead of the real one. It only forwards calls.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +12,7 @@ use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, St
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RealDisk;
 
-/// The one user there is.
+/// The only user.
 const USER: u32 = 1;
 
 impl From<world::Stat> for Stat {
@@ -124,7 +124,7 @@ impl Disk for RealDisk {
         file.chmod(mode)
     }
 
-    /// There is one user, so that everything is that one's already.
+    /// There is only one user, so nothing changes.
     fn chown(&self, _: &world::File, _: Owner) -> io::Result<()> {
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Disk for RealDisk {
         Some(LockHolder { pid, uid: Some(USER) })
     }
 
-    /// A file has one lock there.
+    /// A file has only one lock in the simulation.
     fn flock_of(&self, file: &world::File) -> io::Result<Flock> {
         Ok(if file.is_locked()? { Flock::Held(None) } else { Flock::Free })
     }

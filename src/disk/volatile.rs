@@ -1,5 +1,5 @@
-//! A disk in the process's own memory, for a gateway without files: one directory of requests in one home, and no
-//! locks. What is written is there at once, and gone with the process.
+//! A disk in the process's own memory, for a gateway without files. It has one home with one directory of requests, and
+//! no locks. Its content ends with the process.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ pub(crate) enum VolatileDir {
     Requests,
 }
 
-/// A file, whatever it is called by now.
+/// A file, independent of its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VolatileFile(u64);
 
@@ -24,7 +24,7 @@ pub(crate) struct VolatileFile(u64);
 pub(crate) struct Files {
     names: BTreeMap<(VolatileDir, OsString), u64>,
     bytes: BTreeMap<u64, Vec<u8>>,
-    /// Rises with each name that comes or goes, and numbers the files and stamps the directories.
+    /// Counts the added and removed names. It numbers the files and gives the directories their times.
     changes: u64,
 }
 
@@ -43,7 +43,7 @@ impl VolatileDisk {
         VolatileDisk { requests, files: Mutex::default() }
     }
 
-    /// Keeps everybody else from it, as a disk that is stuck.
+    /// Blocks all other calls, as a disk that hangs does.
     #[cfg(all(test, feature = "tokio"))]
     pub(crate) fn lock_all(&self) -> crate::sync::MutexGuard<'_, Files> {
         self.files.lock()
@@ -231,7 +231,8 @@ impl Disk for VolatileDisk {
         true
     }
 
-    /// Later than every stamp: each change has a number of its own, so equal ones prove that nothing changed.
+    /// The wall clock is later than every file time. Each change has its own number as its time, so equal times prove
+    /// that nothing changed.
     fn clocks(&self) -> Clocks {
         Clocks { wall: i64::MAX, since_boot: 0 }
     }

@@ -1,13 +1,15 @@
-//! The two locks of a home. The one on the lock file alone says that a gateway is alive. The one on the directory
+//! The two locks of a home. Only the lock on the lock file says that a gateway is alive. The lock on the directory
 //! keeps a second gateway from starting after the lock file was removed ([F17], [F18]).
-//! A gateway that holds them checks at each look whether they are still its own. It decides nothing about drains.
+//! A gateway that holds them checks at each look whether they are still its own. This module decides nothing about
+//! drains.
 //!
 //! # Invariants
 //!
-//! * Only a process that may write the lock file can hold its lock: a mere reader neither holds nor fakes it.
-//! * A lock file that is a stranger's, or a link, is refused and its owner named.
-//! * The home is the directory that was locked. Where its name leads elsewhere, nothing there is locked, read or
-//!   written.
+//! * Only a process that may write the lock file can hold its lock. A process that may only read it can neither hold
+//!   nor fake the lock.
+//! * A lock file that a stranger owns is refused, and the error names the owner. A link is refused too.
+//! * The home is the directory that was locked. If its path leads to another directory, nothing there is locked, read
+//!   or written.
 //!
 //! [F17]: crate::guide::requirements#f17
 //! [F18]: crate::guide::requirements#f18
@@ -24,43 +26,45 @@ use crate::sync::thread;
 
 use super::{Name, OpenHome, ownership, strangers};
 
-/// How often, and how long apart, a start asks for a lock that somebody holds. A gateway that ends gives
-/// its locks back one after the other.
+/// A start tries this often to take a lock that another process holds. A gateway that ends releases its two locks one
+/// after the other, so a short wait is enough.
 const LOCK_ATTEMPTS: u32 = 100;
+/// The pause between two attempts to take a lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The lock's file is never read further.
+/// No more than this is read from the lock file.
 const OWNER_BYTES_MAX: u64 = 4096;
 
-/// How often a lock file that was removed or replaced is made again within one look.
+/// The number of attempts within one look to make a removed or replaced lock file again.
 const RECREATE_ATTEMPTS: u32 = 3;
 
-/// The locks of a home, held. Dropping it says that the gateway is gone (F17).
+/// The locks of a home, held. Dropping the value says that the gateway is gone (F17).
 #[derive(Debug)]
 pub(crate) struct HomeLock {
     file: <RealDisk as Disk>::File,
-    /// Holds the directory's lock. A handle of its own, so that it ends with this value.
+    /// Holds the directory's lock. It is a separate handle, so that the lock ends with this value.
     _dir: <RealDisk as Disk>::Dir,
     alone: Exclusivity,
     /// The directory that is locked.
     home: FileId,
-    /// The file that the lock is on, and when it was last changed. It stays the same file if it is moved, with the
-    /// other files, into another directory of the home's name.
+    /// The file that is locked. It stays the same file if it is moved, with the other files, into another directory at
+    /// the home's path.
     id: FileId,
+    /// The time of the last change of the lock file.
     changed: (i64, i64),
-    /// Its path, made once: an idle look allocates nothing.
+    /// The path of the lock file, made once: an idle look allocates nothing.
     path: PathBuf,
-    /// What it says.
+    /// The text of the lock file.
     owner: String,
 }
 
-/// How a gateway that holds a home finds its name and its locks.
+/// The state of the home's path and locks, as the gateway that holds the home finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HomeCheck {
-    /// As they were.
+    /// Path and locks are unchanged.
     #[default]
     Own,
-    /// The home's name leads to another directory, or to none, for this reason.
+    /// The home's path leads to another directory, or to none, for this reason.
     Elsewhere(String),
     /// Another process holds the lock file.
     Taken(String),
@@ -69,7 +73,7 @@ pub(crate) enum HomeCheck {
 }
 
 impl HomeLock {
-    /// Why a second gateway could start if the lock file were removed; `None` where none can.
+    /// Why a second gateway could start if the lock file were removed; `None` if none could.
     pub(crate) fn not_exclusive_reason(&self) -> Option<&str> {
         match &self.alone {
             Exclusivity::Yes => None,
@@ -80,20 +84,20 @@ impl HomeLock {
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
-        // So that nobody reads the pid of a gateway that is gone. Failing that, it is merely stale.
+        // So that no reader sees the pid of a gateway that is gone. If this fails, the pid is stale, which is harmless.
         let _ = RealDisk.truncate(&self.file);
     }
 }
 
 /// Why the locks could not be taken.
 enum LockFailed {
-    /// A gateway holds the lock file's. This may pass.
+    /// A gateway holds the lock on the lock file. This may pass.
     Busy { pid: Option<u32> },
-    /// The lock file changed just now.
+    /// The lock file was replaced during the attempt.
     Again,
-    /// Somebody holds the directory's, and nobody the lock file's. This may pass.
+    /// A process holds the lock on the directory, but none holds the one on the lock file. This may pass.
     Held { pid: Option<u32> },
-    /// They cannot be.
+    /// An error that a further attempt does not solve.
     Unusable(io::Error),
 }
 
@@ -103,11 +107,11 @@ impl From<io::Error> for LockFailed {
     }
 }
 
-/// Whether every other gateway is kept out.
+/// Whether all other gateways are kept out.
 #[derive(Debug)]
 enum Exclusivity {
     Yes,
-    /// It is not, for this reason.
+    /// They are not, for this reason.
     No(String),
 }
 
@@ -116,7 +120,7 @@ fn unusable(path: &Path, source: io::Error) -> StartError {
 }
 
 impl<D: Disk> OpenHome<D> {
-    /// What the lock's file says, if a gateway holds the lock.
+    /// The content of the lock file, if a gateway holds its lock. It is empty if the content cannot be parsed.
     pub(crate) fn read_lock(&self) -> Result<Option<RawObject>, ControlError> {
         let unreadable =
             |source| ControlError::Unreadable { path: self.names().lock_path(), source };
@@ -135,15 +139,15 @@ impl<D: Disk> OpenHome<D> {
         RawObject::parse(&self.disk.read(file, OWNER_BYTES_MAX).ok()?)
     }
 
-    /// Opens the lock file, where it can be trusted.
+    /// Opens the lock file if it can be trusted.
     fn open_lock(&self, access: Access) -> io::Result<D::File> {
-        // Looked at before it is opened, since opening a device can itself do something.
+        // The kind is checked before the open, because opening a device can have side effects.
         let found = self.stat_named(Name::Lock)?;
         self.require_trusted_lock(&found)?;
         let doing = if access == Access::Read { "reading" } else { "writing" };
         let opened = self.disk.open(&self.dir, Name::Lock.as_os_str(), access);
         let file = opened.map_err(|error| self.denied(error, &found, doing))?;
-        // It may be another file by now.
+        // The name may lead to another file by now.
         self.require_trusted_lock(&self.disk.stat_file(&file)?)?;
         Ok(file)
     }
@@ -161,14 +165,14 @@ impl<D: Disk> OpenHome<D> {
 }
 
 impl OpenHome<RealDisk> {
-    /// Takes both locks for a gateway, for as long as the value lives. `owner` is what the lock file is to say.
+    /// Takes both locks for a gateway. They are held while the value lives. `owner` is the text for the lock file.
     // Property: TG-S8 status_is_faithful. One gateway a home (F17).
     pub(crate) fn lock(&self, owner: &str) -> Result<HomeLock, StartError> {
         let home = self.stat().map_err(|source| unusable(self.names().path(), source))?;
         if ownership::is_untrusted_home(self.disk.user(), &home) {
             let me = self.disk.user().uid;
             let reason = format!(
-                "the home belongs to user {}, but this process is user {me}; use a home of your own, or one that its owner shares with your group",
+                "the home belongs to user {}, but this process is user {me}; use your own home, or one that is shared with your group",
                 home.uid
             );
             let source = io::Error::new(io::ErrorKind::PermissionDenied, reason);
@@ -197,19 +201,19 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// Keeps every gateway out of the home while the value lives. It does not say that a gateway is alive. `None` if
-    /// a gateway lives, or if the lock cannot be taken.
+    /// Keeps every gateway out of the home while the value lives. It does not say that a gateway is alive. Returns
+    /// `None` if a gateway is alive, or if the lock cannot be taken.
     pub(crate) fn lock_directory_if_unused(&self) -> Option<<RealDisk as Disk>::Dir> {
         let dir = self.disk.open_dir(&self.dir, ".".as_ref()).ok()?;
         let is_locked = self.disk.lock_dir(&dir).ok()?;
-        // The lock file is asked after the directory is locked: a gateway takes them in this order.
+        // The lock file is checked after the directory is locked, because a gateway takes them in this order.
         let lives = self.read_lock().ok()?.is_some() || self.neighbour().is_some();
         (is_locked && !lives).then_some(dir)
     }
 
-    /// One attempt.
+    /// Tries once to take both locks.
     fn try_lock(&self, owner: &str, home: &Stat) -> Result<HomeLock, LockFailed> {
-        // The directory's first: who has it is alone here, and may replace the lock file.
+        // The directory comes first. The process that has its lock is alone here, and may replace the lock file.
         let dir = self.disk.open_dir(&self.dir, ".".as_ref())?;
         let alone = self.lock_dir(&dir, home)?;
         let (file, found) = self.take_lock_file(owner, home, &alone)?;
@@ -222,7 +226,7 @@ impl OpenHome<RealDisk> {
         Ok(HomeLock { file, _dir: dir, alone, home: home.id, id, changed, path, owner })
     }
 
-    /// Takes the lock on the lock file, which is made where there is none, and writes into it whose it is.
+    /// Takes the lock on the lock file and writes the owner into it. Makes the file if there is none.
     fn take_lock_file(
         &self,
         owner: &str,
@@ -235,7 +239,7 @@ impl OpenHome<RealDisk> {
             return Err(self.busy_with(&file));
         }
         let again = || {
-            // A process that holds that file keeps it, and gets no other.
+            // A process that has locked the old file keeps only that one. The next attempt makes a new file.
             match self.disk.unlink(&self.dir, Name::Lock.as_os_str()) {
                 Ok(()) => LockFailed::Again,
                 Err(error) => error.into(),
@@ -243,18 +247,18 @@ impl OpenHome<RealDisk> {
         };
         let found = self.disk.stat_file(&file)?;
         if found.links > 1 {
-            // What is written into it would be written into a file elsewhere.
+            // Writing into it would change a file with another name, perhaps outside the home.
             let links = found.links;
             let reason = format!("the lock file has {links} hard links; remove it");
             return Err(if is_alone { again() } else { io::Error::other(reason).into() });
         }
-        // The file is signed before it is locked. Otherwise a reader could find the lock held with the name of a
-        // killed predecessor in the file, and believe its status.
+        // The owner is written before the file is locked. Otherwise a reader could find the lock held while the file
+        // still names a killed predecessor, and believe that one's status.
         if is_alone {
             self.write_lock_owner(&file, owner, home, made)?;
         }
         if !self.disk.lock(&file)? {
-            // A mere reader has locked it, which no gateway does.
+            // A process that may only read the file has locked it. No gateway does that.
             return Err(if is_alone { again() } else { LockFailed::Busy { pid: None } });
         }
         if !is_alone {
@@ -262,13 +266,13 @@ impl OpenHome<RealDisk> {
         }
         match self.stat_named(Name::Lock) {
             Ok(named) if named.id == found.id => Ok((file, named)),
-            // It was removed or replaced meanwhile: what is locked is not what others will ask.
+            // The file was removed or replaced meanwhile: other processes would check another file than the locked one.
             _ => Err(LockFailed::Again),
         }
     }
 
-    /// Whether the home's name and its locks are as they were. A lock file that is gone, or has been replaced, is
-    /// made again; one that was emptied is written again. One system call where nothing has happened to it.
+    /// Checks the home's path and its locks, and repairs the lock file. A removed or replaced lock file is made again,
+    /// and an emptied one is written again. If the lock file is unchanged, this costs one system call.
     // Property: TG-S8 status_is_faithful.
     pub(crate) fn check_lock(&self, lock: &mut HomeLock) -> HomeCheck {
         let named = self.disk.stat_link(&lock.path);
@@ -282,14 +286,15 @@ impl OpenHome<RealDisk> {
             Ok(_) => Some("the home's path leads to another directory; restart the gateway, or restore the directory".to_owned()),
             Err(error) => Some(format!("the home's path leads to no directory: {error}; restore the directory")),
         };
-        // A process with another name for the directory must find the gateway alive, too.
+        // Also if the path leads elsewhere: a process that uses another path to the directory must find the gateway
+        // alive, too.
         let held = match self.stat_named(Name::Lock) {
             Ok(found) if found.id == lock.id => {
                 self.repair_lock_file(lock, &found);
                 HomeCheck::Own
             }
             _ if fault!(LostLockStays) => HomeCheck::Own,
-            // It is not known whether it is gone.
+            // It is unknown whether the file is gone.
             Err(error) if error.kind() != io::ErrorKind::NotFound => HomeCheck::Own,
             _ => self.recreate_lock_file(lock),
         };
@@ -300,7 +305,7 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// Writes a lock file anew that was emptied, and lets its owner read it again.
+    /// Writes the text of a changed lock file again, and makes the file readable for its owner again.
     fn repair_lock_file(&self, lock: &mut HomeLock, found: &Stat) {
         let says = self.disk.read(&lock.file, OWNER_BYTES_MAX);
         let is_whole = says.is_ok_and(|says| says == lock.owner.as_bytes());
@@ -320,29 +325,29 @@ impl OpenHome<RealDisk> {
                 lock.changed = found.changed;
                 if !is_whole || !is_readable {
                     tracing::warn!(path = %lock.path.display(),
-                        "the lock file had been changed; it is written again");
+                        "the lock file was changed by another process; it is written again");
                 }
             }
             Err(error) => tracing::debug!(%error, "the lock file cannot be written again"),
         }
     }
 
-    /// Makes the lock file again, and takes it.
+    /// Makes the lock file again and locks it.
     fn recreate_lock_file(&self, lock: &mut HomeLock) -> HomeCheck {
         let Ok(home) = self.stat() else {
-            return HomeCheck::Unlocked("the home's directory is gone".to_owned());
+            return HomeCheck::Unlocked("the home's directory is gone; restore it".to_owned());
         };
-        let mut why = "the lock file is replaced as fast as it is made".to_owned();
+        let mut why = "another process replaces the lock file each time this gateway makes it; stop that process".to_owned();
         for _ in 0..RECREATE_ATTEMPTS {
             match self.take_lock_file(&lock.owner, &home, &lock.alone) {
                 Ok((file, found)) => {
                     tracing::warn!(path = %lock.path.display(),
-                        "the lock file had been removed or replaced; it is made again and locked");
+                        "the lock file was removed or replaced; it is made again and locked");
                     (lock.file, lock.id, lock.changed) = (file, found.id, found.changed);
                     return HomeCheck::Own;
                 }
                 Err(LockFailed::Busy { pid } | LockFailed::Held { pid }) => {
-                    // It was put back meanwhile.
+                    // Our lock file may be back at its path by now.
                     if self.stat_named(Name::Lock).is_ok_and(|found| found.id == lock.id) {
                         return HomeCheck::Own;
                     }
@@ -364,7 +369,7 @@ impl OpenHome<RealDisk> {
         ))
     }
 
-    /// Takes the directory's lock.
+    /// Takes the lock on the directory, and returns whether that keeps all other gateways out.
     fn lock_dir(
         &self,
         dir: &<RealDisk as Disk>::Dir,
@@ -396,12 +401,12 @@ impl OpenHome<RealDisk> {
         }
     }
 
-    /// A gateway holds the lock on this file.
+    /// The failure for a lock file that a gateway holds, with the pid that the file states.
     fn busy_with(&self, file: &<RealDisk as Disk>::File) -> LockFailed {
         LockFailed::Busy { pid: self.read_owner(file).and_then(|owner| owner.read("pid")) }
     }
 
-    /// Writes who holds the lock into its file.
+    /// Writes `owner` into the lock file.
     fn write_lock_owner(
         &self,
         file: &<RealDisk as Disk>::File,
@@ -414,19 +419,19 @@ impl OpenHome<RealDisk> {
         self.disk.write(file, owner.as_bytes())
     }
 
-    /// Gives the lock file to whom it is to belong. One that was there before keeps its owner, and where
-    /// that is another user, its mode too: it is locked all the same.
+    /// Sets the owner and mode of the lock file. A file that was there before keeps its owner. A failure is only
+    /// logged: a file of another user keeps its mode and is locked all the same.
     fn set_lock_ownership(&self, file: &<RealDisk as Disk>::File, home: &Stat, made: bool) {
         let target_ownership =
             ownership::of_new_file(self.disk.user(), self.names().mode(), home, None, None);
         let target_ownership =
             if made { target_ownership } else { target_ownership.of_its_owner() };
         if let Err(error) = self.give(file, target_ownership, Name::Lock.as_os_str()) {
-            tracing::debug!(%error, "cannot change the owner or the mode of the lock file; using it as it is");
+            tracing::debug!(%error, "cannot change the owner or the mode of the lock file; it is used as it is");
         }
     }
 
-    /// Opens the lock file, or makes it. Says whether it was made.
+    /// Opens the lock file, or makes it. Returns whether it was made.
     fn open_or_make_lock(&self) -> io::Result<(<RealDisk as Disk>::File, bool)> {
         match self.open_lock(Access::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -468,21 +473,24 @@ mod tests {
         let owner = home.read_lock().expect("reads").expect("held");
         assert_eq!(owner.string("incarnation").as_deref(), Some("first"));
         drop(held);
-        assert!(home.read_lock().expect("reads").is_none(), "what it left behind says nothing");
+        assert!(
+            home.read_lock().expect("reads").is_none(),
+            "a lock file without a lock is ignored"
+        );
         open(&dir).lock(&text_of("third")).expect("free again");
     }
 
-    /// Who corrects a last status keeps every gateway out meanwhile, and is no gateway.
+    /// A process that corrects a last status keeps every gateway out meanwhile, and is not taken for a gateway.
     #[test]
     fn gateways_are_kept_out_and_none_is_said_to_live() {
         let dir = tempfile::tempdir().expect("temp dir");
         let home = open(&dir);
         let held = home.lock(&text_of("first")).expect("free");
-        assert!(open(&dir).lock_directory_if_unused().is_none(), "one lives");
+        assert!(open(&dir).lock_directory_if_unused().is_none(), "a gateway is alive");
         drop(held);
-        let kept_out = home.lock_directory_if_unused().expect("nobody lives");
-        assert!(home.read_lock().expect("reads").is_none(), "nobody is said to live");
-        assert!(open(&dir).lock_directory_if_unused().is_none(), "somebody else does the same");
+        let kept_out = home.lock_directory_if_unused().expect("no gateway is alive");
+        assert!(home.read_lock().expect("reads").is_none(), "no gateway is reported as alive");
+        assert!(open(&dir).lock_directory_if_unused().is_none(), "another process does the same");
         let Err(StartError::HomeHeld { .. }) = open(&dir).lock(&text_of("second")) else {
             panic!("a gateway has started");
         };
@@ -490,8 +498,8 @@ mod tests {
         open(&dir).lock(&text_of("second")).expect("free again");
     }
 
-    /// Found in review: between the lock and its owner's name in it, a reader found a killed predecessor's name,
-    /// and so believed its status. Here a reader's own lock shows what comes first.
+    /// Found in review: after the lock was taken and before its owner was written, a reader found the name of a killed
+    /// predecessor. So it believed that one's status. Here a read lock shows which of the two steps comes first.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_lock_is_signed_before_it_is_taken() {
@@ -502,15 +510,18 @@ mod tests {
         std::fs::write(&path, r#"{"incarnation":"killed"}"#).expect("writes");
         let mut reader = std::fs::File::open(&path).expect("opens");
         crate::disk::take_as_reader(&reader).expect("read lock");
-        let held = open(&dir).lock(&text_of("new")).expect("it makes a file of its own");
+        let held = open(&dir).lock(&text_of("new")).expect("it makes a new file");
         let mut signed = String::new();
         reader.read_to_string(&mut signed).expect("reads");
-        assert!(signed.contains("new"), "the file that could not be locked: {signed}");
+        assert!(
+            signed.contains("new"),
+            "the owner is written into the file that cannot be locked: {signed}"
+        );
         drop(held);
     }
 
     #[test]
-    fn what_a_lock_file_says_is_the_holder_s_alone() {
+    fn a_lock_file_contains_only_what_its_holder_wrote() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = Home::at(dir.path()).lock_path();
         std::fs::write(&path, "{".repeat(500)).expect("writes");
@@ -521,16 +532,16 @@ mod tests {
             Some("new"),
             "nothing else is left in it"
         );
-        // Emptied under its holder, it is still held.
+        // The file is emptied, but its lock is still held.
         std::fs::write(&path, "").expect("empties");
         assert!(open(&dir).read_lock().expect("reads").is_some());
         drop(held);
         assert_eq!(std::fs::metadata(&path).expect("exists").len(), 0);
     }
 
-    /// A backup by hard links is no reason to refuse anything, and nothing is written into its file.
+    /// A backup by hard links does not keep a gateway from starting, and nothing is written into the backup.
     #[test]
-    fn a_lock_file_with_a_second_name_is_made_anew() {
+    fn a_lock_file_with_a_second_name_is_replaced() {
         let dir = tempfile::tempdir().expect("temp dir");
         drop(open(&dir).lock(&text_of("first")).expect("free"));
         let (path, copy) = (Home::at(dir.path()).lock_path(), dir.path().join("backup"));
@@ -539,25 +550,25 @@ mod tests {
         let held = open(&dir).lock(&text_of("second")).expect("free");
         assert_eq!(std::fs::read_to_string(&copy).expect("reads"), "precious");
         std::fs::hard_link(&path, dir.path().join("another")).expect("links");
-        assert!(open(&dir).read_lock().expect("reads").is_some(), "a reader does not mind");
+        assert!(open(&dir).read_lock().expect("reads").is_some(), "a reader accepts two names");
         drop(held);
     }
 
-    /// F18: the lock file was removed under a living gateway, and its directory is still held.
+    /// The lock file was removed while a gateway is alive, and the directory is still locked (F18).
     #[test]
-    fn a_second_gateway_is_kept_out_where_the_lock_file_is_gone() {
+    fn a_second_gateway_is_kept_out_if_the_lock_file_is_gone() {
         let dir = tempfile::tempdir().expect("temp dir");
         let held = open(&dir).lock(&text_of("first")).expect("free");
         std::fs::remove_file(Home::at(dir.path()).lock_path()).expect("removes");
-        let error = open(&dir).lock(&text_of("second")).expect_err("the first one lives");
+        let error = open(&dir).lock(&text_of("second")).expect_err("the first one is alive");
         let StartError::HomeHeld { pid, .. } = &error else { panic!("{error}") };
         assert_eq!(*pid, Some(std::process::id()), "{error}");
         drop(held);
         open(&dir).lock(&text_of("third")).expect("free again");
     }
 
-    /// F18: where a process has taken the new lock file, it is not taken from it, and where the home's own is put
-    /// back, it is as before.
+    /// A process that has locked the new lock file keeps it. If the gateway's own lock file is moved back, everything
+    /// is as before (F18).
     #[test]
     fn a_lock_file_that_another_process_holds_is_left_to_it() {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -569,7 +580,9 @@ mod tests {
         let other = home.open_lock(Access::Write).expect("opens");
         assert!(RealDisk.lock(&other).expect("locks"));
         for _ in 0..2 {
-            let HomeCheck::Taken(reason) = home.check_lock(&mut held) else { panic!("it is not") };
+            let HomeCheck::Taken(reason) = home.check_lock(&mut held) else {
+                panic!("process 7 holds it")
+            };
             assert!(reason.contains("process 7 holds"), "{reason}");
         }
         std::fs::rename(&aside, &path).expect("puts back");

@@ -35,8 +35,8 @@ impl Ownership {
     }
 }
 
-/// The owner and mode of a new file in this home. `mode` is the requested mode, `lock` the home's lock file, and
-/// `replaced` the file that has the new file's name now, each if there is one.
+/// The owner and mode of a new file in this home. `mode` is the requested mode, if any. `lock` is the home's lock file,
+/// and `replaced` the file that has the new file's name now, if they exist.
 pub(crate) fn of_new_file(
     me: User,
     mode: Option<u32>,
@@ -98,8 +98,8 @@ pub(crate) fn has_untrusted_owner(
     home.mode & STICKY != 0 || !(by_anybody || by_group)
 }
 
-/// Whether the owner of a home is a stranger: neither root nor this user, and the home is not shared with a group or
-/// with all. Root may use every home.
+/// Whether the owner of a home is a stranger: neither root nor this user, with a home that is not shared. Write
+/// permission for a group or for all shares it, unless it is sticky. Root may use every home.
 pub(crate) fn is_untrusted_home(me: User, home: &Stat) -> bool {
     let shared = home.mode & (GROUP_WRITE | OTHERS_WRITE) != 0 && home.mode & STICKY == 0;
     ![me.uid, ROOT].contains(&home.uid) && me.uid != ROOT && !shared
@@ -205,11 +205,17 @@ mod tests {
         assert!(!is(BOB, 0o755, None, BOB, 7), "the own user is trusted");
         assert!(is(ROOT, 0o755, None, MALLORY, STAFF));
         assert!(is(ALICE, 0o700, None, MALLORY, STAFF));
-        assert!(!is(ROOT, 0o755, Some(file(MALLORY, 0o600)), MALLORY, 7), "the lock's owner is trusted");
+        assert!(
+            !is(ROOT, 0o755, Some(file(MALLORY, 0o600)), MALLORY, 7),
+            "the lock's owner is trusted"
+        );
         assert!(!is(ALICE, 0o2770, None, MALLORY, STAFF), "the group may write here");
         assert!(is(ALICE, 0o2770, None, MALLORY, 7));
         assert!(!is(ALICE, 0o777, None, MALLORY, 7), "anybody can write and remove");
-        assert!(is(ALICE, 0o1777, None, MALLORY, 7), "anybody can write, but only the owner can remove");
+        assert!(
+            is(ALICE, 0o1777, None, MALLORY, 7),
+            "anybody can write, but only the owner can remove"
+        );
 
         for (uid, mode, cannot) in [
             (MALLORY, 0o755, true),

@@ -1,11 +1,10 @@
-//! Power loss and failing disks, at every point of every write: the shipped code runs on a disk that
-//! records what was done to it. From each prefix of the record, and each subset of what had not been
-//! synced by then, the disk as it would be found is made and judged.
+//! Power loss and failing disks, at every point of every write. The shipped code runs on a disk that records all
+//! operations. For each prefix of the record, and each subset of the operations that are not synced by then, the tests
+//! build the disk that a restart would find, and judge it.
 //!
-//! What a crash may do to names and bytes that are not synced. Each change of a name since the last sync of its
-//! directory may be lost or kept, in any combination (a rename is one change). The
-//! bytes of a file that was not synced may all be there, half of them, or none. That is more than any
-//! journalling file system does.
+//! Each change of a name since the last sync of its directory may be lost or kept, in any combination (a rename is one
+//! change). The bytes of a file that is not synced may be complete, half of them, or none. A real journalling file
+//! system loses less.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +28,7 @@ enum Op {
     SyncDirectory(PathBuf),
 }
 
-/// A fault in the disk, to show that the matrix would find one in the code.
+/// A fault in the disk, to show that the matrix would find the same fault in the code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum InjectedFault {
     None,
@@ -77,7 +76,7 @@ impl Record {
     }
 }
 
-/// In one process: a path for a directory, and a number for a file.
+/// The handles of this disk: a path for a directory, and a number for a file.
 impl Disk for Record {
     type Dir = PathBuf;
     type File = usize;
@@ -132,7 +131,7 @@ impl Disk for Record {
     }
 
     fn truncate(&self, _: &usize) -> io::Result<()> {
-        unreachable!("a writer makes its files anew")
+        unreachable!("a writer makes new files")
     }
 
     fn sync(&self, file: &usize) -> io::Result<()> {
@@ -231,12 +230,12 @@ impl Disk for Record {
     }
 }
 
-/// What the one user of this disk has made, once and for all.
+/// The metadata of everything on this disk, which has one user.
 fn of_this_user(kind: FileKind) -> Stat {
     crate::disk::memory::stat(kind, 0, 0, 0)
 }
 
-/// What is on the disk, and what was done to it that is not there for certain yet.
+/// The durable content of the disk, and the operations that are not durable yet.
 #[derive(Clone, Debug, Default)]
 struct Disks {
     files: BTreeMap<PathBuf, Vec<u8>>,
@@ -244,13 +243,13 @@ struct Disks {
     pending: Vec<Op>,
 }
 
-/// A disk as it is found after a crash: files whose directory is there, drafts left out.
+/// The files that are found after a crash: those whose directory exists, without drafts.
 type Found = BTreeMap<PathBuf, Vec<u8>>;
 
 impl Disks {
-    /// Everything that may be found if power is lost after these operations.
+    /// All disks that may be found if power is lost after these operations.
     fn after_power_loss(&self, ops: &[Op]) -> Vec<Found> {
-        // Which effects on names are not certain, and which drafts' bytes are not.
+        // The changes of names that are not synced, and below the drafts whose bytes are not.
         let mut loose: Vec<usize> = Vec::new();
         for (at, op) in ops.iter().enumerate() {
             match op {
@@ -292,7 +291,7 @@ impl Disks {
         found
     }
 
-    /// What is found if only the process is killed after these operations: everything it had done.
+    /// The disk that is found if only the process is killed after these operations: all of them count.
     fn after_kill(&self, ops: &[Op]) -> Found {
         self.found(ops, |_| false, |_, bytes| bytes.to_vec())
     }
@@ -353,14 +352,14 @@ fn slot(id: &str) -> Slot {
     Slot::of(&name, id)
 }
 
-/// One write: what exists before, what is done, and what must hold at every point and at its end.
+/// One write: the disk before it, the operation, and the conditions at every point and at its end.
 struct Case {
     name: &'static str,
     before: Disks,
     run: fn(&OpenHome<Record>) -> Result<(), ControlError>,
-    /// Holds at every point, whatever was lost.
+    /// The condition at every point, whatever was lost.
     always: fn(&Found) -> bool,
-    /// Holds from the acknowledgement on.
+    /// The condition after the acknowledgement.
     acknowledged: fn(&Found) -> bool,
 }
 
@@ -371,7 +370,7 @@ fn before(slots: &[&Slot]) -> Disks {
 }
 
 fn old() -> String {
-    // All with one time, so that a whole request differs from a torn one.
+    // All calls return one text with one time, so that a whole request can be compared byte by byte.
     static OLD: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     OLD.get_or_init(|| request("old").to_json()).clone()
 }
@@ -445,9 +444,9 @@ fn cases() -> Vec<Case> {
             name: "renew, named, after it was cancelled",
             before: before(&[]),
             run: |home| {
-                let stood = renew(home, &slot("new"), &request("new"), &[slot("old")])?;
-                // On a disk that fails to look, it may have existed.
-                assert!(!stood || home.disk().failed());
+                let was_there = renew(home, &slot("new"), &request("new"), &[slot("old")])?;
+                // If the removal failed, it is unknown whether the old request existed.
+                assert!(!was_there || home.disk().failed());
                 Ok(())
             },
             always: whole,
@@ -478,7 +477,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Every crash point of a case. Gives how many points and disks there were, or what was found wrong.
+/// Replays every crash point of a case. Returns the numbers of points and disks, or the first violation.
 fn replay(case: &Case, fault: InjectedFault) -> Result<(usize, usize), String> {
     let home = opened(Record::on(&case.before, fault));
     (case.run)(&home).map_err(|error| error.to_string())?;
@@ -513,10 +512,10 @@ fn no_torn_request() {
     }
 }
 
-/// Found in review: a cancel that found nothing synced nothing, and what another process had removed and
-/// died over came back.
+/// Found in review: a cancel that found nothing did not sync. Another process had removed the request and died before
+/// its sync, so the request came back after power loss.
 #[test]
-fn a_cancel_that_finds_nothing_makes_the_removal_it_was_too_late_for_durable() {
+fn a_cancel_that_finds_nothing_makes_an_earlier_removal_durable() {
     let mut removed = before(&[&slot("old")]);
     removed.pending = vec![Op::Remove(home().slot_path(&slot("old")))];
     let case = Case {
@@ -530,7 +529,7 @@ fn a_cancel_that_finds_nothing_makes_the_removal_it_was_too_late_for_durable() {
     replay(&case, InjectedFault::ForgetsNames).expect_err("without the sync it may come back");
 }
 
-/// The matrix would find it if a step were missing.
+/// The matrix finds a missing step.
 #[test]
 fn a_forgotten_sync_is_found() {
     let found = |fault, name: &str| {
@@ -551,8 +550,8 @@ fn a_forgotten_sync_is_found() {
     }
 }
 
-/// The status is not synced: it speaks of a living process, and after a power loss none lives. A kill
-/// tears it no more than a request.
+/// The status is not synced: it describes a running process, and after a power loss there is none. A kill leaves it
+/// whole, as it does a request.
 #[test]
 fn a_status_is_whole_whenever_its_gateway_is_killed() {
     let path = home().status_path();
@@ -565,11 +564,11 @@ fn a_status_is_whole_whenever_its_gateway_is_killed() {
     let whole = |found: &Found| found[&path] == b"old" || found[&path] == b"new status";
     assert!((0..=ops.len()).all(|crash| whole(&before.after_kill(&ops[..crash]))));
     let torn = before.after_power_loss(&ops).iter().any(|found| !whole(found));
-    assert!(torn, "which is why no status is believed but that of a gateway that holds the lock");
+    assert!(torn, "therefore a status is believed only if its gateway holds the lock");
 }
 
-/// A disk that fails at any one step: full, broken, or out of file handles. The old request remains, or
-/// what was asked for does, and the error says which.
+/// A disk that fails at any one step: full, broken, or out of file handles. The disk holds the old request or the new
+/// one, and the error says which.
 #[test]
 fn every_step_may_fail_and_nothing_is_torn_or_lost() {
     const ENOSPC: i32 = 28;
@@ -589,7 +588,7 @@ fn every_step_may_fail_and_nothing_is_torn_or_lost() {
                 let what = format!("{}, step {at}, error {code}: {result:?}", case.name);
                 assert!((case.always)(&found), "{what}");
                 match result {
-                    // Only the removal of an old request after a new one may fail unsaid.
+                    // Only the removal of an old request after a new one may fail without an error.
                     Ok(()) => assert!(has(&found, &slot("new"), "new"), "{what}"),
                     Err(ControlError::NotWritten { .. }) => {
                         assert_eq!(found, case.before.after_kill(&case.before.pending), "{what}");

@@ -1,6 +1,5 @@
-//! One look at everything that can ask for a drain: the marker and the named requests. It follows
-//! nothing, waits for nothing and reads nothing without bound; what the look means is decided in
-//! `reconcile`.
+//! One look at all files that can ask for a drain: the marker and the named requests. It follows no link, waits for no
+//! FIFO, and bounds every read. It does not decide what the look means: `reconcile` does.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -18,28 +17,29 @@ use crate::sync::Mutex;
 
 use super::{read_found, seen};
 
-/// A named request longer than this says nothing, and drains.
+/// A named request longer than this is a request without content, which drains.
 pub const REQUEST_BYTES_MAX: u64 = 16 * 1024;
 
-/// With more live named requests than this, the gateway no longer says that it knows all of them. Dead
-/// ones do not count.
+/// The most live named requests with which a listing is complete. With more, the gateway reports that it does not know
+/// all of them. Dead requests do not count.
 pub const REQUESTS_MAX: usize = 4096;
 
-/// This many named requests are read in one look, dead or alive, and this many bytes of them.
+/// The most named requests, live or dead, that one look reads.
 const READ_MAX: usize = 16 * REQUESTS_MAX;
+/// The most bytes of named requests that one look reads.
 const READ_BYTES_MAX: u64 = REQUESTS_MAX as u64 * REQUEST_BYTES_MAX;
 
-/// How many names are gone through to find requests.
+/// The most file names that one listing goes through to find requests.
 const NAMES_MAX: usize = 4 * READ_MAX;
 
-/// How often a scan that came to nothing is begun again: in a directory where others write, drafts too
-/// move its times.
+/// The number of scans before a look gives up. A scan starts again if the directory changed meanwhile, and drafts of
+/// other writers change it too.
 const SCANS_MAX: usize = 8;
 
-const TOO_FAST: &str = "the requests change faster than they can be listed";
+const TOO_FAST: &str = "the requests change faster than they can be listed; try again, or stop the process that changes them";
 
 /// A directory's times show every later change only if they were older than this when they were read. A second change
-/// within one tick of the file system's clock leaves no trace. Two seconds is the coarsest such tick there is.
+/// within one tick of the file system's clock leaves no trace. The longest tick of a file system is two seconds.
 const SETTLED_SECONDS: i64 = 2;
 
 /// What one look found.
@@ -48,9 +48,9 @@ pub(crate) struct RawObservation {
     pub(crate) shared: Sighting,
     pub(crate) named: Vec<(Slot, Sighting)>,
     pub(crate) listing: Listing,
-    /// What a later look may compare with; `None` where only another listing can tell.
+    /// The stamp for a later look to compare with; `None` if the later look must list again.
     pub(crate) stamp: Option<Stamp>,
-    /// How the home's name and its locks were found.
+    /// The state of the home's path and its locks.
     pub(crate) home_check: HomeCheck,
 }
 
@@ -66,7 +66,7 @@ impl RawObservation {
         }
     }
 
-    /// The sightings place by place, the listing, the stamp for a later look, and the check of the home.
+    /// The sightings slot by slot, the listing, the stamp for a later look, and the check of the home.
     pub(crate) fn into_parts(
         self,
     ) -> (impl Iterator<Item = (Slot, Sighting)>, Listing, Option<Stamp>, HomeCheck) {
@@ -75,22 +75,22 @@ impl RawObservation {
     }
 }
 
-/// Which directory was listed, and as of when.
+/// The identity and the times of a directory when it was listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     id: FileId,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Whether equal times prove that nothing has come or gone.
+    /// Whether equal times prove that no entry was added or removed.
     is_conclusive: bool,
-    /// What the wall clock was ahead by.
+    /// The offset of the wall clock: see [`Clocks::ahead`].
     ahead: i64,
-    /// Whether they always do: on local file systems only.
+    /// Whether the times of this file system can prove that at all: on local file systems only.
     is_always_conclusive: bool,
 }
 
 impl Stamp {
-    /// As it is to be remembered now.
+    /// The stamp of a directory with this metadata, read at this time.
     #[must_use]
     pub fn of(found: &Stat, now: Clocks, is_always_conclusive: bool) -> Stamp {
         Stamp {
@@ -115,7 +115,7 @@ impl DirectoryStamp for Stamp {
     }
 
     fn proves_unchanged(&self, now: &Stamp) -> bool {
-        // A clock that was set back stamps a later change with a time that was there before.
+        // If the clock was set back, a later change can get the same time as an earlier one.
         let was_set = is_set(self.ahead, now.ahead) && !fault!(SetClockBelieved);
         self.is_conclusive
             && !was_set
@@ -123,12 +123,12 @@ impl DirectoryStamp for Stamp {
     }
 }
 
-/// Whether the wall clock was set between two readings of what it is ahead by.
+/// Whether the wall clock was set between two readings of its offset.
 const fn is_set(before: i64, now: i64) -> bool {
     before.abs_diff(now) > 1
 }
 
-/// Whether a change after this leaves a trace in the times.
+/// Whether every later change will change the times.
 fn is_settled(found: &Stat, now: Clocks) -> bool {
     found.modified.0.max(found.changed.0) + SETTLED_SECONDS < now.wall
 }
@@ -137,18 +137,18 @@ fn is_settled(found: &Stat, now: Clocks) -> bool {
 #[derive(Debug)]
 struct KnownRequest {
     found: Stat,
-    /// What the wall clock was ahead by.
+    /// The offset of the wall clock: see [`Clocks::ahead`].
     ahead: i64,
     request: Request,
 }
 
-/// Who looks, as far as a look depends on it.
+/// The parts of a look that depend on the process that looks.
 pub(crate) struct Reader<'a> {
-    /// Whether a request counts among those that a home may have at most.
+    /// Whether a request counts towards [`REQUESTS_MAX`].
     pub(crate) counts: &'a dyn Fn(&Request) -> bool,
     /// See [`Judge::first_seen`](crate::judge::Judge::first_seen).
     pub(crate) first_seen: &'a dyn Fn(Request) -> Request,
-    /// How the home's name and its locks are.
+    /// Checks the home's path and its locks.
     pub(crate) home_check: &'a dyn Fn() -> HomeCheck,
 }
 
@@ -156,23 +156,23 @@ pub(crate) struct Reader<'a> {
 #[derive(Debug)]
 struct PinnedLease {
     as_read: Request,
-    /// As it was first seen.
+    /// The request with the end of its lease as computed when it was first seen.
     as_kept: Request,
 }
 
-/// Looks at a home again and again.
+/// Observes a home repeatedly, and remembers what it read.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    /// Guards the named requests as they were last read. Held through a look, which is one at a time.
+    /// Guards the named requests as they were last read. Held for a whole listing; there is one at a time.
     known: Mutex<BTreeMap<OsString, KnownRequest>>,
-    /// Guards the requests whose leases are on other clocks. Held alone.
+    /// Guards the requests whose leases are on other clocks. No other lock is taken while it is held.
     kept: Mutex<BTreeMap<Slot, PinnedLease>>,
 }
 
 impl Observer {
-    /// Looks as ordered, for this reader. `known` are the named requests that the caller knows of. While the home is
-    /// not the gateway's own it believes nothing but requests: an empty mount point releases no drain. Never fails.
-    /// Costs three system calls where nothing is and nothing was.
+    /// Looks at the home, as `order` says, for this reader. `known` are the named requests that the caller knows of.
+    /// While the home is not the gateway's own, only requests that are present are believed: an empty mount point
+    /// releases no drain. Never fails. Costs three system calls if there is no request and there was none.
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,
@@ -185,7 +185,7 @@ impl Observer {
         raw
     }
 
-    /// Has each request end when it was to end as it was first seen.
+    /// Fixes the end of each lease at the time that was computed when the request was first seen.
     // Property: TG-L3 reopens.
     fn keep_leases(&self, raw: &mut RawObservation, reader: &Reader<'_>) {
         let mut kept = self.kept.lock();
@@ -223,7 +223,7 @@ impl Observer {
         reader: &Reader<'_>,
     ) -> RawObservation {
         let shared = super::observe(home, &Slot::Shared);
-        // After the marker: had the home been replaced before, this would tell.
+        // Checked after the marker is read, so that a home that was replaced before that read is noticed.
         let found = home.stat_named(Name::Requests);
         let home_check = (reader.home_check)();
         let not_own = match &home_check {
@@ -254,7 +254,7 @@ impl Observer {
                 (Vec::new(), Listing::Unchanged, order.since().copied())
             }
             Ok(_) => self.list(home, known, reader.counts).unwrap_or_else(|error| blind(&error)),
-            // None can be in a directory that is not there.
+            // Without the directory there are no named requests.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let gone = known.iter().map(|slot| (slot.clone(), Sighting::Absent));
                 (gone.collect(), Listing::Whole, None)
@@ -299,15 +299,15 @@ impl Observer {
         }
         let is_unreadable = |it: &(_, _)| matches!(it.1, Sighting::Unreadable(_));
         let stamp = (listing == Listing::Whole && !named.iter().any(is_unreadable)).then(|| {
-            // As of the look's beginning: a slow look does not make its times older.
+            // The clocks are those from the beginning of the look: a slow look must not make the times seem older.
             Stamp::of(&before, now, home.disk().has_reliable_times(&directory))
         });
         Ok((named, listing, stamp))
     }
 }
 
-/// Looks at a named request. One that is as it was when it was last read is not read again. Returns its
-/// size, too.
+/// Looks at a named request, and returns its size too. A file that is unchanged since it was last read is not read
+/// again.
 fn sight<D: Disk>(
     home: &OpenHome<D>,
     directory: &D::Dir,
@@ -340,7 +340,7 @@ fn sight<D: Disk>(
     (sighting, found.size.min(REQUEST_BYTES_MAX))
 }
 
-/// Looks at what this holder asks, and at nothing else.
+/// Looks at the requests of this holder only.
 pub(crate) fn observe_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawObservation {
     let nothing = |listing| {
         let shared = Sighting::Absent;
@@ -366,7 +366,7 @@ pub(crate) fn observe_own<D: Disk>(home: &OpenHome<D>, holder: &Holder) -> RawOb
     }
 }
 
-/// Looks at the requests that are wanted, in the order that a [`Scan`] says. In the order of their slots.
+/// Looks at the wanted requests, in the steps that a [`Scan`] prescribes. Returns them in the order of their slots.
 fn scan<D: Disk>(
     home: &OpenHome<D>,
     directory: &D::Dir,
@@ -410,7 +410,8 @@ fn scan<D: Disk>(
     Ok(partly(named, TOO_FAST.to_owned()))
 }
 
-/// What was found gone may have been replaced by what was never listed: so nothing goes.
+/// The result of a partial listing. It reports no request as absent: a request that was found gone may have been
+/// renewed under a name that was not listed.
 fn partly(mut named: Vec<(Slot, Sighting)>, reason: String) -> (Vec<(Slot, Sighting)>, Listing) {
     named.retain(|(_, sighting)| *sighting != Sighting::Absent);
     (named, Listing::Partial(reason))
@@ -423,7 +424,7 @@ fn blind(error: &io::Error) -> ListedFile {
     (Vec::new(), Listing::Partial(reason), None)
 }
 
-/// Which of these requests there are: none of those that were there throughout is missed.
+/// The wanted requests that exist. A request that exists during the whole call is not missed.
 pub(super) fn slots_in<D: Disk>(
     home: &OpenHome<D>,
     wanted: &dyn Fn(&Slot) -> bool,
@@ -441,7 +442,7 @@ pub(super) fn slots_in<D: Disk>(
         loop {
             let names = ListedNames::of(home, &directory, wanted, REQUESTS_MAX)?;
             match scan.listed(names.slots.clone(), times.moved(home, &directory)?) {
-                // Some of so many are enough.
+                // The caller accepts a part of a list that is too long.
                 _ if names.cut_short => return Ok(names),
                 ScanStep::Whole => return Ok(names),
                 ScanStep::Sight(_) => {}
@@ -452,7 +453,7 @@ pub(super) fn slots_in<D: Disk>(
     Err(io::Error::other(TOO_FAST))
 }
 
-/// A directory's times before the listing before, and before the one to come.
+/// The times of a directory before the last listing, and before the next one.
 struct DirectoryTimes([[(i64, i64); 2]; 2]);
 
 impl DirectoryTimes {
@@ -460,7 +461,7 @@ impl DirectoryTimes {
         Ok(DirectoryTimes([times_of(home, directory)?; 2]))
     }
 
-    /// After a listing: whether anything has come or gone since before the one before it began.
+    /// To be called after a listing. Returns whether an entry was added or removed since the previous listing began.
     fn moved<D: Disk>(&mut self, home: &OpenHome<D>, directory: &D::Dir) -> io::Result<bool> {
         let now = times_of(home, directory)?;
         let [before_last, before_this] = self.0;
@@ -474,10 +475,10 @@ fn times_of<D: Disk>(home: &OpenHome<D>, directory: &D::Dir) -> io::Result<[(i64
     Ok([found.modified, found.changed])
 }
 
-/// The requests one listing found.
+/// The requests that one listing found.
 pub(super) struct ListedNames {
     pub(super) slots: Vec<Slot>,
-    /// There are more files than are gone through.
+    /// Whether there are more requests or files than the limits allow.
     pub(super) cut_short: bool,
 }
 

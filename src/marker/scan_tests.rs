@@ -1,5 +1,5 @@
-//! A look at a disk with times and file numbers that the test sets: what it reads again, what it concludes from
-//! equal times, and what it reports if it could not see all.
+//! Tests of a look at a disk whose times and file numbers the test sets. They cover what a look reads again, what it
+//! concludes from equal times, and what it reports if it could not see all.
 
 use super::*;
 use crate::disk::FileKind;
@@ -12,7 +12,7 @@ fn opened(disk: MemoryDisk) -> OpenHome<MemoryDisk> {
     OpenHome::open(disk, &Home::at("/home")).expect("it is there")
 }
 
-/// One to whom every request counts.
+/// A reader for which every request counts.
 fn reader() -> Reader<'static> {
     Reader { counts: &|_| true, first_seen: &|request| request, home_check: &HomeCheck::default }
 }
@@ -21,7 +21,7 @@ fn look(observer: &Observer, home: &OpenHome<MemoryDisk>) -> RawObservation {
     observer.look(home, &ObserveMode::first(), &[], &reader())
 }
 
-/// Who signed each request that was seen.
+/// The principal of each request that was seen.
 fn signers(raw: &RawObservation) -> Vec<String> {
     let signer = |(_, sighting): &(Slot, Sighting)| match sighting {
         Sighting::Present(request) => request.principal().map(str::to_owned),
@@ -39,7 +39,7 @@ fn slot(name: &str) -> Slot {
 }
 
 #[test]
-fn a_request_that_is_as_it_was_is_not_read_again() {
+fn an_unchanged_request_is_not_read_again() {
     let home = opened(MemoryDisk::at(NOW));
     let observer = Observer::default();
     home.disk().lay("a.json", &signed("ann"), 1);
@@ -49,11 +49,11 @@ fn a_request_that_is_as_it_was_is_not_read_again() {
     }
     home.disk().remove("a.json", 2);
     look(&observer, &home);
-    assert!(observer.known.lock().is_empty(), "memory follows what is there");
+    assert!(observer.known.lock().is_empty(), "a removed request is forgotten");
 }
 
 #[test]
-fn a_request_of_which_anything_has_changed_is_read_again() {
+fn a_changed_request_is_read_again() {
     type Alter = fn(&mut Stat);
     let alters: [Alter; 6] = [
         |it| it.id.inode += 100,
@@ -78,12 +78,12 @@ fn a_request_of_which_anything_has_changed_is_read_again() {
 
 /// Within one tick of the clock that stamps files, a second change leaves no trace.
 #[test]
-fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
+fn a_request_that_was_changed_just_now_is_read_again() {
     for (changed, is_read_again) in [(NOW, true), (NOW - 2, true), (NOW - 3, false)] {
         let home = opened(MemoryDisk::at(NOW));
         let observer = Observer::default();
         home.disk().lay("a.json", &signed("ann"), 1);
-        // Written long ago by its own word, and changed just now.
+        // Its modification time is long ago, but its change time is just now.
         home.disk().alter("a.json", |it| it.stat.changed = (changed, 0));
         look(&observer, &home);
         home.disk().alter("a.json", |it| it.bytes = signed("bob").into());
@@ -92,7 +92,7 @@ fn a_request_that_is_too_young_for_its_times_to_tell_is_read_again() {
     }
 }
 
-/// Found by the simulation: a clock that was set back stamps a change with a time that was there before.
+/// Found by the simulation: if the clock was set back, a later change can get the same time as an earlier one.
 #[test]
 fn times_prove_nothing_after_the_clock_was_set() {
     for (set_by, is_seen) in [(-5, true), (5, true), (-1, false), (0, false)] {
@@ -107,7 +107,7 @@ fn times_prove_nothing_after_the_clock_was_set() {
         let raw = observer.look(&home, &ObserveMode::since_stamp(since), &[], &reader());
         assert_eq!(signers(&raw).contains(&"late".to_owned()), is_seen, "{set_by}");
 
-        // A file that was written to where it lies.
+        // A file that was written in place.
         home.disk().second.set(NOW);
         look(&observer, &home);
         home.disk().alter("a.json", |it| it.bytes = signed("bob").into());
@@ -117,9 +117,9 @@ fn times_prove_nothing_after_the_clock_was_set() {
     }
 }
 
-/// What is remembered is of the file that was read, not of the one that had its name just before.
+/// The remembered metadata is that of the file that was read, not of the one that had its name just before.
 #[test]
-fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_what_was_read() {
+fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_it_was_read() {
     let home = opened(MemoryDisk::at(NOW));
     let observer = Observer::default();
     home.disk().lay("a.json", &signed("ann"), 1);
@@ -138,7 +138,7 @@ fn a_request_that_is_replaced_before_it_is_opened_is_remembered_as_what_was_read
 }
 
 #[test]
-fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
+fn an_entry_that_is_no_longer_a_file_once_it_is_open_is_not_read() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().lay("a.json", &signed("ann"), 1);
     home.disk().before_each(|call, disk| {
@@ -153,7 +153,7 @@ fn what_is_no_file_any_more_once_it_is_open_is_not_read() {
     );
 }
 
-/// F20: a request is kept as it was first seen, until it is another one.
+/// A request is kept as it was first seen, until another request replaces it (F20).
 #[test]
 fn a_request_is_kept_as_it_was_first_seen() {
     let home = opened(MemoryDisk::at(NOW));
@@ -174,7 +174,7 @@ fn a_request_is_kept_as_it_was_first_seen() {
     assert_eq!([look(Some(60)), look(Some(90)), look(None)], [Some(60); 3]);
     home.disk().lay("a.json", &signed("bob"), 2);
     assert_eq!([look(Some(70)), look(Some(90))], [Some(70); 2]);
-    // Gone, and there again.
+    // Removed, and written again.
     home.disk().remove("a.json", 3);
     observer.look(&home, &ObserveMode::first(), &[slot("a.json")], &reader());
     home.disk().lay("a.json", &signed("bob"), 4);
@@ -183,8 +183,8 @@ fn a_request_is_kept_as_it_was_first_seen() {
     assert_eq!([look(None), look(Some(90))], [None, Some(90)]);
 }
 
-/// An idle tick: two calls and the check of the lock, which comes last, so that no marker is believed of a home
-/// that was replaced before.
+/// An idle look costs two calls and the check of the lock. The check comes last, so that no marker of a home that was
+/// replaced before is believed.
 #[test]
 fn an_idle_look_is_three_calls_in_this_order() {
     let home = opened(MemoryDisk::at(NOW));
@@ -206,9 +206,9 @@ fn an_idle_look_is_three_calls_in_this_order() {
     assert_eq!(*home.disk().calls.borrow(), ["stat", "stat requests", "check"]);
 }
 
-/// TG-S10: if the home is no longer the gateway's own, what is there counts, and nothing counts as gone.
+/// If the home is no longer the gateway's own, the requests that exist count, and no request counts as gone (TG-S10).
 #[test]
-fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
+fn a_home_that_is_not_the_gateway_s_own_shows_only_existing_requests() {
     let (why, known) = ("why".to_owned(), [slot("gone.json")]);
     for home_check in [HomeCheck::Elsewhere(why.clone()), HomeCheck::Taken(why.clone())] {
         let home = opened(MemoryDisk::at(NOW));
@@ -225,7 +225,7 @@ fn a_home_that_is_not_one_s_own_shows_only_what_is_there() {
     }
 }
 
-/// Equal times prove nothing where they were too young when the look began, however long it took.
+/// Equal times prove nothing if they were too recent when the look began, however long the look took.
 #[test]
 fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
     for (listed, is_conclusive) in [(NOW - 3, true), (NOW - 2, false), (NOW, false)] {
@@ -242,9 +242,9 @@ fn a_stamp_is_conclusive_only_if_its_times_were_old_when_the_look_began() {
     }
 }
 
-/// On a file system whose times may not tell, they never prove anything for good.
+/// On a file system without reliable times, a stamp is never always conclusive.
 #[test]
-fn a_stamp_knows_whether_its_file_system_tells() {
+fn a_stamp_knows_whether_its_file_system_has_reliable_times() {
     let found = stat(FileKind::Directory, 2, 0, 1);
     let now = Clocks { wall: NOW, since_boot: NOW };
     for tells in [true, false] {
@@ -252,16 +252,16 @@ fn a_stamp_knows_whether_its_file_system_tells() {
     }
 }
 
-/// What the guide says of the bounds.
+/// The bounds that the guide states.
 #[test]
 fn the_bounds_are_these() {
     assert_eq!((REQUEST_BYTES_MAX, REQUESTS_MAX), (16_384, 4096));
     assert_eq!((READ_MAX, READ_BYTES_MAX, NAMES_MAX), (65_536, 67_108_864, 262_144));
 }
 
-/// What comes after the last listing is found by the next look.
+/// A request that is written after the last listing is found by the next look.
 #[test]
-fn a_stamp_is_of_before_the_listing() {
+fn a_stamp_is_from_before_the_listing() {
     let home = opened(MemoryDisk::at(NOW));
     let observer = Observer::default();
     let since = look(&observer, &home).stamp;
@@ -272,7 +272,7 @@ fn a_stamp_is_of_before_the_listing() {
 }
 
 #[test]
-fn what_cannot_be_read_leaves_no_stamp() {
+fn an_unreadable_entry_leaves_no_stamp() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().lay("a.json", &signed("ann"), 1);
     home.disk().alter("a.json", |it| it.stat.kind = FileKind::Directory);
@@ -280,9 +280,9 @@ fn what_cannot_be_read_leaves_no_stamp() {
     assert_eq!((raw.listing, raw.stamp), (Listing::Whole, None));
 }
 
-/// A known request that vanishes while others come and go for ever may have been renewed unseen.
+/// A known request that is not found while the directory keeps changing may have been renewed unseen.
 #[test]
-fn a_look_that_never_settles_takes_nobody_s_request_away() {
+fn a_look_that_never_settles_reports_no_request_as_gone() {
     let home = opened(MemoryDisk::at(NOW));
     home.disk().before_each(|call, disk| {
         if call == "list" {
@@ -309,7 +309,7 @@ fn a_look_that_settles_late_is_whole() {
     assert_eq!((raw.listing, raw.named.len()), (Listing::Whole, 5));
 }
 
-/// Two listings agree only if nothing has come or gone since before the first of them.
+/// Two listings agree only if no entry was added or removed since before the first of them.
 #[test]
 fn times_move_for_two_listings() {
     let home = opened(MemoryDisk::at(NOW));
@@ -330,7 +330,7 @@ fn a_home_without_a_directory_of_requests_has_none() {
     assert_eq!(raw.named, [(known[0].clone(), Sighting::Absent)]);
     let ci = Holder::named("ci").expect("a name");
     assert_eq!(observe_own(&home, &ci).listing, Listing::Whole);
-    // One that cannot be seen may have any.
+    // A directory that cannot be seen may contain any request.
     home.disk().missing.set(io::ErrorKind::PermissionDenied);
     let raw = Observer::default().look(&home, &ObserveMode::first(), &known, &reader());
     assert!(matches!(&raw.listing, Listing::Partial(_)), "{raw:?}");
@@ -351,7 +351,7 @@ fn a_look_reads_and_lists_within_bounds() {
         "{:?}",
         raw.listing
     );
-    // Exactly so many are read.
+    // Exactly the bound is read.
     home.disk().remove("0.json", 1);
     assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole);
     home.disk().lay("0.json", &dead, 1);
@@ -366,7 +366,10 @@ fn a_look_reads_and_lists_within_bounds() {
     let raw = observer_that_counts_none(&home);
     assert!(matches!(&raw.listing, Listing::Partial(_)), "{:?}", raw.listing);
     let ci = Holder::named("ci").expect("a name");
-    assert!(super::super::slots_of(&home, &ci).is_err(), "one's own may be among the rest");
+    assert!(
+        super::super::slots_of(&home, &ci).is_err(),
+        "the holder's own may be among the unlisted ones"
+    );
     home.disk().requests.borrow_mut().pop_last();
     assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole);
     assert!(super::super::slots_of(&home, &ci).is_ok());
@@ -382,7 +385,7 @@ fn observer_that_counts_none(home: &OpenHome<MemoryDisk>) -> RawObservation {
 }
 
 #[test]
-fn as_many_live_requests_as_may_be_are_all_known_and_one_more_is_said() {
+fn live_requests_up_to_the_bound_are_all_known_and_one_more_is_reported() {
     let home = opened(MemoryDisk::at(NOW));
     for number in 0..REQUESTS_MAX {
         home.disk().lay(&format!("{number}.json"), "{}", 1);
@@ -391,5 +394,9 @@ fn as_many_live_requests_as_may_be_are_all_known_and_one_more_is_said() {
     home.disk().lay("more.json", "{}", 1);
     let raw = look(&Observer::default(), &home);
     assert!(matches!(&raw.listing, Listing::Partial(reason) if reason.contains("live")));
-    assert_eq!(observer_that_counts_none(&home).listing, Listing::Whole, "the dead do not count");
+    assert_eq!(
+        observer_that_counts_none(&home).listing,
+        Listing::Whole,
+        "dead requests do not count"
+    );
 }

@@ -1,5 +1,5 @@
-//! Removes the drafts that writers left behind when they were killed ([U36]). It removes nothing that
-//! anybody could still be writing, and nothing that is not named as our drafts are.
+//! Removes the drafts that killed writers left behind ([U36]). It never removes a draft that a process could still be
+//! writing, nor a file that is not named like a draft of ours.
 //!
 //! [U36]: crate::guide::incidents#u36
 
@@ -11,16 +11,15 @@ use super::{DRAFT_ID, DRAFT_SUFFIX};
 use crate::disk::{Disk, FileKind};
 use crate::home::OpenHome;
 
-/// A draft is finished within milliseconds; one that has not been touched for this long never will be.
-/// Were its writer merely stopped, its rename would fail and say so.
+/// A draft is finished within milliseconds. After this time without a change it is taken for abandoned. If its writer
+/// was only stopped, the writer's rename fails and reports an error.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
 
-/// How many names are gone through.
+/// The most names that one sweep goes through.
 const NAMES_MAX: usize = 65_536;
 
-/// Removes the drafts that are left over of the files named by `finals` in a directory, or of any request
-/// where `finals` is empty. Returns how many were removed. Entries that cannot be inspected or removed are
-/// skipped.
+/// Removes the abandoned drafts of the files `finals` from a directory. If `finals` is empty, it removes the abandoned
+/// drafts of all requests. Returns how many were removed. Entries that cannot be inspected or removed are skipped.
 pub(crate) fn sweep_drafts<D: Disk>(
     home: &OpenHome<D>,
     directory: &D::Dir,
@@ -41,7 +40,7 @@ pub(crate) fn sweep_drafts<D: Disk>(
             let is_left_over = age.is_ok_and(|age| age >= LEFT_OVER_AFTER.as_secs());
             let removed = match found.kind {
                 FileKind::File if is_left_over => disk.unlink(directory, name),
-                // The requests' directory has a draft, too. One that is not empty is not ours, and stays.
+                // The directory of requests has a draft, too. A draft that is not empty is not ours, and stays.
                 FileKind::Directory if is_left_over => disk.remove_dir(directory, name),
                 _ => continue,
             };
@@ -51,7 +50,7 @@ pub(crate) fn sweep_drafts<D: Disk>(
     swept
 }
 
-/// Whether it is named as a draft of one of these is: a dot, the name, a dot, six characters, `.tmp`.
+/// Whether this is the name of a draft of one of these files: a dot, the name, a dot, six characters, `.tmp`.
 fn is_draft(name: &OsStr, finals: &[&str]) -> bool {
     let Some(inner) = name
         .to_str()
@@ -74,7 +73,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn only_what_is_ours_and_old_goes() {
+    fn only_old_drafts_of_ours_are_removed() {
         let home = tempfile::tempdir().expect("temp dir");
         let old = SystemTime::now() - 2 * LEFT_OVER_AFTER;
         let date = |name: &str, when: SystemTime| {
