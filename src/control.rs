@@ -291,7 +291,7 @@ impl<D: Disk> OpenHome<D> {
 }
 
 impl OpenHome<RealDisk> {
-    /// Renews the holder's current request. Returns `None` if that was gone before the new one was durable: it was
+    /// Renews the holder's current request. Returns `None` if that was gone before the new one was durable. Then it was
     /// cancelled, or another process of the holder renewed it.
     fn renew_once(
         &self,

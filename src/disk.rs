@@ -5,8 +5,8 @@
 //! one component, and a link there is never followed. So a user who replaces a directory by a link cannot redirect a
 //! write or a removal.
 //!
-//! [`Disk`] is a trait so that a test or a model can run the shipped code on a disk that crashes, fails, or stops
-//! between two calls.
+//! [`Disk`] is a trait. So a test or a model can run the shipped code on a disk that crashes, fails, or stops between
+//! two calls.
 
 #[cfg(test)]
 pub(crate) mod memory;

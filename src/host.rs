@@ -1,5 +1,5 @@
-//! What the process reads of its machine besides files: clocks, its number, `/proc`, and numbers that nobody else
-//! has. It decides nothing. A checking build reads a simulated machine instead, where a seed decides.
+//! The values that the process reads from its machine besides files: clocks, its process id, `/proc`, and unique
+//! numbers. This module decides nothing. A checking build reads a simulated machine instead, which a seed controls.
 
 #[cfg(not(tidegate_checking))]
 mod imp {
@@ -25,31 +25,31 @@ mod imp {
         Utc::now()
     }
 
-    /// The process's number.
+    /// The process id.
     pub(crate) fn pid() -> u32 {
         std::process::id()
     }
 
-    /// What a file below `/proc` says; `None` where it cannot be read.
+    /// The text of a file below `/proc`; `None` if it cannot be read.
     pub(crate) fn proc_text(path: &str) -> Option<String> {
         std::fs::read_to_string(path).ok()
     }
 
-    /// Whether there is a process with this number, in this process's namespace.
+    /// Whether there is a process with this id, in this process's namespace.
     pub(crate) fn has_process(pid: u32) -> bool {
         let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         let found = pid.map(rustix::process::test_kill_process);
-        // Somebody else's may not be signalled.
+        // A process of another user exists, even if it may not be signalled.
         matches!(found, Some(Ok(()) | Err(rustix::io::Errno::PERM)))
     }
 
-    /// Which namespace of this kind the process is in; `None` where that cannot be read.
+    /// The namespace of this kind that the process is in; `None` if that cannot be read.
     pub(crate) fn namespace(kind: &str) -> Option<String> {
         let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).ok()?;
         Some(link.to_string_lossy().into_owned())
     }
 
-    /// A number that nobody else has: from the operating system's seed, this process and this instant.
+    /// A unique number, from the operating system's seed, this process and this instant.
     pub(crate) fn fresh_number() -> u64 {
         use std::hash::{BuildHasher, RandomState};
 

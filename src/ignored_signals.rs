@@ -1,7 +1,7 @@
-//! Which signals the process was started to ignore, as `nohup` and a script's `&` have it. The command compiles
-//! this file, too.
+//! Reads which signals the process was started to ignore, for example by `nohup` or by a script's `&`. The command
+//! compiles this file, too.
 
-/// The signals that this process ignores, a bit each. None where the system does not say.
+/// The signals that this process ignores, one bit each. No bit is set if the system does not report them.
 pub(crate) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

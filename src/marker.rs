@@ -9,8 +9,8 @@
 //!   loss. A renewal removes the old request after the new one is durable. If the old one was cancelled meanwhile, the
 //!   renewal removes the new one again.
 //! * At a request's name no link is followed, no FIFO is waited for, and every read is bounded. In the original a FIFO
-//!   caused an endless wait ([U33]), and a symlink caused it to overwrite another file ([U37]). The directory of
-//!   requests is not followed either if it is a link: it is opened once, and used by its handle.
+//!   caused an endless wait ([U33]), and a symlink caused it to overwrite another file ([U37]). If the directory of
+//!   requests is a link, it is not followed either. The directory is opened once, and used by its handle.
 //!
 //! [U33]: crate::guide::incidents#u33
 //! [U37]: crate::guide::incidents#u37

@@ -1,22 +1,21 @@
-//! Counters and gauges through the [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). It
-//! measures, and decides nothing; without the feature it is nothing at all.
+//! Counters and gauges through the [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). This module
+//! measures and decides nothing. Without the feature it compiles to nothing.
 //!
-//! | name | kind | labels | what |
+//! | name | kind | labels | meaning |
 //! |---|---|---|---|
-//! | `tidegate_phase` | gauge | `phase` | 1 for the phase the gateway is in, 0 for the others |
+//! | `tidegate_phase` | gauge | `phase` | 1 for the gateway's current phase, 0 for the others |
 //! | `tidegate_in_flight` | gauge | `origin` | turns in flight |
-//! | `tidegate_admitted_total` | counter | `origin` | turns and children that were let in |
-//! | `tidegate_refused_total` | counter | `reason` | turns that were not: `draining`, `quiesced`, `shutting_down`, `full` |
+//! | `tidegate_admitted_total` | counter | `origin` | turns and child turns that were admitted |
+//! | `tidegate_refused_total` | counter | `reason` | turns that were refused; reasons: `draining`, `quiesced`, `shutting_down`, `full` |
 //! | `tidegate_drains_total` | counter | | drains that began |
-//! | `tidegate_drain_duration_seconds` | histogram | | how long each lasted, from closed to open or shut |
-//! | `tidegate_watcher_errors_total` | counter | | what the watcher began to complain of: requests or a directory it cannot read, a status it cannot write, a round that panicked |
-//! | `tidegate_lease_left_seconds` | gauge | | until the first of the leases in force runs out; +Inf where none does, 0 where nobody asks for a drain |
+//! | `tidegate_drain_duration_seconds` | histogram | | the duration of each drain, from closed to open or shut |
+//! | `tidegate_watcher_errors_total` | counter | | problems that the watcher began to report: requests or a directory it cannot read, a status it cannot write, a round that panicked |
+//! | `tidegate_lease_left_seconds` | gauge | | the time until the first of the current leases ends; +Inf if none ends, 0 without a drain |
 //!
 //! Each also has the label `gateway`: the kind the gateway was [built with](crate::Builder::kind). The
-//! names do not change. The recorder must be installed before the gateway starts: what starts without one
-//! is not measured. Counters are exact; gauges are as of the watcher's last round, a second ago at most
-//! unless the interval is longer. A turn then costs one increment of the recorder's more, no lock and no
-//! allocation of ours.
+//! names are stable. The recorder must be installed before the gateway starts: a gateway that starts without one is
+//! not measured. Counters are exact. Gauges show the watcher's last round, at most a second ago unless the interval is
+//! longer. With the feature, a turn costs one more increment of the recorder, no lock, and no allocation of ours.
 
 #[cfg(feature = "metrics")]
 mod imp {
@@ -27,7 +26,7 @@ mod imp {
     use crate::gate::word::{InFlight, Origin, RefusalReason};
     use crate::machine::Phase;
 
-    /// One gateway's handles on the recorder, which is asked for them once.
+    /// The recorder's handles for one gateway. They are requested once.
     pub(crate) struct Metrics {
         admitted: [Counter; 2],
         in_flight: [Gauge; 2],
@@ -80,7 +79,7 @@ mod imp {
             }
         }
 
-        /// A round of the watcher is over. `lease_left` is `None` where nobody asks for a drain.
+        /// Sets the gauges after a round of the watcher. `lease_left` is `None` without a drain.
         pub(crate) fn round(
             &self,
             current: Phase,
@@ -150,10 +149,10 @@ mod imp {
 
     use crate::gate::word::{Origin, RefusalReason};
 
-    /// Nothing.
+    /// Measures nothing.
     pub(crate) struct Metrics;
 
-    #[expect(clippy::unused_self, reason = "its twin measures")]
+    #[expect(clippy::unused_self, reason = "the version with the feature uses it")]
     impl Metrics {
         pub(crate) const fn of(_: &str) -> Metrics {
             Metrics

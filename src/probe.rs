@@ -1,7 +1,7 @@
-//! Where a checking build writes into the log of its simulated machine, at the very step that is logged. It decides
-//! nothing. An ordinary build has no log: there each probe compiles to nothing.
+//! Probes: in a checking build, each writes an event into the log of the simulated machine, at the step that is logged.
+//! They decide nothing. An ordinary build has no log, and each probe compiles to nothing.
 
-/// Writes an event. What is named behind it is used for nothing else.
+/// Writes an event. The name after it is a variable that only the event uses.
 #[cfg(tidegate_checking)]
 macro_rules! probe {
     ($event:expr $(; $only:ident)?) => {

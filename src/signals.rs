@@ -1,5 +1,5 @@
-//! The signals by which a process is asked to end (feature `tokio`). They shut the gateway down; how, the gateway
-//! decides.
+//! The signals that ask a process to end (feature `tokio`). They begin the shutdown of the gateway. This module decides
+//! nothing about how the shutdown proceeds.
 
 use std::io;
 use std::time::Duration;
@@ -10,12 +10,13 @@ use crate::gateway::Gateway;
 use crate::ignored_signals::ignored_signals;
 use crate::machine::ShutdownCause;
 
-/// Waits for SIGTERM or SIGINT: for what [`serve`](crate::http::serve) ends at, and for programs without HTTP.
-/// It comes to the cause and to `grace`, and a second signal then hurries the shutdown. What is left of the grace
-/// is over at once, and turns that are still in flight are not waited for.
+/// Waits for SIGTERM or SIGINT. Use it as the end condition of [`serve`](crate::http::serve), or in a program without
+/// HTTP. The future returns the cause of the shutdown, and `grace` unchanged.
 ///
-/// It listens from this call on, so a signal that comes before it is awaited is not lost. SIGINT is left alone
-/// where the process was started to ignore it, as a script's `&` does.
+/// A second signal ends the shutdown's grace at once: turns that are still in flight are not waited for.
+///
+/// The call itself begins to listen, so a signal before the first poll is not lost. SIGINT is not handled if the
+/// process was started to ignore it, as a script does with `&`.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -32,11 +33,11 @@ use crate::machine::ShutdownCause;
 ///
 /// # Errors
 ///
-/// The system does not let the process listen.
+/// The system does not allow the process to listen for signals.
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime with I/O.
+/// Panics outside a tokio runtime with I/O enabled.
 pub fn signals(
     gateway: &Gateway,
     grace: Duration,
@@ -57,7 +58,7 @@ pub fn signals(
 
 struct Signals {
     terminate: Signal,
-    /// Absent where it is ignored.
+    /// `None` if the process ignores SIGINT.
     interrupt: Option<Signal>,
 }
 

@@ -1,6 +1,6 @@
-//! The synchronization the rest is built from: std's; loom's under `--cfg tidegate_loom`. And in a checking build
-//! that of a simulated machine, where one thread runs at a time and a seed says which. The only file that names
-//! any of them, so that they see every lock, atomic, wake-up and wait.
+//! The synchronization primitives of the crate. They come from std, or from loom under `--cfg tidegate_loom`. In a
+//! checking build they come from a simulated machine, where one thread runs at a time and a seed chooses it. No other
+//! file names any of them, so that loom and the simulation see every lock, atomic, wake-up and wait.
 
 #[cfg(not(tidegate_checking))]
 use std as machine;
@@ -29,14 +29,14 @@ mod imp {
             Parker(thread)
         }
 
-        /// Leaves the token: the thread's next park, or the one it is in, returns. Never blocks.
+        /// Leaves the token, so that the thread's current or next park returns. Never blocks.
         pub(crate) fn unpark(&self) {
             self.0.unpark();
         }
 
-        /// Sleeps until there is a token, `patience` has passed, or for no reason at all. Only called
-        /// on the thread itself.
-        #[expect(clippy::unused_self, reason = "loom's twin has its token in it")]
+        /// Sleeps until there is a token or `patience` has passed. It may also return without a reason. Only the
+        /// parker's own thread calls it.
+        #[expect(clippy::unused_self, reason = "loom's version keeps its token in it")]
         pub(crate) fn park(&self, patience: Option<std::time::Duration>) {
             match patience {
                 Some(patience) => thread::park_timeout(patience),
@@ -52,8 +52,8 @@ mod imp {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use loom::sync::{Condvar, Mutex as Inner, MutexGuard};
 
-    /// loom's own `unpark` also wakes a thread from a lock or a join, and loses its token there. Its
-    /// `Notify` is the same token without that.
+    /// The parker under loom. Its own `unpark` also wakes a thread from a lock or a join, and loses its token there.
+    /// Its `Notify` is the same token without that flaw.
     #[derive(Debug)]
     pub(crate) struct Parker(loom::sync::Notify);
 
@@ -66,7 +66,7 @@ mod imp {
             self.0.notify();
         }
 
-        /// loom has no time: patience is endless.
+        /// loom has no time, so the patience is endless.
         pub(crate) fn park(&self, _patience: Option<std::time::Duration>) {
             self.0.wait();
         }
@@ -83,17 +83,17 @@ pub(crate) use machine::sync::mpsc;
 pub(crate) use machine::thread;
 pub(crate) use machine::time::Instant;
 
-/// Runs this, and keeps a panic from going further. Nothing that it leaves half-done is relied on: see [`Mutex`].
+/// Runs this and catches a panic. No code relies on state that a panic leaves incomplete: see [`Mutex`].
 pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     #[cfg(not(tidegate_checking))]
     return std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-    // The end of a simulated process is no panic, and goes on.
+    // The end of a simulated process also unwinds, but it is not a panic, and is not caught.
     #[cfg(tidegate_checking)]
     return tidegate_world::process::catch(run);
 }
 
-/// A mutex that ignores poisoning. Everything guarded here changes by single assignments at the end of a decision, so
-/// a panic leaves the state before it.
+/// A mutex that ignores poisoning. All guarded state changes by single assignments at the end of a decision. So a panic
+/// leaves the state as it was before the decision.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(Inner<T>);
 
@@ -122,18 +122,18 @@ impl Condvar {
         Condvar(ImpCondvar::new())
     }
 
-    /// Gives the lock back until [`pass`](Condvar::pass), and takes it again. It may also return for no reason.
+    /// Releases the lock until [`pass`](Condvar::pass), and takes it again. It may also return without a reason.
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Wakes all who wait. What they wait for was changed under the lock.
+    /// Wakes all waiters. The caller has changed the awaited state under the lock.
     pub(crate) fn pass(&self) {
         self.0.notify_all();
     }
 }
 
-/// Wakes one thread. Ringing never blocks: it is what a turn's `drop` may do.
+/// Wakes one thread. [`wake`](Wakeup::wake) never blocks, so the drop of a turn can call it.
 #[derive(Debug)]
 pub(crate) struct Wakeup {
     woken: AtomicBool,
@@ -153,16 +153,16 @@ impl Wakeup {
             self.woken.swap(true, Ordering::Release);
             return;
         }
-        // Release pairs with the Acquire in `wait`: what the ringer did before is seen by the listener
-        // once it is awake. Without it the listener could wake, find the gate not yet idle, and sleep
-        // for ever. Shown by loom: `the_last_turn_out_wakes_the_waiter`.
+        // Release pairs with the Acquire in `wait`: the listener, once awake, sees all that the caller did before
+        // this. Without it the listener could wake, find the gate not yet idle, and sleep for ever. Shown by loom:
+        // `the_last_turn_out_wakes_the_waiter`.
         // A swap and not a store: loom does not keep a plain store in order with the listener's swaps.
         self.woken.swap(true, Ordering::Release);
-        // After the store: the token makes the listener look at `woken` once more.
+        // After the swap: the token makes the listener read `woken` once more.
         self.listener.unpark();
     }
 
-    /// Sleeps until the wakeup wakes it, or for `patience` at most. Only the listener calls it.
+    /// Sleeps until [`wake`](Wakeup::wake) is called, for `patience` at most. Only the listener calls it.
     pub(crate) fn wait(&self, patience: Option<Duration>) {
         let began = Instant::now();
         // Acquire pairs with the Release in `wake`.
@@ -180,7 +180,7 @@ impl Wakeup {
 pub(crate) struct ParkedWaiter(Parker);
 
 impl ParkedWaiter {
-    /// For the calling thread.
+    /// The waiter of the calling thread.
     pub(crate) fn here() -> std::sync::Arc<ParkedWaiter> {
         std::sync::Arc::new(ParkedWaiter(Parker::here()))
     }

@@ -1,43 +1,43 @@
-//! Reports to systemd, or to a service manager that understands its protocol (feature `systemd`). It reports that
-//! the gateway has started, its state, that it stops and for how much longer, and that it is healthy. It owns one thread
-//! and one socket. It never drains, shuts down or keeps alive a gateway, and it never blocks one.
+//! Reports to systemd, or to a service manager that understands its protocol (feature `systemd`). It reports the start,
+//! the state and the health of the gateway, and a stop with the time that it still takes. It owns one thread and one
+//! socket. It never drains, shuts down, keeps alive or blocks a gateway.
 //!
 //! | message | when |
 //! |---|---|
 //! | `READY=1` | at once: a [`Gateway`] that exists has made its first look |
-//! | `STATUS=` | at each change of phase; while draining or shutting down also once a second where a count, a holder or the time left has changed |
+//! | `STATUS=` | at each change of phase; while draining or shutting down also once a second, if a count, a holder or the time left has changed |
 //! | `STOPPING=1` | when a shutdown begins |
-//! | `EXTEND_TIMEOUT_USEC=` | from then to the shutdown's deadline, once a second |
-//! | `WATCHDOG=1` | every half of `WatchdogSec=`, while the gateway is sound, until `STOPPING=1` |
+//! | `EXTEND_TIMEOUT_USEC=` | once a second, from the beginning of a shutdown to its deadline |
+//! | `WATCHDOG=1` | twice in each `WatchdogSec=`, while the gateway is healthy, until `STOPPING=1` |
 //!
-//! `deploy/systemd/gateway.service` in the repository is a unit to begin with.
+//! `deploy/systemd/gateway.service` in the repository is an example unit.
 //!
 //! # The stop timeout
 //!
-//! systemd kills a service that does not stop within `TimeoutStopSec=`. Each extension asks for ten seconds at most,
-//! and for no more than the rest of the grace and five seconds. So no turn is killed within its grace, however short
-//! the timeout is. A process that hangs is killed soon. `TimeoutStopSec=` itself must be long enough for the first
+//! systemd kills a service that does not stop within `TimeoutStopSec=`. Each extension asks for at most ten seconds,
+//! and for no more than the rest of the grace plus five seconds. So no turn is killed within its grace, even if the
+//! timeout is short. A process that hangs is killed soon. `TimeoutStopSec=` itself must be long enough for the first
 //! extension to arrive.
 //!
-//! # What a ping says
+//! # The meaning of a ping
 //!
 //! A `WATCHDOG=1` says three things about the last half of the period. The thread that sends it runs. The
 //! lock under which the gateway changes its phase can be taken. No round of the gateway's own threads has
-//! lasted that long. One thread looks at the home and writes the status, the other fires
-//! deadlines and wakes waiters. So a disk that hangs, or a waker that never returns, ends the pings, and
-//! systemd ends the process within two periods of that. A `WatchdogSec=` that is longer than the disk may
-//! hang keeps such a process.
+//! lasted that long. One of these threads looks at the home and writes the status, the other fires
+//! deadlines and wakes waiters. So a disk that hangs, or a waker that never returns, ends the pings. Then
+//! systemd ends the process within two periods. To keep the process while a disk hangs for a time, set
+//! `WatchdogSec=` to more than that time.
 //!
-//! There are no pings in a shutdown: systemd ends its watchdog then. The extensions take its place.
+//! There are no pings in a shutdown, because systemd stops its watchdog then. The extensions replace it.
 //!
-//! A ping says nothing about the author's own threads and runtime, about turns, or about a round that ends by
-//! a panic. The log reports that one. A gateway that is driven by hand ([`Builder::manual`]) has no thread
-//! that looks at its home, so nothing is said about that.
+//! A ping does not cover the embedder's own threads and runtime, the turns, or a round that ends with a panic. The log
+//! reports such a panic. A gateway that is driven by hand ([`Builder::manual`]) has no thread that looks at its home,
+//! so a ping does not cover those looks.
 //!
 //! # Child processes
 //!
-//! They inherit `$NOTIFY_SOCKET`. `NotifyAccess=main` has systemd ignore what they send. An author who
-//! takes the variable out of the environment first calls [`notify_at`].
+//! Child processes inherit `$NOTIFY_SOCKET`. With `NotifyAccess=main`, systemd ignores what they send. A program that
+//! removes the variable from its environment calls [`notify_at`] with the address.
 //!
 //! [`Builder::manual`]: crate::Builder::manual
 
@@ -55,16 +55,16 @@ use crate::watcher::{NextRound, Worker};
 use report::Reporter;
 use socket::Socket;
 
-/// How long the drop waits for the thread to end.
+/// The longest time that the drop waits for the thread to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Reports on this gateway to the service manager that `$NOTIFY_SOCKET` names, until the gateway has
-/// stopped or the value is dropped. Where the variable is not set it does nothing, and
-/// [`NotifyGuard::is_on`] is `false`. The watchdog is on where `$WATCHDOG_USEC` and `$WATCHDOG_PID` say so.
+/// Reports on this gateway to the service manager that `$NOTIFY_SOCKET` names. The reports end when the gateway has
+/// stopped or the value is dropped. If the variable is not set, this does nothing, and
+/// [`NotifyGuard::is_on`] is `false`. The watchdog is on if `$WATCHDOG_USEC` and `$WATCHDOG_PID` say so.
 ///
-/// A service has one status, so a process with several gateways reports on one of them.
+/// A service has one status, so a process with several gateways reports on only one of them.
 ///
-/// Keep the value for as long as the process runs: `let _ =` would drop it at once.
+/// Keep the value while the process runs: `let _ =` would drop it at once.
 ///
 /// ```
 /// use tidegate::Gateway;
@@ -76,8 +76,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// [`NotifyError`], where the socket cannot be used or there is no thread to be had. Nothing is reported
-/// then, and systemd ends a service of `Type=notify` that does not report its start.
+/// [`NotifyError`] if the socket cannot be used or the thread cannot start. Then nothing is reported, and systemd ends
+/// a service of `Type=notify` that does not report its start.
 pub fn notify(gateway: &Gateway) -> Result<NotifyGuard, NotifyError> {
     match std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) {
         Some(socket) => notify_at(gateway, socket, sd_notify::watchdog_enabled()),
@@ -85,9 +85,8 @@ pub fn notify(gateway: &Gateway) -> Result<NotifyGuard, NotifyError> {
     }
 }
 
-/// As [`notify()`], to this socket and with this period of the watchdog, and without a look at the
-/// environment. The socket is the absolute path of a Unix datagram socket, or `@` and the name of an
-/// abstract one.
+/// As [`notify()`], with this socket and this watchdog period. It does not read the environment. The socket is the
+/// absolute path of a Unix datagram socket, or `@` and the name of an abstract one.
 ///
 /// # Errors
 ///
@@ -109,8 +108,8 @@ pub fn notify_at(
         is_over: Arc::clone(&is_over),
         is_failing: false,
     };
-    // The first message goes from here, so that a socket that leads nowhere is the caller's to know. A full
-    // one is not: the thread tries again.
+    // The first message is sent from here, so that the caller gets the error of a socket that nobody reads. A full
+    // socket is no error: the thread tries again.
     let report = line.reporter.report(
         &line.view.state_snapshot(),
         &line.view.round_counts(),
@@ -128,15 +127,14 @@ pub fn notify_at(
     Ok(NotifyGuard { thread: Some(Thread { rounds, is_over }) })
 }
 
-/// Reports for as long as it lives. Its drop sends what is still to be said and ends the thread; the
-/// gateway goes on. It keeps no gateway alive: after the last status of one that has stopped the thread
-/// ends by itself.
+/// Reports while it lives. Its drop sends the last report and ends the thread; the gateway continues. It does not keep
+/// the gateway alive: after the last status of a stopped gateway, the thread ends by itself.
 ///
-/// With a watchdog, a drop before a shutdown has systemd end the process.
+/// If the watchdog is on and this value is dropped before a shutdown, systemd ends the process.
 #[derive(Debug)]
 #[must_use = "the reports end when it is dropped"]
 pub struct NotifyGuard {
-    /// `None` where there is no service manager.
+    /// `None` if there is no service manager.
     thread: Option<Thread>,
 }
 
@@ -157,7 +155,7 @@ impl NotifyGuard {
 impl Drop for NotifyGuard {
     fn drop(&mut self) {
         if let Some(Thread { rounds, is_over }) = &mut self.thread {
-            // Relaxed: published by the wakeup.
+            // Relaxed: the wakeup after it publishes it.
             is_over.store(true, Ordering::Relaxed);
             rounds.wakeup().wake();
             rounds.join(PATIENCE);
@@ -165,53 +163,53 @@ impl Drop for NotifyGuard {
     }
 }
 
-/// Why nothing is reported.
+/// The reason why nothing is reported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// This is no address of a socket that can be sent to.
+    /// The address is not that of a Unix socket.
     #[error(
-        "cannot report to the service manager at {socket:?}: {source}; NOTIFY_SOCKET must be an absolute path, or '@' and the name of an abstract socket"
+        "cannot report to the service manager at {socket:?}: {source}; set NOTIFY_SOCKET to an absolute path, or to '@' and an abstract name"
     )]
     Address {
         /// The address as it was given.
         socket: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The socket cannot be sent to.
+    /// The process cannot send to the socket.
     #[error(
-        "cannot report to the service manager at {socket}: {source}; make this socket reachable for the process, or unset NOTIFY_SOCKET if there is no service manager"
+        "cannot report to the service manager at {socket}: {source}; make this socket reachable, or unset NOTIFY_SOCKET if there is no service manager"
     )]
     Unreachable {
-        /// The socket.
+        /// The address of the socket.
         socket: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The operating system gave no thread.
+    /// The operating system could not start a thread.
     #[error("cannot start the thread that reports to the service manager: {source}")]
     Thread {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// The line to the service manager: what the thread owns.
+/// The state of the thread that reports to the service manager.
 struct ManagerLink {
     view: View,
     waker: Waker,
     reporter: Reporter,
     socket: Socket,
     is_over: Arc<AtomicBool>,
-    /// The last message could not be sent, and that was logged.
+    /// Whether the last message could not be sent. That was logged.
     is_failing: bool,
 }
 
 impl ManagerLink {
     fn round(&mut self) -> NextRound {
-        // Before all that is looked at: what changes after the look brings the next round.
-        // Relaxed: the wake-up that came after the store woke this thread, or will.
+        // The waker is registered before the state is read, so that a later change starts the next round.
+        // Relaxed: the wakeup after the store has woken this thread, or will.
         let is_over = self.is_over.load(Ordering::Relaxed);
         self.view.listen(&self.waker);
         let (state_snapshot, round_counts) = (self.view.state_snapshot(), self.view.round_counts());
@@ -229,7 +227,7 @@ impl ManagerLink {
         if is_over { NextRound::Never } else { self.reporter.next(&state_snapshot, is_sent, now) }
     }
 
-    /// Once when it begins to fail, and once when that is over.
+    /// Logs the first failure, and the first success after it.
     fn log(&mut self, sent: io::Result<()>) {
         let was_failing = std::mem::replace(&mut self.is_failing, sent.is_err());
         let socket = self.socket.name();

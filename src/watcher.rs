@@ -1,10 +1,9 @@
-//! The gateway's own threads: when to look, when to wake, and that nothing that goes wrong in one
-//! round ends them. They decide nothing; a round is a closure of the gateway's.
+//! The gateway's own threads. Each makes rounds, at an interval or when it is woken, and survives a panic in a round.
+//! This module decides nothing: a round is a closure of the gateway.
 //!
-//! There are two, because one of them may be stuck in a system call of a stalled disk for as long as
-//! the disk likes. The **watcher** looks at the home and writes the status. The **timer** touches no
-//! file. It fires deadlines and wakes those who wait, so a shutdown ends ([TG-L4]) and a waiter is woken
-//! ([TG-L2]) whatever the disk does ([I-12]).
+//! There are two threads, because a stalled disk can block a system call without limit. The **watcher** looks at the
+//! home and writes the status. The **timer** touches no file. It fires deadlines and wakes waiters. So a shutdown ends
+//! ([TG-L4]) and a waiter is woken ([TG-L2]), even if the disk hangs ([I-12]).
 //!
 //! [TG-L4]: crate::guide::verification#tg-l4
 //! [TG-L2]: crate::guide::verification#tg-l2
@@ -15,30 +14,29 @@ use std::time::Duration;
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Parker, Wakeup, contain, mpsc, thread};
 
-/// What a round says about the next one.
+/// The time of the next round, as a round returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextRound {
-    /// When the wakeup wakes it, and after this long at the latest.
+    /// When the thread is woken, or after this time at the latest.
     Within(Duration),
-    /// When the wakeup wakes it.
+    /// When the thread is woken.
     WhenWoken,
     /// Never: the thread's work is done.
     Never,
 }
 
-/// How long a thread waits after a round that panicked, so that a round that always panics does not
-/// take a processor.
+/// The pause of a thread after a round that panicked, so that a round that always panics does not occupy a processor.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
-/// How many rounds a thread has begun and ended: odd while it makes one. A round that does not end shows
-/// as an odd count that stays the same. The thread writes it, and reads no clock for it.
+/// Counts the beginnings and ends of a thread's rounds, so the count is odd during a round. An odd count that stays the
+/// same shows a round that does not end. The thread needs no clock to write it.
 #[derive(Debug, Default)]
 pub(crate) struct RoundCounter(AtomicU64);
 
 impl RoundCounter {
-    /// A round begins or ends.
+    /// Counts the beginning or the end of a round.
     fn beat(&self) {
-        // Relaxed: it is compared with earlier values of itself, and publishes nothing.
+        // Relaxed: the count is only compared with its own earlier values, and publishes nothing.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -56,13 +54,13 @@ pub(crate) struct Worker {
     wakeup: Arc<Wakeup>,
     pulse: Arc<RoundCounter>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Disconnected when the thread has ended. The lock guards nothing: only the last drop reads it,
-    /// and it makes the handle `Sync`.
+    /// Disconnected when the thread has ended. Only the last drop reads it. The lock guards no decision: it makes the
+    /// handle `Sync`.
     ended: Mutex<mpsc::Receiver<()>>,
     hand_over: Option<mpsc::Sender<Round>>,
 }
 
-/// What a round does, and what is reported if it panics.
+/// The closure of a round, and the one to call after a round that panicked.
 struct Round {
     wakeup: Arc<Wakeup>,
     pulse: Arc<RoundCounter>,
@@ -71,8 +69,8 @@ struct Round {
 }
 
 impl Worker {
-    /// Starts the thread, which does nothing until [`begin`](Worker::begin): the wakeup must exist
-    /// before what it is built into does.
+    /// Starts the thread, which does nothing until [`begin`](Worker::begin). The two steps are separate because the
+    /// wakeup must exist before the gateway that it is built into.
     pub(crate) fn prepare(name: &str) -> io::Result<Worker> {
         let (hand_over, handed_over) = mpsc::channel::<Round>();
         let (ending, ended) = mpsc::channel();
@@ -92,18 +90,18 @@ impl Worker {
         })
     }
 
-    /// The wakeup that brings the next round forward.
+    /// The wakeup that starts the next round early.
     pub(crate) fn wakeup(&self) -> Arc<Wakeup> {
         Arc::clone(&self.wakeup)
     }
 
-    /// The count of its rounds.
+    /// The counter of the thread's rounds.
     #[cfg(feature = "systemd")]
     pub(crate) fn pulse(&self) -> Arc<RoundCounter> {
         Arc::clone(&self.pulse)
     }
 
-    /// Makes the first round at once, and calls `tell` after one that panicked.
+    /// Makes the first round at once, and calls `tell` after each round that panicked.
     pub(crate) fn begin(
         &mut self,
         round: impl FnMut() -> NextRound + Send + 'static,
@@ -112,12 +110,12 @@ impl Worker {
         if let Some(hand_over) = self.hand_over.take() {
             let (wakeup, pulse) = (self.wakeup(), Arc::clone(&self.pulse));
             let round = Round { wakeup, pulse, make: Box::new(round), tell: Box::new(tell) };
-            // The thread cannot have ended: it waits for this.
+            // The thread has not ended: it waits for this message.
             let _ = hand_over.send(round);
         }
     }
 
-    /// Waits for the thread to end after a stop: for `patience` at most. It does not wait if the caller *is* that
+    /// Waits after a stop for the thread to end, for `patience` at most. It does not wait if the caller *is* that
     /// thread, for example if a waker drops the last handle.
     pub(crate) fn join(&mut self, patience: Duration) {
         // A thread that was never begun ends when its channel closes.
@@ -131,7 +129,7 @@ impl Worker {
         } else {
             tracing::warn!(
                 thread = thread.thread().name(),
-                "thread did not stop in time; leaving it (blocked in a system call)"
+                "thread did not stop in time and is left behind (it may be blocked in a system call)"
             );
         }
     }
@@ -140,9 +138,9 @@ impl Worker {
 fn make_rounds(mut round: Round) {
     loop {
         round.pulse.beat();
-        // Nothing that a round leaves half-done is relied on: see `sync::Mutex`.
+        // No code relies on state that a panic leaves incomplete: see `sync::Mutex`.
         let next = contain(&mut round.make).unwrap_or_else(|_| {
-            // Contained too: what panicked may well have been the logger.
+            // The log call is contained too, because the logger may be what panicked.
             let _ = contain(|| {
                 tracing::error!(
                     thread = thread::current().name(),
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_brings_the_next_round_forward_and_is_never_missed() {
+    fn a_wakeup_starts_the_next_round_early_and_is_never_missed() {
         let (made, rounds) = mpsc::channel();
         let mut count = 0;
         let mut thread = Worker::prepare("woken").expect("a thread");

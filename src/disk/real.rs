@@ -302,8 +302,8 @@ impl RealDisk {
     }
 
     /// Requires that the draft of a directory is one that this user has just made. An attacker with write permission
-    /// could put another directory of this user in its place, so that its owner is changed. This check limits that to
-    /// an empty directory. Nothing is ever written into a draft.
+    /// could put another directory of this user in its place. Then the owner of that directory would change. This check
+    /// limits that to an empty directory. Nothing is ever written into a draft.
     fn require_just_made(self, dir: &Dir) -> io::Result<()> {
         let found = self.stat_dir(dir)?;
         let is_own = found.uid == self.user().uid && found.mode & 0o777 & !0o700 == 0;
@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(unmapped_in(None, None), None, "other systems have no such map");
     }
 
-    /// A directory that was put in a draft's place does not change its owner, and an existing one keeps its name (F19).
+    /// A directory that replaces a draft keeps its owner, and an existing directory keeps its name (F19).
     #[test]
     fn only_a_directory_that_was_just_made_is_finished() {
         let dir = tempfile::tempdir().expect("temp dir");

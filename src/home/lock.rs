@@ -252,8 +252,8 @@ impl OpenHome<RealDisk> {
             let reason = format!("the lock file has {links} hard links; remove it");
             return Err(if is_alone { again() } else { io::Error::other(reason).into() });
         }
-        // The owner is written before the file is locked. Otherwise a reader could find the lock held while the file
-        // still names a killed predecessor, and believe that one's status.
+        // The owner is written before the file is locked. Otherwise the lock could be held while the file still names a
+        // killed predecessor. Then a reader would believe the status of that predecessor.
         if is_alone {
             self.write_lock_owner(&file, owner, home, made)?;
         }

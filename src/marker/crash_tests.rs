@@ -1,6 +1,6 @@
 //! Power loss and failing disks, at every point of every write. The shipped code runs on a disk that records all
-//! operations. For each prefix of the record, and each subset of the operations that are not synced by then, the tests
-//! build the disk that a restart would find, and judge it.
+//! operations. The tests take each prefix of the record, and each subset of the operations that are not synced by then.
+//! They build the disk that a restart would find, and judge it.
 //!
 //! Each change of a name since the last sync of its directory may be lost or kept, in any combination (a rename is one
 //! change). The bytes of a file that is not synced may be complete, half of them, or none. A real journalling file

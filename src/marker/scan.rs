@@ -171,8 +171,8 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Looks at the home, as `order` says, for this reader. `known` are the named requests that the caller knows of.
-    /// While the home is not the gateway's own, only requests that are present are believed: an empty mount point
-    /// releases no drain. Never fails. Costs three system calls if there is no request and there was none.
+    /// While the home is not the gateway's own, only existing requests are believed, so an empty mount point releases
+    /// no drain. Never fails. Costs three system calls if there is no request and there was none.
     pub(crate) fn look<D: Disk>(
         &self,
         home: &OpenHome<D>,

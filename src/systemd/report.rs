@@ -1,13 +1,13 @@
-//! What is reported to the service manager, and when: a pure function of the gateway's state, the last report and
-//! the time. It sends nothing and waits for nothing.
+//! Decides what is reported to the service manager, and when. It is a pure function of the gateway's state, the last
+//! report and the time. It sends nothing and waits for nothing.
 //!
 //! # Invariants
 //!
-//! * `READY=1` comes first, in a datagram without `STOPPING=1`: systemd heeds one of the two only.
-//! * No extension reaches beyond the shutdown's deadline and [`LEAVING`].
+//! * `READY=1` comes first, in a datagram without `STOPPING=1`: systemd obeys only one of the two in a datagram.
+//! * No extension reaches beyond the shutdown's deadline plus [`LEAVING`].
 //! * There is no ping while a round of the gateway's threads does not end. There is none after `STOPPING=1`: systemd
 //!   stops its watchdog then, and a ping would start it again.
-//! * A message is repeated until it is sent, and holds no more than systemd reads.
+//! * A message is repeated until it is sent, and is never longer than systemd reads.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -21,33 +21,34 @@ use crate::machine::Phase;
 use crate::text::printable;
 use crate::watcher::NextRound;
 
-/// How often the counts are looked at while draining or shutting down, and how soon a message that was
-/// not sent is sent again.
+/// The interval at which the counts are read while draining or shutting down. Also the time after which a message that
+/// was not sent is sent again.
 const TICK: Duration = Duration::from_secs(1);
 
-/// An extension of the stop timeout is for this long at most, and repeated at each tick. So a process that
-/// hangs is killed soon, however long its grace is.
+/// The longest extension of the stop timeout. It is repeated at each tick, so a process that hangs is killed soon, even
+/// if its grace is long.
 const EXTENSION_MAX: Duration = Duration::from_secs(10);
 
-/// The time from a shutdown's deadline to the end of the process: for the last status, which is waited for
-/// for two seconds at most, and for what the author does after that.
+/// The time from a shutdown's deadline to the end of the process. It covers the last status, which takes two seconds at
+/// most, and the embedder's own work after that.
 pub(super) const LEAVING: Duration = Duration::from_secs(5);
 
-/// A status names this many holders, and of each this many characters.
+/// The most holders that a status names.
 const HOLDERS_MAX: usize = 5;
+/// The most characters of each holder's name in a status.
 const NAME_CHARS_MAX: usize = 64;
 
-/// The reporter's memory.
+/// The state of the reports: what was sent, and the round counts that were seen.
 #[derive(Debug)]
 pub(super) struct Reporter {
     /// Half of the watchdog's period.
     ping_every: Option<Duration>,
     said: SentReport,
-    /// The count of each thread's rounds, and since when it is this one.
+    /// The count of each thread's rounds, and the time since which it is unchanged.
     round_counts: Vec<(u64, Instant)>,
 }
 
-/// What has been sent.
+/// The messages that have been sent.
 #[derive(Clone, Debug, Default)]
 struct SentReport {
     is_ready: bool,
@@ -59,13 +60,13 @@ struct SentReport {
 
 #[derive(Clone, Debug)]
 struct SentStatus {
-    /// Changes of these are said at once, and all others at the tick.
+    /// Phase and quiesced. A change of these is reported at once, all others at the tick.
     urgent_part: (Phase, bool),
     text: String,
     at: Instant,
 }
 
-/// A message, and what has been said once it is sent.
+/// A message, and the state of the reports once it is sent.
 #[derive(Debug)]
 pub(super) struct ReportMessage {
     message: String,
@@ -73,7 +74,7 @@ pub(super) struct ReportMessage {
 }
 
 impl ReportMessage {
-    /// The datagram; empty where there is nothing to say.
+    /// The text of the datagram; empty if there is nothing to report.
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -86,13 +87,13 @@ impl ReportMessage {
 
 impl Reporter {
     pub(super) fn new(watchdog: Option<Duration>) -> Reporter {
-        // A period of zero is no watchdog; the shortest is one that a thread can keep.
+        // A period of zero means no watchdog. A thread can keep a ping interval of a millisecond.
         let watchdog = watchdog.filter(|period| !period.is_zero());
         let ping_every = watchdog.map(|period| (period / 2).max(Duration::from_millis(1)));
         Reporter { ping_every, said: SentReport::default(), round_counts: Vec::new() }
     }
 
-    /// What is to be said now.
+    /// The report that is due now.
     pub(super) fn report(
         &mut self,
         state_snapshot: &StateSnapshot,
@@ -108,7 +109,7 @@ impl Reporter {
             report.said.is_stopping = true;
             report.push(&NotifyState::Stopping);
         }
-        // None at the deadline: the last one covers what follows, also where the gateway does not stop then.
+        // There is no extension at the deadline: the last one covers the time after it, even if the gateway hangs.
         if let Some(left) = state_snapshot.grace_left
             && !left.is_zero()
             && report.said.is_stopping
@@ -140,12 +141,12 @@ impl Reporter {
         report
     }
 
-    /// The report is on its way, or there was nothing in it.
+    /// Records that the report was sent, or that it was empty.
     pub(super) fn sent(&mut self, report: ReportMessage) {
         self.said = report.said;
     }
 
-    /// When to look again. A last message that could not be sent is not waited for.
+    /// The time of the next round. A last message that could not be sent is not repeated.
     pub(super) fn next(
         &self,
         state_snapshot: &StateSnapshot,
@@ -160,7 +161,7 @@ impl Reporter {
         let retry = self.ping_every.map_or(TICK, |every| TICK.min(every / 2));
         let ping_every = self.ping_every.filter(|_| !self.said.is_stopping);
         let ping = ping_every.map(|every| match until_due(self.said.pinged, every, now) {
-            // Due and not sent: withheld, or not let through.
+            // A ping is due but was not sent: the gateway is not healthy, or the socket failed.
             Duration::ZERO => retry,
             left => left,
         });
@@ -173,8 +174,7 @@ impl Reporter {
         dues.into_iter().flatten().min().map_or(NextRound::WhenWoken, NextRound::Within)
     }
 
-    /// Whether each thread of the gateway's is at rest, or has begun its round within half of the
-    /// watchdog's period.
+    /// Whether each of the gateway's threads is idle, or has begun its round within half of the watchdog's period.
     fn is_healthy(&mut self, round_counts: &[u64], now: Instant) -> bool {
         self.round_counts.resize(round_counts.len(), (0, now));
         for (seen, count) in self.round_counts.iter_mut().zip(round_counts) {
@@ -198,7 +198,7 @@ fn is_due(last: Option<Instant>, every: Duration, now: Instant) -> bool {
     until_due(last, every, now).is_zero()
 }
 
-/// One line for people. While running it has no counts: nobody would keep them up to date.
+/// One line for people. In the phase `running` it has no counts, because no round would update them.
 fn status_line(state_snapshot: &StateSnapshot) -> String {
     let condition = state_snapshot.condition;
     let in_flight = in_flight(condition.in_flight);
@@ -234,7 +234,7 @@ fn in_flight(InFlight { user, internal }: InFlight) -> String {
 }
 
 fn for_holders(holders: &[Option<String>]) -> String {
-    // One holder may have two requests, while it renews.
+    // A holder may have two requests while it renews.
     let holders: BTreeSet<&str> =
         holders.iter().map(|name| name.as_deref().unwrap_or("the shared marker")).collect();
     let mut text = String::new();

@@ -1,9 +1,8 @@
-//! The service manager's socket: where it is, and one datagram to it. It never blocks, and it knows
-//! nothing of what is said.
+//! The service manager's socket: parses its address and sends datagrams to it. It never blocks, and does not interpret
+//! the messages.
 //!
-//! The crate `sd-notify` sends only to what the environment names, and takes the `@` of an abstract socket
-//! for a part of a path. So this file sends, and `sd-notify` spells the messages and reads the watchdog's
-//! variables.
+//! The crate `sd-notify` sends only to the socket that the environment names, and treats the `@` of an abstract socket
+//! as part of a path. So this module sends, while `sd-notify` formats the messages and reads the watchdog's variables.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,7 +16,7 @@ use crate::text::printable;
 pub(super) struct Socket {
     from: UnixDatagram,
     to: SocketAddr,
-    /// As people are shown it.
+    /// The address for people, escaped.
     name: String,
 }
 
@@ -46,8 +45,8 @@ impl Socket {
         &self.name
     }
 
-    /// Sends one datagram, or fails at once. The address is looked up each time, so a manager that binds
-    /// its socket again is found again.
+    /// Sends one datagram, or fails at once. The address is resolved each time, so a manager that binds its socket
+    /// again is reached again.
     pub(super) fn send(&self, message: &str) -> io::Result<()> {
         self.from.send_to_addr(message.as_bytes(), &self.to).map(|_| ())
     }

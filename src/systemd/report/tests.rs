@@ -14,7 +14,7 @@ fn state_snapshot(phase: Phase, user: u32, internal: u32) -> StateSnapshot {
     StateSnapshot { condition, cause, holders: Vec::new(), grace_left: None, ended: None }
 }
 
-/// What is said, in lines. It is taken to be sent.
+/// The lines of the report, which counts as sent.
 fn say(
     reporter: &mut Reporter,
     state_snapshot: &StateSnapshot,
@@ -33,7 +33,7 @@ fn started(watchdog: Option<Duration>, now: Instant) -> Reporter {
     reporter
 }
 
-/// A gateway at rest needs no round without a watchdog, and one for each ping with one.
+/// For an idle gateway there is no round without a watchdog, and one for each ping with a watchdog.
 #[test]
 fn a_gateway_that_runs_wakes_the_thread_for_pings_only() {
     let began = Instant::now();
@@ -53,7 +53,7 @@ fn a_gateway_that_runs_wakes_the_thread_for_pings_only() {
     assert_eq!(shortest.ping_every, Some(Duration::from_millis(1)));
 }
 
-/// Rounds that end are sound however many they are; one that lasts for half of the period is not.
+/// Rounds that end are healthy, however many there are. A round that lasts for half of the period is not.
 #[test]
 fn a_round_that_does_not_end_ends_the_pings() {
     let began = Instant::now();
@@ -69,13 +69,13 @@ fn a_round_that_does_not_end_ends_the_pings() {
     assert_eq!(say(&mut reporter, &running, &[7, 0], began + 2 * half), pinged, "another round");
     assert_eq!(say(&mut reporter, &running, &[7, 0], began + 3 * half), [""; 0]);
     let next = reporter.next(&running, true, began + 3 * half);
-    assert_eq!(next, NextRound::Within(TICK), "looks soon whether it has ended");
+    assert_eq!(next, NextRound::Within(TICK), "the next check is soon");
     assert_eq!(say(&mut reporter, &running, &[7, 1], began + 4 * half), [""; 0]);
     assert_eq!(say(&mut reporter, &running, &[8, 1], began + 4 * half + TICK), pinged);
 }
 
-/// systemd ends its watchdog when a service stops. A ping after that would begin it again, and it would end
-/// a process that is leaving.
+/// systemd stops its watchdog when a service stops. A ping after that would start it again, and it would kill a process
+/// that is about to end.
 #[test]
 fn a_gateway_that_stops_sends_no_pings() {
     let began = Instant::now();
@@ -91,8 +91,7 @@ fn a_gateway_that_stops_sends_no_pings() {
     }
 }
 
-/// Added up as systemd does it, the extensions reach the deadline without a gap, and no further than the
-/// time that a process needs to leave.
+/// Added up as systemd does it, the extensions reach the deadline without a gap. They end at most [`LEAVING`] after it.
 #[test]
 fn extensions_cover_the_grace_and_end_with_it() {
     for grace in [0, 1, 4, 5, 6, 60, 7200].map(Duration::from_secs) {
@@ -120,7 +119,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
             now += patience;
         }
         assert!(killed_at > deadline, "{grace:?}");
-        // A gateway whose thread is stuck does not stop then. It has no more time.
+        // A gateway whose thread is stuck does not stop at the deadline. It gets no more time.
         let late = StateSnapshot {
             grace_left: Some(Duration::ZERO),
             ..state_snapshot(Phase::ShuttingDown, 1, 0)
@@ -139,7 +138,7 @@ fn extensions_cover_the_grace_and_end_with_it() {
     }
 }
 
-/// systemd heeds one of READY=1 and STOPPING=1 in a datagram, so each has its own.
+/// systemd obeys only one of READY=1 and STOPPING=1 in a datagram, so each has its own datagram.
 #[test]
 fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
     let now = Instant::now();
@@ -154,12 +153,12 @@ fn a_gateway_that_is_shut_already_is_first_ready_and_then_stopping() {
     assert_eq!(
         reporter.next(&stopped, false, now),
         NextRound::Never,
-        "a last message is not waited for"
+        "a last message is not repeated"
     );
 }
 
 #[test]
-fn what_is_not_sent_is_said_again() {
+fn a_report_that_was_not_sent_is_repeated() {
     let now = Instant::now();
     let mut reporter = Reporter::new(Some(PERIOD));
     let running = state_snapshot(Phase::Running, 0, 0);
@@ -169,9 +168,9 @@ fn what_is_not_sent_is_said_again() {
     assert_eq!(reporter.report(&running, &[0, 0], now + TICK).message(), lost);
 }
 
-/// Turns may come and go a thousand times a second: systemd hears of it once.
+/// Turns may begin and end a thousand times a second. Then systemd gets one report.
 #[test]
-fn counts_are_said_once_a_tick_and_phases_at_once() {
+fn counts_are_reported_once_a_tick_and_phases_at_once() {
     let began = Instant::now();
     let mut reporter = started(None, began);
     let said: usize = (0..1000)
@@ -197,9 +196,9 @@ fn counts_are_said_once_a_tick_and_phases_at_once() {
     );
 }
 
-/// A name comes from anybody who may write the home. Names forge no message, and none is too long for systemd.
+/// Anybody who may write the home chooses a name. No name can forge a message or make one too long for systemd.
 #[test]
-fn names_forge_no_message_and_fill_none() {
+fn names_forge_no_message_and_make_none_too_long() {
     const READ_BY_SYSTEMD: usize = 4096;
     let forged = "x\nWATCHDOG=1\nREADY=1\u{202e}";
     let long = "\u{1f6aa}".repeat(300);
