@@ -1,4 +1,4 @@
-//! A process that is out of file handles: in a file of its own, since handles are the process's.
+//! A process without free file handles. The test has its own binary, since handles belong to the process.
 
 use std::fs::File;
 
@@ -7,7 +7,7 @@ use tidegate::home::Home;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 
-/// Everything but the last handle, and then that one.
+/// Opens files until no handle is left.
 fn exhaust() -> Vec<File> {
     // Few, so that it does not take long.
     let few = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
@@ -19,7 +19,7 @@ fn exhaust() -> Vec<File> {
     held
 }
 
-/// TG-S10 fail_safe. U3: EMFILE on one tick released the original's drain.
+/// In the original, one look that failed with EMFILE released the drain. TG-S10 fail_safe, U3.
 #[test]
 fn without_file_handles_nothing_changes_and_it_is_told() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().expect("temp dir"));

@@ -1,5 +1,5 @@
-//! What a tick costs where nothing happens: no memory at all. In a file of its own, since an allocator
-//! is the process's. The system calls are counted by `strace`: see the head of `benches/control.rs`.
+//! A periodic look at an unchanged home allocates no memory. The test has its own binary, since an allocator belongs
+//! to the process. `strace` counts the system calls: see the head of `benches/control.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ fn allocations_of(ticks: u32, gateway: &Gateway) -> u64 {
 fn an_idle_tick_allocates_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let gateway = Gateway::builder(dir.path()).manual().start().expect("starts");
-    // A directory that is younger than the clock that stamps it can tell is listed at each look, and
-    // only time makes it older.
+    // The clock of the file system is coarse. While the directory is younger than one tick of that clock, each look
+    // lists it, and only time ends that.
     let began = Instant::now();
     while allocations_of(1, &gateway) > 0 {
         assert!(began.elapsed() < PATIENCE, "no look is idle");
@@ -31,7 +31,7 @@ fn an_idle_tick_allocates_nothing() {
     }
     assert_eq!(allocations_of(200, &gateway), 0);
 
-    // The counter counts: a look at a request is no idle tick.
+    // The counter works: a look at a request allocates.
     gateway.begin_drain(&DrainRequest::default()).expect("writes");
     assert!(allocations_of(1, &gateway) > 0);
     gateway.cancel_drain(&Holder::Shared).expect("removes");

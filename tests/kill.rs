@@ -1,5 +1,5 @@
-//! kill -9, on real processes and real files, with readers that never stop looking: no torn read, and
-//! what was acknowledged exists (TG-S12).
+//! kill -9 on real processes with real files, while readers look all the time. No read is torn, and every acknowledged
+//! change is there (TG-S12).
 //!
 //! Hundreds of kills by default; `TIDEGATE_KILLS=10000` for the long mode, `TIDEGATE_SEED` to repeat a
 //! run. Run with `--nocapture` to see the counts.
@@ -30,15 +30,15 @@ fn dice(test: &str) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// What became of a command.
+/// How a command ended.
 struct Run {
-    /// By the kill, and not by itself before that.
+    /// Whether the kill ended it. Otherwise it ended by itself before.
     killed: bool,
-    /// What it had printed by then.
+    /// What it had printed before its end.
     printed: String,
 }
 
-/// Kills a command after some time, unless it is done before.
+/// Runs a command and kills it after this time, unless it ends before.
 fn run_and_kill(command: &mut Command, after: Duration) -> Run {
     let mut child = command
         .stdin(Stdio::null())
@@ -47,7 +47,7 @@ fn run_and_kill(command: &mut Command, after: Duration) -> Run {
         .spawn()
         .expect("the command starts");
     let began = Instant::now();
-    // The time to be killed at is the experiment; nothing is waited for.
+    // The time of the kill is the experiment. This loop does not wait for any state.
     while began.elapsed() < after && matches!(child.try_wait(), Ok(None)) {
         std::thread::park_timeout(Duration::from_micros(50));
     }
@@ -58,7 +58,7 @@ fn run_and_kill(command: &mut Command, after: Duration) -> Run {
     Run { killed, printed }
 }
 
-/// What a command acknowledged, if it came to that.
+/// The answer of a command; `None` if it printed no whole answer.
 fn acknowledged(printed: &str) -> Option<serde_json::Value> {
     printed.ends_with('\n').then(|| serde_json::from_str(printed).expect("one line of JSON"))
 }
@@ -70,7 +70,7 @@ fn drafts(home: &Home) -> Vec<std::path::PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|it| it == "tmp")).collect()
 }
 
-/// Ends the reader, also where a check fails: it would keep the test from ending.
+/// Ends the reader, also if a check fails. Otherwise the reader would keep the test from ending.
 struct Ends<'a>(&'a AtomicBool);
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -137,7 +137,7 @@ fn no_torn_request() {
     );
     assert!(begun > 0 && cancelled > 0 && unfinished > 0, "the dice fell on one side only");
 
-    // U36: what they left behind goes once it is old.
+    // Old drafts that killed commands left are removed (U36).
     let old = SystemTime::now() - Duration::from_secs(7200);
     for draft in &left {
         let draft = fs::File::open(draft).expect("opens");
@@ -160,7 +160,7 @@ fn gateways_that_are_killed_leave_a_whole_status() {
     while started + cut_off < kills() / 5 || started == 0 {
         let mut command = Command::new(&example);
         command.arg("--home").arg(dir.path());
-        // Later and later, until some live to say that they have started, also on a slow machine.
+        // The kill comes later and later, until some gateways have started, also on a slow machine.
         let latest = 12_000 + if started == 0 { 500 * cut_off } else { 0 };
         let run = run_and_kill(&mut command, Duration::from_micros(dice.u64(..latest)));
         assert!(run.killed, "it ends by nothing else");

@@ -1,4 +1,5 @@
-//! What is logged of requests, and how often. In a file of its own, since a logger is the process's.
+//! The log lines about requests, and how often they are written. The test has its own binary, since a logger belongs
+//! to the process.
 
 #[path = "support/kept_log.rs"]
 mod kept_log;

@@ -1,5 +1,5 @@
-//! A logger that panics (a closed pipe is enough) takes nothing away from the gateway. In a file of its
-//! own, since a logger is the process's.
+//! A logger that panics (a closed pipe is enough) does not stop the gateway. The test has its own binary, since a
+//! logger belongs to the process.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who gets in: nobody without a token that is one, and nobody beyond its scopes.
+//! Authorization: no client gets in without a valid token, and no principal goes beyond its scopes.
 
 use axum::Router;
 use axum::body::Body;
@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use super::client::{OPERATORS, Reply, SECRET, verifier};
 
-/// The strength rules, word for word.
+/// The rules for a secret's strength are the original's, with the same messages.
 #[test]
 fn a_secret_is_as_strong_as_the_original_demands() {
     let vectors = include_str!("../vectors/secret.jsonl");
@@ -63,7 +63,7 @@ async fn nobody_gets_in_without_a_token_that_is_one() {
     assert!(!gateway.is_ready());
 }
 
-/// A verifier that is what each test needs.
+/// A verifier that answers as the test needs.
 struct Provider(fn() -> Result<Principal, Unverified>);
 
 impl TokenVerifier for Provider {
@@ -72,7 +72,7 @@ impl TokenVerifier for Provider {
     }
 }
 
-/// One that never answers.
+/// A verifier that never answers.
 struct Silent;
 
 impl TokenVerifier for Silent {
@@ -92,7 +92,7 @@ async fn a_verifier_that_cannot_answer_lets_nobody_in() {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(reply.json()["error"], "verifier_unavailable");
         assert!(reply.header("retry-after").is_some());
-        assert!(!reply.text.contains("s3cret"), "its reason is nobody else's affair");
+        assert!(!reply.text.contains("s3cret"), "the reason is not for clients");
         assert!(gateway.is_ready());
     }
 }
@@ -112,7 +112,7 @@ async fn a_principal_may_do_what_its_scopes_say() {
     let drains: Router = drain_router(gateway.clone(), Provider(may));
     assert_eq!(drain(&drains, &["Bearer x"]).await.status, StatusCode::OK);
     let signed = gateway.status().holders.first().and_then(|it| it.principal.clone());
-    assert_eq!(signed.as_deref(), Some("deployer"), "the principal is the attribution");
+    assert_eq!(signed.as_deref(), Some("deployer"), "the principal signs");
     let any: Router = drain_router(gateway.clone(), verifier());
     let reply = drain(&any, &[&format!("Bearer {OPERATORS}")]).await;
     assert_eq!(reply.status, StatusCode::OK, "drain:any includes drain");

@@ -1,4 +1,4 @@
-//! What the server waits for, and for how long: each bound holds those that it is for, and nobody else.
+//! What the server waits for, and for how long: each bound applies to the clients that it is for, and to no others.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use super::client::{Client, PATIENCE, SOON};
 use super::scene::BIG;
 
-/// What the tests do not wait for.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(3600);
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -38,7 +38,7 @@ struct Scene {
     served: tokio::task::JoinHandle<Ended>,
     /// Lets `/hold` go on.
     release: Arc<Notify>,
-    /// What the handler of an upgraded connection has read to its end.
+    /// The bytes that the handler of an upgraded connection has read, once it has read to the end.
     heard: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
@@ -88,14 +88,14 @@ impl Scene {
         waited.unwrap_or_else(|_| panic!("{:?}, not {user}", self.gateway.in_flight()));
     }
 
-    /// A connection that has sent this.
+    /// Opens a connection and sends these bytes.
     async fn sends(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).await.expect("listens");
         socket.write_all(bytes.as_ref()).await.expect("writes");
         socket
     }
 
-    /// Begins a request and leaves it there.
+    /// Begins a request that stays in flight.
     async fn holds(&self) {
         let mut client = Client::one(self.address).await;
         let request = client.request("GET", "/hold").body(Body::empty()).expect("a request");
@@ -109,7 +109,7 @@ impl Scene {
     }
 }
 
-/// Gives the connection to a handler that says something, closes its half, and reads on.
+/// Upgrades to a handler that writes something, closes its half, and reads on.
 fn upgrades(mut request: Request, hears: Arc<Mutex<Option<Vec<u8>>>>) -> Response {
     let is_tunnel = request.method() == hyper::Method::CONNECT;
     let upgrading = hyper::upgrade::on(&mut request);
@@ -128,7 +128,7 @@ fn upgrades(mut request: Request, hears: Arc<Mutex<Option<Vec<u8>>>>) -> Respons
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// A reply whose handler pauses.
+/// A reply with pauses between its pieces.
 async fn pausing() -> Body {
     let (mut sender, body) = Channel::<Bytes>::new(1);
     tokio::spawn(async move {
@@ -142,7 +142,7 @@ async fn pausing() -> Body {
     Body::new(body)
 }
 
-/// A handler that takes its time over each piece.
+/// A handler that pauses after each piece of the body.
 async fn slowly(body: Body) -> String {
     let (mut body, mut bytes) = (body, 0);
     while let Some(frame) = body.frame().await {
@@ -156,7 +156,7 @@ async fn slowly(body: Body) -> String {
 const UPLOAD: &str = "POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n";
 const HELLO: &str = "GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 
-/// The handler's time is not the client's, in a drain or not.
+/// The time that a handler takes does not count against its client, in a drain or not.
 #[tokio::test]
 async fn a_handler_takes_its_time() {
     let scene =
@@ -236,7 +236,7 @@ async fn a_client_that_keeps_to_the_rate_is_waited_for() {
     tokio::join!(sends, reads, streams);
 }
 
-/// A shutdown closes the gate as a drain does, and one that follows a drain begins no new limit.
+/// A shutdown limits a client as a drain does, and a shutdown after a drain does not start the limit again.
 #[tokio::test]
 async fn a_drip_holds_no_shutdown() {
     for drains_first in [false, true] {
@@ -263,7 +263,7 @@ async fn a_drip_holds_no_shutdown() {
     }
 }
 
-/// A drain that begins while a client is waited for is noticed.
+/// The server notices a drain that begins while it waits for a client.
 #[tokio::test]
 async fn a_drain_that_begins_in_a_wait_is_noticed() {
     let scene =
@@ -276,7 +276,7 @@ async fn a_drain_that_begins_in_a_wait_is_noticed() {
     scene.in_flight(0).await;
 }
 
-/// A client whose machine has lost its power answers no ping.
+/// A client that has vanished answers no ping. For example, its machine has lost its power.
 #[tokio::test]
 async fn a_client_that_has_vanished_keeps_no_turn() {
     let scene = Scene::new(|server| server.client_timeout(ms(150))).await;
@@ -289,7 +289,8 @@ async fn a_client_that_has_vanished_keeps_no_turn() {
     scene.in_flight(0).await;
 }
 
-/// What is read on is idle for so long, or comes to so many bytes, and no more; and its place is free again.
+/// After a refusal, the server reads on until the client is idle for a time, or has sent a number of bytes. Then the
+/// connection's place is free again.
 #[tokio::test]
 async fn what_is_read_on_is_bounded_by_each_bound() {
     let scene = Scene::new(|server| server.linger(ms(600), LONG)).await;
@@ -341,7 +342,7 @@ async fn what_is_read_on_is_bounded_by_each_bound() {
     assert!((60..=100).contains(&megabytes), "{megabytes}");
 }
 
-/// A shutdown gives clients the grace to read, not a second, and not what they are given at other times.
+/// In a shutdown, clients have the whole grace to read, and not the shorter time that they have otherwise.
 #[tokio::test]
 async fn in_a_shutdown_clients_have_the_grace_to_read() {
     for has_turn in [false, true] {
@@ -353,20 +354,21 @@ async fn in_a_shutdown_clients_have_the_grace_to_read() {
         let mut byte = [0];
         socket.read_exact(&mut byte).await.expect("it begins");
         scene.shut_down(PATIENCE);
-        // Until it is half-closed: before that, a byte is the head of a request, which is owed nothing.
+        // Waits until the server has closed its half. Before that, a byte is the head of a request, and the server
+        // does not wait for a head.
         tokio::time::sleep(ms(200)).await;
         for _ in 0..20 {
             socket.write_all(b"x").await.expect("it is read on");
             tokio::time::sleep(ms(110)).await;
         }
-        assert!(!scene.served.is_finished(), "{has_turn}: one has not read to the end");
+        assert!(!scene.served.is_finished(), "{has_turn}: a client has not read to the end");
         drop(socket);
         scene.release.notify_waiters();
         scene.ends_soon().await;
     }
 }
 
-/// What has begun a head, or rests, or came during the shutdown and rests, does not hold its end.
+/// A connection with half a head, or an idle one, does not hold up the end, even if it came during the shutdown.
 #[tokio::test]
 async fn connections_that_are_owed_nothing_do_not_hold_the_end() {
     let half_a_preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -393,7 +395,7 @@ async fn connections_that_are_owed_nothing_do_not_hold_the_end() {
     }
 }
 
-/// In a shutdown a connection at work is closed after its reply.
+/// In a shutdown, a connection with a request in flight is closed after its reply.
 #[tokio::test]
 async fn in_a_shutdown_a_connection_is_closed_after_its_reply() {
     for http_2 in [false, true] {
@@ -416,7 +418,7 @@ async fn in_a_shutdown_a_connection_is_closed_after_its_reply() {
     }
 }
 
-/// A turn that is still there when the grace is over is not aborted: the process may live on.
+/// A turn that is still in flight when the grace is over is not aborted: the process may live on.
 #[tokio::test]
 async fn what_is_left_at_the_end_goes_on() {
     let scene = Scene::new(|server| server).await;
@@ -432,7 +434,7 @@ async fn what_is_left_at_the_end_goes_on() {
     assert!(reply.ends_with("held"), "{reply}");
 }
 
-/// A connection in use is kept, however short its rests may be, and closed when it is not used any longer.
+/// A connection that is used often is kept, although its idle time is limited. It is closed once it is no longer used.
 #[tokio::test]
 async fn a_connection_in_use_is_kept_and_then_closed() {
     for http_2 in [false, true] {
@@ -446,7 +448,7 @@ async fn a_connection_in_use_is_kept_and_then_closed() {
     }
 }
 
-/// One that comes to rest after it was asked to make room makes room then.
+/// A connection that becomes idle after the server needed its place makes room then.
 #[tokio::test]
 async fn one_that_comes_to_rest_later_makes_room() {
     let scene = Scene::new(|server| server.connections(1)).await;
@@ -463,8 +465,8 @@ async fn one_that_comes_to_rest_later_makes_room() {
     assert!(reply.ends_with("hello"), "{reply}");
 }
 
-/// An upgraded connection and a tunnel are the handler's. What the client sends after the handler has closed its
-/// half is read by the handler, and they are in flight until they end.
+/// An upgraded connection and a tunnel belong to their handler. Only the handler reads what the client sends, also
+/// after the handler has closed its half. The connection is in flight until it ends.
 #[tokio::test]
 async fn an_upgraded_connection_is_read_by_its_handler_alone() {
     let upgrade = "GET /any HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";

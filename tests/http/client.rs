@@ -1,4 +1,4 @@
-//! A client for the tests: hyper's connections, one at a time, and nothing in between.
+//! A client for the tests: one connection of hyper, without a pool.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 /// Turns a hang into a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What must come sooner than the longest time that anything is given.
+/// An event of a test comes within this time, which is shorter than the longest limit of the server.
 pub const SOON: Duration = Duration::from_secs(10);
 
 pub const SECRET: &str = "Bnup1ELh1XNZaC3G4m7iTQi4-UM82W2lNpRooIKCngo";
@@ -28,11 +28,10 @@ pub const OPERATORS: &str = "xJ4-kTz8Wq2NvR6bYh9LcMf3GpDs7UaEi5OoKt1ZrVm";
 
 pub const FORGERS: &str = "kP3v-Yt7Rw1MxD9sFq5ZbLh8NcGj2UaEo6TiXuWe4Sg";
 
-/// What somebody is called who would forge a line of the log.
+/// The name of a principal that tries to forge a line of the log.
 pub const FORGER: &str = "eve\ntidegate::audit: done\u{202e}\u{9b}2J";
 
-/// Four principals: `drain-control`, `other` and one with a forged name may drain, `operator` may touch any
-/// holder.
+/// Four principals. `drain-control`, `other` and the forger may drain, and `operator` may change any holder.
 pub fn verifier() -> Vec<SharedSecret> {
     let of = |secret: &str, principal| {
         SharedSecret::new(secret).expect("strong").with_principal(principal)
@@ -45,7 +44,7 @@ pub fn verifier() -> Vec<SharedSecret> {
     ]
 }
 
-/// A reply, read whole.
+/// A whole reply.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -98,12 +97,12 @@ impl Client {
         Client::Two(sender)
     }
 
-    /// HTTP/2, or HTTP/1.
+    /// A connection with HTTP/2, or with HTTP/1.
     pub async fn of(http_2: bool, address: SocketAddr) -> Client {
         if http_2 { Client::two(address).await } else { Client::one(address).await }
     }
 
-    /// Both protocols.
+    /// A connection of each protocol.
     pub async fn each(address: SocketAddr) -> [Client; 2] {
         [Client::one(address).await, Client::two(address).await]
     }
@@ -132,7 +131,7 @@ impl Client {
         Request::builder().method(method).uri(uri).header("host", "test")
     }
 
-    /// Has an HTTP/1 connection upgraded by what answers there.
+    /// Upgrades an HTTP/1 connection at this path.
     pub async fn upgrade(mut self, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
         let request = self
             .request("GET", path)
@@ -145,7 +144,7 @@ impl Client {
         TokioIo::new(hyper::upgrade::on(response).await.expect("upgrades"))
     }
 
-    /// Waits until the server has closed it.
+    /// Waits until the server has closed the connection.
     pub async fn closed(self) {
         let closed = async {
             match self {
@@ -165,7 +164,7 @@ impl Client {
     }
 }
 
-/// Asks a router, with the token of `drain-control`.
+/// Sends a request to a router, with the token of `drain-control`.
 pub async fn ask(app: &Router, method: &str, path: &str, body: &'static str) -> Reply {
     let request = Request::builder()
         .method(method)
@@ -176,7 +175,7 @@ pub async fn ask(app: &Router, method: &str, path: &str, body: &'static str) -> 
     Reply::of(app.clone().oneshot(request).await.expect("infallible")).await
 }
 
-/// Waits until so many turns are in flight. The gate wakes nobody for that, so this looks.
+/// Waits until this number of turns is in flight. The gate wakes no waiter for that, so this polls.
 pub async fn in_flight(gateway: &Gateway, user: u32) {
     let reached = async {
         while gateway.in_flight().user != user {

@@ -1,4 +1,4 @@
-//! What authors compose: layers in layers, limits, routes beside the gate, upgrades, other servers.
+//! Compositions that authors build: layers in layers, limits, routes beside the gate, upgrades, other servers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, so).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Paths are nobody's identity: behind a handler that takes any, each is a turn, and refused at a closed gate.
+/// A path gives no exemption. Behind a handler that takes any path, each request is a turn, and a closed gate refuses
+/// it.
 #[tokio::test]
 async fn a_path_is_no_way_around_the_gate() {
     let paths = ["/healthz", "/readyz", "/api/status", "/api/gateway/drain", "/chat"];
@@ -65,7 +66,7 @@ async fn a_path_is_no_way_around_the_gate() {
             assert_eq!(refused.json()["reason"], "draining");
         }
     }
-    // Beside the gate the routes answer for themselves, and nothing falls through to the handler.
+    // Beside the gate, the routes of this library answer, and no request for them reaches the handler.
     assert_eq!(ask(&beside, "POST", "/healthz", "").await.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(ask(&beside, "GET", "/healthz", "").await.status, StatusCode::OK);
     assert_eq!(ask(&beside, "POST", "/healthz/", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -74,7 +75,8 @@ async fn a_path_is_no_way_around_the_gate() {
     assert!(gateway.admit(Origin::User).is_ok());
 }
 
-/// An order that comes through the gate it is about would be the last one: it is refused before it is done.
+/// A drain order that came through its own gate would be the last order: a cancel could not get in. So it is refused
+/// before it is done.
 #[tokio::test]
 async fn drain_routes_behind_their_own_gate_say_so() {
     let gateway = open();
@@ -84,13 +86,13 @@ async fn drain_routes_behind_their_own_gate_say_so() {
     assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(refused.json()["error"], "behind_the_gate");
     assert!(gateway.admit(Origin::User).is_ok(), "nothing was done");
-    // Another gateway's gate is not in the way.
+    // The gate of another gateway does not matter.
     let other = open();
     let app: Router = drain_router(gateway.clone(), verifier()).layer(GateLayer::new(other));
     assert_eq!(ask(&app, "POST", "/api/gateway/drain", "").await.status, StatusCode::OK);
 }
 
-/// What is refused or parked takes none of a limit's places, so nothing waits for it.
+/// A request that is refused or parked takes no place of a limit behind the gate, so no other request waits for it.
 #[tokio::test]
 async fn a_limit_behind_the_gate_is_for_turns() {
     let (gateway, hold) = (open(), Arc::new(Notify::new()));
@@ -113,12 +115,12 @@ async fn a_limit_behind_the_gate_is_for_turns() {
 
     let first = spawn("/slow");
     until("it is let in", || gateway.in_flight().user == 1).await;
-    // Let in, and waiting for the limit's only place: a turn, which a drain waits for.
+    // This one is admitted and waits for the limit's only place. It is a turn, and a drain waits for it.
     let second = spawn("/");
     until("it is let in", || gateway.in_flight().user == 2).await;
     gateway.begin_drain(&DrainRequest::default()).expect("in memory");
     let parked = [(); 8].map(|()| spawn("/"));
-    // One thread: by now each of them has been polled, and is parked.
+    // There is one thread, so each of them has been polled by now, and is parked.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -136,7 +138,7 @@ async fn a_limit_behind_the_gate_is_for_turns() {
     assert_eq!(gateway.in_flight().total(), 0);
 }
 
-/// A request is one turn of a gateway, however many of its layers it passes, and one of each gateway.
+/// A request is one turn of each gateway, however many layers of that gateway it passes.
 #[tokio::test]
 async fn a_request_that_is_let_in_stays_let_in() {
     let (outer, inner) = (open(), open());
@@ -149,7 +151,7 @@ async fn a_request_that_is_let_in_stays_let_in() {
     let innermost =
         Router::new().route("/", get(closes_and_counts)).layer(GateLayer::new(outer.clone()));
     let closing = outer.clone();
-    // Closes the gate between the layers.
+    // This closes the gate between the layers.
     let close = axum::middleware::map_request(move |request: axum::extract::Request| {
         closing.begin_drain(&DrainRequest::default()).expect("in memory");
         std::future::ready(request)
@@ -168,7 +170,7 @@ async fn a_request_that_is_let_in_stays_let_in() {
     assert_eq!((outer.in_flight().total(), inner.in_flight().total()), (0, 0));
 }
 
-/// The author's own words, without a body where there must be none.
+/// A refusal has the author's own text, and has no body if the request is a `HEAD`.
 #[tokio::test]
 async fn an_author_refuses_in_their_own_words() {
     let gateway = open();
@@ -190,7 +192,7 @@ async fn an_author_refuses_in_their_own_words() {
     }
 }
 
-/// A parked request goes in as what it is, and is refused as any other is.
+/// A parked request keeps its class when it is admitted, and is refused like any other request.
 #[tokio::test]
 async fn a_parked_request_keeps_its_label_and_is_refused_in_the_author_s_words() {
     let gateway = open();
@@ -215,7 +217,7 @@ async fn a_parked_request_keeps_its_label_and_is_refused_in_the_author_s_words()
     assert_eq!(parked.await.expect("no panic").text, "1");
 }
 
-/// Rounded up, and never zero: a client that reads 0 comes back at once.
+/// `retry-after` is rounded up and never zero: a client that reads 0 comes back at once.
 #[tokio::test]
 async fn retry_after_is_rounded_up() {
     let gateway = open();
@@ -230,7 +232,7 @@ async fn retry_after_is_rounded_up() {
     }
 }
 
-/// Who asks, under our server as under axum's.
+/// A handler gets the address of its client, with our server as with axum's.
 #[tokio::test]
 async fn a_handler_is_given_its_peer() {
     let gateway = open();
@@ -244,8 +246,8 @@ async fn a_handler_is_given_its_peer() {
     }
 }
 
-/// Under another server than ours, an upgraded connection is in flight where its handler keeps the turn with
-/// it. One that nobody keeps is warned of, once.
+/// With another server, an upgraded connection is in flight if its handler keeps the turn with it. If no handler keeps
+/// the turn, one warning is logged.
 #[tokio::test(flavor = "current_thread")]
 async fn an_upgrade_is_kept_with_its_turn() {
     const SWITCHED: (StatusCode, [(&str, &str); 2]) =
@@ -257,7 +259,7 @@ async fn an_upgrade_is_kept_with_its_turn() {
             let mut io = upgrade.connected().await.expect("upgrades");
             let byte = io.read_u8().await.expect("reads");
             io.write_u8(byte + 1).await.expect("writes");
-            // Until the client hangs up.
+            // This reads until the client hangs up.
             let _ = io.read_u8().await;
         });
         SWITCHED
@@ -303,7 +305,7 @@ async fn an_upgrade_is_kept_with_its_turn() {
     );
 }
 
-/// A task that goes on after its reply is part of the turn where it is given the turn.
+/// A task that goes on after the reply is part of the turn if it has the turn.
 #[tokio::test]
 async fn what_goes_on_after_the_reply_is_held() {
     let (gateway, hold) = (open(), Arc::new(Notify::new()));

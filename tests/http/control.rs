@@ -1,4 +1,4 @@
-//! The drain endpoint: what it answers, in process and apart, and what it does.
+//! The drain endpoint: what it answers and what it does, in the gateway's process and in another one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use super::client::{FORGERS, OPERATORS, OTHERS, PATIENCE, Reply, SECRET, verifier};
 use super::kept_log::KeptLog;
 
-/// A gateway with a home, and the router that speaks for it.
+/// A gateway with a home, and a router for it.
 struct Scene {
     dir: tempfile::TempDir,
     home: Home,
@@ -70,7 +70,7 @@ impl Scene {
     }
 }
 
-/// What never comes is a failure, and not a hang.
+/// Turns a hang into a failure.
 async fn in_time<T>(coming: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, coming).await.expect("in time")
 }
@@ -85,20 +85,20 @@ fn marker(home: &Path) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Where we answer otherwise than the original, and why.
+/// The answer of this library if it differs from the original's, and why.
 fn differently(case: &str) -> Option<(u16, &'static str)> {
     match case {
-        // F15, U9, U40: to the first it began a drain; to the others it answered 500, in no JSON.
+        // The original began a drain for the first. For the others it answered 500, without JSON (F15, U9, U40).
         "body_{\"action\":\"cancel\"" | "body_[1]" | "body_\"x\"" => Some((400, "unreadable_body")),
-        // It took the word for true.
+        // The original took the string for true.
         "suppress_\"false\"" => Some((400, "invalid_field")),
-        // Its router knew no such path.
+        // The original's router did not know the path.
         "method_GET" => Some((405, "no_such_method")),
         _ => None,
     }
 }
 
-/// The recorded requests, each against a gateway of its own, in process and apart.
+/// Each recorded request goes to its own gateway, with a router in the gateway's process and in another one.
 #[tokio::test]
 async fn the_recorded_requests_are_answered_as_the_original_answers_them() {
     let vectors = include_str!("../vectors/http.jsonl");
@@ -161,10 +161,10 @@ async fn the_recorded_requests_are_answered_as_the_original_answers_them() {
             }
         }
     }
-    assert_eq!(differences, 2 * 5, "every difference that is claimed is one");
+    assert_eq!(differences, 2 * 5, "every listed difference occurs");
 }
 
-/// TG-S5: when the answer is there the gate is closed, for the request it names.
+/// Once the answer arrives, the gate is closed for the request that the answer names. TG-S5.
 #[tokio::test]
 async fn ack_means_closed() {
     for scene in Scene::both() {
@@ -206,7 +206,7 @@ async fn a_gateway_in_memory_is_driven_the_same_way() {
     let turn = gateway.admit(Origin::User).expect("open");
     let reply = post(SECRET, json!({ "holder": "ci", "wait": 0 })).await;
     assert_eq!((reply.status, &reply.json()["error"]), (StatusCode::CONFLICT, &json!("timed_out")));
-    assert!(gateway.is_ready(), "taken back");
+    assert!(gateway.is_ready(), "cancelled");
     drop(turn);
 }
 
@@ -242,7 +242,7 @@ async fn waiting_in_vain_is_no_success_and_takes_the_request_back() {
         assert_eq!((&said["stands"], &said["draining"]), (&json!(false), &json!(false)));
         let detail = said["detail"].as_str().expect("text");
         assert!(detail.contains("1 in flight") && detail.contains("POST /chat"), "{detail}");
-        assert!(!scene.asks(), "taken back");
+        assert!(!scene.asks(), "cancelled");
         drop(work);
     }
 }
@@ -258,7 +258,7 @@ async fn idle_is_enough_where_one_says_so() {
     }
 }
 
-/// Somebody cancels what is waited for.
+/// Another caller cancels the drain that a client waits for.
 #[tokio::test]
 async fn a_drain_that_is_lost_while_waiting_is_told() {
     for scene in Scene::both() {
@@ -278,7 +278,7 @@ async fn a_drain_that_is_lost_while_waiting_is_told() {
     }
 }
 
-/// I-2: a client that hangs up while it waits leaves no drain behind.
+/// A client that hangs up while it waits leaves no drain behind. I-2.
 #[tokio::test]
 async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
     for scene in Scene::both() {
@@ -296,7 +296,7 @@ async fn whoever_hangs_up_while_he_waits_leaves_no_drain_behind() {
     }
 }
 
-/// TG-S7: a named holder belongs to its signer; `drain:any` may touch any.
+/// A named holder belongs to its signer. The scope `drain:any` may change any holder. TG-S7.
 #[tokio::test]
 async fn owner_release() {
     for scene in Scene::both() {
@@ -308,13 +308,13 @@ async fn owner_release() {
             let challenge = reply.header("www-authenticate").expect("a challenge");
             assert!(challenge.contains("scope=\"drain:any\""), "{challenge}");
         }
-        // Its own holder, and the shared one, which is everybody's.
+        // A principal may drain for its own holder, and for the shared one, which has no owner.
         let his = scene.post_as(OTHERS, json!({ "holder": "other" }).to_string()).await;
         assert_eq!(his.status, StatusCode::OK);
         assert_eq!(scene.post_as(OTHERS, "").await.status, StatusCode::OK);
         assert_eq!(marker(scene.dir.path()).expect("a marker")["principal"], "other");
         assert_eq!(scene.post(&json!({ "action": "cancel" })).await.json()["was_draining"], true);
-        // What was made by hand is nobody's whom one could tell.
+        // A request that was made by hand has no known owner.
         std::fs::write(scene.home.requests_path().join("hand.json"), "{}").expect("writes");
         let order = json!({ "action": "cancel", "holder": "hand" }).to_string();
         let theirs = scene.post_as(SECRET, order.clone()).await;
@@ -322,17 +322,17 @@ async fn owner_release() {
         assert_eq!(scene.post_as(OPERATORS, order).await.json()["was_draining"], true);
         let order = json!({ "action": "cancel", "holder": "ci" }).to_string();
         assert_eq!(scene.post_as(OPERATORS, order).await.json()["was_draining"], true);
-        assert!(scene.asks(), "the other's own is left");
+        assert!(scene.asks(), "the request of `other` is left");
         let order = json!({ "action": "cancel", "holder": "other" }).to_string();
         assert_eq!(scene.post_as(OTHERS, order).await.json()["was_draining"], true);
         assert!(!scene.asks());
-        // A name that nobody holds any more is free.
+        // A name without a holder is free.
         let taken = scene.post_as(OTHERS, json!({ "holder": "ci" }).to_string()).await;
         assert_eq!(taken.status, StatusCode::OK);
     }
 }
 
-/// U8, U38: a cancel that fails says so, and that the drain stays on.
+/// A cancel that fails says so, and says that the drain stays on. U8, U38.
 #[tokio::test]
 async fn a_removal_that_fails_is_a_failure() {
     for scene in Scene::both() {
@@ -354,7 +354,7 @@ async fn a_drain_that_cannot_be_written_is_a_failure() {
         let requests = scene.home.requests_path();
         let _ = std::fs::remove_dir(&requests);
         std::fs::write(&requests, "in the way").expect("writes");
-        // The owner of a holder's requests is unknown: then no caller owns them.
+        // The owner of the holder's requests is unknown, so no caller owns them.
         let order = json!({ "holder": "ci" }).to_string();
         let unseen = scene.post_as(SECRET, order.clone()).await;
         assert_eq!(unseen.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -367,7 +367,7 @@ async fn a_drain_that_cannot_be_written_is_a_failure() {
     }
 }
 
-/// TG-S1: a gateway that is going down takes no orders to drain, and lets nobody in for a cancel.
+/// A gateway that is shutting down takes no order to drain, and a cancel does not open its gate. TG-S1.
 #[tokio::test]
 async fn shutdown_wins() {
     let scene = Scene::here();
@@ -386,8 +386,8 @@ async fn shutdown_wins() {
     let _ = ending.await;
 }
 
-/// F20: found with a sidecar in another pid namespace, to which a living holder's request was nobody's. A stranger's
-/// order took the holder over, and a quiesced drain was gone. This test runs itself there.
+/// Found with a sidecar in another pid namespace: there the request of a live holder seemed to have no owner. An order
+/// of another principal replaced it, and a quiesced drain was lost. This test runs itself in such a namespace. F20.
 #[tokio::test]
 async fn a_sidecar_in_another_pid_namespace_permits_what_the_gateway_would() {
     const SIDECAR: &str = "TIDEGATE_TEST_SIDECAR_OF";
@@ -431,7 +431,7 @@ async fn a_sidecar_in_another_pid_namespace_permits_what_the_gateway_would() {
     assert!(scene.is_open(), "its own holder has cancelled");
 }
 
-/// F20: where no gateway lives that would say so, what cannot be judged is somebody else's.
+/// Without a running gateway, a request that cannot be judged counts as another principal's. F20.
 #[tokio::test]
 async fn what_cannot_be_judged_is_somebody_else_s() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -450,12 +450,12 @@ async fn what_cannot_be_judged_is_somebody_else_s() {
     };
     signed("a-container-elsewhere:7");
     assert_eq!(ask(&router, post(SECRET)).await.status, StatusCode::FORBIDDEN);
-    // The gateway that lives says that it is nobody's.
+    // A running gateway reports that the request is dead, so it has no owner.
     let _gateway = Gateway::builder(dir.path()).start().expect("starts");
     assert_eq!(ask(&router, post(SECRET)).await.status, StatusCode::OK);
 }
 
-/// Apart from any living gateway the request is in place, and nobody has closed for it (U4).
+/// Without a running gateway, the request is written and no gate is closed for it (U4).
 #[tokio::test]
 async fn without_a_living_gateway_a_drain_is_pending() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -475,7 +475,7 @@ async fn without_a_living_gateway_a_drain_is_pending() {
     );
     let gone = ask(&router, post(r#"{"holder":"ci","wait":5}"#)).await;
     assert_eq!((gone.status, &gone.json()["error"]), (StatusCode::CONFLICT, &json!("no_gateway")));
-    // A gateway that starts on this home sees the one that stayed.
+    // A gateway that starts on this home sees the request that stayed.
     let gateway = Gateway::builder(dir.path()).start().expect("starts");
     assert!(gateway.admit(Origin::User).is_err());
     assert_eq!(gateway.status().holders.len(), 1);
@@ -497,7 +497,7 @@ async fn a_body_that_is_too_long_or_cut_off_is_no_order() {
     assert!(scene.is_open() && !scene.asks());
 }
 
-/// A body that never comes holds up nobody, and is reported.
+/// A body that never comes ends in a timeout, and the answer says so.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_is_given_up() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -513,7 +513,7 @@ async fn a_body_that_never_comes_is_given_up() {
     );
 }
 
-/// The principal signs, and is in the line of every begin and cancel, done or refused.
+/// Each begin and cancel, done or refused, is one log line with its principal.
 #[tokio::test(flavor = "current_thread")]
 async fn who_did_what_is_told_in_one_line_each() {
     let log = KeptLog::install();
@@ -538,7 +538,7 @@ async fn who_did_what_is_told_in_one_line_each() {
     assert!(told.len() == 1 && !told[0].contains(raw), "{told:#?}");
 }
 
-/// A principal that begins and begins leaves room for others, and keeps what it has.
+/// A principal that begins many drains leaves room for others, and keeps the drains that it has.
 #[tokio::test]
 async fn one_principal_does_not_fill_the_home() {
     for scene in Scene::both() {
@@ -557,8 +557,8 @@ async fn one_principal_does_not_fill_the_home() {
         let other = scene.post_as(OTHERS, r#"{"holder":"mine"}"#).await;
         assert_eq!(other.status, StatusCode::OK, "{other:?}");
         scene.post(&json!({ "action": "cancel", "holder": "h0" })).await;
-        // From apart, what the gateway says counts, and it says so once a look has seen that it is gone. The
-        // watcher's own may overtake this one, with what it saw before.
+        // For the router in another process, the gateway's status counts. It changes once a look has seen that the
+        // request is gone. An earlier look of the watcher may publish after this one, so this repeats.
         let is_said = |holder: &str| {
             let reading = scene.home.status().expect("reads");
             reading.holders().iter().any(|it| it.holder.as_deref() == Some(holder))
@@ -573,8 +573,8 @@ async fn one_principal_does_not_fill_the_home() {
     }
 }
 
-/// Found in use: 4,100 requests that had run out kept others from beginning and cancelling their own, and
-/// a gateway that started on them closed, with no holder to name.
+/// Found in use: with 4,100 expired requests, other holders could not begin or cancel a drain. A gateway that started
+/// with them closed its gate and named no holder.
 #[tokio::test]
 async fn requests_that_have_run_out_are_in_nobody_s_way() {
     for scene in Scene::both() {
@@ -603,7 +603,7 @@ async fn requests_that_have_run_out_are_in_nobody_s_way() {
     }
 }
 
-/// What nobody has signed is nobody's: not the shared secret's, though both name the same principal.
+/// An unsigned request belongs to nobody. It does not belong to the shared secret, though both name the same principal.
 #[tokio::test]
 async fn what_nobody_signed_takes_a_scope_for_any() {
     for scene in Scene::both() {
@@ -618,7 +618,7 @@ async fn what_nobody_signed_takes_a_scope_for_any() {
         assert!(scene.asks(), "it is still there");
         let any = scene.post_as(OPERATORS, cancel.to_string()).await;
         assert_eq!(any.json()["was_draining"], true, "{any:?}");
-        // What the secret's own principal signs is its own, also when it is renewed beside.
+        // A request that the secret's principal signs is its own, also after the command has renewed it.
         assert_eq!(scene.post(&json!({ "holder": "operator" })).await.status, StatusCode::OK);
         scene.home.renew_drain(&holder, None).expect("renews");
         assert_eq!(scene.post(&cancel).await.json()["was_draining"], true);
@@ -626,7 +626,7 @@ async fn what_nobody_signed_takes_a_scope_for_any() {
     }
 }
 
-/// Two principals whose long names begin alike are two.
+/// Two principals whose long names begin with the same text are different.
 #[tokio::test]
 async fn principals_are_compared_whole() {
     struct Anybody;
@@ -660,8 +660,8 @@ async fn principals_are_compared_whole() {
     assert_eq!(post(&of("x", 255), cancel).await.status, StatusCode::OK);
 }
 
-/// Waiters cost one look when there is news. One principal has so many orders under way, and no more; those
-/// that hang up have their requests cancelled, on one thread.
+/// The number of waiting orders of one principal is bounded. When waiting clients hang up, one thread cancels their
+/// requests.
 #[tokio::test]
 async fn waiters_are_bounded_and_leave_nothing_behind() {
     const AT_ONCE: usize = 32;
@@ -705,7 +705,7 @@ async fn waiters_are_bounded_and_leave_nothing_behind() {
             }
         })
         .await;
-        // One each, of this test's two scenes and of the other tests.
+        // The two scenes of this test and the other tests have one thread each.
         assert!(most <= 8, "{most} threads");
         let again = scene.post(&json!({ "holder": "again" })).await;
         assert_eq!(again.status, StatusCode::OK, "the places are free: {again:?}");
@@ -713,7 +713,7 @@ async fn waiters_are_bounded_and_leave_nothing_behind() {
     }
 }
 
-/// A waiter in the gateway's own process looks when there is news, and hardly ever otherwise.
+/// A waiter in the gateway's own process looks when something changes, and rarely otherwise.
 #[tokio::test]
 async fn a_waiter_looks_when_there_is_news() {
     let scene = Scene::here();
@@ -732,10 +732,13 @@ async fn a_waiter_looks_when_there_is_news() {
     };
     let (reply, ()) = tokio::join!(order, released);
     assert_eq!(reply.json()["quiesced"], true, "{reply:?}");
-    assert!(began.elapsed() < Duration::from_millis(900), "at the news, not at the next look");
+    assert!(
+        began.elapsed() < Duration::from_millis(900),
+        "at the change, not at the next regular look"
+    );
 }
 
-/// A token that is nobody's, or may not, is in the audit log; a flood of them writes few lines.
+/// An order with an unknown token, or without the scope, is in the audit log. A flood of them writes few lines.
 #[tokio::test(flavor = "current_thread")]
 async fn what_is_not_authorized_is_in_the_audit_log() {
     let (log, _guard) = KeptLog::on_this_thread();
@@ -774,7 +777,7 @@ async fn what_is_not_authorized_is_in_the_audit_log() {
     assert!(told.len() < 100, "{} lines", told.len());
 }
 
-/// A runtime that is torn down with a waiting client neither aborts the process nor leaves its drain.
+/// A runtime that is dropped while a client waits neither aborts the process nor leaves the client's drain.
 #[test]
 fn a_runtime_that_comes_down_takes_back_what_is_waited_for() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -1,5 +1,5 @@
-//! Crowds of strangers at a real process, one kind after the other. What each costs it, and that none of them
-//! keeps an order from being carried out. Run with `--nocapture` to see the costs.
+//! Crowds of unauthorized clients at a real process, one kind after the other. No crowd keeps an order from being
+//! carried out. Run with `--nocapture` to see what each crowd costs the process.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::client::{Client, PATIENCE};
 use super::live_gate::Process;
 
-/// What a process has used so far.
+/// The resources that a process uses.
 #[derive(Clone, Copy)]
 struct Usage {
     cpu_ms: u64,
@@ -56,20 +56,20 @@ async fn drips(address: SocketAddr, head: Vec<u8>, drips: &'static [u8]) {
     }
 }
 
-/// Begins to read a reply over HTTP/2, and never reads on.
+/// Requests replies over HTTP/2 and never reads them, so the server gets no window.
 async fn grants_nothing(address: SocketAddr) {
     let mut client = Client::two(address).await;
     let mut unread = Vec::new();
     for _ in 0..4 {
         let request = client.request("GET", "/big?mb=1").body(Body::empty()).expect("a request");
-        // Refused, once the gate is closed.
+        // The request is refused once the gate is closed.
         let Ok(reply) = client.send(request).await else { break };
         unread.push(reply);
     }
     std::future::pending::<()>().await;
 }
 
-/// Makes a request, and then answers pings only.
+/// Sends one request, and then only answers pings.
 async fn rests(address: SocketAddr) {
     let Client::Two(mut sender) = Client::two(address).await else { unreachable!() };
     let request = Client::Two(sender.clone()).request("GET", "/healthz").body(Body::empty());
@@ -77,7 +77,7 @@ async fn rests(address: SocketAddr) {
     std::future::pending::<()>().await;
 }
 
-/// Asks for the longest reply again and again, and reads none.
+/// Requests the longest reply again and again, and reads none.
 async fn asks_and_reads_none(address: SocketAddr) {
     let Ok(mut socket) = TcpStream::connect(address).await else { return };
     let request = b"GET /api/gateway/openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(100);
@@ -85,7 +85,7 @@ async fn asks_and_reads_none(address: SocketAddr) {
     std::future::pending::<()>().await;
 }
 
-/// Comes and goes, with a token that is nobody's and a path that would be a line of a log.
+/// Connects again and again, with an unknown token that would be a line of a log.
 async fn floods(address: SocketAddr) {
     loop {
         let Ok(mut socket) = TcpStream::connect(address).await else { continue };
@@ -144,7 +144,7 @@ async fn no_crowd_keeps_an_order_from_being_carried_out() {
                 _ => {}
             }
         }
-        // Time to come. How many have come makes no difference to what must hold.
+        // Time for the crowd to connect. The checks hold for any number of clients.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let asked = Instant::now();
         let order = async {

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::client::{Client, PATIENCE};
 use super::scene::{BIG, By, SOCKET_BUFFER, Scene, TAIL};
 
-/// F11, I-14: what the server has taken and not sent is not delivered.
+/// A reply that the server has taken and not sent is not delivered. F11, I-14.
 #[tokio::test]
 async fn a_reply_that_is_not_read_is_in_flight() {
     let scene = Scene::new();
@@ -22,7 +22,7 @@ async fn a_reply_that_is_not_read_is_in_flight() {
     let mut head = [0; 1024];
     socket.read_exact(&mut head).await.expect("it begins");
     scene.close();
-    // It stays so for as long as nobody reads: hyper has long taken what it can.
+    // The turn lasts as long as the client does not read, although hyper has taken all that it can.
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
@@ -31,18 +31,18 @@ async fn a_reply_that_is_not_read_is_in_flight() {
     socket.read_exact(&mut rest).await.expect("the rest");
     assert!(rest.ends_with(b"xxx"));
     let idle = tokio::time::timeout(PATIENCE, scene.gateway.idle());
-    idle.await.expect("delivered, but for what the sockets hold");
+    idle.await.expect("delivered, except the bytes that the sockets hold");
 }
 
-/// Connects with little room for what is sent.
+/// Connects with a small receive buffer.
 async fn narrow(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(SOCKET_BUFFER).expect("sets");
     socket.connect(address).await.expect("listens")
 }
 
-/// The server has taken the whole reply, and the sockets have not: with ours the turn lasts until they have.
-/// With another it is over by then, which is the difference.
+/// The server has taken the whole reply, and the sockets have not. With our server the turn lasts until they have. With
+/// another server the turn is over before.
 #[tokio::test]
 async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
     for by in [By::Ours, By::Axum] {
@@ -66,7 +66,7 @@ async fn what_the_server_has_taken_and_not_sent_is_in_flight() {
     }
 }
 
-/// An HTTP/2 client, spelled by hand: hyper's would read on by itself. Grants a window that takes everything.
+/// An HTTP/2 client by hand, since hyper's client would read on by itself. It grants a window for everything.
 struct ByHand(TcpStream);
 
 impl ByHand {
@@ -74,7 +74,7 @@ impl ByHand {
         let mut socket = narrow(address).await;
         let window = (1_u32 << 24).to_be_bytes();
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        // SETTINGS: INITIAL_WINDOW_SIZE. WINDOW_UPDATE, of the connection.
+        // SETTINGS with INITIAL_WINDOW_SIZE, and WINDOW_UPDATE for the connection.
         bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4]);
         bytes.extend(window);
         bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
@@ -83,7 +83,7 @@ impl ByHand {
         ByHand(socket)
     }
 
-    /// HEADERS, all of them and no body: GET, http, the path, an authority.
+    /// Sends HEADERS with the whole head, and no body: GET, http, the path, an authority.
     async fn get(&mut self, stream: u8, path: &str) {
         let length = u8::try_from(path.len()).expect("short");
         let mut bytes = vec![0, 0, length + 10, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, length];
@@ -93,7 +93,7 @@ impl ByHand {
         self.0.write_all(&bytes).await.expect("writes");
     }
 
-    /// Waits until nothing more arrives: then what the server still has does not fit.
+    /// Waits until nothing more arrives. Then the sockets are full, and the server keeps the rest.
     async fn has_filled_its_sockets(&self) {
         let mut bytes = vec![0; 1 << 20];
         let mut had = 0;
@@ -123,15 +123,15 @@ impl ByHand {
     }
 }
 
-/// The same over HTTP/2, of a reply that is longer than a stream's buffer, of a short one behind it, and of
-/// many short ones, which the server takes at once and cannot send.
+/// The same holds over HTTP/2: for a reply that is longer than a stream's buffer, and for a short reply behind it. It
+/// also holds for many short replies, which the server takes at once and cannot send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
     for paths in [vec!["/tail", "/origin"], vec!["/piece"; 50], vec!["/trailers"; 50]] {
         let scene = Scene::narrow(By::Ours);
         let mut client = ByHand::connect(scene.address).await;
         let mut turns = 0;
-        // What fills the sockets goes before, so that what comes is not sent.
+        // The first reply fills the sockets, so that the next ones are not sent.
         client.get(1, "/tail").await;
         scene.in_flight(1).await;
         client.has_filled_its_sockets().await;
@@ -149,7 +149,7 @@ async fn what_the_server_has_taken_and_not_sent_over_http_2_is_in_flight() {
     }
 }
 
-/// A reply that a client grants no window for is not read.
+/// A reply without a window from its client is still in flight.
 #[tokio::test]
 async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
     let scene = Scene::new();
@@ -167,7 +167,7 @@ async fn a_reply_that_the_client_grants_no_window_for_is_in_flight() {
     idle.await.expect("delivered");
 }
 
-/// An upgraded connection is a turn until it ends, though its handler keeps nothing.
+/// An upgraded connection is a turn until it ends, although its handler does not keep the turn.
 #[tokio::test]
 async fn an_upgraded_connection_is_a_turn_until_it_ends() {
     let scene = Scene::new();
@@ -182,8 +182,8 @@ async fn an_upgraded_connection_is_a_turn_until_it_ends() {
     tokio::time::timeout(PATIENCE, scene.gateway.idle()).await.expect("it has ended");
 }
 
-/// However the threads of a server take turns. A reply that is read is no turn any more, and does not wait
-/// for the next ping.
+/// A reply that the client has read is no longer a turn, whichever thread of the server sent it. That does not wait for
+/// the next ping.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reply_that_is_read_ends_its_turn_on_any_thread() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! Refusals as gRPC clients read them: tonic's, with a codec that leaves bytes as they are, and a browser's.
+//! Refusals as gRPC clients read them: tonic with a codec that does not change bytes, and a browser.
 
 use axum::Router;
 use axum::body::Body;
@@ -66,7 +66,7 @@ async fn closed() -> (Gateway, std::net::SocketAddr) {
     (gateway, address)
 }
 
-/// Found in use: tonic read the problem document as a frame, and retry policies retry `UNAVAILABLE` only.
+/// Found in use: tonic read the problem document as a frame. Retry policies retry only `UNAVAILABLE`.
 #[tokio::test]
 async fn a_grpc_client_reads_unavailable() {
     let (_gateway, address) = closed().await;
@@ -90,7 +90,7 @@ async fn a_grpc_client_reads_unavailable() {
     }
 }
 
-/// Each reads what it can: by its own content type, by what it accepts, by its method.
+/// A refusal has a form that its client can read: by the request's content type, and by what it accepts.
 #[tokio::test]
 async fn a_refusal_speaks_the_protocol_of_its_request() {
     let (_gateway, address) = closed().await;

@@ -1,5 +1,5 @@
-//! Ten thousand requests of people who mean harm or know no better. Nothing panics, nothing hangs, no
-//! turn is left in flight, and nobody without a token gets in. `TIDEGATE_SEED` repeats a run.
+//! Ten thousand hostile or broken requests. Nothing panics, nothing hangs, no turn is left in flight, and no client
+//! without a token gets in. `TIDEGATE_SEED` repeats a run.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use super::client::{Client, PATIENCE, Reply, SECRET, verifier};
 const REQUESTS: usize = 10_000;
 const AT_ONCE: usize = 64;
 
-/// So soon is who does not come to the point cut off; nobody is waited for as long.
+/// The server cuts off a client that sends no whole request within this time.
 const CUT_OFF_AFTER: Duration = Duration::from_millis(300);
 
 const PATHS: [&str; 12] = [
@@ -54,18 +54,18 @@ const BODIES: [&[u8]; 10] = [
     b"zzz\r\n",
 ];
 
-/// What one of them sends, and how it leaves.
+/// The bytes that an attacker sends, and how it leaves.
 struct Attack {
     bytes: Vec<u8>,
     leaves: Leaves,
 }
 
 enum Leaves {
-    /// Reads until the server is done with it, its own half closed or not.
+    /// Reads until the server has closed the connection. Its own half is closed or not.
     Waits { half_closed: bool },
-    /// At once, with what was sent unread: a reset, more often than not.
+    /// Leaves at once, without reading: most often that is a reset.
     AtOnce,
-    /// After a few bytes of the reply.
+    /// Leaves after this number of bytes of the reply.
     Reading(usize),
 }
 
@@ -105,7 +105,7 @@ fn http_1(random: &mut fastrand::Rng) -> Vec<u8> {
     let version = pick(random, &["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/9.9"]);
     let mut head = format!("{method} {path} {version}\r\nhost: test\r\n");
     let body = BODIES[random.usize(..BODIES.len())];
-    // Only values that are not the secret.
+    // No value is the secret.
     let tokens =
         ["Bearer x", "bearer", "Basic eDp4", "Bearer \u{e9}\u{e9}", "Bearer  ", "Digest a=b"];
     for _ in 0..random.usize(..3) {
@@ -143,7 +143,7 @@ fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a string");
 }
 
-/// A preface, and frames that are some or none.
+/// A preface, and frames that may be invalid.
 fn http_2(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
@@ -159,7 +159,7 @@ fn http_2(random: &mut fastrand::Rng) -> Vec<u8> {
 
 async fn suffer(address: SocketAddr, attack: Attack) {
     let Ok(mut socket) = TcpStream::connect(address).await else { return };
-    // The server may be done with it before it is.
+    // The server may close the connection before all is sent.
     let _ = socket.write_all(&attack.bytes).await;
     let mut told = vec![0; 64 * 1024];
     match attack.leaves {
@@ -193,8 +193,8 @@ async fn ten_thousand_of_them_change_nothing() {
         // Other tests of this process panic on purpose.
         let ours = std::thread::current().name().is_some_and(|it| it.contains("tokio"));
         let panic_text = panic.to_string();
-        // An assertion of hyper 1.12's own, in debug builds only. An answer to what is no request, while
-        // an earlier reply still waits to be sent. The connection ends either way.
+        // An assertion of hyper 1.12 fails, in debug builds only. It answers an invalid request while an earlier
+        // reply still waits to be sent. The connection ends either way.
         let hyper_s = cfg!(debug_assertions) && panic_text.contains("self.can_write_head()");
         if ours && !hyper_s && !panic_text.contains("on purpose") {
             heard.lock().expect("not poisoned").push(panic_text);
@@ -227,12 +227,12 @@ async fn ten_thousand_of_them_change_nothing() {
     for _ in 0..REQUESTS {
         if attackers.len() == AT_ONCE {
             let suffered = tokio::time::timeout(PATIENCE, attackers.join_next());
-            suffered.await.expect("nobody hangs").expect("some").expect("no panic");
+            suffered.await.expect("nothing hangs").expect("some").expect("no panic");
         }
         attackers.spawn(suffer(address, attack(&mut random)));
     }
     let all = async { while attackers.join_next().await.is_some() {} };
-    tokio::time::timeout(PATIENCE, all).await.expect("nobody hangs");
+    tokio::time::timeout(PATIENCE, all).await.expect("nothing hangs");
 
     let none_left = async {
         while gateway.in_flight().total() > 0 {
@@ -242,8 +242,8 @@ async fn ten_thousand_of_them_change_nothing() {
     tokio::time::timeout(PATIENCE, none_left).await.expect("no turn is left in flight");
     let panics = panics.lock().expect("not poisoned").clone();
     assert!(panics.is_empty(), "{panics:#?}");
-    assert_eq!(gateway.status().generation, 0, "nobody without a token has closed the gate");
-    // And it serves on.
+    assert_eq!(gateway.status().generation, 0, "no client without a token has closed the gate");
+    // The gateway still serves.
     let mut client = Client::one(address).await;
     let order = client
         .request("POST", "/api/gateway/drain")

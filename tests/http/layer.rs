@@ -1,4 +1,4 @@
-//! Every request a turn, over both protocols and however it ends; refused, passed or parked at a closed gate.
+//! Every request is a turn, over both protocols and however it ends. A closed gate refuses, admits or parks it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tower::Layer;
 use super::client::{Client, PATIENCE, Reply, ask, verifier};
 use super::scene::{BIG, By, Scene, begin};
 
-/// TG-S2, and R10: refused before the handler runs, in words for programs and for people.
+/// A closed gate refuses before the handler runs, with a text for programs and for people. TG-S2, R10.
 #[tokio::test]
 async fn closed_refuses() {
     let scene = Scene::new();
@@ -37,7 +37,7 @@ async fn closed_refuses() {
     }
 }
 
-/// Internal work passes a closed gate and is counted; what is no turn passes and is not.
+/// Internal work is admitted at a closed gate and is counted. An untracked request passes and is not counted.
 #[tokio::test]
 async fn what_passes_a_closed_gate() {
     let scene = Scene::new();
@@ -57,8 +57,8 @@ async fn what_passes_a_closed_gate() {
     assert_eq!(refused.json()["reason"], "quiesced");
 }
 
-/// A refused `HEAD` has the headers and no body: over HTTP/2 one would be an error of the protocol. The
-/// layer is the outermost here, so no router takes the body away.
+/// A refused `HEAD` has the headers and no body: over HTTP/2 a body would be a protocol error. The layer is the
+/// outermost here, so no router removes the body.
 #[tokio::test]
 async fn a_refused_head_is_a_refusal() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -78,7 +78,7 @@ async fn a_refused_head_is_a_refusal() {
     }
 }
 
-/// TG-S6: what was let in finishes, with what it needs, while others are refused.
+/// An admitted request finishes, while others are refused. TG-S6.
 #[tokio::test]
 async fn in_flight_untouched() {
     let scene = Scene::new();
@@ -121,7 +121,7 @@ async fn a_label_is_listed_while_its_turn_lives() {
     assert!(scene.gateway.status().active_work.is_empty());
 }
 
-/// A streamed reply is a turn until its end, with either server.
+/// A streamed reply is a turn until its end, with our server and with axum's.
 #[tokio::test]
 async fn a_stream_is_a_turn_until_its_last_byte() {
     for by in [By::Ours, By::Axum] {
@@ -146,13 +146,13 @@ async fn a_stream_is_a_turn_until_its_last_byte() {
     }
 }
 
-/// A client that goes away ends its turn, with its connection or with its stream.
+/// A client that hangs up ends its turn, whether it closes its connection or resets its stream.
 #[tokio::test]
 async fn a_client_that_hangs_up_ends_its_turn() {
     for by in [By::Ours, By::Axum] {
         let mut scene = Scene::with(by, |layer| layer);
         for mut client in Client::each(scene.address).await {
-            // In its handler.
+            // While the handler runs.
             let request = client.request("GET", "/hold").body(Body::empty()).expect("a request");
             let asking = tokio::spawn(async move {
                 let _ = client.send(request).await;
@@ -163,7 +163,7 @@ async fn a_client_that_hangs_up_ends_its_turn() {
             scene.in_flight(0).await;
         }
         for mut client in Client::each(scene.address).await {
-            // In the midst of its reply.
+            // While the reply is sent.
             let request = client.request("GET", "/stream").body(Body::empty());
             let response = client.send(request.expect("a request")).await.expect("a reply");
             let mut sender = scene.streams.recv().await.expect("the handler ran");
@@ -173,7 +173,7 @@ async fn a_client_that_hangs_up_ends_its_turn() {
             drop(client);
             scene.in_flight(0).await;
         }
-        // One stream of several is reset, and the others live.
+        // One stream of several is reset, and the others go on.
         let mut client = Client::two(scene.address).await;
         let Client::Two(sender) = &client else { unreachable!() };
         let other = begin(Client::Two(sender.clone()), "/hold");
@@ -190,7 +190,7 @@ async fn a_client_that_hangs_up_ends_its_turn() {
     }
 }
 
-/// I-32: a handler that panics ends its turn all the same.
+/// A handler that panics ends its turn like any other. I-32.
 #[tokio::test]
 async fn a_handler_that_panics_ends_its_turn() {
     let scene = Scene::new();
@@ -216,7 +216,7 @@ async fn replies_without_a_body_end_their_turns() {
     }
 }
 
-/// Beside the gated routes, those that undo a drain answer at any time.
+/// Beside the gated routes, the control routes answer at any time, so a drain can always be cancelled.
 #[tokio::test]
 async fn the_control_routes_are_never_turns() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -236,21 +236,21 @@ async fn the_control_routes_are_never_turns() {
     assert_eq!(ask("GET", "/chat", "").await, StatusCode::OK);
 }
 
-/// A request that waits at a closed gate enters when it opens, is refused when its timeout or the places are
-/// over, and holds nothing when its client leaves.
+/// A parked request enters when the gate opens. It is refused when its time is over, when all places are taken, or when
+/// the gateway shuts down.
 #[tokio::test]
 async fn parked_requests_wait_and_no_longer_than_they_may() {
     let parking = Parking::new(2, PATIENCE);
     let scene = Scene::with(By::Ours, |layer| layer.park(parking));
     scene.close();
     let parked = scene.park_two().await;
-    assert_eq!(scene.gateway.in_flight().user, 0, "who waits is no turn");
+    assert_eq!(scene.gateway.in_flight().user, 0, "a parked request is not a turn");
     scene.open();
     for parked in parked {
         assert_eq!(parked.await.expect("no panic").1.text, "User");
     }
     scene.in_flight(0).await;
-    // Nobody waits for a gateway that is going down.
+    // A parked request does not wait for a gateway that is shutting down.
     scene.close();
     let parked = scene.park_two().await;
     scene.ending.notify_one();

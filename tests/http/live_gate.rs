@@ -1,4 +1,4 @@
-//! The live gate (R13) once more, through HTTP: a real process, driven and asked over its socket only.
+//! The acceptance test of the live gate (R13) over HTTP: a real process that is driven and asked only over its socket.
 //!
 //! Run with `--nocapture` to see the measured times.
 
@@ -62,11 +62,11 @@ impl Process {
         Reply::of(client.send(request.expect("a request")).await.expect("a reply")).await
     }
 
-    /// Asks for the status until it says so.
+    /// Reads the status until it is as wanted.
     async fn status_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
-            // Each time anew: one that rests is closed when a shutdown begins.
+            // Each time a new connection: a shutdown closes the idle ones.
             let status = Client::two(self.address).await.get("/api/status").await.json();
             if wanted(&status) {
                 return status;
@@ -87,7 +87,7 @@ impl Process {
         rustix::process::kill_process(pid, signal).expect("it lives");
     }
 
-    /// How it ended: its last line, and its exit code.
+    /// Waits for the process to end. Returns its last line and its exit code.
     fn ended(&mut self) -> (Value, Option<i32>) {
         let last = line(&mut self.output);
         (last, self.child.wait().expect("a child").code())
@@ -107,7 +107,7 @@ impl Drop for Process {
     }
 }
 
-/// R13 (a) to (e).
+/// The live gate over HTTP: the five steps (a) to (e) of R13.
 #[tokio::test]
 async fn live_gate() {
     const REFUSALS: usize = 20;
@@ -115,7 +115,7 @@ async fn live_gate() {
 
     let dir = tempfile::tempdir().expect("temp dir");
     let mut process = Process::start(dir.path());
-    // Three turns in flight, over both protocols, each in the midst of its reply.
+    // Three turns are in flight, over both protocols, each in the middle of its reply.
     let mut in_flight = Vec::new();
     for protocol in 0..3 {
         let mut client = match protocol {
@@ -133,7 +133,7 @@ async fn live_gate() {
     let at_work = process.status_where("three turns", |it| it["in_flight"]["user"] == 3).await;
     assert_eq!((&at_work["ready"], &at_work["gateway_busy"]), (&json!(true), &json!(true)));
 
-    // (a) The order is answered when the gate is closed, and the status says draining.
+    // (a) The order is answered once the gate is closed, and the status says draining.
     let mut control = Client::one(process.address).await;
     let began = Instant::now();
     let said = process.order(&mut control, &json!({ "holder": "live-gate" })).await.json();
@@ -145,7 +145,7 @@ async fn live_gate() {
     assert_eq!(draining["generation"], said["generation"]);
     assert_eq!(control.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    // (b) New user turns are refused; internal events pass.
+    // (b) New user turns are refused, and internal events pass.
     for _ in 0..REFUSALS {
         let refused = Client::one(process.address).await.get("/slow?ms=0").await;
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
@@ -181,7 +181,7 @@ async fn live_gate() {
     let again = process.order(&mut control, &cancel).await.json();
     assert_eq!(again["was_draining"], false);
 
-    // Once more, with a promise, and then the end: a shutdown wins.
+    // A second drain waits for the promise. Then a shutdown ends the process.
     let order = json!({ "holder": "live-gate", "lease_s": 60, "wait": 20 });
     let said = process.order(&mut control, &order).await.json();
     assert_eq!(said["quiesced"], true, "{said}");
@@ -197,7 +197,7 @@ async fn live_gate() {
     assert!(process.child.wait().expect("a child").success());
 }
 
-/// U2, U35: a restart with a live request refuses its very first request.
+/// After a restart with a live request, the gateway refuses its very first turn. U2, U35.
 #[tokio::test]
 async fn a_restart_with_a_live_request_never_admits_before_it_has_reconciled() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -224,8 +224,7 @@ fn a_weak_secret_is_refused_in_words() {
     assert!(told.contains("secret too short: 7 chars") && !told.contains("Short {"), "{told}");
 }
 
-/// Found in use: 20 MB to a client that reads 8 MB a second, then SIGTERM, and 1.4 to 3 MB were lost with the
-/// process.
+/// Found in use: after SIGTERM, 1.4 to 3 MB of a 20 MB reply were lost with the process. Its client read 8 MB a second.
 #[tokio::test]
 async fn a_process_ends_when_its_clients_have_read() {
     const MB: usize = 12;
@@ -255,7 +254,7 @@ fn to_f64(bytes: usize) -> f64 {
     f64::from(u32::try_from(bytes).expect("some megabytes"))
 }
 
-/// SIGINT is a signal like SIGTERM, and is left alone where the process was started to ignore it.
+/// SIGINT ends the process like SIGTERM. It is ignored if the process was started to ignore it.
 #[tokio::test]
 async fn an_interrupt_ends_it_unless_it_is_ignored() {
     for (how, expected) in
@@ -269,7 +268,7 @@ async fn an_interrupt_ends_it_unless_it_is_ignored() {
         let mut process = Process::of(&mut command);
         process.signal(rustix::process::Signal::INT);
         if expected == "SIGTERM" {
-            // Had it been heard, the gateway would be on its way out by the time this is answered.
+            // If the signal had an effect, the gateway would be shutting down by the time of this answer.
             for _ in 0..20 {
                 let status = Client::one(process.address).await.get("/api/status").await.json();
                 assert_eq!(status["lifecycle"], "running");
@@ -285,7 +284,7 @@ async fn an_interrupt_ends_it_unless_it_is_ignored() {
     }
 }
 
-/// The first signal waits for the turns, the second does not.
+/// After the first signal the process waits for its turns, and after the second it does not.
 #[tokio::test]
 async fn a_second_signal_hurries() {
     let dir = tempfile::tempdir().expect("temp dir");

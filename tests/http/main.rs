@@ -1,5 +1,5 @@
-//! The HTTP side, from outside: routers and layer on real sockets, with real bodies. Nothing here sleeps
-//! to wait: what is waited for is a reply, a frame, or something the gateway says.
+//! The HTTP side from outside: routers and layer, with real sockets and real bodies. The tests wait for a reply, a
+//! frame or a status. Only tests of time limits sleep.
 
 #![cfg(feature = "http")]
 

@@ -1,5 +1,5 @@
-//! The OpenAPI document is what the code says. To accept a change on purpose, run with
-//! `TIDEGATE_BLESS=1` and read the diff.
+//! The recorded OpenAPI document is the one that the code renders. To accept a change, run with `TIDEGATE_BLESS=1` and
+//! read the diff.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A gateway behind a real server, with a handler for each way in which a request can last and end.
+//! A gateway behind a real server, with a handler for each way in which a request can go on and end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Scene {
     pub address: SocketAddr,
     /// Lets `/hold` go on.
     pub release: Arc<Notify>,
-    /// What `/stream` sends, given to it one by one.
+    /// The senders for the replies of `/stream`, one for each request.
     pub streams: mpsc::UnboundedReceiver<http_body_util::channel::Sender<Bytes>>,
     pub served: tokio::task::JoinHandle<tidegate::Ended>,
     pub ending: Arc<Notify>,
@@ -66,7 +66,7 @@ impl Scene {
         Scene::build(by, None, adjust)
     }
 
-    /// One whose sockets hold little, so that what is not read stays with the server.
+    /// A scene with small socket buffers, so that unread bytes stay with the server.
     pub fn narrow(by: By) -> Scene {
         Scene::build(by, Some(SOCKET_BUFFER), |layer| layer)
     }
@@ -140,12 +140,12 @@ impl Scene {
         assert!(self.gateway.cancel_drain(&Holder::Shared).expect("in memory"));
     }
 
-    /// Waits until so many turns are in flight. The gate wakes nobody for that, so this looks.
+    /// Waits until this number of turns is in flight.
     pub async fn in_flight(&self, user: u32) {
         in_flight(&self.gateway, user).await;
     }
 
-    /// Begins two requests and waits until both are parked, which are as many as may be.
+    /// Begins two requests and waits until both are parked. There are no more places.
     pub async fn park_two(&self) -> [tokio::task::JoinHandle<(Client, Reply)>; 2] {
         let parked = Client::each(self.address).await.map(|client| begin(client, "/origin"));
         // Both places are taken as soon as a third is refused.
@@ -174,7 +174,7 @@ pub fn begin(mut client: Client, path: &'static str) -> tokio::task::JoinHandle<
     })
 }
 
-/// A body that does not know of its end before it has come.
+/// A body whose end is not known in advance.
 async fn trailers() -> Body {
     let (mut sender, body) = Channel::<Bytes>::new(2);
     sender.send_data("x".into()).await.expect("there is room");
@@ -191,7 +191,7 @@ async fn child(turn: CurrentTurn) -> String {
     }
 }
 
-/// Speaks a protocol of its own: repeats each byte, until its client hangs up.
+/// Upgrades to a protocol that repeats each byte until the client hangs up.
 async fn upgrade(mut request: Request<Body>) -> Response<Body> {
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {

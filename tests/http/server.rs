@@ -1,4 +1,4 @@
-//! The server: it ends with its gateway, and holds nobody up.
+//! The server ends with its gateway, and no client holds up its end.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Scene {
     }
 }
 
-/// A shutdown waits for its turns, refuses in words meanwhile, also on new connections, and then ends.
+/// A shutdown waits for its turns and then ends. Meanwhile it answers with a refusal, also on new connections.
 #[tokio::test]
 async fn a_shutdown_waits_for_its_turns_and_says_so_to_whoever_comes() {
     let scene = Scene::new(PATIENCE).await;
@@ -90,10 +90,10 @@ async fn a_shutdown_waits_for_its_turns_and_says_so_to_whoever_comes() {
     scene.hold.notify_one();
     scene.hold.notify_one();
     assert_eq!(scene.served.await.expect("no panic"), Ended::Clean);
-    assert!(TcpStream::connect(scene.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(scene.address).await.is_err(), "the port is closed");
 }
 
-/// TG-L4: a wedged turn does not hold up the end, and neither does who sends nothing.
+/// A wedged turn does not hold up the end, and neither does a client that sends nothing. TG-L4.
 #[tokio::test]
 async fn a_wedged_turn_and_a_silent_client_do_not_hold_up_the_end() {
     let scene = Scene::new(PATIENCE).await;
@@ -111,7 +111,7 @@ async fn a_wedged_turn_and_a_silent_client_do_not_hold_up_the_end() {
     wedged.abort();
 }
 
-/// Somebody else shuts the gateway down: the server ends with it.
+/// Other code shuts the gateway down, and the server ends with it.
 #[tokio::test]
 async fn the_server_ends_with_its_gateway_whoever_ends_that() {
     let scene = Scene::new(PATIENCE).await;
@@ -122,7 +122,7 @@ async fn the_server_ends_with_its_gateway_whoever_ends_that() {
     drop(scene.end);
 }
 
-/// Slow loris: a client that sends nothing, or the beginning of a head or of a preface, is cut off.
+/// A client that sends nothing, or only the beginning of a head or of a preface, is cut off (slow loris).
 #[tokio::test]
 async fn who_does_not_come_to_the_point_is_cut_off() {
     let scene = Scene::new(Duration::from_millis(50)).await;
@@ -135,7 +135,7 @@ async fn who_does_not_come_to_the_point_is_cut_off() {
         let _ = read.expect("cut off in time");
         assert!(!told.starts_with(b"HTTP/1.1 200"));
     }
-    // A client that is slow with its second request too; the first one was served.
+    // This client is slow only with its second request. The first one is served.
     let mut socket = TcpStream::connect(scene.address).await.expect("listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
     let mut told = Vec::new();
@@ -145,8 +145,8 @@ async fn who_does_not_come_to_the_point_is_cut_off() {
     assert_eq!(scene.gateway.in_flight().total(), 0);
 }
 
-/// A turn does not last for as long as its client likes: not by a body that never comes, nor by a reply
-/// that it never reads.
+/// A client cannot make its turn last for ever, neither with a body that never comes nor with a reply that it never
+/// reads.
 #[tokio::test]
 async fn a_client_that_stalls_ends_his_turn() {
     let scene = Scene::new(Duration::from_millis(100)).await;
@@ -167,7 +167,7 @@ async fn a_client_that_reads_slowly_is_not_cut_off() {
     let mut slow = TcpStream::connect(scene.address).await.expect("listens");
     slow.write_all(b"GET /big HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("writes");
     let mut piece = vec![0; 4 << 20];
-    // Together they last for longer than its timeout for one.
+    // All reads together last longer than the timeout for one.
     for _ in 0..8 {
         slow.read_exact(&mut piece).await.expect("it goes on");
         tokio::time::sleep(Duration::from_millis(60)).await;

@@ -1,4 +1,4 @@
-//! Clients that are slow, at rest or gone half way: each gets what it was promised, and none holds a drain.
+//! Clients that are slow, idle or gone: each gets its reply within the limits, and none holds up a drain.
 
 use std::future::pending;
 use std::io;
@@ -24,10 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::client::{Client, PATIENCE, Reply, SECRET, in_flight, verifier};
 use super::scene::BIG;
 
-/// What the tests do not wait for.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Less than the pieces that a server takes, and more than the window it is granted.
+/// Less than the pieces that a server takes, and more than the window that its client grants.
 const WINDOW: usize = 32 * 1024;
 
 struct Scene {
@@ -76,8 +76,7 @@ impl Scene {
     }
 }
 
-/// Found in use: a client that sends its whole body before it reads never read its 503, since the connection
-/// was reset.
+/// Found in use: a client that sent its whole body before it read never read its 503. The connection was reset.
 #[tokio::test]
 async fn a_client_that_sends_all_first_reads_its_refusal() {
     const BODY: usize = 20 << 20;
@@ -98,7 +97,7 @@ async fn a_client_that_sends_all_first_reads_its_refusal() {
     assert_eq!(scene.gateway.in_flight().total(), 0);
 }
 
-/// The same over HTTP/2: the stream is read on, and is not reset behind its reply.
+/// The same holds over HTTP/2: the server reads the rest of the stream, and does not reset it after the reply.
 #[tokio::test]
 async fn a_stream_that_sends_on_behind_its_refusal_is_read_on() {
     let scene = Scene::new(|server| server).await;
@@ -115,7 +114,7 @@ async fn a_stream_that_sends_on_behind_its_refusal_is_read_on() {
         let request = client.request("POST", path).body(Body::new(body)).expect("a request");
         let reply = Reply::of(client.send(request).await.expect("a reply")).await;
         assert_eq!(reply.status, status);
-        // A turn no longer, and 4 MB still to come: more than its window.
+        // It is no longer a turn, and 4 MB are still to come: more than its window.
         scene.in_flight(0).await;
         for _ in 0..256 {
             let sent = sender.send_data(Bytes::from(vec![0; 16 << 10]));
@@ -125,7 +124,7 @@ async fn a_stream_that_sends_on_behind_its_refusal_is_read_on() {
     }
 }
 
-/// What is read on has its limits, whatever is sent: in time without a byte and in all.
+/// After a refusal, the server reads on for a limited time: without a byte, and in total.
 #[tokio::test]
 async fn a_connection_is_read_on_for_so_long_and_no_longer() {
     let soon = Duration::from_millis(50);
@@ -141,9 +140,9 @@ async fn a_connection_is_read_on_for_so_long_and_no_longer() {
         let (mut reads, mut writes) = socket.into_split();
         let mut rest = Vec::new();
         let read = tokio::time::timeout(PATIENCE, reads.read_to_end(&mut rest)).await;
-        // Half-closed after the reply, also while it is read on.
+        // The server closes its half after the reply, although it reads on.
         let _ = read.expect("in time");
-        // Once it is closed, what comes is answered with a reset. A byte would keep it from being idle.
+        // Once it is closed, a byte is answered with a reset. Too many bytes would keep it from being idle.
         let pause = Duration::from_millis(if sends { 5 } else { 120 });
         let over = async {
             while writes.write_all(b"x").await.is_ok() {
@@ -154,7 +153,7 @@ async fn a_connection_is_read_on_for_so_long_and_no_longer() {
     }
 }
 
-/// One byte now and then is progress at any time but in a drain.
+/// One byte now and then counts as progress, except in a drain.
 #[tokio::test]
 async fn a_drip_holds_no_drain() {
     let patience = Duration::from_millis(600);
@@ -180,19 +179,19 @@ async fn a_drip_holds_no_drain() {
         }
     });
     scene.in_flight(2).await;
-    // More than its patience, and it is not cut off: it makes progress.
+    // It takes longer than the timeout, and it is not cut off: it makes progress.
     tokio::time::sleep(3 * patience).await;
     assert_eq!(scene.gateway.in_flight().user, 2);
     scene.close();
     let began = Instant::now();
     scene.idle().await;
-    assert!(began.elapsed() >= patience / 2, "not before it had its time");
+    assert!(began.elapsed() >= patience / 2, "not before its time was over");
     drip.abort();
     one.abort();
     drop(two);
 }
 
-/// A drain waits so long in all, also for a client that keeps to the rate.
+/// A drain waits for a client only up to the limit, even if the client keeps to the rate.
 #[tokio::test]
 async fn a_drain_waits_for_no_client_longer_than_its_limit() {
     let limit = Duration::from_millis(300);
@@ -215,18 +214,18 @@ async fn a_drain_waits_for_no_client_longer_than_its_limit() {
     }
 }
 
-/// A reply that its client grants no window for: its stream is reset in a drain, and the others live.
+/// In a drain, the stream of a client that grants no window is reset, and the connection lives.
 #[tokio::test]
 async fn a_stream_that_grants_nothing_is_reset() {
     let patience = Duration::from_millis(300);
     let scene = Scene::new(|server| server.client_timeout(patience).drain_rate(1 << 20)).await;
     let mut client = Client::two(scene.address).await;
     let request = client.request("GET", "/big").body(Body::empty()).expect("a request");
-    // Not read: hyper's client grants a window for what it reads.
+    // The reply is not read, and hyper's client grants a window only for what it reads.
     let unread = client.send(request).await.expect("a reply");
     scene.in_flight(1).await;
     tokio::time::sleep(2 * patience).await;
-    assert_eq!(scene.gateway.in_flight().user, 1, "outside of a drain it has ten times as long");
+    assert_eq!(scene.gateway.in_flight().user, 1, "outside a drain it has ten times as long");
     scene.close();
     scene.idle().await;
     let body = unread.into_body().collect().await;
@@ -234,7 +233,7 @@ async fn a_stream_that_grants_nothing_is_reset() {
     assert_eq!(client.get("/healthz").await.status, StatusCode::OK, "and the connection lives");
 }
 
-/// Outside of a drain, too, it does not last for ever: turn or not.
+/// Outside a drain such a stream does not last for ever either.
 #[tokio::test]
 async fn a_stream_that_grants_nothing_is_reset_at_any_time() {
     let scene = Scene::new(|server| server.client_timeout(Duration::from_millis(30))).await;
@@ -245,7 +244,7 @@ async fn a_stream_that_grants_nothing_is_reset_at_any_time() {
     assert!(unread.into_body().collect().await.is_err());
 }
 
-/// A balancer keeps its connections for longer than a client may take over a head.
+/// A load balancer keeps idle connections longer than a client may take for a head.
 #[tokio::test]
 async fn a_connection_may_rest_longer_than_a_head_may_take() {
     let patience = Duration::from_millis(100);
@@ -256,7 +255,7 @@ async fn a_connection_may_rest_longer_than_a_head_may_take() {
         tokio::time::sleep(3 * patience).await;
         assert_eq!(client.get("/").await.text, "hello", "on the same connection");
     }
-    // But a second head is not waited for any longer than a first one.
+    // But the server does not wait longer for a second head than for a first one.
     let mut socket = TcpStream::connect(scene.address).await.expect("listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\nGET / HT").await.expect("writes");
     let mut told = Vec::new();
@@ -270,7 +269,7 @@ async fn a_connection_may_rest_longer_than_a_head_may_take() {
     assert!(told.starts_with(b"HTTP/1.1 200"));
 }
 
-/// Found in use: HTTP/2 connections at rest that answer pings were kept for ever.
+/// Found in use: idle HTTP/2 connections that answer pings were kept for ever.
 #[tokio::test]
 async fn a_connection_that_rests_too_long_is_closed() {
     let scene = Scene::new(|server| server.keep_alive(Duration::from_millis(50))).await;
@@ -280,7 +279,7 @@ async fn a_connection_that_rests_too_long_is_closed() {
     }
 }
 
-/// A long reply is no rest.
+/// A connection is not idle while it sends a long reply.
 #[tokio::test]
 async fn a_connection_at_work_does_not_rest() {
     let scene = Scene::new(|server| server.keep_alive(Duration::from_millis(30))).await;
@@ -293,7 +292,7 @@ async fn a_connection_at_work_does_not_rest() {
     }
 }
 
-/// Where all places are taken, connections at rest make room for an order.
+/// If all places are taken, idle connections are closed to make room for an order.
 #[tokio::test]
 async fn connections_at_rest_make_room() {
     let scene = Scene::new(|server| server.connections(4).keep_alive(LONG)).await;
@@ -319,7 +318,7 @@ async fn connections_at_rest_make_room() {
     drop(crowd);
 }
 
-/// A client may be done with sending, and still wait for its reply.
+/// A client may have closed its half and still wait for its reply.
 #[tokio::test]
 async fn a_half_closed_client_keeps_its_turn_where_the_author_says_so() {
     for half_close in [true, false] {
@@ -338,7 +337,7 @@ async fn a_half_closed_client_keeps_its_turn_where_the_author_says_so() {
     }
 }
 
-/// A transport that takes bytes and does not hand them on, as TLS does with a client that stopped reading.
+/// A transport that takes bytes and does not send them, as TLS does with a client that stopped reading.
 struct Buffers(TcpStream);
 
 impl AsyncRead for Buffers {
@@ -369,7 +368,7 @@ impl AsyncWrite for Buffers {
     }
 }
 
-/// Listens, and makes of each connection what the test needs.
+/// A listener that wraps each connection in a transport.
 struct Through<Io> {
     listener: TcpListener,
     transport: fn(TcpStream) -> Io,
@@ -389,7 +388,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> axum::serve::Listener 
     }
 }
 
-/// What a transport holds back is in flight, and is not waited for for ever.
+/// Bytes that a transport holds back are in flight, and the server waits for them only for a limited time.
 #[tokio::test]
 async fn what_a_transport_holds_back_is_waited_for_no_longer_than_it_may() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -413,7 +412,7 @@ async fn what_a_transport_holds_back_is_waited_for_no_longer_than_it_may() {
     assert!(began.elapsed() >= 10 * patience, "{:?}", began.elapsed());
 }
 
-/// What it hands on counts as progress, however often it is flushed.
+/// The bytes that a transport sends count as progress, even if each flush is slow.
 #[tokio::test]
 async fn a_transport_that_flushes_slowly_is_no_slow_client() {
     const PIECES: usize = 20;
@@ -447,8 +446,7 @@ async fn a_transport_that_flushes_slowly_is_no_slow_client() {
     assert_eq!(reply.matches("piece").count(), PIECES, "{reply}");
 }
 
-/// A transport whose flushes each take a third of a client's patience, and more of them than one drain waits
-/// for.
+/// A transport whose flush takes a third of the client's timeout. All flushes together take longer than the timeout.
 struct FlushesSlowly {
     io: TcpStream,
     flush: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -497,7 +495,7 @@ impl AsyncWrite for FlushesSlowly {
     }
 }
 
-/// Found by an attack: what the server had taken of a reply, and its client had not read, was taken for rest.
+/// Found by an attack: a connection counted as idle while its client had not read the reply that the server had taken.
 #[tokio::test]
 async fn a_reply_that_is_still_to_be_sent_is_no_rest() {
     const PAUSE: Duration = Duration::from_millis(400);
@@ -507,7 +505,7 @@ async fn a_reply_that_is_still_to_be_sent_is_no_rest() {
         let mut one = Client::one(scene.address).await;
         let request = one.request("GET", "/big").body(Body::empty()).expect("a request");
         let one = one.send(request).await.expect("a reply");
-        // Over HTTP/2, less of a window than the reply is long, and the server has taken all of it.
+        // Over HTTP/2 the window is smaller than the reply, and the server has taken the whole reply.
         let io = TokioIo::new(TcpStream::connect(scene.address).await.expect("listens"));
         let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         let handshake = builder.initial_stream_window_size(20_000).handshake(io);
@@ -525,7 +523,7 @@ async fn a_reply_that_is_still_to_be_sent_is_no_rest() {
     }
 }
 
-/// Found by an attack: at the bound, heads that never end were given their time again and again.
+/// Found by an attack: with all places taken, heads that never end got their time again and again.
 #[tokio::test]
 async fn half_heads_do_not_fill_the_server() {
     let scene = Scene::new(|server| {
@@ -544,7 +542,7 @@ async fn half_heads_do_not_fill_the_server() {
     drop(crowd);
 }
 
-/// Found by an attack: one that sends a byte now and then held up the end.
+/// Found by an attack: a client that sends a byte now and then held up the end.
 #[tokio::test]
 async fn a_trickle_does_not_hold_up_the_end() {
     let (idle, total) = (Duration::from_millis(100), Duration::from_millis(400));
@@ -556,7 +554,7 @@ async fn a_trickle_does_not_hold_up_the_end() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    // It is there.
+    // The trickle is connected by now.
     assert_eq!(Client::one(scene.address).await.get("/").await.text, "hello");
     drop(scene.gateway.shut_down(ShutdownCause::Sigterm, LONG));
     let ended = tokio::time::timeout(PATIENCE, scene.served).await.expect("in time");
@@ -564,8 +562,7 @@ async fn a_trickle_does_not_hold_up_the_end() {
     tokio::time::timeout(PATIENCE, trickle).await.expect("it is cut off").expect("no panic");
 }
 
-/// A client is waited for while somebody asks for what it is to send, and not while its handler does something
-/// else.
+/// A client's time counts only while the handler waits for its bytes, and not while the handler does something else.
 #[tokio::test]
 async fn a_handler_that_asks_now_and_then_is_not_its_client_s_fault() {
     let patience = Duration::from_millis(400);
@@ -595,14 +592,14 @@ async fn a_handler_that_asks_now_and_then_is_not_its_client_s_fault() {
                 async move { Reply::of(client.send(request).await.expect("a reply")).await },
             );
         sender.send_data(Bytes::from_static(b"one")).await.expect("it is read");
-        // Asked for and left alone twice meanwhile.
+        // Meanwhile the handler has waited for bytes twice, and has slept in between.
         tokio::time::sleep(Duration::from_secs(1)).await;
         sender.send_data(Bytes::from_static(b"two")).await.expect("it is read");
         assert_eq!(reply.await.expect("no panic").text, "both");
     }
 }
 
-/// The server returns when its clients have read, and not before.
+/// The server ends once its clients have read their replies, and not before.
 #[tokio::test]
 async fn the_server_ends_when_its_clients_have_their_replies() {
     let scene = Scene::new(|server| server.linger(PATIENCE, PATIENCE)).await;
@@ -618,10 +615,12 @@ async fn the_server_ends_when_its_clients_have_their_replies() {
     let ended = scene.gateway.shut_down(ShutdownCause::Sigterm, PATIENCE).await;
     assert_eq!(ended, Ended::Clean);
     let mut served = scene.served;
-    // One of them closes, the other has not read to the end.
+    // One client closes, and the other has not read to the end.
     let first = sockets.pop().expect("two");
     drop(first);
-    tokio::time::timeout(Duration::from_millis(200), &mut served).await.expect_err("one is left");
+    tokio::time::timeout(Duration::from_millis(200), &mut served)
+        .await
+        .expect_err("one client is left");
     let mut rest = String::new();
     sockets[0].read_to_string(&mut rest).await.expect("to the end");
     assert!(rest.ends_with("hello"), "{rest}");
@@ -630,7 +629,7 @@ async fn the_server_ends_when_its_clients_have_their_replies() {
     assert_eq!(served.expect("no panic"), Ended::Clean);
 }
 
-/// A shutdown that is hurried waits for no client, even one that still reads.
+/// A hurried shutdown does not wait for any client, even one that still reads.
 #[tokio::test]
 async fn a_shutdown_that_is_hurried_ends_the_server_at_once() {
     let scene = Scene::new(|server| server.linger(LONG, LONG)).await;

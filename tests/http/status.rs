@@ -1,4 +1,4 @@
-//! The status over HTTP: the original's fields, ours, and readiness.
+//! The status over HTTP: the original's fields, this library's own fields, and readiness.
 
 use axum::Router;
 use axum::body::Body;
@@ -24,7 +24,7 @@ async fn get(router: &Router, path: &str, token: Option<&str>) -> Reply {
     Reply::of(router.clone().oneshot(request).await.expect("infallible")).await
 }
 
-/// The fields that are the contract's, each as the original has it for a running gateway.
+/// The fields of the contract have the values that the original has for a running gateway.
 #[tokio::test]
 async fn status_has_the_original_s_fields() {
     const KEPT: [&str; 10] = [
@@ -82,12 +82,12 @@ async fn who_asks_and_what_is_at_work_is_told_to_those_with_a_token() {
         assert_eq!(within["holders"][0]["request_id"].as_str(), receipt.request.request_id());
         assert_eq!(within["active_work"][0]["label"], "private words");
         let wrong = get(&router, "/api/status", Some("wrong")).await;
-        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "not taken for nobody");
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "a wrong token is not treated as none");
     }
     drop(work);
 }
 
-/// U41: what a dead gateway wrote is history, and nothing it says is idle (F10).
+/// The status of a dead gateway is history, and never counts as idle (F10). U41.
 #[tokio::test]
 async fn a_dead_gateway_is_neither_running_nor_idle() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -112,7 +112,7 @@ async fn a_dead_gateway_is_neither_running_nor_idle() {
     }
 }
 
-/// F12: from the first instant, and in each phase what admission would say.
+/// From the start and in each phase, readiness agrees with admission. F12.
 #[tokio::test]
 async fn ready_is_what_admission_says() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -160,12 +160,12 @@ async fn every_refusal_of_a_method_is_json_and_names_those_that_will_do() {
     }
 }
 
-/// Where the status cannot be read, why is for those with a token, and for the log: it names paths.
+/// If the status cannot be read, only the log and clients with a token get the reason, since it names paths.
 #[tokio::test(flavor = "current_thread")]
 async fn why_a_status_cannot_be_read_is_not_for_everybody() {
     let (log, _guard) = KeptLog::on_this_thread();
     let dir = tempfile::tempdir().expect("temp dir");
-    // What has the lock's name is no lock file.
+    // A directory has the lock file's name.
     std::fs::create_dir(dir.path().join(".tidegate.lock")).expect("mkdir");
     let router: Router = drain_router_for(Home::at(dir.path()), verifier());
     let path = dir.path().to_str().expect("text");
@@ -178,7 +178,7 @@ async fn why_a_status_cannot_be_read_is_not_for_everybody() {
     assert!(known.text.contains(path), "{known:?}");
 }
 
-/// The document's bytes are made once, however often it is asked for.
+/// The bytes of the document are rendered once, however often clients request it.
 #[tokio::test]
 async fn the_document_is_one() {
     let router: Router = drain_router(Gateway::in_memory().start().expect("starts"), verifier());

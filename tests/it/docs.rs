@@ -1,4 +1,4 @@
-//! What the documents print of the code is what the code says. To accept a change on purpose, run with
+//! The tables and pictures in the documents are the ones that the code renders. To accept a change, run with
 //! `TIDEGATE_BLESS=1` and read the diff.
 
 use std::fs;
@@ -26,7 +26,7 @@ fn must_be(path: &Path, expected: &str) {
     assert!(found == expected, "{} is not what the code renders:\n{expected}", path.display());
 }
 
-/// The modules of `src/lib.rs`, as its table has them.
+/// The modules in the table of `src/lib.rs`.
 fn modules() -> Vec<Module> {
     let lib = text("src/lib.rs");
     let rows = lib.lines().filter_map(|line| line.split_once("| ").map(|(_, row)| row));
@@ -68,7 +68,7 @@ fn the_map_lists_every_module_once() {
     assert_eq!(listed, declared);
 }
 
-/// The names after `crate::` in code, as opposed to a comment: one, or each of a group.
+/// The names after `crate::` in code, not in comments: one, or each name of a group.
 fn imports(source: &str) -> Vec<&str> {
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
     let paths = code.filter_map(|line| line.split_once("crate::")).map(|(_, path)| path);
@@ -118,7 +118,7 @@ fn the_pictures_are_rendered_from_the_code() {
     let layers = pictures::layers(&LAYERS, &modules());
     must_be(&file("src/guide/machine.svg"), &machine);
     must_be(&file("src/guide/layers.svg"), &layers);
-    // docs.rs serves no files beside the pages, so there they are part of the page.
+    // docs.rs serves no other files than the pages, so there the pictures are part of the page.
     let recording = text("src/guide/drain.svg");
     let links = [("machine", &machine), ("layers", &layers), ("recording", &recording)];
     let links = links.map(|(name, svg)| pictures::link(name, svg)).concat();

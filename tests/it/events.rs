@@ -1,6 +1,5 @@
-//! File events wake the watcher (feature `notify`), and its interval is the backstop where they are
-//! lost: with an interval of an hour only an event can have been it, and where the home has come to be
-//! another directory only the interval can.
+//! File events wake the watcher (feature `notify`), and its interval is the backstop for lost events. With an interval
+//! of an hour, only an event can wake it. After the home has become another directory, only the interval can.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -31,7 +30,7 @@ fn requests_that_come_and_go_are_seen_at_once() {
         home.cancel_drain(&holder).expect("removes");
         becomes(&mut changes, Phase::Running);
     }
-    // By hand, as people do it.
+    // By hand, as people do.
     fs::write(home.marker_path(), "").expect("touches");
     becomes(&mut changes, Phase::ExternallyDraining);
     fs::remove_file(home.marker_path()).expect("removes");
@@ -54,9 +53,8 @@ fn the_directory_of_requests_is_followed_where_it_is_made_anew() {
     }
 }
 
-/// The home is a symbolic link that is swapped, as deployments do. The home stays the directory that was
-/// locked (F18): what is asked at the other closes nothing, and that nothing is asked there releases nothing.
-/// The status says so.
+/// The home is a symbolic link that is swapped, as deployments do. The home stays the directory that was locked. A
+/// request in the other directory closes nothing, and a missing one there releases nothing. The status says so. F18.
 #[test]
 fn a_home_that_is_swapped_is_held_and_another_directory_is_believed_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -90,7 +88,7 @@ fn a_home_that_is_swapped_is_held_and_another_directory_is_believed_nothing() {
     let cancelled = gateway.cancel_drain(ask.holder());
     assert!(matches!(cancelled, Err(ControlError::NotReleased { .. })), "{cancelled:?}");
     assert!(complains());
-    assert!(gateway.admit(Origin::User).is_err(), "an unmounted home looks like this, too");
+    assert!(gateway.admit(Origin::User).is_err(), "an unmounted home looks like this too");
     swap(&first);
     becomes(&mut changes, Phase::Running);
 }

@@ -1,5 +1,5 @@
-//! Several holders, their leases, and what is left of them: on real files and a clock that the tests
-//! move. Each test names the incident it rules out (`incidents.md`).
+//! Several holders, their leases and the files that they leave, with real files and a clock that the tests move. Each
+//! test names the incident that it rules out (`incidents.md`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use tidegate::{ControlError, Gateway, Origin};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The time since boot at which each scene starts: no machine has run for longer. Requests that are written through the
-/// home are dated by the system, and must not lie in the future of a scene.
+/// The time since boot at which each scene starts. A request that is written through the home has the system's time,
+/// which must not be in the future of a scene. No machine has run for longer than this.
 const START: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const INSTANT: Duration = Duration::from_millis(1);
 const ALMOST_AN_HOUR: Duration = Duration::from_millis(3_599_999);
@@ -29,8 +29,7 @@ fn ask(name: &str) -> DrainRequest {
     DrainRequest::new(name).with_holder(named(name))
 }
 
-/// A home, a gateway on it that is driven by hand, and its clock: at a time when this machine has been
-/// up for a day.
+/// A home, a gateway on it that the test drives, and the gateway's clock.
 struct Scene {
     _dir: tempfile::TempDir,
     home: Home,
@@ -59,7 +58,7 @@ impl Scene {
         open
     }
 
-    /// Whether anybody asks for a drain by the system's clock, by which a controller stamps.
+    /// Whether a request asks for a drain by the system's clock, as a controller sees it.
     fn asks(&self) -> bool {
         self.home.observe().verdict().asks_for_drain()
     }
@@ -85,7 +84,7 @@ impl Scene {
         paths
     }
 
-    /// Lays a file among the named requests by hand.
+    /// Writes a file among the named requests by hand.
     fn lay(&self, name: &str, text: &str) -> PathBuf {
         let path = self.home.requests_path().join(name);
         fs::write(&path, text).expect("writes");
@@ -93,8 +92,8 @@ impl Scene {
     }
 }
 
-/// TG-S7 owner_release. I-35: a release that read and then cleared took another's request away. I-38:
-/// a second begin overwrote the first one's lease. U6, U7: principal and wishes of another overwritten.
+/// A holder releases its own request only. A release that read and then removed took another holder's request (I-35).
+/// A second begin overwrote the first one's lease (I-38), or its principal and terms (U6, U7). TG-S7 owner_release.
 #[test]
 fn owner_release() {
     let scene = Scene::new();
@@ -120,8 +119,8 @@ fn owner_release() {
     assert!(scene.is_open());
 }
 
-/// TG-S11 observations_never_overlap. U5: a look from before a change was applied after it, so that a
-/// cancelled drain came back, or a new one was lost. Looks overlap here as fast as they can.
+/// A look from before a change was applied after it: a cancelled drain came back, or a new one was lost. Here two
+/// threads look as often as they can. TG-S11 observations_never_overlap, U5.
 #[test]
 fn observations_never_overlap() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -148,8 +147,8 @@ fn observations_never_overlap() {
     });
 }
 
-/// F23: with two callers, one was answered by a look that had begun before it asked, and a user turn was admitted
-/// past a marker.
+/// With two callers, one was answered by a look that had begun before its call. So a user turn was admitted although a
+/// marker existed. F23.
 #[test]
 fn a_caller_is_answered_by_a_look_that_began_after_the_call() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -180,8 +179,8 @@ fn a_caller_is_answered_by_a_look_that_began_after_the_call() {
     });
 }
 
-/// TG-S4, F22: a gateway that started blind let internal work in while its predecessor had promised that nothing
-/// starts.
+/// A gateway that could not list the requests at its start admitted internal work. Its predecessor had promised that
+/// nothing starts. TG-S4, F22.
 #[test]
 fn a_blind_start_keeps_what_its_predecessor_promised() {
     let first = Scene::new();
@@ -193,7 +192,7 @@ fn a_blind_start_keeps_what_its_predecessor_promised() {
     let promise = fs::read(first.home.status_path()).expect("the status");
     let Scene { _dir: dir, clock, gateway, home } = first;
     drop(gateway);
-    // As kill -9 leaves it; and the requests cannot be listed.
+    // The home as kill -9 leaves it. In addition, the requests cannot be listed.
     fs::write(home.status_path(), &promise).expect("writes");
     let (requests, aside) = (home.requests_path(), dir.path().join("aside"));
     fs::rename(&requests, &aside).expect("renames");
@@ -204,7 +203,7 @@ fn a_blind_start_keeps_what_its_predecessor_promised() {
     assert!(gateway.admit(Origin::Internal).is_err(), "nothing starts while that may be promised");
     let degraded = gateway.status().degraded;
     assert!(degraded.iter().any(|it| it.code == "promise_unseen"), "{degraded:?}");
-    // One more start, killed as early: the promise is passed on.
+    // One more start that is killed as early: the promise is passed on.
     let passed_on = fs::read(home.status_path()).expect("the status");
     drop(gateway);
     fs::write(home.status_path(), &passed_on).expect("writes");
@@ -220,7 +219,7 @@ fn a_blind_start_keeps_what_its_predecessor_promised() {
     assert!(gateway.admit(Origin::User).is_ok(), "now it is seen that there is none");
 }
 
-/// Found by the gateway model: a ruined request, respawned on, was no longer held for.
+/// Found by the gateway model: after a restart, a ruined request no longer held internal work.
 #[test]
 fn a_ruined_request_is_held_for_over_a_respawn() {
     let first = Scene::new();
@@ -241,7 +240,7 @@ fn a_ruined_request_is_held_for_over_a_respawn() {
     assert!(gateway.admit(Origin::User).is_err(), "presence means drain");
 }
 
-/// TG-S15 held_by_each.
+/// The gate stays closed until the last holder has released it. TG-S15 held_by_each.
 #[test]
 fn held_by_each() {
     let scene = Scene::new();
@@ -269,7 +268,7 @@ fn asking_again_replaces_one_s_own_request_and_no_other() {
 #[test]
 fn a_renewal_leaves_no_gap_and_a_lost_drain_is_told() {
     let scene = Scene::new();
-    // By the system's clock, as a controller on this machine has it; the gateway here has another.
+    // The home uses the system's clock, as a controller on this machine does. The gateway here has another clock.
     let first = scene.home.begin_drain(&ask("ci").with_hold_internal(true)).expect("writes");
     let renewed = scene.home.renew_drain(&named("ci"), Some(2 * HOUR)).expect("live");
     assert_ne!(first.request_id(), renewed.request_id());
@@ -292,13 +291,14 @@ fn holding_takes_one_and_silence_takes_all() {
     scene.gateway.begin_drain(&ask("b").with_hold_internal(true)).expect("writes");
     assert!(scene.gateway.admit(Origin::Internal).is_err(), "sealed at idle");
     scene.gateway.cancel_drain(&named("b")).expect("removes");
-    assert!(scene.gateway.admit(Origin::Internal).is_ok(), "nobody asks to hold it any more");
+    assert!(scene.gateway.admit(Origin::Internal).is_ok(), "no request holds it any longer");
     scene.gateway.cancel_drain(&named("a")).expect("removes");
     let change = changes.recv().expect("the gateway lives");
     assert!(change.suppress_notification, "the one who is left asked for silence: {change:?}");
 }
 
-/// TG-S13 stale_never_closes. I-2: an orphan of the same boot closed a gateway until somebody noticed.
+/// An abandoned request of the same boot kept a gateway closed until an operator noticed. TG-S13 stale_never_closes,
+/// I-2.
 #[test]
 fn stale_never_closes() {
     let scene = Scene::new();
@@ -311,14 +311,14 @@ fn stale_never_closes() {
     scene.pass(INSTANT);
     assert!(scene.is_open());
     assert_eq!(scene.codes(), ["request_expired"]);
-    // U12: a controller that was slow reads that the gateway no longer drains for it.
+    // A slow controller reads that the gateway no longer drains for it (U12).
     let reading = scene.home.status().expect("reads");
     let id = receipt.request.request_id().expect("named");
     let ci = named("ci");
     assert!(!reading.is_draining_for(&ci, id) && !reading.is_quiesced_for(&ci, id));
 }
 
-/// U11, U13: a clock that is set, skewed, or jumps over a suspend.
+/// The wall clock is set, is wrong, or jumps over a suspend. U11, U13.
 #[test]
 fn the_boot_clock_judges_whatever_the_wall_clock_says() {
     let scene = Scene::new();
@@ -335,8 +335,8 @@ fn the_boot_clock_judges_whatever_the_wall_clock_says() {
     assert!(scene.is_open(), "dead once, dead for good");
 }
 
-/// F20: where the epoch is not stated, what the wall clock says is left at first sight is counted down on the boot
-/// clock. A stamp in the future makes the lease no longer, and a clock that is set changes nothing.
+/// For a request without an epoch, the wall clock gives the rest of the lease at the first look. The boot clock counts
+/// that rest down. A stamp in the future does not lengthen the lease, and a clock that is set changes nothing. F20.
 #[test]
 fn without_an_epoch_the_wall_clock_is_asked_once() {
     let scene = Scene::new();
@@ -356,8 +356,8 @@ fn without_an_epoch_the_wall_clock_is_asked_once() {
     assert!(scene.is_open());
 }
 
-/// U10: a controller in another container stamped another epoch; the gateway ignored it and said
-/// nothing. I-1: a marker outlived its machine.
+/// A controller in another container stamped another epoch, and the gateway ignored it without a word (U10). A marker
+/// outlived its machine (I-1).
 #[test]
 fn a_request_of_another_epoch_is_ignored_and_told() {
     let scene = Scene::new();
@@ -372,7 +372,7 @@ fn a_request_of_another_epoch_is_ignored_and_told() {
     );
 }
 
-/// I-1, I-2: what has no lease lives until it is removed, unless its gateway bounds it.
+/// A request without a lease lives until it is removed, unless its gateway bounds its age. I-1, I-2.
 #[test]
 fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
     for text in [r#"{"principal":"by hand"}"#, "", "{\"acti"] {
@@ -399,7 +399,7 @@ fn what_has_no_lease_lives_until_removed_or_for_as_long_as_the_author_allows() {
     }
 }
 
-/// TG-S4 quiesced_means_idle: what is promised to all is the least that is promised to one.
+/// The promise to all holders is the shortest promise to any of them. TG-S4 quiesced_means_idle.
 #[test]
 fn quiesced_means_idle() {
     let scene = Scene::new();
@@ -414,14 +414,14 @@ fn quiesced_means_idle() {
     scene.gateway.begin_drain(&ask("plain").with_lease(HOUR)).expect("writes");
     let quiesced = scene.gateway.quiesced().wait().expect("idle and sealed");
     assert_eq!(quiesced.until(), Some(START + 2 * HOUR));
-    assert_eq!(quiesced.request_ids().len(), 2, "not to one who did not ask for it");
+    assert_eq!(quiesced.request_ids().len(), 2, "the third one did not ask for a promise");
     scene.pass(2 * HOUR);
     let quiesced = scene.gateway.quiesced().wait().expect("still sealed for the other");
     assert_eq!(quiesced.until(), Some(START + 9 * HOUR));
 }
 
-/// TG-S4, F9. Found in review: ruined where it lies, a request lost its lease and, with a bound on what has
-/// none, its gate reopened an hour before the end of what was promised.
+/// Found in review: a request that was ruined in place lost its lease. With a bound on requests without a lease, the
+/// gate reopened an hour before the end of the promise. TG-S4, F9.
 #[test]
 fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
     let scene = Scene::with(|builder| builder.unleased_max_age(Duration::from_secs(60)));
@@ -440,8 +440,8 @@ fn a_ruined_request_is_kept_for_as_long_as_was_promised() {
     assert_eq!(scene.codes(), ["request_outlived"]);
 }
 
-/// TG-S7. A shared slot is one holder's after another: a controller that gives up cancels its own, and not what came
-/// after it.
+/// In the shared slot one holder follows another. A controller that gives up cancels its own request, and not its
+/// successor. TG-S7.
 #[test]
 fn giving_up_one_s_own_request_spares_the_one_that_replaced_it() {
     let scene = Scene::new();
@@ -456,8 +456,8 @@ fn giving_up_one_s_own_request_spares_the_one_that_replaced_it() {
     assert!(!scene.asks());
 }
 
-/// TG-S7, TG-S14. Found in review: of two renewals at once one removed what the other had renewed to, so
-/// that no holder asked, though both had learned that they did. And a cancel between found nothing.
+/// Found in review: of two renewals at once, one removed the new request of the other. Both reported success, and no
+/// request was left. A cancel in between found nothing. TG-S7, TG-S14.
 #[test]
 fn one_holder_s_own_processes_do_not_undo_each_other() {
     let scene = Scene::new();
@@ -486,7 +486,8 @@ fn one_holder_s_own_processes_do_not_undo_each_other() {
     }
 }
 
-/// F17. Found in review: a start that is refused took the living gateway's lock from those who read it.
+/// Found in review: a start that was refused changed the mode of the live gateway's lock file, and readers lost it.
+/// F17.
 #[test]
 fn a_second_start_leaves_the_lock_as_it_is() {
     use std::os::unix::fs::PermissionsExt;
@@ -498,7 +499,7 @@ fn a_second_start_leaves_the_lock_as_it_is() {
     assert_eq!(lock.permissions().mode() & 0o777, 0o644);
 }
 
-/// TG-S14. Found in review: what could not be read was taken to be gone.
+/// Found in review: a request that could not be read was taken to be gone. TG-S14.
 #[test]
 fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
     let scene = Scene::new();
@@ -510,12 +511,11 @@ fn a_renewal_that_cannot_see_its_request_does_not_call_it_lost() {
     assert!(matches!(error, ControlError::NoLiveRequest { .. }), "{error}");
 
     fs::create_dir(scene.home.marker_path()).expect("mkdir");
-    let error =
-        scene.home.cancel_request(&Holder::Shared, "x").expect_err("whose it is, who knows");
+    let error = scene.home.cancel_request(&Holder::Shared, "x").expect_err("its owner is unknown");
     assert!(matches!(error, ControlError::Indeterminate { .. }), "{error}");
 }
 
-/// Found in review: a file that a person writes to is no new file, and was swept for what it had been.
+/// Found in review: a file that a person writes to again is not a new file. It was swept although it was live again.
 #[test]
 fn what_was_written_to_since_it_was_dead_is_not_swept() {
     let scene = Scene::with(|builder| builder.unleased_max_age(HOUR));
@@ -529,8 +529,8 @@ fn what_was_written_to_since_it_was_dead_is_not_swept() {
     assert!(!scene.is_open());
 }
 
-/// `touch` is how operators ask by hand: no fault. Emptying a request that holds is one, and breaks no
-/// promise (F9).
+/// Operators request a drain with `touch`, and that is not a fault. Emptying a request that holds internal work is a
+/// fault, and breaks no promise (F9).
 #[test]
 fn an_empty_marker_is_an_unleased_request_and_over_a_live_one_it_is_ruined() {
     let scene = Scene::new();
@@ -548,7 +548,8 @@ fn an_empty_marker_is_an_unleased_request_and_over_a_live_one_it_is_ruined() {
     assert_eq!(scene.gateway.quiesced().wait().expect("still sealed").until(), until);
 }
 
-/// A named request's id is that of its file: what another states is believed by nobody (TG-S5, TG-S14).
+/// The id of a named request is in the name of its file. An id that another request states does not count (TG-S5,
+/// TG-S14).
 #[test]
 fn nobody_can_claim_another_s_request_id() {
     let scene = Scene::new();
@@ -574,7 +575,7 @@ fn nobody_can_claim_another_s_request_id() {
     assert!(!reading.is_draining_for(&ci, &id), "it is gone, whatever others state");
 }
 
-/// Requests that have run out do not stay for an hour, and those of another epoch do.
+/// Expired requests are swept within minutes, and those of another epoch after an hour.
 #[test]
 fn what_has_run_out_is_swept_soon() {
     let scene = Scene::new();
@@ -583,11 +584,11 @@ fn what_has_run_out_is_swept_soon() {
         let ask = DrainRequest::new("ci").with_holder(holder).with_lease(Duration::from_secs(1));
         scene.home.begin_drain(&ask).expect("writes");
     }
-    // With a lease, which the gateway counts down on its own clock, and without.
+    // One with a lease, which the gateway counts down on its own clock, and one without.
     let leased = r#"{"epoch":"other-boot:7","lease_s":60,"requested_at":"2023-11-14T22:13:20Z"}"#;
     scene.lay("cash.1.json", leased);
     scene.lay("dash.1.json", r#"{"epoch":"other-boot:7"}"#);
-    // The requests are dated by the system's clock, which has moved while they were written.
+    // The requests have the time of the system's clock, which moved while they were written.
     scene.pass(Duration::from_secs(30));
     assert!(scene.is_open());
     assert_eq!(scene.requests().len(), 702, "they are reported first");
@@ -603,7 +604,7 @@ fn what_has_run_out_is_swept_soon() {
     assert!(scene.requests().is_empty(), "{:?}", scene.requests());
 }
 
-/// U36: 348 drafts of killed writers were never swept. Dead requests are reported first.
+/// 348 drafts of killed writers were never swept. A dead request is reported before it is swept. U36.
 #[test]
 fn what_is_dead_is_swept_after_it_was_told_of_and_what_lives_is_not() {
     let scene = Scene::new();
@@ -627,7 +628,7 @@ fn what_is_dead_is_swept_after_it_was_told_of_and_what_lives_is_not() {
     assert_eq!(scene.holders(), ["live"]);
 }
 
-/// U8, U38: a cancel that could not remove the file said that it had.
+/// A cancel that could not remove the file reported success. U8, U38.
 #[test]
 fn a_cancel_that_fails_says_so_and_takes_the_rest() {
     let scene = Scene::new();
@@ -656,9 +657,13 @@ fn modes_are_as_asked_whatever_the_umask() {
     scene.home.clone().with_mode(0o644).begin_drain(&ask("ci")).expect("writes");
     assert_eq!(mode(&scene.requests()[0]), 0o644);
     assert_eq!(mode(&scene.home.status_path()), 0o640);
-    assert_eq!(mode(&scene.home.lock_path()), 0o640, "who reads the status must see who lives");
+    assert_eq!(
+        mode(&scene.home.lock_path()),
+        0o640,
+        "a reader of the status must see whether a gateway lives"
+    );
 
-    // Who may make the one marker may make named requests, in any order.
+    // A user who may create the shared marker may create named requests, in any order.
     let dir = tempfile::tempdir().expect("temp dir");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2770)).expect("permits");
     if rustix::process::geteuid().is_root() {

@@ -1,5 +1,5 @@
-//! What a gateway and a controller make of a home: directories that go, locks that are tampered with, files of
-//! any size, and what is left behind where something fails.
+//! How a gateway and a controller treat a home. Directories are removed or swapped, and others change lock files.
+//! Files have any size, and a failure leaves no files behind.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -48,7 +48,7 @@ fn details(gateway: &Gateway) -> Vec<String> {
     gateway.status().degraded.into_iter().map(|it| it.detail).collect()
 }
 
-/// TG-L3: none can be in a directory that is not there.
+/// A directory that does not exist holds no requests. TG-L3.
 #[test]
 fn a_directory_of_requests_that_is_removed_takes_its_requests_along() {
     let scene = Scene::new();
@@ -61,8 +61,8 @@ fn a_directory_of_requests_that_is_removed_takes_its_requests_along() {
     assert!(!scene.home.cancel_drain(&ci()).expect("there is none"));
 }
 
-/// TG-S10: while the home's name leads elsewhere, nothing is believed gone, and what is no request adds
-/// nothing to what is said.
+/// While the home's path leads to another directory, no request counts as gone, and a file that is not a request adds
+/// no complaint. TG-S10.
 #[test]
 fn a_home_that_is_elsewhere_releases_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -81,7 +81,7 @@ fn a_home_that_is_elsewhere_releases_nothing() {
     assert!(!is_open(&gateway));
 }
 
-/// F18: removing the requests releases them, and the lock file is made again.
+/// Removing the requests releases them, and the lock file is created again. F18.
 #[test]
 fn a_home_that_was_emptied_is_taken_again() {
     let scene = Scene::new();
@@ -97,7 +97,7 @@ fn a_home_that_was_emptied_is_taken_again() {
     assert!(!is_open(&gateway));
 }
 
-/// F18: whatever becomes of the lock file of a living gateway, its next look sets that right.
+/// Whatever happens to the lock file of a live gateway, the next look repairs it. F18.
 #[test]
 fn a_lock_file_is_made_again_whatever_became_of_it() {
     let scene = Scene::new();
@@ -132,7 +132,7 @@ fn a_lock_file_is_made_again_whatever_became_of_it() {
     // A backup by hard links changes nothing.
     fs::hard_link(&lock, &aside).expect("links");
     assert!(is_open(&gateway) && scene.home.status().expect("reads").is_alive());
-    // What cannot be a lock file is named.
+    // A directory cannot be a lock file: the status names it.
     fs::remove_file(&lock).expect("removes");
     fs::create_dir(&lock).expect("mkdir");
     assert!(is_open(&gateway));
@@ -143,7 +143,7 @@ fn a_lock_file_is_made_again_whatever_became_of_it() {
     assert!(scene.home.status().expect("reads").is_alive());
 }
 
-/// After a fork the lock lives and the threads do not.
+/// After a fork, a child holds the lock and has none of the gateway's threads.
 #[test]
 fn a_gateway_whose_process_is_gone_is_told() {
     let scene = Scene::new();
@@ -160,13 +160,13 @@ fn a_gateway_whose_process_is_gone_is_told() {
     assert!(reading.is_alive(), "its lock is held");
     assert_eq!(reading.starter_gone(), Some(gone));
     assert!(reading.degraded()[0].contains("after the fork"), "{:?}", reading.degraded());
-    // In another namespace nothing can be said.
+    // For a process of another namespace, nothing is known.
     fs::write(scene.home.lock_path(), of_the_child.replace("pid:[", "pid:[9")).expect("writes");
     assert_eq!(scene.home.status().expect("reads").starter_gone(), None);
 }
 
-/// Found in review: the lock file was moved, with all the rest, into a new directory of the same name. It was the same
-/// file, and the gateway took the emptied directory that it held for a home without requests.
+/// Found in review: all files, with the lock file, were moved into a new directory of the same name. The lock file was
+/// the same, and so the gateway took its own, now empty directory for a home without requests.
 #[test]
 fn a_home_whose_files_were_moved_to_another_directory_is_elsewhere() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -185,7 +185,8 @@ fn a_home_whose_files_were_moved_to_another_directory_is_elsewhere() {
     assert!(!Home::at(&home).status().expect("reads").is_alive(), "it is not that directory's");
 }
 
-/// Found in review: before its next look, a gateway whose lock file was emptied or removed is still who is addressed.
+/// Found in review: a request is for the running gateway even if its lock file was emptied or removed since its last
+/// look.
 #[test]
 fn a_gateway_without_a_lock_file_is_still_who_is_addressed() {
     let scene = Scene::new();
@@ -202,7 +203,7 @@ fn a_gateway_without_a_lock_file_is_still_who_is_addressed() {
     assert!(!recipient().is_running());
 }
 
-/// F18: a deployment flips the link that a home is named by. Each gateway has its own directory.
+/// A deployment flips the link that the home's path is. Each gateway has its own directory. F18.
 #[test]
 fn a_link_that_is_flipped_leads_to_the_next_gateway() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -217,7 +218,7 @@ fn a_link_that_is_flipped_leads_to_the_next_gateway() {
     let new = start(&current);
     let named = Home::at(&current);
     named.begin_drain(&DrainRequest::new("ops")).expect("writes");
-    assert!(is_open(&old), "it is not asked");
+    assert!(is_open(&old), "the request is not for it");
     assert!(!is_open(&new));
     let incarnation = |home: &Home| {
         let reading = home.status().expect("reads");
@@ -227,7 +228,7 @@ fn a_link_that_is_flipped_leads_to_the_next_gateway() {
     assert_ne!(incarnation(&named), incarnation(&Home::at(&first)));
     let said = old.status().degraded;
     assert_eq!(said.iter().map(|it| it.code).collect::<Vec<_>>(), ["home_elsewhere"]);
-    // Who knows its directory by another name can still ask it.
+    // A controller that knows the directory by another path can still drain the old gateway.
     Home::at(&first).begin_drain(&DrainRequest::new("ops")).expect("writes");
     assert!(!is_open(&old));
 }
@@ -238,7 +239,10 @@ fn a_lock_file_that_says_nothing_is_a_gateway_s_all_the_same() {
     let _gateway = scene.start();
     fs::write(scene.home.lock_path(), "").expect("empties");
     let reading = scene.home.status().expect("reads");
-    assert!(reading.is_locked() && !reading.is_alive(), "whose status it is, nobody knows");
+    assert!(
+        reading.is_locked() && !reading.is_alive(),
+        "it is not known which gateway wrote the status"
+    );
 }
 
 #[test]
@@ -255,7 +259,7 @@ fn what_is_no_directory_of_requests_is_named() {
     assert!(error.contains("found a symbolic link instead"), "{error}");
 }
 
-/// F19: a file that is replaced lets in nobody whom it kept out.
+/// A file that is replaced stays closed to the users that it was closed to. F19.
 #[test]
 fn a_replaced_file_lets_in_nobody_new() {
     let scene = Scene::new();
@@ -270,7 +274,8 @@ fn a_replaced_file_lets_in_nobody_new() {
     assert_eq!(mode(), 0o600);
 }
 
-/// The bound of a named request, to the byte: within it it is read, beyond it it is a drain without content.
+/// The size limit of a named request, to the byte. Up to the limit the file is read, and a larger file is a drain
+/// without content.
 #[test]
 fn a_request_is_read_up_to_its_bound() {
     for (length, is_dead) in [(16 * 1024, true), (16 * 1024 + 1, false)] {
@@ -301,7 +306,7 @@ fn a_cancel_by_force_says_what_stays_and_removes_the_rest() {
     result.expect_err("the marker is a directory");
 }
 
-/// A renewal removes all that the holder asked before.
+/// A renewal removes all earlier requests of its holder.
 #[test]
 fn a_renewal_leaves_one_request() {
     let scene = Scene::new();
@@ -318,7 +323,7 @@ fn a_renewal_leaves_one_request() {
     assert!(renewed.terms().suppress_notification, "on the same terms");
 }
 
-/// TG-S5: quiesced is promised to those who asked for it.
+/// Only a holder whose request holds internal work gets the promise of quiesced. TG-S5.
 #[test]
 fn a_holder_that_holds_nothing_is_promised_nothing() {
     let scene = Scene::new();
@@ -332,7 +337,7 @@ fn a_holder_that_holds_nothing_is_promised_nothing() {
     assert!(reading.is_draining_for(&ci(), id));
 }
 
-/// Others' text goes to the log on one line, and to the status cut to a bound.
+/// Text from other writers is one line in the log, and is cut to a limit in the status.
 #[test]
 fn what_others_wrote_is_said_on_one_line_and_bounded() {
     let scene = Scene::new();
@@ -346,10 +351,10 @@ fn what_others_wrote_is_said_on_one_line_and_bounded() {
     fs::write(requests.join("long.1.json"), long).expect("writes");
     gateway.reconcile_now();
     let principal = gateway.status().holders[0].principal.clone().expect("signed");
-    assert_eq!(principal.chars().count(), 257, "256, and what says that there is more");
+    assert_eq!(principal.chars().count(), 257, "256, and a mark that there is more");
 }
 
-/// A home that is held is one directory, whatever its name leads to later.
+/// A home that is kept open is one directory, whatever its path leads to later.
 #[test]
 fn a_held_home_stays_where_it_is() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -1,6 +1,6 @@
-//! What can be where a request should be: at the marker's name, and among the named requests. For each,
-//! an open gate does what the table says, a closed one never opens for it, and every look returns.
-//! Run with `--nocapture` to see the table.
+//! Things that are where a request should be: at the marker's name, and among the named requests. For each, an open
+//! gate does what the table says, a closed one stays closed unless the request is dead, and every look returns. Run
+//! with `--nocapture` to see the table.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -14,28 +14,28 @@ use tidegate::internals::marker::{MARKER_BYTES_MAX, REQUESTS_MAX};
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Gateway, Origin};
 
-/// What a gateway whose gate is open makes of it.
+/// What a gateway with an open gate does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
-    /// Presence means drain.
+    /// The presence of a file means drain.
     Closes,
-    /// What cannot be seen changes nothing, and is complained of.
+    /// A thing that cannot be read changes nothing, and the status complains.
     Complains,
-    /// It is nobody's request.
+    /// A dead request changes nothing.
     Ignores,
 }
 
 use Answer::{Closes, Complains, Ignores};
 
-/// How one of them is laid at a path.
+/// Creates the thing at a path.
 type Lay = fn(&Path);
 
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("writes");
 }
 
-/// What it is, what the original makes of it at the marker's name (0.19.0, as measured), how it is laid,
-/// and what is made of it here.
+/// Each row: the thing, what the original does with it at the marker's name (0.19.0, as measured), how to create it,
+/// and what a gateway does here.
 const TABLE: &[(&str, &str, Lay, Answer)] = &[
     (
         "FIFO",
@@ -160,7 +160,8 @@ fn each(mut check: impl FnMut(&Scene, &Path, &str, Lay, Answer)) {
     }
 }
 
-/// TG-S10 fail_safe: an open gate does what the table says. U33: a FIFO hung the original; U34: invalid UTF-8 and deep nesting were ignored.
+/// An open gate does what the table says. A FIFO hung the original (U33), and it ignored invalid UTF-8 and deep nesting
+/// (U34). TG-S10 fail_safe.
 #[test]
 fn fail_safe() {
     println!("{:35} {:28} an open gate, here", "at the marker's name", "the original");
@@ -182,7 +183,7 @@ fn fail_safe() {
     });
 }
 
-/// TG-S10. U3: a read error counted as a cancel.
+/// In the original, a read error counted as a cancel. TG-S10, U3.
 #[test]
 fn a_closed_gate_stays_closed_where_its_request_turns_into_it() {
     each(|scene, path, what, lay, answer| {
@@ -195,7 +196,7 @@ fn a_closed_gate_stays_closed_where_its_request_turns_into_it() {
     });
 }
 
-/// TG-S10: at the start there is nothing to keep, so what cannot be seen counts as closed.
+/// At the start there is no earlier state to keep, so a thing that cannot be read counts as a drain. TG-S10.
 #[test]
 fn a_gateway_that_starts_on_it_is_closed_unless_it_can_be_judged_dead() {
     each(|scene, path, what, lay, answer| {
@@ -209,7 +210,7 @@ fn a_gateway_that_starts_on_it_is_closed_unless_it_can_be_judged_dead() {
     });
 }
 
-/// What cannot be seen in one place holds nothing up in another.
+/// A thing that cannot be read in one place does not affect requests in another.
 #[test]
 fn junk_neither_keeps_a_gate_closed_nor_hides_a_request() {
     each(|scene, path, what, lay, answer| {
@@ -226,7 +227,7 @@ fn junk_neither_keeps_a_gate_closed_nor_hides_a_request() {
     });
 }
 
-/// U37: the original's writer followed a symbolic link and overwrote what it pointed to.
+/// The original's writer followed a symbolic link and overwrote its target. U37.
 #[test]
 fn a_writer_never_writes_through_what_stands_there() {
     let scene = scene();
@@ -237,7 +238,7 @@ fn a_writer_never_writes_through_what_stands_there() {
     assert_eq!(fs::read_to_string(&precious).expect("reads"), "untouched");
     assert!(!scene.is_open());
 
-    // And not into another directory that is linked to where requests should be.
+    // It also does not write into a directory that is linked to at the requests' path.
     let elsewhere = scene.dir.path().join("elsewhere");
     fs::create_dir(&elsewhere).expect("mkdir");
     fs::write(elsewhere.join("x.1.json"), "{}").expect("writes");
@@ -252,7 +253,7 @@ fn a_writer_never_writes_through_what_stands_there() {
     assert_eq!(fs::read_dir(&elsewhere).expect("lists").count(), 1);
 }
 
-/// Bounded in entries: past the bound nothing is believed gone, and everything is said.
+/// The number of entries is bounded. Beyond the bound no request counts as gone, and the status says so.
 #[test]
 fn thousands_of_files_are_looked_at_within_bounds() {
     let scene = scene();
@@ -275,7 +276,7 @@ fn thousands_of_files_are_looked_at_within_bounds() {
     let again = Gateway::builder(copy_of(&scene).path()).manual().start().expect("starts");
     assert_eq!(again.status().holders.len(), 1, "also one that starts here sees them all");
 
-    // Found in review: among so many, a holder's own was not found, and the answer was that there was none.
+    // Found in review: among thousands, a holder's own request was not found, and the answer was that there was none.
     for number in 0..20 {
         let holder = Holder::named(&format!("ci{number}")).expect("a name");
         scene
@@ -299,7 +300,7 @@ fn thousands_of_files_are_looked_at_within_bounds() {
     let (removed, result) = scene.home.cancel_all("root");
     let error = result.expect_err("a directory is no request");
     assert!(error.to_string().contains("stuck.json"), "{error}");
-    assert_eq!(removed.len(), 2 * REQUESTS_MAX + 1, "all that could be is removed");
+    assert_eq!(removed.len(), 2 * REQUESTS_MAX + 1, "all requests that can be removed are removed");
     assert_eq!(fs::read_dir(&requests).expect("lists").count(), 2);
 }
 
@@ -315,8 +316,8 @@ fn copy_of(scene: &Scene) -> tempfile::TempDir {
     dir
 }
 
-/// Found in review: a request as big as may be made a status too big to be read, so a living gateway was
-/// taken for dead.
+/// Found in review: a request of the largest size made the status too big to read, so a live gateway was taken for
+/// dead.
 #[test]
 fn what_others_write_does_not_make_the_status_unreadable() {
     let scene = scene();
@@ -336,7 +337,7 @@ fn what_others_write_does_not_make_the_status_unreadable() {
     assert!(size < 16 * 1024, "{size} bytes");
 }
 
-/// A thing at the lock's name is neither followed nor waited for.
+/// A start neither follows nor waits for a thing at the lock file's name.
 #[test]
 fn a_lock_that_is_no_file_starts_nothing_and_holds_nobody_up() {
     let laid: [Lay; 3] = [
@@ -357,7 +358,7 @@ fn a_lock_that_is_no_file_starts_nothing_and_holds_nobody_up() {
     }
 }
 
-/// U33 once more, found in review: a FIFO where the directory of named requests should be.
+/// Found in review: a FIFO where the directory of named requests should be. U33.
 #[test]
 fn a_fifo_in_place_of_the_directory_holds_nobody_up() {
     let scene = scene();
@@ -393,7 +394,7 @@ fn a_home_that_is_not_there_is_not_an_empty_one() {
     assert!(!dir.path().join("gone").exists(), "nobody makes a home by asking for a drain");
 }
 
-/// A scan is no snapshot: a holder who renews all the time is there all the time (F9).
+/// A scan of a directory is not a snapshot. A holder that renews all the time must be seen by every look (F9).
 #[test]
 fn a_request_that_is_always_being_renewed_is_never_missed() {
     const RENEWALS: u32 = 400;

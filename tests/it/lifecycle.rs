@@ -1,5 +1,5 @@
-//! The gateway as an author meets it: waits, changes, shutdowns, the last drop, and a home that
-//! misbehaves. Time is a clock that the tests move, or the gateway's own threads; nothing here sleeps.
+//! The gateway's API: waits, changes, shutdowns, the last drop, and a home with faults. Time is a clock that the tests
+//! move, or the gateway's own threads decide. Nothing here sleeps.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ fn status_of(home: &Home) -> Value {
     serde_json::from_slice(&fs::read(home.status_path()).expect("a status")).expect("JSON")
 }
 
-/// TG-L2 drains: to idle or, where internal work is held, to quiesced; and who waits is woken.
+/// A drain becomes idle or, if it holds internal work, quiesced. The waiters are woken. TG-L2 drains.
 #[test]
 fn drains() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -45,7 +45,7 @@ fn drains() {
     let internal = gateway.admit(Origin::Internal).expect("idle is no promise");
     assert!(!gateway.status().idle);
 
-    // Asked to hold internal work too, the same drain comes to a promise.
+    // With a request that holds internal work too, the same drain reaches the promise.
     let receipt = gateway.begin_drain(&drain().with_hold_internal(true)).expect("in memory");
     assert_eq!(receipt.generation, 1, "amended, not begun anew");
     let mut quiesced = gateway.quiesced();
@@ -68,7 +68,7 @@ fn a_quiesce_that_is_released_while_waited_for_says_so() {
     assert_eq!(quiesced.wait_timeout(PATIENCE), Some(Err(NotQuiesced::NotDraining)));
 }
 
-/// L2 for those who park: woken by the reopening, refused by the shutdown.
+/// A parked turn is woken when the gate reopens, and refused when the gateway shuts down. TG-L2.
 #[tokio::test]
 async fn parked_turns_wait_for_the_release_and_not_for_a_shutdown() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -118,8 +118,8 @@ async fn changes_come_in_order_and_end() {
     assert!(changes.recv().is_none());
 }
 
-/// TG-S6 in_flight_untouched: whatever becomes of the drain, the turn goes on, and is waited for until it
-/// is dropped, which is when its reply is delivered (I-14).
+/// Whatever happens to the drain, the turn goes on. The drain waits until the turn is dropped, which is when its reply
+/// is delivered (I-14). TG-S6 in_flight_untouched.
 #[test]
 fn in_flight_untouched() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -138,7 +138,7 @@ fn in_flight_untouched() {
     assert!(gateway.status().quiesced);
 }
 
-/// TG-L5 bypass_progress. I-43, I-57: what a turn in flight needs in order to end was refused.
+/// Work that a turn in flight needs in order to end was refused. TG-L5 bypass_progress, I-43, I-57.
 #[test]
 fn bypass_progress() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -154,8 +154,8 @@ fn bypass_progress() {
     assert!(quiesced.wait_timeout(PATIENCE).expect("woken").is_ok());
 }
 
-/// R12: force is an immediate shutdown that supersedes a drain; F14: it ends with a wedged turn, and
-/// nothing is admitted after.
+/// A forced shutdown is immediate and overrides a drain (R12). It ends although a turn is wedged, and admits nothing
+/// afterwards (F14).
 #[test]
 fn force_ends_a_drain_with_a_wedged_turn_at_once() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -173,7 +173,7 @@ fn force_ends_a_drain_with_a_wedged_turn_at_once() {
     assert!(matches!(gateway.begin_drain(&drain()), Err(ControlError::ShuttingDown { .. })));
 }
 
-/// TG-L4 stops, on the gateway's own thread: nobody drives anything here.
+/// The gateway's own thread ends a shutdown at its deadline: nothing else drives it here. TG-L4 stops.
 #[test]
 fn stops() {
     let gateway = Gateway::in_memory().manual().start().expect("starts");
@@ -182,7 +182,7 @@ fn stops() {
     assert_eq!(ending.wait_timeout(PATIENCE), Some(Ended::TimedOut { in_flight: 1 }));
 }
 
-/// TG-S8: a status is one reading: it lists no work that it does not count.
+/// A status is one reading, so it lists no work that it does not count. TG-S8.
 #[test]
 fn a_status_lists_no_more_than_it_counts() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -208,8 +208,8 @@ fn a_status_lists_no_more_than_it_counts() {
     assert_eq!(gateway.in_flight().total(), 0);
 }
 
-/// TG-S8: a turn that ends after a shutdown has stopped waiting for it is counted no longer, unless another
-/// gateway has come to the home since.
+/// A turn may end after a shutdown has stopped waiting for it. The last status then no longer counts it, unless another
+/// gateway has taken the home since. TG-S8.
 #[test]
 fn the_last_status_counts_no_turn_that_has_ended_since() {
     let dir = dir();
@@ -242,8 +242,8 @@ fn the_last_status_counts_no_turn_that_has_ended_since() {
     drop(next);
 }
 
-/// A corrected status is a new one, and written once. And one of a gateway that has come and gone since is left
-/// alone, though nothing holds the home.
+/// A corrected status has a new sequence number, and is written once. The status of a later gateway is left as it is,
+/// even if that gateway has ended too.
 #[test]
 fn the_last_status_is_corrected_once_and_only_if_it_is_one_s_own() {
     let dir = dir();
@@ -272,7 +272,7 @@ fn the_last_status_is_corrected_once_and_only_if_it_is_one_s_own() {
     assert_eq!((read("incarnation"), read("sequence")), its);
 }
 
-/// The earlier of two graces holds, whichever was asked for first, and at once.
+/// The shorter of two graces counts at once, whichever was requested first.
 #[test]
 fn the_earlier_of_two_graces_holds() {
     const SOON: Duration = Duration::from_millis(100);
@@ -286,7 +286,7 @@ fn the_earlier_of_two_graces_holds() {
     }
 }
 
-/// The same by the watcher, and by the last drop.
+/// The watcher corrects the last status, and so does the last drop.
 #[test]
 fn nobody_need_ask_for_the_last_status_to_be_corrected() {
     let dir = dir();
@@ -325,7 +325,7 @@ fn the_last_drop_stops_the_gateway_and_gives_the_home_back() {
     Gateway::builder(dir.path()).start().expect("the home is free");
 }
 
-/// F17.
+/// The second start fails and names the process of the first gateway. F17.
 #[test]
 fn a_second_gateway_on_the_same_home_is_told_the_pid() {
     let dir = dir();
@@ -340,7 +340,8 @@ fn a_second_gateway_on_the_same_home_is_told_the_pid() {
     );
 }
 
-/// TG-S10, F4: a look that cannot see changes nothing, and says so; at the start it counts as closed.
+/// A look that cannot read a request changes nothing, and the status says so. At the start it counts as a drain.
+/// TG-S10, F4.
 #[test]
 fn what_cannot_be_read_keeps_the_gate_and_shows_in_degraded() {
     let dir = dir();
@@ -360,7 +361,7 @@ fn what_cannot_be_read_keeps_the_gate_and_shows_in_degraded() {
     assert_eq!(gateway.phase(), Phase::Running, "and an open gate stays open");
 }
 
-/// A home that is gone (unmounted, moved away) asks for nothing and takes nothing back.
+/// A home that is gone (unmounted, moved away) begins no drain and cancels none.
 #[test]
 fn a_home_that_is_gone_keeps_the_gate() {
     let dir = dir();
@@ -378,7 +379,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
     let state = fs::read_to_string(aside.join("gateway_state.json")).expect("the status");
     assert!(state.contains("leads to no directory"), "it is written where the lock is: {state}");
 
-    // Unmounted: the mount point is there, and empty.
+    // After an unmount, the mount point exists and is empty.
     fs::create_dir(&home).expect("mkdir");
     gateway.reconcile_now();
     assert_eq!(gateway.phase(), Phase::ExternallyDraining);
@@ -390,7 +391,7 @@ fn a_home_that_is_gone_keeps_the_gate() {
     assert!(gateway.status().degraded.is_empty());
 }
 
-/// F9: bytes that are ruined where they lie do not break the promise of a seal.
+/// A marker that is ruined in place does not break the promise of a seal. F9.
 #[test]
 fn a_ruined_marker_keeps_the_seal() {
     let dir = dir();
@@ -403,7 +404,7 @@ fn a_ruined_marker_keeps_the_seal() {
     assert_eq!(gateway.status().degraded[0].code, "request_corrupt");
 }
 
-/// TG-S5: a receipt that says draining is of a closed gate, and names its own request.
+/// If a receipt says draining, the gate is closed, and the receipt names its own request. TG-S5.
 #[test]
 fn ack_means_closed() {
     let dir = dir();
@@ -414,7 +415,7 @@ fn ack_means_closed() {
     let ours = receipt.request.request_id().expect("stamped").to_owned();
     assert!(home.status().expect("reads").is_draining_for(&Holder::Shared, &ours));
 
-    // Somebody else's request takes the shared slot: the drain goes on, and is no longer ours.
+    // Another controller's request replaces ours in the shared slot. The drain goes on, and is no longer ours.
     let theirs = home.begin_drain(&drain()).expect("written");
     gateway.reconcile_now();
     let reading = home.status().expect("reads");
@@ -425,7 +426,7 @@ fn ack_means_closed() {
     assert!(gateway.admit(Origin::User).is_err());
 }
 
-/// TG-S8: a count that goes and comes back between two readings is published all the same.
+/// A count may change and change back between two readings. The published count is still right. TG-S8.
 #[test]
 fn the_status_follows_a_flapping_count() {
     let dir = dir();
@@ -453,8 +454,8 @@ fn the_status_follows_a_flapping_count() {
     }
 }
 
-/// TG-S9 intent_is_separate. I-7, I-8: a supervisor took what a gateway was at for what was wanted of it,
-/// and left it down after a signal, or a kill while it drained.
+/// A supervisor took the last state of a gateway for the desired state. It left the gateway down after a signal, or
+/// after a kill during a drain. TG-S9 intent_is_separate, I-7, I-8.
 #[test]
 fn intent_is_separate() {
     let ends_as = |cause| {
@@ -477,8 +478,8 @@ fn intent_is_separate() {
     assert_eq!(ends_as(ShutdownCause::Operator), "stopped");
 }
 
-/// TG-S8 status_is_faithful. U39: of two that wrote the original's status at once, one's update was lost. Here each thread that
-/// publishes writes all of it, so a reader never sees it go back, and the last one is what is meant.
+/// Two parts of the original wrote its status at once, and one update was lost. Here each thread that publishes writes
+/// the whole status. A reader never sees it go back, and the last one is right. TG-S8 status_is_faithful, U39.
 #[test]
 fn status_is_faithful() {
     let dir = dir();
@@ -518,7 +519,7 @@ fn status_is_faithful() {
     );
 }
 
-/// TG-L3 reopens: a lease that has run out is no live request.
+/// The gate reopens when the lease of the last request has run out. TG-L3 reopens.
 #[test]
 fn reopens() {
     let dir = dir();
@@ -532,7 +533,7 @@ fn reopens() {
     assert_eq!(quiesced.until(), Some(Duration::from_secs(5060)));
     assert_eq!(gateway.status().quiesced_until, Some(5_060_000));
 
-    // An operator's clock says something else; the lease does not mind.
+    // The wall clock is set, and the lease does not change.
     clock.set_wall(DateTime::from_timestamp(1_900_000_000, 0).expect("in range"));
     clock.advance(Duration::from_secs(59));
     gateway.reconcile_now();
@@ -543,7 +544,7 @@ fn reopens() {
     assert_eq!(gateway.status().degraded[0].code, "request_expired");
 }
 
-/// TG-S8: what is on disk becomes what is meant, and is left alone when it is.
+/// The status on disk becomes the right one, and is then not written again. TG-S8.
 #[test]
 fn the_status_is_repeated_until_written_and_not_once_more() {
     let dir = dir();
@@ -567,7 +568,7 @@ fn the_status_is_repeated_until_written_and_not_once_more() {
     assert!(gateway.status().degraded.is_empty());
 }
 
-/// TG-L1 closes, by the watcher's own thread: it sees a marker come, and go.
+/// The watcher's own thread sees a new marker and closes the gate. It sees the removal too. TG-L1 closes.
 #[test]
 fn closes() {
     let dir = dir();
@@ -583,7 +584,7 @@ fn closes() {
     assert_eq!(changes.recv().expect("a change").to, Phase::Running);
 }
 
-/// What a shutdown leaves behind is written before a waiter for its end goes on.
+/// A shutdown writes its last status before it wakes the waiters for its end.
 #[test]
 fn the_last_status_is_written_before_the_ending_is_told() {
     let dir = dir();
@@ -595,8 +596,8 @@ fn the_last_status_is_written_before_the_ending_is_told() {
     assert!(!home.status().expect("reads").is_alive(), "the lock is given back with it");
 }
 
-/// U18: the original gave its lock back and then wrote its last status, over that of its successor. Here no
-/// successor can start before the last status is written.
+/// The original released its lock and then wrote its last status, over that of its successor. Here no successor can
+/// start before the last status is written. U18.
 #[test]
 fn the_lock_is_held_until_the_last_status_is_written() {
     let dir = dir();
@@ -616,8 +617,8 @@ fn the_lock_is_held_until_the_last_status_is_written() {
     Gateway::builder(dir.path()).manual().start().expect("the home is free");
 }
 
-/// I-16, I-17, U28: the original changed what it had to say and kept the rest, so that a new process had a dead
-/// one's state, turns and platforms.
+/// The original changed some fields of the status and kept the others. So a new process reported the state, turns and
+/// platforms of a dead one. I-16, I-17, U28.
 #[test]
 fn a_start_replaces_what_its_predecessor_left_in_the_status() {
     let dir = dir();
@@ -639,7 +640,7 @@ fn a_start_replaces_what_its_predecessor_left_in_the_status() {
     drop(gateway);
 }
 
-/// After a change that no file event reports, a wake_watcher has the watcher look at once.
+/// After a change that no file event reports, `wake_watcher` makes the watcher look at once.
 #[test]
 fn a_poke_is_a_look() {
     let home = dir();

@@ -1,5 +1,5 @@
-//! What a gateway does inside its own process. No test here starts a program: a child that was forked and does not
-//! run its program yet holds every lock of this process.
+//! Tests of a gateway inside one process. No test here starts a program: a child that was forked, and does not run its
+//! program yet, holds every lock of this process.
 
 mod docs;
 #[cfg(feature = "notify")]

@@ -1,4 +1,5 @@
-//! What is measured, under which names, against what happened. On this thread only, where the recorder is.
+//! The metrics have the documented names and count what happened. Everything runs on this thread, which has the
+//! recorder.
 
 #![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "small whole numbers")]
 
@@ -12,8 +13,8 @@ use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Ended, Gateway, Origin};
 
-/// Every value, by its name and labels: counters and histograms since they were looked at last, of a
-/// histogram the sum.
+/// Every value, by its name and labels. Counters and histograms count since the last call, and a histogram's value is
+/// its sum.
 fn values(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let snapshot = snapshotter.snapshot().into_vec();
     let values = snapshot.into_iter().map(|(key, _, _, value)| {
@@ -85,7 +86,7 @@ fn what_happens_is_measured_under_the_documented_names() {
         assert_eq!(seen["tidegate_in_flight{gateway=k,origin=user}"], 0.0);
         assert_eq!(seen.len(), 16, "{seen:#?}");
 
-        // A drain that the start finds is a drain.
+        // A drain that the gateway finds at its start is counted too.
         drop(gateway);
         std::fs::remove_dir(dir.path().join(".drain_request.json")).expect("removes");
         std::fs::write(dir.path().join(".drain_request.json"), "").expect("writes");

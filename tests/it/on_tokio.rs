@@ -1,5 +1,5 @@
-//! The waits on a tokio runtime with a single worker: were any of them to block it, nothing that ends
-//! the waiting could run, and the test would never end.
+//! The waits on a tokio runtime with a single worker. If a wait blocked the worker, nothing that ends the wait could
+//! run, and the test would never end.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidegate::machine::ShutdownCause;
 use tidegate::request::{DrainRequest, Holder};
 use tidegate::{Ended, Gateway, Origin};
 
-/// Turns a hang into a failure, from a thread of its own.
+/// Turns a hang into a failure, since the test waits in another thread.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -37,7 +37,7 @@ async fn drain_release_and_shut_down() {
     assert!(receipt.draining);
     assert_eq!(changes.next().await.expect("a change").generation, receipt.generation);
 
-    // All wait on the one worker, and each for something that another task does on it.
+    // All wait on the one worker, each for something that another task does on it.
     let parked = tokio::spawn(gateway.admit_when_open(Origin::User));
     let quiesced = tokio::spawn(gateway.quiesced());
     let idle = tokio::spawn(gateway.idle());
@@ -47,7 +47,7 @@ async fn drain_release_and_shut_down() {
     let quiesced = quiesced.await.expect("no panic").expect("held");
     assert_eq!(quiesced.request_ids().len(), 1);
 
-    // A wait that is dropped is forgotten, not left behind.
+    // A wait that is dropped leaves nothing behind.
     let forgotten = tokio::time::timeout(Duration::ZERO, gateway.admit_when_open(Origin::User));
     assert!(forgotten.await.is_err());
 

@@ -1,5 +1,5 @@
-//! Long random histories of a real gateway (real files, a clock of its own) against an oracle as plain
-//! as can be, compared after every step. What fails is kept in `proptest-regressions/`.
+//! Long random histories of a real gateway, with real files and its own clock. A plain oracle is compared with it after
+//! every step. Failing histories are kept in `proptest-regressions/`.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,9 @@ use tidegate::{ControlError, Ended, Gateway, Origin, Turn};
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Somebody else's hand on the marker's place.
+    /// Another writer puts this at the marker's path.
     Lay(Laid),
-    /// In process.
+    /// The gateway's own process begins a drain.
     Begin {
         hold: bool,
         lease_s: u64,
@@ -49,20 +49,20 @@ enum Laid {
     },
     Corrupt,
     OtherEpoch,
-    /// Unreadable: it is no file.
+    /// Unreadable, since it is not a file.
     Directory,
 }
 
-/// What lies there, as far as the oracle cares.
+/// The state of the marker, as the oracle knows it.
 #[derive(Clone, Copy, Debug)]
 enum Lies {
     Nothing,
-    /// A drain is asked for until this second.
+    /// A request asks for a drain until this second.
     Asks {
         hold: bool,
         until_s: u64,
     },
-    /// A drain is asked for, on the terms that were, for as long as they were to last.
+    /// A ruined request asks for a drain, on its earlier terms, until their end.
     Ruined,
     Stale,
     Unreadable,
@@ -75,7 +75,7 @@ struct Oracle {
     phase: Phase,
     generation: u64,
     hold: bool,
-    /// The terms of the whole request that was last seen there, and until when.
+    /// The terms of the last readable request, and the second of their end.
     kept: Option<(bool, u64)>,
     sealed: bool,
     live: InFlight,
@@ -109,7 +109,7 @@ impl Oracle {
             Lies::Ruined | Lies::Unreadable => self.kept,
             Lies::Nothing | Lies::Stale => None,
         }
-        // What cannot be seen is not judged.
+        // A request that cannot be read is not judged.
         .filter(|it| matches!(self.lies, Lies::Unreadable) || self.now_s < it.1);
         let asked = match self.lies {
             Lies::Asks { hold, until_s } if self.now_s < until_s => Some(Some(hold)),
@@ -315,7 +315,7 @@ impl Bench {
         }
     }
 
-    /// The keeper settles a shutdown when it likes; here it is brought forward to be compared.
+    /// The timer thread advances a shutdown at any time. Here that happens now, so that the comparison is exact.
     fn settle(&mut self) {
         if self.oracle.phase.is_shut() {
             self.gateway.reconcile_now();
@@ -380,7 +380,7 @@ proptest! {
         concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/prop_histories.txt"),
     ))]
 
-    /// Everything at once: TG-S1, TG-S2, TG-S3, TG-S6, TG-S10, TG-S13 and TG-S14, as the oracle has them.
+    /// The gateway agrees with the oracle after every step. TG-S1, TG-S2, TG-S3, TG-S6, TG-S10, TG-S13, TG-S14.
     #[test]
     fn histories_follow_the_oracle(ops in prop::collection::vec(op(), 1..80)) {
         let mut bench = Bench::new();
@@ -392,7 +392,7 @@ proptest! {
     }
 }
 
-/// A sealed gate admits nothing, and a closed one only what it must, however the work is dressed.
+/// A sealed gate admits nothing. A closed gate admits only children and internal work.
 #[test]
 fn bypass_is_bounded() {
     let gateway = Gateway::in_memory().start().expect("starts");
@@ -413,12 +413,12 @@ fn bypass_is_bounded() {
     assert!(gateway.admit(Origin::Internal).is_ok() && gateway.admit(Origin::User).is_ok());
 }
 
-/// Real threads at a real gate: who knows that the drain was acknowledged is refused.
+/// Real threads at a real gate: a thread that knows that the drain was acknowledged is refused.
 #[test]
 fn no_new_turn_while_draining() {
     const ROUNDS: u64 = 100;
     let gateway = Gateway::in_memory().start().expect("starts");
-    // Odd while a drain is acknowledged and not yet being taken back.
+    // Odd while a drain is acknowledged and its cancel has not begun.
     let acknowledged = AtomicU64::new(0);
     let (admitted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Whatever bytes lie at the marker's name, reading them ends, and means drain unless they say that
-//! they are of another boot or run out.
+//! Whatever bytes are in the marker, reading them ends. They mean drain, unless they say that they are of another boot
+//! or have run out.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn nearly_a_marker() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(config())]
 
-    /// TG-S10: never a panic, and no content is a drain.
+    /// Reading never panics, and bytes without content are a drain. TG-S10.
     #[test]
     fn any_bytes_are_a_request(bytes in prop_oneof![any::<Vec<u8>>(), nearly_a_marker()]) {
         let request = Request::parse(&bytes);
@@ -73,12 +73,12 @@ proptest! {
         if request.is_contentless() {
             prop_assert_eq!(validity, Validity::Live);
         }
-        // What was read is written back the same.
+        // Writing the request and reading it again changes nothing.
         let again = Request::parse(request.to_json().as_bytes());
         prop_assert_eq!(again.body(), request.body());
     }
 
-    /// TG-S13: a lease ends when it ends, on the boot clock, whatever the wall clock does.
+    /// A lease ends by the boot clock, whatever the wall clock does. TG-S13.
     #[test]
     fn a_lease_ends_on_the_boot_clock(
         lease_s in 0..10_000u64, made_s in 0..10_000u64, later_s in 0..20_000u64, wall_s in 0..2_000_000_000i64,

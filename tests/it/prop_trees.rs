@@ -1,5 +1,5 @@
-//! Observation over generated directory trees: whatever is laid, altered and removed in whatever order,
-//! a gateway believes what a plain oracle does. And a status of any bytes makes nobody idle.
+//! Looks at generated directory trees: whatever is created, changed and removed, in any order, a gateway and a plain
+//! oracle conclude the same. A status of any bytes makes no gateway idle.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use tidegate::home::Home;
 use tidegate::machine::Phase;
 use tidegate::{Gateway, Origin};
 
-/// What can be at a place.
+/// A thing that can be at a place.
 #[derive(Clone, Debug)]
 enum Thing {
     Nothing,
@@ -29,7 +29,7 @@ fn things() -> impl Strategy<Value = Thing> {
         3 => Just(Thing::Nothing),
         3 => any::<bool>().prop_map(|hold| Thing::Live { hold }),
         1 => Just(Thing::Stale),
-        // Bytes that spell no object, so that the oracle need not read.
+        // Bytes that are never a JSON object, so that the oracle does not have to parse.
         2 => prop::collection::vec(any::<u8>(), 0..64).prop_map(|mut bytes| {
             bytes.insert(0, b'!');
             Thing::Bytes(bytes)
@@ -59,15 +59,15 @@ fn lay(path: &Path, thing: &Thing) {
     }
 }
 
-/// What is believed of one place: whether a request is there, and whether it holds internal work.
+/// The conclusion about one place: `Some` if a request is there, with whether it holds internal work.
 type Belief = Option<bool>;
 
-/// What a look makes of it; `first` where nothing was believed before.
+/// The conclusion after a look. `first` is set at the start, when there is no earlier one.
 fn believe(before: Belief, thing: &Thing, first: bool) -> Belief {
     match thing {
         Thing::Nothing | Thing::Stale => None,
         Thing::Live { hold } => Some(*hold),
-        // Presence means drain, and ruin keeps what was promised.
+        // The presence of a file means drain, and a ruined request keeps its earlier terms.
         Thing::Bytes(_) => Some(before.unwrap_or(false)),
         Thing::Directory | Thing::Fifo | Thing::Link if first => Some(false),
         Thing::Directory | Thing::Fifo | Thing::Link => before,

@@ -1,5 +1,5 @@
-//! The published schemas describe the files: what is recorded of the original, and what this library writes.
-//! A field that is written and not described fails, and so does one that is described and never written.
+//! The published schemas describe the recorded files of the original and the files that this library writes. A field
+//! that is written and not described fails, and so does one that is described and never written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +39,7 @@ struct Schema {
     text: Value,
     compiled: Schemas,
     index: SchemaIndex,
-    /// The names of the properties that were met, each with the place of its description.
+    /// The properties that were found in files, each as the place of its description.
     met: BTreeSet<String>,
 }
 
@@ -50,7 +50,7 @@ impl Schema {
         compiler.enable_format_assertions();
         compiler.add_resource("urn:test", text.clone()).expect("a resource");
         let mut compiled = Schemas::new();
-        // Against the draft that it names, too.
+        // This also checks the schema against the draft that it names.
         let index =
             compiler.compile("urn:test", &mut compiled).unwrap_or_else(|it| panic!("{it:#}"));
         Schema { text, compiled, index, met: BTreeSet::new() }
@@ -82,7 +82,7 @@ impl Schema {
                         let place = format!("{place}/properties/{name}");
                         self.visit(what, described, &place, value);
                     } else if schema["additionalProperties"].is_object() {
-                        // Names that others choose.
+                        // The names are free here.
                         self.visit(what, &schema["additionalProperties"], &place, value);
                     } else {
                         panic!("{what}: {place}: the schema does not describe {name}: {value}");
@@ -103,7 +103,7 @@ impl Schema {
         self.text.pointer(pointer).unwrap_or_else(|| panic!("{target} leads nowhere")).clone()
     }
 
-    /// Every property there is, by its place, and each says what it is.
+    /// Every described property, by its place. Each must have a description.
     fn described(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let defs = self.text["$defs"].as_object().cloned().unwrap_or_default();
@@ -123,14 +123,14 @@ impl Schema {
     }
 }
 
-/// What the schema says of a recorded marker. It says what to write, not what drains: a file that breaks it
+/// What the schema says about a recorded marker. The schema says what to write, not what drains: a file that breaks it
 /// drains too.
 enum Expected {
-    /// As a writer should write it.
+    /// A marker as a writer should write it.
     Valid,
     /// An object with other types or words than a writer should use. It is read nevertheless.
     Broken,
-    /// No JSON object, so contentless: its presence drains.
+    /// Not a JSON object, so without content: its presence drains.
     NoObject,
     /// No bytes to judge: a missing file, a directory, a link, a FIFO, a file without permission.
     NoBytes,
@@ -157,7 +157,7 @@ fn expected(name: &str) -> Expected {
         | "suppress_null" | "action_\"cancel\"" | "action_null" | "principal_null" => {
             Expected::Broken
         }
-        // NaN is Python's, and read here too. It is no JSON.
+        // Python writes NaN, and this library reads it. It is not JSON.
         "empty"
         | "open_brace"
         | "empty_list"
@@ -185,7 +185,7 @@ fn expected(name: &str) -> Expected {
     }
 }
 
-/// The bytes of a vector, where it is one of bytes.
+/// The bytes of a vector; `None` if it has none.
 fn bytes_of(vector: &Value) -> Option<Vec<u8>> {
     if let Some(content) = vector["content"].as_str() {
         return Some(content.as_bytes().to_vec());
@@ -221,7 +221,7 @@ fn each_recorded_marker_is_to_the_schema_what_is_expected_of_it() {
     }
 }
 
-/// Everything that this library writes into a request, and what the original writes.
+/// The schema describes every field that this library or the original writes into a request, and no others.
 #[test]
 fn the_request_s_schema_describes_what_is_written_and_no_more() {
     let mut schema = Schema::named("drain_request");
@@ -254,7 +254,8 @@ fn the_request_s_schema_describes_what_is_written_and_no_more() {
     assert_eq!(schema.met, schema.described());
 }
 
-/// Everything that this library writes into a status, in each of its phases, and what the original writes.
+/// The schema describes every field that this library, in each phase, or the original writes into a status, and no
+/// others.
 #[test]
 fn the_status_s_schema_describes_what_is_written_and_no_more() {
     let mut schema = Schema::named("gateway_state");
@@ -278,7 +279,7 @@ fn the_status_s_schema_describes_what_is_written_and_no_more() {
 
     let user = gateway.admit_labelled(Origin::User, "POST /chat").expect("open");
     let internal = gateway.admit_labelled(Origin::Internal, "timer").expect("open");
-    // One that says all there is to say, one that says nothing, one that is ruined.
+    // One request with all fields, one without any, and one that is ruined.
     let holder = Holder::named("updater").expect("a name");
     let ask = DrainRequest::new("alice").with_holder(holder).with_hold_internal(true);
     gateway.begin_drain(&ask).expect("begins");
@@ -312,7 +313,7 @@ fn the_status_s_schema_describes_what_is_written_and_no_more() {
     assert_eq!(schema.met, schema.described());
 }
 
-/// The schemas reject what contradicts itself, and accept fields that they do not know.
+/// The schemas reject files that contradict themselves, and accept unknown fields.
 #[test]
 fn the_schemas_tell_right_from_wrong() {
     let schema = Schema::named("gateway_state");

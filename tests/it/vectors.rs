@@ -1,5 +1,5 @@
-//! The recorded behaviour of the original implementation (`tests/vectors/`), matched: what it writes,
-//! how it reads, and where this library differs on purpose.
+//! This library matches the recorded behaviour of the original implementation (`tests/vectors/`): what it writes and
+//! how it reads. The tests also say where this library differs on purpose.
 
 use std::collections::HashMap;
 use std::fs;
@@ -65,7 +65,7 @@ fn markers_are_written_with_the_original_s_fields_in_its_order() {
 
         let text = fs::read_to_string(home.path().join(".drain_request.json")).expect("the marker");
         let written: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
-        // The same values, but for the time and the epoch, and the same order.
+        // The same order, and the same values except the time and the epoch.
         let ours: Vec<_> = written.keys().cloned().collect();
         for (field, value) in recorded {
             assert!(ours.contains(field), "{name}: {field} is missing");
@@ -103,7 +103,7 @@ fn the_original_s_status_files_are_understood() {
             "{name}: nobody holds the lock"
         );
 
-        // Somebody holds the lock: what the original's readers derive is what ours do.
+        // With the lock held, our readers conclude the same as the original's.
         let lock = fs::File::create(home.lock_path()).expect("creates");
         assert!(crate::write_lock::take(&lock, nix::libc::F_WRLCK), "nobody has it");
         let reading = home.status().expect("reads");
@@ -144,7 +144,7 @@ fn our_status_file_has_the_original_s_fields_first_and_in_its_order() {
     drop(gateway);
 }
 
-/// How a vector's marker comes to lie there, and what kind of thing it is.
+/// Creates a vector's marker: a file, or another kind of thing.
 fn lay(vector: &Value, at: &Path, epoch: &str) {
     let with_epoch = |text: &str| text.replace("<CURRENT>", epoch);
     let valid =
@@ -185,31 +185,30 @@ fn lay(vector: &Value, at: &Path, epoch: &str) {
     }
 }
 
-/// Where this library differs from the original on purpose (see `tests/vectors/README.md`): what it
-/// makes of the vector instead.
+/// The verdict of this library if it differs from the original on purpose (see `tests/vectors/README.md`).
 fn on_purpose(name: &str, marker: &Path) -> Option<&'static str> {
-    // The mode stops nobody who may read anything.
+    // The mode does not stop a user who may read every file.
     let can_read = name.starts_with("mode_000") && fs::read(marker).is_ok();
     HashMap::from([
-        // The original raises, and stays where it was.
+        // The original raises an exception, and its state does not change.
         ("invalid_utf8_one_byte", "active"),
         ("latin1", "active"),
         ("utf16le_bom", "active"),
         ("deep_list_unclosed_2000", "active"),
-        // It reads "no drain" because it could not read.
+        // The original reads "no drain" because it cannot read the file.
         ("is_directory", "unreadable"),
         ("mode_000_uid65534_reader", if can_read { "active" } else { "unreadable" }),
-        // It follows a symbolic link.
+        // The original follows a symbolic link.
         ("symlink_dangling", "unreadable"),
         ("symlink_to_valid_file", "unreadable"),
-        // It hangs.
+        // The original hangs.
         ("fifo_no_writer", "unreadable"),
     ])
     .get(name)
     .copied()
 }
 
-/// Recorded values that are no JSON are recorded as objects; here they are strings.
+/// A value that is not JSON is recorded as an object. This library reads it as a string.
 fn as_ours(recorded: &Value) -> Value {
     match recorded {
         Value::Object(fields) => match fields.get("$float") {

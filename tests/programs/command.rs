@@ -1,6 +1,5 @@
-//! The `tidegate` command against a gateway that lives in this process. What it waits for, what it
-//! answers, and how it distinguishes the failures. Nothing here sleeps: the gateway is driven
-//! to look, and the command is waited for.
+//! The `tidegate` command and a gateway that runs in this process: what the command waits for, what it answers, and
+//! how it distinguishes failures. Nothing here sleeps: the tests make the gateway look, and wait for the command.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,7 +17,7 @@ use tidegate::{Gateway, Origin};
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// A test that waits for a report gets it sooner than this, or never.
+/// Turns a hang into a failure.
 const PATIENCE: &str = "30s";
 
 /// Fast enough that no test waits for it.
@@ -52,12 +51,12 @@ impl Scene {
         Answer::of(&self.command(arguments).output().expect("the command runs"))
     }
 
-    /// Begins a `drain --wait` for `ci`, and goes on once the command has seen that the gateway drains
-    /// for it: from then on losing the drain is noticed.
+    /// Begins a `drain --wait` for `ci`. Returns once the command has seen that the gateway drains for it: from then
+    /// on the command notices the loss of the drain.
     fn waiting(&self, more: &[&str]) -> Child {
         let arguments =
             [&["drain", "--holder", "ci", "--wait", "--timeout", PATIENCE], more].concat();
-        // As a person starts it, also where this suite was started to ignore signals.
+        // With default signals, as a person starts it: this suite may have been started with ignored signals.
         let program = self.command(&arguments);
         let mut command = Command::new("env");
         command.args(["--default-signal=INT,TERM,HUP,QUIT", env!("CARGO_BIN_EXE_tidegate")]);
@@ -100,8 +99,8 @@ impl Answer {
     }
 }
 
-/// TG-S14 receipt_is_true. F9: 0 only on a live gateway's quiesced that names this very request, with
-/// the instant until which acting is safe. U12: a renewed drain is another request.
+/// The exit code is 0 only if a live gateway is quiesced for exactly this request, and the answer says until when
+/// acting is safe. A renewed drain is another request. TG-S14 receipt_is_true, F9, U12.
 #[test]
 fn receipt_is_true() {
     let scene = Scene::new();
@@ -133,7 +132,7 @@ fn receipt_is_true() {
     assert!(lost.told.contains("ci has no live drain request"), "{lost:?}");
 }
 
-/// What nobody signs is nobody's over HTTP, so the command signs with who runs it.
+/// Over HTTP, an unsigned request belongs to nobody. So the command signs with the name of its user.
 #[test]
 fn the_command_signs_with_its_user_unless_told_otherwise() {
     let scene = Scene::new();
@@ -172,7 +171,7 @@ fn idle_is_enough_lets_internal_work_through() {
     assert!(scene.gateway.admit(Origin::Internal).is_ok());
 }
 
-/// I-1, I-2, I-60: a command that gives up leaves no request behind, unless asked to.
+/// A command that gives up leaves no request behind, except with `--keep`. I-1, I-2, I-60.
 #[test]
 fn timing_out_is_told_with_what_it_waited_for_and_takes_the_request_back() {
     let scene = Scene::new();
@@ -199,8 +198,8 @@ fn a_gateway_that_is_gone_or_going_is_told_apart() {
     let refused = Answer::of_waiting(child);
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert!(refused.told.contains("a shutdown overrides a drain"), "{refused:?}");
-    assert_eq!(refused.json["pending"], false, "it is taken back: {refused:?}");
-    // One that does not wait leaves its request to the next gateway.
+    assert_eq!(refused.json["pending"], false, "it is cancelled: {refused:?}");
+    // A command that does not wait leaves its request to the next gateway.
     let refused = scene.run(&["drain", "--holder", "ci"]);
     assert_eq!((refused.code, &refused.json["pending"]), (Some(4), &Value::from(true)));
     assert!(scene.asks(), "{refused:?}");
@@ -212,7 +211,7 @@ fn a_gateway_that_is_gone_or_going_is_told_apart() {
     assert!(!scene.asks());
 }
 
-/// A gateway whose clock the test moves: it judges leases by that, and the command by the system's.
+/// A gateway whose clock the test moves. The gateway judges leases by that clock, and the command by the system's.
 fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClock) {
     let clock = tidegate::epoch::ManualClock::at(now);
     let dir = tempfile::tempdir().expect("temp dir");
@@ -221,7 +220,7 @@ fn with_a_clock(now: tidegate::epoch::Now) -> (Scene, tidegate::epoch::ManualClo
     (Scene { home: Home::at(dir.path()), gateway, dir }, clock)
 }
 
-/// I-2, U12: the lease of a slow controller runs out, its gate reopens, and it learns so.
+/// The lease of a slow controller runs out, the gate reopens, and the controller learns that. I-2, U12.
 #[test]
 fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
@@ -233,8 +232,8 @@ fn a_drain_that_runs_out_is_lost_to_its_slow_controller() {
     assert!(lost.told.contains("no longer drains for this request"), "{lost:?}");
 }
 
-/// F9. Found in review: another's lease was about to end, and with it what is promised to all. A
-/// controller learned that acting is safe for no time at all, or that its drain was lost.
+/// Found in review: another holder's lease was about to end, and with it the promise to all. A controller got a safe
+/// time of zero, or a lost drain. F9.
 #[test]
 fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     let (scene, clock) = with_a_clock(tidegate::epoch::Now::from_system_clock());
@@ -256,7 +255,7 @@ fn a_promise_that_ends_with_another_s_lease_is_waited_out() {
     assert!(answer.json["safe_for_s"].as_f64().is_some_and(|safe| safe > 3500.0), "{answer:?}");
 }
 
-/// Found in review: a caller that learns of a failure will not cancel what may exist.
+/// Found in review: a caller that learns of a failure does not cancel a request that may exist. So the command does.
 #[test]
 fn a_drain_that_may_not_be_durable_is_taken_back() {
     if !rustix::process::geteuid().is_root() {
@@ -264,7 +263,7 @@ fn a_drain_that_may_not_be_durable_is_taken_back() {
         return;
     }
     let scene = Scene::new();
-    // Who may make a request here may not open the directory to sync it.
+    // A user who may create a request here may not open the directory to sync it.
     let home = scene.dir.path();
     let answer = as_a_stranger_in(&scene, 0o733, &["drain", "--wait"]);
     assert_eq!(answer.code, Some(1), "{answer:?}");
@@ -272,7 +271,7 @@ fn a_drain_that_may_not_be_durable_is_taken_back() {
     assert!(!home.join(".drain_request.json").exists(), "{answer:?}");
 }
 
-/// U12, I-38: a controller learns that its drain is gone, and never that it may act.
+/// A controller learns that its drain is gone, and never that it may act. U12, I-38.
 #[test]
 fn a_drain_that_is_taken_away_is_lost_also_where_another_one_goes_on() {
     let scene = Scene::new();
@@ -284,7 +283,7 @@ fn a_drain_that_is_taken_away_is_lost_also_where_another_one_goes_on() {
     let lost = Answer::of_waiting(child);
     assert_eq!(lost.code, Some(4), "{lost:?}");
     assert!(lost.told.contains("the drain is lost"), "{lost:?}");
-    assert!(scene.asks(), "what others ask is not touched");
+    assert!(scene.asks(), "the requests of others are not touched");
 }
 
 #[test]
@@ -292,7 +291,7 @@ fn an_interrupt_takes_back_one_s_own_request_unless_told_to_keep_it() {
     for (signal, keep) in [
         (rustix::process::Signal::INT, false),
         (rustix::process::Signal::TERM, false),
-        // A terminal that is lost.
+        // The terminal is closed.
         (rustix::process::Signal::HUP, false),
         (rustix::process::Signal::INT, true),
     ] {
@@ -340,8 +339,7 @@ fn by_force_everybody_s_goes_and_who_did_it_is_told() {
     assert!(!scene.asks());
 }
 
-/// U10: a controller in another container stamps another epoch. Its request is ignored, and both the
-/// status, and the waiter says so.
+/// A controller in another container stamps another epoch. Its request is ignored, and a waiting command says so. U10.
 #[test]
 fn who_waits_is_told_what_the_gateway_complains_of() {
     let scene = Scene::new();
@@ -357,7 +355,7 @@ fn who_waits_is_told_what_the_gateway_complains_of() {
     );
 }
 
-/// F24. Found in use: a full stdout, or a reader that hung up, left the request behind.
+/// Found in use: a full stdout, or a reader that hung up, left the request behind. F24.
 #[test]
 fn a_promise_that_nobody_can_read_is_given_up() {
     let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").expect("opens"));
@@ -379,7 +377,7 @@ fn a_promise_that_nobody_can_read_is_given_up() {
     }
 }
 
-/// A pipe that is full, and that nobody reads: another end than a reader that hangs up.
+/// A full pipe whose reader exists and does not read. A write to it blocks, and does not fail.
 fn full_pipe() -> (std::io::PipeReader, Stdio) {
     use std::io::Write;
 
@@ -391,12 +389,12 @@ fn full_pipe() -> (std::io::PipeReader, Stdio) {
     (reader, writer.into())
 }
 
-/// F24. Found in review: a write that blocked made the command deaf to its timeout and to signals.
+/// Found in review: while a write blocked, neither the timeout nor a signal ended the command. F24.
 #[test]
 fn a_full_pipe_holds_nobody_up() {
     use rustix::process::{Pid, Signal, kill_process};
 
-    // What is waited for cannot be said, and is waited for all the same.
+    // The note about what it waits for cannot be written, and the wait goes on all the same.
     let scene = Scene::new();
     let turn = scene.gateway.admit(Origin::User).expect("open");
     let (_reader, stderr) = full_pipe();
@@ -421,7 +419,7 @@ fn a_full_pipe_holds_nobody_up() {
     assert!(!scene.asks(), "{answer:?}");
 }
 
-/// The home that is drained is the one that was there when it began (F18).
+/// The command drains the directory that was the home when it began (F18).
 #[test]
 fn a_wait_goes_on_in_the_directory_that_it_began_in() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -443,7 +441,7 @@ fn a_wait_goes_on_in_the_directory_that_it_began_in() {
     drop(turn);
 }
 
-/// F24: the exit code says what was done, also where nobody can read the answer.
+/// The exit code says what was done, even if the answer cannot be printed. F24.
 #[test]
 fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
     let full = || fs::File::options().write(true).open("/dev/full").expect("opens");
@@ -475,12 +473,12 @@ fn an_exit_code_is_true_whatever_becomes_of_stdout_and_stderr() {
         let _turn = scene.gateway.admit(Origin::User).expect("open");
         assert_eq!(run(&["drain", "--wait", "--timeout", "1ms"]), Some(3));
         assert!(!scene.asks());
-        // For a command that only shows, showing is the work.
+        // A command that only shows something has failed if it cannot show it.
         assert_eq!(run(&["status"]), Some(i32::from(out)));
     }
 }
 
-/// F24: under `nohup`, and in the background of a script, signals are ignored from the start.
+/// Under `nohup`, and in the background of a script, signals are ignored from the start. F24.
 #[test]
 fn a_signal_that_was_ignored_at_the_start_ends_nothing() {
     use rustix::process::{Pid, Signal, kill_process};
@@ -508,7 +506,7 @@ fn a_signal_that_was_ignored_at_the_start_ends_nothing() {
     assert!(scene.asks());
 }
 
-/// F24. Found in use: a drain whose lease was over before any gateway had seen it was `ok, pending`.
+/// Found in use: a drain whose lease ended before any gateway had seen it was answered with `ok, pending`. F24.
 #[test]
 fn a_lease_that_runs_out_before_it_is_confirmed_is_a_lost_drain() {
     let scene = Scene::new();
@@ -527,7 +525,7 @@ fn a_lease_that_runs_out_before_it_is_confirmed_is_a_lost_drain() {
     assert!(answer.told.contains("its lease expired"), "{answer:?}");
 }
 
-/// Found in use: a mistyped home had a drain that could be cancelled for ever.
+/// Found in use: with a mistyped home, each cancel reported that it had cancelled a drain.
 #[test]
 fn a_home_that_is_not_there_is_said_to_be_none() {
     let scene = Scene::new();
@@ -557,7 +555,7 @@ fn a_home_that_is_not_there_is_said_to_be_none() {
     assert_eq!(waited.code, Some(3), "a home may be made by the start: {waited:?}");
 }
 
-/// A request that nobody has confirmed is done, and says so; the next gateway sees it.
+/// A request that no gateway has confirmed is written, and the answer says `pending`. The next gateway sees it.
 #[test]
 fn a_drain_without_a_gateway_is_pending() {
     let scene = Scene::new();
@@ -573,7 +571,7 @@ fn a_drain_without_a_gateway_is_pending() {
     let table = command.args(at).arg("status").output().expect("runs");
     assert!(String::from_utf8_lossy(&table.stdout).contains("requested   a drain"), "{table:?}");
 
-    // What cannot be removed stays, and no caller learns that nothing was there.
+    // A request that cannot be removed stays, and the answer never says that there was none.
     fs::create_dir(Home::at(empty.path()).marker_path()).expect("mkdir");
     let stuck = run(&["cancel", "--all", "--force"]);
     let told = (stuck.code, &stuck.json["ok"], &stuck.json["was_draining"]);
@@ -591,7 +589,7 @@ fn a_failure_is_no_answer_for_people() {
     command.args(["drain", "--holder", "ci", "--wait", "--timeout", "1ms"]);
     let output = command.env("TIDEGATE_HOME", scene.dir.path()).output().expect("runs");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{output:?}");
-    // And what a caller gave is printed as text.
+    // And text from a caller is printed without control characters.
     let forged = scene.run(&["--home", "/a\u{1b}[2Jb", "drain"]);
     assert!(!forged.told.contains('\u{1b}'), "{forged:?}");
     let _work = scene.gateway.admit_labelled(Origin::Internal, "x\u{202e}\u{9b}y").expect("open");
@@ -601,7 +599,7 @@ fn a_failure_is_no_answer_for_people() {
     assert_eq!(status.json["active_work"][0]["label"], "x\u{202e}\u{9b}y");
 }
 
-/// For HEALTHCHECK, exec probes and units.
+/// `status --check` is for HEALTHCHECK, exec probes and units.
 #[test]
 fn probes_answer_with_their_exit_code_alone() {
     let scene = Scene::new();
@@ -644,7 +642,7 @@ fn the_status_is_a_table_for_people_and_is_watched() {
     while seen.iter().filter(|line: &&String| line.starts_with("gateway ")).count() < 3 {
         seen.push(lines.next().expect("it goes on").expect("reads"));
     }
-    // Nobody reads it any more: then it ends by itself.
+    // Without a reader, the command ends by itself.
     drop(lines);
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
     let text = seen.join("\n");
@@ -660,7 +658,7 @@ fn the_status_is_a_table_for_people_and_is_watched() {
     assert!(String::from_utf8_lossy(&status.stdout).contains("not running in"), "{status:?}");
 }
 
-/// Others choose the white space between a marker's values, too.
+/// Other writers also choose the white space between a marker's values.
 #[test]
 fn an_answer_in_json_is_one_line_whatever_others_wrote() {
     let scene = Scene::new();
@@ -691,7 +689,7 @@ fn completions_and_pages_are_made_from_the_arguments() {
     assert_eq!(scene.run(&["man", "--to", "/dev/null/x"]).code, Some(1));
 }
 
-/// The command as a user who is not the files' owner: root may do anything, so root tries as another.
+/// Runs the command as a user who does not own the files. Root may do anything, so root becomes another user.
 fn as_a_stranger(scene: &Scene, arguments: &[&str]) -> Answer {
     as_a_stranger_in(scene, 0o755, arguments)
 }
@@ -702,8 +700,8 @@ fn as_a_stranger_in(scene: &Scene, mode: u32, arguments: &[&str]) -> Answer {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permits");
     };
     let program = copy.path().join("tidegate");
-    // By another process: a file that this one had open to write would be busy in every child forked
-    // meanwhile.
+    // Another process copies it. A child that was forked while this process had the file open to write would keep the
+    // file busy.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_tidegate")).arg(&program).status();
     assert!(copied.expect("cp runs").success());
     permit(copy.path(), 0o755);
@@ -716,8 +714,8 @@ fn as_a_stranger_in(scene: &Scene, mode: u32, arguments: &[&str]) -> Answer {
     Answer::of(&command.output().expect("the command runs"))
 }
 
-/// Modes are 0600 unless asked for: a user who may not read a request learns why, and what would help. U8,
-/// U38: a user who may not remove one learns that the drain stays on.
+/// The mode is 0600 by default. A user who may not read a request learns why, and what would help. A user who may not
+/// remove a request learns that the drain stays on. U8, U38.
 #[test]
 fn a_mode_that_keeps_others_out_is_told_and_one_that_lets_them_in_works() {
     if !rustix::process::geteuid().is_root() {

@@ -1,5 +1,5 @@
-//! The recipes in `deploy/` agree with themselves and with what they deploy. Each recipe has a test of its
-//! own. None of them needs a cluster or an engine.
+//! The recipes in `deploy/` agree with themselves and with the programs that they deploy. Each recipe has its own
+//! test. No test needs a cluster or a container engine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,14 +28,14 @@ fn words(list: &Value) -> Vec<&str> {
     list.iter().map(|it| it.as_str().unwrap_or_else(|| panic!("not a string: {it}"))).collect()
 }
 
-/// What follows `name` on a command line.
+/// The value after `name` on a command line.
 fn value_of<'a>(command: &[&'a str], name: &str) -> &'a str {
     let at = command.iter().position(|it| *it == name);
     let at = at.unwrap_or_else(|| panic!("no {name} in {command:?}"));
     command.get(at + 1).unwrap_or_else(|| panic!("{name} has no value in {command:?}"))
 }
 
-/// Seconds of `110s`, `2m` or `30`.
+/// The seconds in `110s`, `2m` or `30`.
 fn seconds(text: &str) -> u64 {
     let (number, unit) = match text.strip_suffix('m') {
         Some(number) => (number, 60),
@@ -44,8 +44,8 @@ fn seconds(text: &str) -> u64 {
     number.parse::<u64>().unwrap_or_else(|_| panic!("not a time: {text}")) * unit
 }
 
-/// What becomes of a recipe's command beside a living gateway that drains already. Its exit code, and whether
-/// the gate stays closed when the other holder has cancelled.
+/// Runs a recipe's command beside a live gateway that already drains for another holder. Returns its exit code, and
+/// whether the gate stays closed once the other holder has cancelled.
 #[cfg(feature = "cli")]
 fn outcome_of(command: &[&str], is_busy: bool) -> (Option<i32>, bool) {
     use tidegate::request::{DrainRequest, Holder};
@@ -59,7 +59,7 @@ fn outcome_of(command: &[&str], is_busy: bool) -> (Option<i32>, bool) {
 
     let mut arguments = command.iter().map(|it| match *it {
         "/srv/gateway" => home.path().as_os_str(),
-        // Nobody waits for what is not to come.
+        // The turn never ends, so a short wait is enough.
         "60s" if is_busy => "100ms".as_ref(),
         other => other.as_ref(),
     });
@@ -72,7 +72,7 @@ fn outcome_of(command: &[&str], is_busy: bool) -> (Option<i32>, bool) {
     (output.status.code(), is_closed)
 }
 
-/// What the base comes to. Where there is no kubectl its files are read as they are: it changes little.
+/// The Kubernetes base as kubectl builds it. Without kubectl, its files as they are: the difference is small.
 fn kubernetes_base() -> Vec<Value> {
     let folder = repository().join("deploy/kubernetes");
     let built = Command::new("kubectl").arg("kustomize").arg(&folder).output();
@@ -105,7 +105,7 @@ fn selects(selector: &Value, labels: &Value) -> bool {
     !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
-/// In Kubernetes a stop leaves time for the drain and for the grace, and the gate stays closed to the end.
+/// A stop in Kubernetes leaves time for the drain and for the grace, and the gate stays closed to the end.
 #[test]
 fn kubernetes_stops_a_gateway_in_order() {
     let base = kubernetes_base();
@@ -127,7 +127,7 @@ fn kubernetes_stops_a_gateway_in_order() {
     assert_eq!(value_of(&hook, "--home"), home);
     let mounted = gateway["volumeMounts"].as_array().expect("mounts");
     assert!(mounted.iter().any(|it| it["mountPath"] == home), "{home} is no volume");
-    // In one PID namespace with a sidecar, a kept request outlives the container.
+    // With a PID namespace that is shared with a sidecar, a kept request would outlive the container.
     assert_eq!(pod.get("shareProcessNamespace"), None);
 
     #[cfg(feature = "cli")]
@@ -137,7 +137,7 @@ fn kubernetes_stops_a_gateway_in_order() {
     }
 }
 
-/// Readiness takes a draining gateway out of service, and liveness lets it live.
+/// The readiness probe takes a draining gateway out of service, and the liveness probe does not restart it.
 #[test]
 fn kubernetes_probes_what_each_probe_is_for() {
     let base = kubernetes_base();
@@ -162,7 +162,7 @@ fn kubernetes_probes_what_each_probe_is_for() {
     assert!(base.iter().all(|it| it["kind"] != "Secret"), "a secret is in the repository");
 }
 
-/// Services and the budget mean these pods, and a drained one is still reached and can still be evicted.
+/// The services and the budget select these pods. A drained pod is still reachable and can still be evicted.
 #[test]
 fn kubernetes_reaches_and_evicts_the_pods_that_it_makes() {
     let base = kubernetes_base();
@@ -187,7 +187,7 @@ fn kubernetes_reaches_and_evicts_the_pods_that_it_makes() {
     assert_eq!(governing["clusterIP"], "None");
 }
 
-/// One instruction of a Dockerfile and what follows it, on one line.
+/// The instructions of a Dockerfile, each with its arguments on one line.
 fn instructions(dockerfile: &str) -> Vec<(String, String)> {
     let lines = dockerfile.lines().filter(|line| !line.trim_start().starts_with('#'));
     let text = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
@@ -205,12 +205,12 @@ fn one<'a>(all: &'a [(String, String)], instruction: &str) -> &'a str {
     rest
 }
 
-/// The exec form, in which no shell is between the engine and the program.
+/// The arguments in exec form: no shell runs between the engine and the program.
 fn exec_form(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("no exec form ({error}): {text}"))
 }
 
-/// The Dockerfile names what the repository has, and runs the gateway so that a signal reaches it.
+/// The Dockerfile names files that the repository has, and runs the gateway so that a signal reaches it.
 #[test]
 fn the_dockerfile_builds_and_runs_what_is_here() {
     let all = instructions(&text_of("deploy/docker/Dockerfile"));
@@ -218,7 +218,7 @@ fn the_dockerfile_builds_and_runs_what_is_here() {
     let (stages, sources): (Vec<_>, Vec<_>) =
         copies.into_iter().partition(|it| it.starts_with("--from"));
 
-    // What is copied exists, and is all that the build reads.
+    // Each copied file exists, and the build reads no others.
     let mut copied: Vec<PathBuf> = Vec::new();
     for source in sources {
         let mut names: Vec<_> = source.split_whitespace().collect();
@@ -228,7 +228,7 @@ fn the_dockerfile_builds_and_runs_what_is_here() {
     for path in &copied {
         assert!(path.exists(), "{} is copied and does not exist", path.display());
     }
-    // The manifest; what `include_str!` reads; the targets and the member that the manifest names.
+    // The manifest, the files that `include_str!` reads, and the targets and the member that the manifest names.
     for needed in ["Cargo.toml", "Cargo.lock", "README.md", "src", "examples", "benches", "models"]
     {
         assert!(copied.contains(&repository().join(needed)), "{needed} is not copied");
@@ -316,7 +316,7 @@ fn compose_waits_for_the_gateway_s_grace() {
 const UNIT: &str = "deploy/systemd/gateway.service";
 const PROGRAM: &str = "/usr/local/bin/gateway";
 
-/// What `systemd-analyze verify` says about this text as a unit; `None` where the program is not installed.
+/// The output of `systemd-analyze verify` for this text as a unit; `None` if the program is not installed.
 fn complaints(text: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("temp dir");
     let unit = dir.path().join("gateway.service");
@@ -329,7 +329,7 @@ fn complaints(text: &str) -> Option<String> {
                 return None;
             }
         };
-    // It also reads the units that this one names. Their faults are not ours.
+    // It also reads the units that this one names. Their faults do not count here.
     let said = String::from_utf8_lossy(&output.stderr);
     let ours = said.lines().filter(|line| line.contains("gateway.service"));
     Some(ours.collect::<Vec<_>>().join("\n"))
@@ -343,7 +343,7 @@ fn the_unit_is_understood_by_systemd() {
     let Some(said) = complaints(&text) else { return };
     assert_eq!(said, "", "{UNIT}");
 
-    // The check checks.
+    // The check finds a fault.
     for (right, wrong) in [("WatchdogSec=", "WatchdogSeconds="), ("Type=notify", "Type=notifies")] {
         assert!(text.contains(right), "{right}");
         assert_ne!(complaints(&text.replace(right, wrong)).as_deref(), Some(""), "{wrong}");

@@ -1,5 +1,4 @@
-//! The guide's commands are ones that the command takes, what it names is in the repository, and each code that
-//! the repository uses has its entry.
+//! The guide's commands work, the files that it names exist, and each code that the repository uses has its entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +18,7 @@ fn guide() -> String {
     page("operations")
 }
 
-/// What people have written in the repository: no build results, no recorded data.
+/// The texts that people have written in the repository: no build results, no recorded data.
 fn texts() -> Vec<(PathBuf, String)> {
     let paths = files_below(root(), &["target", "vectors", ".git", "proptest-regressions"]);
     let written = |it: &PathBuf| {
@@ -34,12 +33,12 @@ fn texts() -> Vec<(PathBuf, String)> {
     texts
 }
 
-/// Those of one kind.
+/// The texts with this file extension.
 fn texts_of(extension: &str) -> impl Iterator<Item = (PathBuf, String)> {
     texts().into_iter().filter(move |(path, _)| is_kind(path, extension))
 }
 
-/// The codes in a text: `I-12`, `U12`, `F9`, `R7`, `TG-S4`, each a word of its own.
+/// The codes in a text: `I-12`, `U12`, `F9`, `R7`, `TG-S4`, each as a whole word.
 fn codes(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
     let is_number =
@@ -52,7 +51,7 @@ fn codes(text: &str) -> BTreeSet<String> {
     words.map(ToOwned::to_owned).collect()
 }
 
-/// The entries of the key, and their rows.
+/// The entries of the key, each with its row.
 fn key() -> BTreeMap<String, String> {
     let pages = ["requirements", "incidents", "verification"].map(page);
     let rows = pages.iter().flat_map(|it| it.lines()).filter_map(|row| {
@@ -70,7 +69,7 @@ fn key() -> BTreeMap<String, String> {
 #[test]
 fn every_code_has_its_entry() {
     let key = key();
-    // No code: a property that no catalogue has, in a test of how such a one is answered.
+    // Not a code: a test asks for a property that the catalogue does not have.
     let no_code = ["TG-S99"];
     let mut seen = 0;
     for (path, text) in texts() {
@@ -86,7 +85,7 @@ fn every_code_has_its_entry() {
     assert!(seen > 100, "only {seen} were found");
 }
 
-/// A reader of the published docs meets a code at the end of an item, as a link to its entry.
+/// In the published docs, a code is at the end of an item, as a link to its entry.
 #[test]
 fn codes_in_public_docs_are_links_at_the_end() {
     let mut linked = 0;
@@ -118,7 +117,7 @@ fn codes_in_public_docs_are_links_at_the_end() {
     assert!(linked > 20, "only {linked}");
 }
 
-/// Links within the repository, and from it to pages of the guide. rustdoc checks those between items.
+/// Checks the links within the repository, and those to pages of the guide. rustdoc checks those between items.
 #[test]
 fn links_lead_somewhere() {
     let mut checked = 0;
@@ -147,7 +146,7 @@ fn links_lead_somewhere() {
     assert!(checked > 10, "only {checked}");
 }
 
-/// A renamed test leaves no dead reference in the key. The suite's tests compare its guards.
+/// A renamed test leaves no dead reference in the key. The tests of the model suite compare the guards.
 #[test]
 fn what_an_incident_is_shown_by_exists() {
     let code: String = texts_of("rs").map(|(_, text)| text).collect();
@@ -166,7 +165,7 @@ fn what_an_incident_is_shown_by_exists() {
     assert!(checked > 60, "only {checked}");
 }
 
-/// The code blocks in this language, each on its own, continued lines joined.
+/// The code blocks in this language, with continued lines joined.
 fn blocks(guide: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
     let blocks = guide.split(&opening).skip(1);
@@ -208,7 +207,7 @@ fn a_shell_reads_the_guide_s_commands() {
     }
 }
 
-/// Each `tidegate` in a block does what it is there for, in their order, beside a living gateway.
+/// Each `tidegate` command in the code blocks succeeds, in their order, with a live gateway.
 #[cfg(feature = "cli")]
 #[test]
 fn the_guide_s_orders_are_carried_out() {

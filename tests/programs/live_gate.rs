@@ -1,5 +1,5 @@
-//! The live gate (R13) and its neighbours, on a real process, real files and the real command: nothing
-//! here looks inside. Waiting is for replies on a socket or for the status to say something, never
+//! The acceptance test of the live gate (R13) and related tests, with a real process, real files and the real
+//! command. They look at nothing inside the process. They wait for replies on a socket or for a status, and never
 //! for time to pass; `PATIENCE` only turns a hang into a failure.
 //!
 //! Run with `--nocapture` to see the measured times.
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// More than a loopback socket's buffers hold.
 const HELD_BYTES: usize = 32 << 20;
 
-/// Looks again and again until there is an answer.
+/// Calls `look` again and again until it returns an answer.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -25,7 +25,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(began.elapsed() < PATIENCE, "never happened: {what}");
-        // Gives the processor to the processes that are looked at.
+        // Gives the processor to the other processes.
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
@@ -78,7 +78,7 @@ impl Process {
         self.child.try_wait().expect("a child").is_none()
     }
 
-    /// Its exit code and last line, once it has ended.
+    /// Waits for the process to end. Returns its exit code and its last line.
     fn end(&mut self) -> (Option<i32>, Value) {
         let status = eventually("the process ends", || self.child.try_wait().expect("a child"));
         let mut line = String::new();
@@ -111,8 +111,8 @@ impl User {
         reply.trim_end().to_owned()
     }
 
-    /// Starts a turn that lasts until its reply is [read](User::ends_turn): more is to be delivered
-    /// than a socket holds, and delivery is part of the turn (F11).
+    /// Starts a turn that lasts until its reply is [read](User::ends_turn). The reply is more than a socket holds, and
+    /// its delivery is part of the turn (F11).
     fn begins_turn(&mut self) {
         self.says(&"x".repeat(HELD_BYTES));
     }
@@ -152,7 +152,7 @@ impl Operator {
         serde_json::from_slice(&output.stdout).expect("one line of JSON")
     }
 
-    /// The status file alone, without a process for each look.
+    /// Waits for such a status. It reads the file itself: no process starts for each look.
     fn status_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let file = self.home.join("gateway_state.json");
         eventually(what, || {
@@ -168,7 +168,7 @@ fn home() -> (tempfile::TempDir, Operator) {
     (dir, Operator { home })
 }
 
-/// R13 (a) to (e).
+/// The live gate: the five steps (a) to (e) of R13.
 #[test]
 fn live_gate() {
     const REFUSALS: usize = 20;
@@ -195,7 +195,7 @@ fn live_gate() {
     );
     assert_eq!(draining["desired_state"], "draining");
 
-    // (b) New user turns are refused; internal events pass.
+    // (b) New user turns are refused, and internal events pass.
     let mut newcomer = process.connect();
     for _ in 0..REFUSALS {
         let reply = newcomer.asks("hello");
@@ -248,7 +248,7 @@ fn live_gate() {
     );
 }
 
-/// U2, U35: the original admits for about a second after such a restart.
+/// The original admits for about a second after such a restart. U2, U35.
 #[test]
 fn a_restart_with_a_live_marker_never_admits_before_it_has_reconciled() {
     let (dir, operator) = home();
@@ -260,10 +260,10 @@ fn a_restart_with_a_live_marker_never_admits_before_it_has_reconciled() {
         assert_eq!(
             operator.json(&["status"])["alive"],
             false,
-            "what it left behind says nothing (U41)"
+            "a status that it left behind does not make it alive (U41)"
         );
         process = Process::start(dir.path());
-        // Its very first turn, as soon as it listens.
+        // The very first turn, as soon as the process listens.
         let reply = process.connect().asks("hello");
         assert!(reply.starts_with("refused: the gateway is draining"), "{reply}");
         let status = operator.json(&["status"]);
@@ -277,7 +277,7 @@ fn a_restart_with_a_live_marker_never_admits_before_it_has_reconciled() {
     assert_eq!(process.connect().asks("hello"), "echo: hello");
 }
 
-/// TG-S1: a release during a shutdown changes nothing.
+/// A release during a shutdown changes nothing. TG-S1.
 #[test]
 fn shutdown_wins() {
     let (dir, operator) = home();
@@ -296,7 +296,7 @@ fn shutdown_wins() {
         (&Value::from("draining"), &Value::from(false))
     );
     assert_eq!(operator.json(&["cancel"])["was_draining"], true);
-    // The watcher has seen that the marker is gone, and the gate stays shut.
+    // Once the watcher has seen that the marker is gone, the gate still stays shut.
     operator.status_where("the release is seen", |status| {
         status["holders"] == Value::Array(Vec::new())
     });
@@ -309,7 +309,7 @@ fn shutdown_wins() {
     assert_eq!(operator.json(&["status"])["lifecycle"], "stopped");
 }
 
-/// F17.
+/// The start fails, names the first process, and leaves its status as it is. F17.
 #[test]
 fn a_second_gateway_on_the_same_home_is_told_so() {
     let (dir, operator) = home();

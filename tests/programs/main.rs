@@ -1,4 +1,4 @@
-//! Real programs: the command, the examples, the recipes, and what is said to systemd.
+//! Tests that start real programs: the command, the examples, the recipes, and reports to systemd.
 
 #[cfg(feature = "cli")]
 mod command;

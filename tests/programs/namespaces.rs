@@ -1,6 +1,6 @@
-//! A gateway and a controller that do not see the machine alike: in another namespace of processes or of the clock,
-//! as in containers that share a volume. Under another mount; and with a gateway that is killed and restarted
-//! meanwhile. With real processes and files, so only root can run most of it; others see what is not tried.
+//! A gateway and a controller that see the machine differently. The controller is in another namespace of processes or
+//! of the clock, as in containers that share a volume. Other tests mount over the home, or kill and restart the gateway
+//! during a wait. They use real processes and files. Only root can run most of them, and others see what is skipped.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use tidegate::home::Home;
 use tidegate::request::DrainRequest;
 use tidegate::{Gateway, Origin};
 
-/// Whether namespaces of this kind can be made here.
+/// Whether namespaces of this kind can be created here.
 fn can(unshare: &[&str]) -> bool {
     let tried = Command::new("unshare").args(unshare).arg("true").output();
     let can = tried.is_ok_and(|it| it.status.success());
@@ -34,7 +34,7 @@ fn home() -> (tempfile::TempDir, Home) {
     (dir, home)
 }
 
-/// The command in these namespaces; in this one's where there are none.
+/// The command in new namespaces of these kinds, or in those of this process if none are given.
 fn command(home: &Home, unshare: &[&str], arguments: &[&str]) -> Command {
     let mut command = if unshare.is_empty() {
         Command::new(BUILT)
@@ -65,7 +65,7 @@ fn run(home: &Home, unshare: &[&str], arguments: &[&str]) -> Value {
     answer(&command(home, unshare, arguments).output().expect("the command runs"), 0)
 }
 
-/// F20: a controller in another container is heard, and learns what its gateway would say.
+/// The request of a controller in another container counts, and its `observe` agrees with the gateway. F20.
 #[test]
 fn a_controller_in_another_pid_namespace_is_heard() {
     if !can(PID) {
@@ -90,7 +90,8 @@ fn a_controller_in_another_pid_namespace_is_heard() {
     assert_eq!(run(&home, PID, &["observe"])["verdict"], "absent");
 }
 
-/// F20: a time since boot is of one namespace. A reader of another one learns how long, never until when.
+/// A time since boot has a meaning in one namespace only. A reader in another one learns how long acting is safe, and
+/// not until when. F20.
 #[test]
 fn a_controller_in_another_time_namespace_is_told_how_long() {
     if !can(TIME) {
@@ -104,17 +105,17 @@ fn a_controller_in_another_time_namespace_is_told_how_long() {
         (&waited["quiesced"], &waited["safe_until_uptime_ms"]),
         (&true.into(), &Value::Null)
     );
-    let safe_for = waited["safe_for_s"].as_f64().expect("told");
+    let safe_for = waited["safe_for_s"].as_f64().expect("a number");
     assert!((500.0..=600.0).contains(&safe_for), "{waited}");
     let written = fs::read_to_string(home.marker_path()).expect("reads");
     assert!(!written.contains("requested_uptime_ms"), "{written}");
     assert_eq!(run(&home, TIME, &["observe"])["verdict"], "active");
-    // The gateway counts its lease down on its own clock.
+    // The gateway counts the lease down on its own clock.
     let left = gateway.status().holders[0].lease_left_s.expect("leased");
     assert!((500.0..=600.0).contains(&left), "{left}");
 }
 
-/// F20: where nobody lives, the answer says for whom the request is.
+/// Without a running gateway, the answer says which gateway the request is for. F20.
 #[test]
 fn where_nobody_lives_the_answer_says_for_whom_the_request_is() {
     let (_dir, home) = home();
@@ -133,7 +134,7 @@ fn example() -> PathBuf {
     Path::new(BUILT).parent().expect("a folder").join("examples/gateway")
 }
 
-/// A gateway in a process of its own: it can be killed.
+/// A gateway in its own process, which can be killed.
 struct Process(Child);
 
 impl Process {
@@ -155,7 +156,7 @@ impl Drop for Process {
     }
 }
 
-/// A request for this run ends with it, and one for any run does not.
+/// A request for this run ends with the run, and a request for any run does not.
 #[test]
 fn a_request_for_this_run_ends_with_it() {
     let (_dir, home) = home();
@@ -173,7 +174,7 @@ fn a_request_for_this_run_ends_with_it() {
     assert_eq!(run(&home, &[], &["drain"])["draining"], true);
 }
 
-/// A `drain --wait` that waits, and has heard of the gateway.
+/// A `drain --wait` that has just been started, and its stderr.
 fn waiting(home: &Home) -> (Child, BufReader<ChildStderr>) {
     let arguments = ["drain", "--holder", "ci", "--wait", "--timeout", "60s"];
     let mut child = command(home, &[], &arguments).spawn().expect("the command starts");
@@ -188,7 +189,7 @@ fn until_it_says(stderr: &mut BufReader<ChildStderr>, what: &str) {
     }
 }
 
-/// F18: a lock file that is removed under a living gateway, while somebody waits for its turn in flight.
+/// The lock file of a live gateway is removed while a command waits for a turn in flight. F18.
 #[test]
 fn a_lock_file_that_is_removed_is_no_end_of_a_wait() {
     let (_dir, home) = home();
@@ -212,7 +213,7 @@ fn a_restart_is_no_end_of_a_wait() {
     let (_dir, home) = home();
     for _ in 0..10 {
         let first = Process::start(&home);
-        // Holds nothing back, so that it can be waited for.
+        // The default request does not hold internal work, so the goal is only draining.
         let ask = DrainRequest::default();
         let request = home.begin_drain(&ask).expect("writes");
         let holder = tidegate::request::Holder::Shared;
@@ -220,7 +221,7 @@ fn a_restart_is_no_end_of_a_wait() {
         let mut look = || home.check_drain(&mut drain, tidegate::pending::Goal::Draining);
         while look().expect("it lives").0.is_none() {}
         drop(first);
-        // Between the two nobody holds the home, and that is waited out.
+        // Between the two gateways no process holds the home, and the wait goes on.
         assert!(look().expect("it may come back").0.is_none());
         let second = Process::start(&home);
         loop {
@@ -235,7 +236,7 @@ fn a_restart_is_no_end_of_a_wait() {
     }
 }
 
-/// A request for this run is lost with it, and a waiter says so.
+/// A request for this run is lost when the run ends, and a wait for it says so.
 #[test]
 fn a_wait_for_this_run_is_lost_with_it() {
     let (_dir, home) = home();
@@ -256,7 +257,7 @@ fn a_wait_for_this_run_is_lost_with_it() {
     assert!(lost.contains("the run of the gateway"), "{lost}");
 }
 
-/// F18: a home that is mounted over is no home without requests, and a look there finds no gateway.
+/// A mount over the home does not release its requests, and a look there finds no gateway. F18.
 #[test]
 fn a_home_that_is_mounted_over_is_kept() {
     if !can(&["--mount"]) {

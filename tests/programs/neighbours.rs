@@ -1,5 +1,5 @@
-//! A gateway of another make on the same home. The original implementation is replaced by a thread that holds its
-//! lock, reads the marker by its rules and writes its status, as recorded in `tests/vectors`.
+//! A foreign gateway on the same home. A thread plays the original implementation, as recorded in `tests/vectors`: it
+//! holds the original's lock, reads the marker by its rules and writes its status.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ struct Original {
     _lock: File,
 }
 
-/// Whether the original takes the marker for a drain: present, of no other epoch, and no older than an hour by its
+/// Whether the marker is a drain for the original: it exists, has no other epoch, and is no older than an hour by its
 /// stamp.
 fn original_drains(home: &Path) -> bool {
     let Ok(bytes) = fs::read(home.join(".drain_request.json")) else { return false };
@@ -128,7 +128,8 @@ fn ours_does_not_start_beside_it_and_says_which_it_is() {
     Gateway::builder(dir.path()).start().expect("it is gone, though its lock file is there");
 }
 
-/// Found in review: a process that only shares the lock is no foreign gateway, nor is a living one of ours.
+/// Found in review: a process that only shares the lock is not a foreign gateway. A live gateway of ours is not one
+/// either.
 #[test]
 fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -147,7 +148,7 @@ fn what_is_no_gateway_of_another_make_is_not_taken_for_one() {
     let reading = home.status().expect("reads");
     assert!(reading.is_alive() && !reading.is_foreign());
     drop(gateway);
-    // What one of ours left behind is not what the other one says.
+    // The status that ours left behind is not taken for the other gateway's.
     let reading = home.status().expect("reads");
     assert!(reading.is_foreign() && !reading.is_alive() && !reading.is_quiesced());
 }
@@ -163,7 +164,7 @@ fn the_command_goes_by_its_rules() {
         assert_eq!(status[said], true, "{said}: {status}");
     }
 
-    // It knows no holders, no run and no promise: refused before anything is written.
+    // The original knows no holders, runs or promises. So the command refuses these before it writes anything.
     for arguments in [
         &["drain", "--holder", "ci"][..],
         &["drain", "--this-run"],
@@ -178,16 +179,16 @@ fn the_command_goes_by_its_rules() {
     let left = fs::read_dir(dir.path()).expect("lists").map(|it| it.expect("an entry").file_name());
     assert!(!left.into_iter().any(|name| name.to_string_lossy().contains("drain")));
 
-    // No longer than its own hour, and the answer says until when.
+    // The lease is at most the original's hour, and the answer says when it ends.
     let drained = answer(&run(dir.path(), &["drain", "--lease", "10h"]), 0);
     assert_eq!(drained["draining"], true, "{drained}");
     let ends =
-        drained["lease_ends_at"].as_str().expect("told").parse::<chrono::DateTime<chrono::Utc>>();
+        drained["lease_ends_at"].as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>();
     let left = ends.expect("a time") - chrono::Utc::now();
     assert!((3500..=3600).contains(&left.num_seconds()), "{drained}");
     assert_eq!(original.says(), "draining");
 
-    // Idle is draining with no agents.
+    // For the original, idle means draining with no agents.
     let arguments = ["drain", "--wait", "--idle-is-enough", "--timeout", "1ms"];
     answer(&run(dir.path(), &arguments), 3);
     original.agents.store(0, Ordering::SeqCst);
@@ -200,8 +201,8 @@ fn the_command_goes_by_its_rules() {
     until("its end", || original.says() == "running");
 }
 
-/// A mixed fleet: gateways of both makes, begun and cancelled at random from both sides, each round until it has
-/// settled. `TIDEGATE_SEED` repeats a run.
+/// A mixed fleet: gateways of both implementations. Drains begin and end at random from both sides, and each round
+/// waits until the gateway agrees. `TIDEGATE_SEED` repeats a run.
 #[test]
 fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
     const ROUNDS: u32 = 500;
@@ -227,7 +228,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
         let (path, home) = (dirs[at].path(), Home::at(dirs[at].path()));
         let marker = home.marker_path();
         match dice.u32(..6) {
-            // Ours begins, the original's side begins, and each cancels.
+            // Our side begins, the original's side begins, and each side cancels.
             0 => drop(home.begin_drain(&DrainRequest::new("ours")).expect("writes")),
             1 => {
                 let marker_text = json!({
@@ -247,7 +248,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
             },
             _ => drop(home.cancel_drain(&named).expect("removes")),
         }
-        // What our reader says of the home is what its gateway comes to, of either make.
+        // Our reader of the home and its gateway agree, for both implementations.
         let asked = home.observe().verdict().asks_for_drain();
         until(&format!("round {round}: agreement"), || drains(at) == asked);
         if at < 2 {
@@ -265,7 +266,7 @@ fn a_mixed_fleet_agrees_and_nothing_is_stuck_or_left() {
     }
 }
 
-/// Readers of the original take a status for stale that is not written for minutes.
+/// For the original's readers, a status that was not written for minutes is stale.
 #[test]
 fn a_status_is_written_again_each_minute() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -1,4 +1,4 @@
-//! What a service manager hears of a gateway, on a socket of the test's own.
+//! The reports of a gateway to a service manager, on a socket of the test.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -51,7 +51,7 @@ impl Manager {
         }
     }
 
-    /// Everything up to the datagram that has this line.
+    /// The lines of all datagrams up to the one with this line.
     fn hear_until(&self, line: &str) -> Vec<String> {
         let mut heard = Vec::new();
         while !heard.iter().any(|it| it == line) {
@@ -60,7 +60,7 @@ impl Manager {
         heard
     }
 
-    /// What is on its way already.
+    /// The lines that have already arrived.
     fn heard(&self) -> Vec<String> {
         self.socket.set_nonblocking(true).expect("an option");
         std::iter::from_fn(|| self.hear_or_timeout()).flatten().collect()
@@ -90,7 +90,7 @@ fn the_start_is_reported_at_once_and_a_drain_by_who_and_what_it_waits_for() {
     let drained = manager.hear();
     assert_eq!(drained, ["STATUS=draining for ci; in flight: 1 user, 1 internal"]);
 
-    // No phase changes: the tick finds it.
+    // No phase changes here, so the periodic look finds it.
     gateway.begin_drain(&DrainRequest::new("ops").with_holder(holder("ops"))).expect("in memory");
     drop(user);
     manager.hear_until("STATUS=draining for ci, ops; in flight: 0 user, 1 internal");
@@ -105,7 +105,7 @@ fn the_start_is_reported_at_once_and_a_drain_by_who_and_what_it_waits_for() {
     assert_eq!(manager.heard(), [""; 0]);
 }
 
-/// What a process is given to leave once its gateway has stopped.
+/// The time that a process gets to exit once its gateway has stopped.
 const LEAVING: Duration = Duration::from_secs(5);
 
 fn extensions(heard: &[String]) -> impl Iterator<Item = Duration> {
@@ -113,7 +113,7 @@ fn extensions(heard: &[String]) -> impl Iterator<Item = Duration> {
     micros.map(|micros| Duration::from_micros(micros.parse().expect("a number")))
 }
 
-/// On a clock that the test moves: what is asked for is exact.
+/// With a clock that the test moves, so that the extensions are exact.
 #[test]
 fn a_wedged_turn_has_its_grace_and_the_extensions_follow_it() {
     use tidegate::epoch::{ManualClock, Now};
@@ -142,7 +142,7 @@ fn a_wedged_turn_has_its_grace_and_the_extensions_follow_it() {
     drop(wedged);
 }
 
-/// On the system's clock: the deadline ends it.
+/// With the system's clock: the deadline ends the shutdown.
 #[test]
 fn a_shutdown_asks_for_its_grace_and_no_more() {
     const GRACE: Duration = Duration::from_millis(200);
@@ -159,7 +159,7 @@ fn a_shutdown_asks_for_its_grace_and_no_more() {
     drop(wedged);
 }
 
-/// A long grace: the first extension is for ten seconds at most, and the end comes with the last turn.
+/// With a long grace, the first extension is ten seconds at most, and the shutdown ends with the last turn.
 #[test]
 fn a_shutdown_whose_turns_end_is_over_at_once() {
     let (manager, gateway) = (Manager::new(), in_memory());
@@ -170,7 +170,7 @@ fn a_shutdown_whose_turns_end_is_over_at_once() {
     assert_eq!(extensions(&heard).collect::<Vec<_>>(), [Duration::from_secs(10)]);
     drop(turn);
     assert_eq!(ending.wait(), Ended::Clean);
-    // The drop says what is still to be said.
+    // The drop sends the reports that are still missing.
     drop(notifying);
     let heard = manager.heard();
     assert_eq!(heard.last().expect("a message"), "STATUS=stopped with nothing in flight");
@@ -204,7 +204,7 @@ fn the_watchdog_is_pinged_while_the_gateway_is_sound_and_only_then() {
     gateway.begin_drain(&DrainRequest::default()).expect("in memory");
     manager.socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
     let mut messages = 0;
-    // Sooner or later there are no pings: only the status is looked at once a second, and nothing is new.
+    // After some time no pings come. Only the status is looked at once a second, and it does not change.
     while manager.hear_or_timeout().is_some() {
         messages += 1;
         assert!(messages < 1000, "pings for a thread that is stuck");
@@ -222,7 +222,7 @@ fn a_socket_that_nobody_reads_blocks_nothing_and_loses_no_start() {
     flood.set_nonblocking(true).expect("an option");
     while flood.send_to(b"X=1\n", &manager.path).is_ok() {}
 
-    // On a thread of its own, so that a call that blocks is a failure and no hang.
+    // In another thread, so that a call that blocks is a failure and not a hang.
     let (done, ended) = mpsc::channel();
     let (same, path) = (gateway.clone(), manager.path.clone());
     std::thread::spawn(move || {
@@ -235,7 +235,7 @@ fn a_socket_that_nobody_reads_blocks_nothing_and_loses_no_start() {
     ended.recv_timeout(PATIENCE).expect("nothing blocks");
 
     let _again = notify_at(&gateway, &manager.path, None).expect("a full socket is no error");
-    // By then the thread has tried in vain, too.
+    // By then the reporting thread has also tried, without success.
     std::thread::sleep(Duration::from_millis(1500));
     manager.hear_until("READY=1");
     let ending = gateway.shut_down(ShutdownCause::Operator, Duration::ZERO);
@@ -289,10 +289,11 @@ fn what_is_no_socket_is_an_error_that_names_it() {
     assert!(error.contains("no\\nsuch: ") && error.contains("unset NOTIFY_SOCKET"), "{error}");
 }
 
-/// Set for the process that [`by_the_environment`] is run in, alone.
+/// Set for the child process, which runs only [`by_the_environment`].
 const IN_CHILD: &str = "TIDEGATE_TEST_IS_ON";
 
-/// The child's part of the next test: a process's environment is not changed while others read it.
+/// The child's part of the next test. The environment of a process must not change while other threads read it, so a
+/// child has its own.
 #[test]
 fn by_the_environment() {
     let Ok(is_on) = std::env::var(IN_CHILD) else { return };
@@ -306,7 +307,7 @@ fn by_the_environment() {
             name.starts_with("tidegate-system")
         })
     };
-    // A thread has its name once it runs, and leaves the list a moment after its end was waited for.
+    // A thread gets its name when it runs, and leaves the list a moment after it was joined.
     let began = std::time::Instant::now();
     let wait_until_reporting = |expected: bool| {
         while cfg!(target_os = "linux") && is_reporting() != expected {

@@ -1,5 +1,5 @@
-//! Homes that several users meet in: whose files are, who is refused, and what a swapped directory leads to.
-//! With real users and processes, so only root can run it; other users see that it is not tried.
+//! Homes that several users share: who owns the files, who is refused, and what happens if a directory is swapped.
+//! The tests use real users and processes. Only root can run most of them, and other users see what is skipped.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use tidegate::request::{DrainRequest, Holder};
 const OWNER: u32 = 65534;
 const STRANGER: u32 = 4321;
 
-/// Whether there is anything to try.
+/// Whether the test can run. It prints a line if it cannot.
 fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -43,8 +43,8 @@ impl Scene {
         let built = Path::new(env!("CARGO_BIN_EXE_tidegate"));
         let example = built.parent().expect("a folder").join("examples/gateway");
         for (program, name) in [(built, "tidegate"), (&example, "gateway")] {
-            // By another process: a file that this one had open to write would be busy in every child
-            // forked meanwhile.
+            // Another process copies it. A child that was forked while this process had the file open to write would
+            // keep the file busy.
             let copied = Command::new("cp").arg(program).arg(scene.program(name)).status();
             assert!(copied.expect("cp runs").success(), "{}", program.display());
         }
@@ -68,7 +68,7 @@ impl Scene {
         command.spawn().expect("the gateway starts")
     }
 
-    /// One that is up.
+    /// A gateway that has started.
     fn running_as(&self, user: u32) -> Process {
         let mut child = self.gateway_as(user);
         let mut line = String::new();
@@ -106,7 +106,8 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// F19. Found in use: `sudo tidegate drain` wrote what the gateway could not read, over the marker too.
+/// Found in use: `sudo tidegate drain` wrote a request that the gateway could not read, and replaced the marker with
+/// it. F19.
 #[test]
 fn what_root_asks_for_is_the_home_s_and_its_gateway_drains() {
     if !is_root() {
@@ -129,12 +130,12 @@ fn what_root_asks_for_is_the_home_s_and_its_gateway_drains() {
     let modes = [scene.home.marker_path(), scene.home.lock_path(), scene.home.status_path()];
     let mode = |path: PathBuf| fs::metadata(path).expect("exists").mode() & 0o777;
     assert_eq!(modes.map(mode), [0o600; 3]);
-    // The owner's own, again: what it wrote stays its own.
+    // Now as the owner: its own files are its own.
     let output = scene.run_as(OWNER, &["cancel"]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
-/// F19. Found in use: a gateway that ran once as root left a lock that its own user could not open.
+/// Found in use: a gateway that ran once as root left a lock that its own user could not open. F19.
 #[test]
 fn what_a_root_gateway_leaves_its_own_user_can_use() {
     if !is_root() {
@@ -149,7 +150,7 @@ fn what_a_root_gateway_leaves_its_own_user_can_use() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
-/// What cannot be opened is named, with its owner and the user who tried.
+/// An error names the path that cannot be opened, its owner, and the user who tried.
 #[test]
 fn an_error_names_the_path_its_owner_and_who_tried() {
     if !is_root() {
@@ -172,7 +173,7 @@ fn an_error_names_the_path_its_owner_and_who_tried() {
     assert!(text.contains("owner 65534 keep user 4321") && text.contains("0755"), "{text}");
     assert!(text.contains("nothing was changed"), "{text}");
 
-    // A renewal that cannot be written says nothing false about the drain that is there.
+    // A renewal that cannot be written does not say that there was no drain.
     fs::remove_file(scene.home.lock_path()).expect("removes");
     let ci = Holder::named("ci").expect("a name");
     let ask = DrainRequest::new("root").with_holder(ci);
@@ -183,7 +184,7 @@ fn an_error_names_the_path_its_owner_and_who_tried() {
     assert!(text.contains("nothing was changed") && !text.contains("no drain was"), "{text}");
 }
 
-/// F18: a directory or lock that is neither trusted nor the writer's own is refused, and its owner named.
+/// A directory or a lock file of an untrusted other user is refused, and its owner is named. F18.
 #[test]
 fn what_is_a_stranger_s_is_refused_and_named() {
     if !is_root() {
@@ -225,7 +226,7 @@ fn what_is_a_stranger_s_is_refused_and_named() {
     drop(shared.running_as(OWNER));
 }
 
-/// F19: where anybody may make a file, nothing of root's is given to anybody.
+/// In a home where every user may create a file, no file of root's gets another owner. F19.
 #[test]
 fn nothing_is_given_away_in_a_shared_home() {
     if !is_root() {
@@ -240,8 +241,8 @@ fn nothing_is_given_away_in_a_shared_home() {
     }
 }
 
-/// F19. Found in review: between making the directory of requests and opening it, its name could be given to
-/// another directory of root's, which was then given away. Bounded by rounds.
+/// Found in review: root creates the directory of requests, then opens it by name. In between, the name could come to
+/// mean another directory of root's, which then got another owner. The number of rounds is bounded. F19.
 #[test]
 fn a_directory_of_root_s_is_not_given_away_in_a_race() {
     const ROUNDS: u32 = 200;
@@ -264,9 +265,9 @@ fn a_directory_of_root_s_is_not_given_away_in_a_race() {
         let swapping = scope.spawn(|| {
             use rustix::fs::{CWD, RenameFlags, renameat_with};
             let mut swaps = 0;
-            // Relaxed: it says nothing of any other memory.
+            // Relaxed: the flag publishes no other memory.
             while !done.load(Ordering::Relaxed) {
-                // Wherever it is now, in the place of what is being made.
+                // Swaps the precious directory, under its current name, with the one that is being created.
                 let drafts =
                     all().filter(|path| path.to_string_lossy().contains(".drain_requests"));
                 for draft in drafts {
@@ -279,7 +280,7 @@ fn a_directory_of_root_s_is_not_given_away_in_a_race() {
         let ask = DrainRequest::new("root").with_holder(Holder::named("ci").expect("a name"));
         for _ in 0..ROUNDS {
             let _ = scene.home.begin_drain(&ask);
-            // Only what was made here: by now the name may be the other directory's, which is not empty.
+            // Removes only what was made here: by now the name may mean the other directory, which is not empty.
             for path in all() {
                 let entries = fs::read_dir(&path).into_iter().flatten();
                 let entries = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
@@ -298,7 +299,7 @@ fn a_directory_of_root_s_is_not_given_away_in_a_race() {
     assert_eq!((mine[0].uid(), mine[0].mode() & 0o777), (0, 0o700));
 }
 
-/// Two commands that are the first ever, at once: neither takes the other's directory for a stranger's.
+/// Two commands are the first ever, at once. Neither takes the other's directory for a stranger's.
 #[test]
 fn the_first_requests_of_two_at_once_are_both_made() {
     for _ in 0..50 {
@@ -319,7 +320,7 @@ fn the_first_requests_of_two_at_once_are_both_made() {
     }
 }
 
-/// F18: who may only read the home cannot be a gateway, whatever lock they take on the directory.
+/// A user who may only read the home cannot be a gateway, whatever lock they take on the directory. F18.
 #[test]
 fn a_reader_of_the_directory_stops_no_gateway() {
     if !is_root() {
@@ -343,14 +344,14 @@ fn a_reader_of_the_directory_stops_no_gateway() {
     assert!(told(&second).contains("in use"), "{}", told(&second));
     drop((gateway, reader));
 
-    // One that may write the home may be a gateway whose lock file was removed: it is named.
+    // A process that may write the home may be a gateway whose lock file was removed. So the error names it.
     let writer = locked(OWNER);
     let refused = scene.gateway_as(OWNER).wait_with_output().expect("it ends");
     assert!(told(&refused).contains("is locked by process"), "{}", told(&refused));
     drop(writer);
 }
 
-/// F19: a change of owner that fails is reported, and no failure.
+/// A change of owner that fails is reported, and the command succeeds. F19.
 #[test]
 fn an_owner_that_cannot_be_changed_is_reported() {
     if !is_root() {
@@ -366,7 +367,8 @@ fn an_owner_that_cannot_be_changed_is_reported() {
     assert!(scene.home.observe().verdict().asks_for_drain());
 }
 
-/// F18: a user who may only read the lock file neither keeps a gateway from starting nor makes a dead one live.
+/// A user who may only read the lock file cannot stop a gateway from starting, and cannot make a dead one look alive.
+/// F18.
 #[test]
 fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -375,7 +377,7 @@ fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     drop(start().expect("starts"));
     let reader = File::open(home.lock_path()).expect("opens");
     rustix::fs::flock(&reader, rustix::fs::FlockOperation::LockExclusive).expect("flock");
-    // A child that another test has just forked holds every descriptor until it runs its program.
+    // A child that another test has just forked holds every descriptor until it runs its program. So this waits.
     let began = std::time::Instant::now();
     while home.status().expect("reads").is_locked() {
         assert!(began.elapsed() < std::time::Duration::from_secs(30), "nobody holds it");
@@ -383,7 +385,7 @@ fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     }
     drop(start().expect("starts all the same"));
 
-    // A read lock of the very kind that the gateway holds.
+    // A read lock of the same kind as the gateway's lock.
     let reader = File::open(home.lock_path()).expect("opens");
     while !crate::write_lock::take(&reader, nix::libc::F_RDLCK) {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "nobody holds it");
@@ -395,8 +397,8 @@ fn a_reader_of_the_lock_fakes_no_gateway_and_stops_none() {
     drop(gateway);
 }
 
-/// F18. Found in use: the directory of requests was listed by its handle and then used by its path, so that
-/// its owner, who swapped a link in, had root remove and make files elsewhere. Bounded by rounds.
+/// Found in use: the directory of requests was listed by its handle and then used by its path. Its owner swapped in a
+/// link, and root removed and created files elsewhere. The number of rounds is bounded. F18.
 #[test]
 fn a_directory_that_is_swapped_leads_nobody_elsewhere() {
     const ROUNDS: u32 = 300;
@@ -418,7 +420,7 @@ fn a_directory_that_is_swapped_leads_nobody_elsewhere() {
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| {
             let mut swaps = 0;
-            // Relaxed: it says nothing of any other memory.
+            // Relaxed: the flag publishes no other memory.
             while !done.load(Ordering::Relaxed) {
                 for name in names {
                     let _ = fs::write(requests.join(name), "{}");
@@ -442,9 +444,9 @@ fn a_directory_that_is_swapped_leads_nobody_elsewhere() {
         done.store(true, Ordering::Relaxed);
         assert!(swapping.join().expect("swaps") > 0);
     });
-    // The swapper writes through its own link, if it is late; what it wrote is what was there or `{}`.
+    // A late swapper writes through its own link. So a file may contain `{}`, and only the names are compared.
     let mut left: Vec<_> =
         fs::read_dir(&victim).expect("lists").map(|it| it.expect("an entry").file_name()).collect();
     left.sort();
-    assert_eq!(left, names, "nothing was removed there, and nothing made");
+    assert_eq!(left, names, "nothing was removed or created there");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file below this folder, except in folders with these names. Nothing where there is no such folder.
+/// Every file below this folder, except in folders with these names. Empty if the folder does not exist.
 pub fn files_below(folder: &Path, except: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! A logger that keeps every line, of all threads, for tests of what is logged. A logger is the process's, so
-//! one test of a process can have it.
+//! A logger that keeps every line of all threads, for tests of the log. A logger belongs to the process, so only one
+//! test of a process can install it.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use tracing::{Event, Metadata, Subscriber};
 pub struct KeptLog(Arc<Mutex<Vec<String>>>);
 
 impl KeptLog {
-    /// Keeps what is logged from now on.
+    /// Installs the logger, which keeps every line from now on.
     pub fn install() -> KeptLog {
         let log = KeptLog::default();
         tracing::subscriber::set_global_default(log.clone()).expect("the only one");
         log
     }
 
-    /// Keeps what is logged on this thread, for as long as the guard lives.
+    /// Installs the logger for this thread, as long as the guard lives.
     #[allow(dead_code, reason = "not every test has it")]
     pub fn on_this_thread() -> (KeptLog, tracing::subscriber::DefaultGuard) {
         let log = KeptLog::default();
@@ -27,7 +27,7 @@ impl KeptLog {
         (log, guard)
     }
 
-    /// The lines with this in them: the target, and each field as `name=value`.
+    /// The lines that contain this text. A line is the target, and each field as `name=value`.
     pub fn lines(&self, what: &str) -> Vec<String> {
         let lines = self.0.lock().expect("not poisoned");
         lines.iter().filter(|line| line.contains(what)).cloned().collect()
@@ -48,7 +48,7 @@ impl Subscriber for KeptLog {
     fn event(&self, event: &Event<'_>) {
         struct Text(String);
         impl Visit for Text {
-            // As it is: a debug form would spell out what must be spelled out before.
+            // Unchanged: a debug form would escape characters that the code itself must escape.
             fn record_str(&mut self, field: &Field, value: &str) {
                 let _ = write!(self.0, "{}=\"{value}\" ", field.name());
             }

@@ -1,4 +1,4 @@
-//! The pictures of the documents, as SVG. They show what they are given; the layout is fixed here.
+//! The pictures of the documents, as SVG. The caller gives the content, and the layout is fixed here.
 
 use std::fmt::Write;
 
@@ -38,7 +38,7 @@ fn arrow(x1: i32, y1: i32, x2: i32, y2: i32) -> String {
     )
 }
 
-/// The machine, from its own Mermaid diagram: one line an edge, `from --> to: events`.
+/// The machine, from its own Mermaid diagram: each line is an edge, `from --> to: events`.
 pub fn machine(diagram: &str) -> String {
     // Centres of the phases, and what each means.
     let place = |phase: &str| match phase {
@@ -62,7 +62,7 @@ pub fn machine(diagram: &str) -> String {
             continue;
         }
         let ((x1, y1, ..), (x2, y2, ..)) = (place(from), place(to));
-        // From border to border; the two edges between two phases side by side.
+        // An arrow goes from border to border. Two edges between the same phases are side by side.
         let (dx, dy): (i32, i32) = (x2 - x1, y2 - y1);
         let (x1, y1, x2, y2) = if dy == 0 {
             let side = if dx > 0 { -14 } else { 14 };
@@ -106,9 +106,9 @@ pub fn machine(diagram: &str) -> String {
     canvas("The machine's phases and the events that lead from one to the next", 820, 450, &body)
 }
 
-/// The modules, a band for each layer, the highest first.
+/// The modules, with a band for each layer, the highest first.
 pub fn layers(layers: &[&str], modules: &[Module]) -> String {
-    // What each does, and its colour.
+    // What each layer does, and its colour.
     let about = |layer: &str| match layer {
         "edges" => ("face outwards", "#e6f6ff"),
         "shell" => ("does: files, clocks, threads", "#fff3c4"),

@@ -1,4 +1,4 @@
-//! What the command line says. It decides nothing about drains.
+//! The command line: commands, options and their help. It decides nothing about drains.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct HomeArgs {
     #[arg(long, global = true)]
     home: Option<PathBuf>,
     /// The permission bits of the files that this command writes, in octal, such as 640. By default the
-    /// owner may read them, and those who may read the gateway's own files.
+    /// owner can read them, and so can each user who can read the gateway's own files.
     #[arg(long, global = true, value_parser = octal)]
     mode: Option<u32>,
 }
@@ -42,7 +42,7 @@ pub struct HomeArgs {
 pub enum Command {
     /// Request a drain. A second call replaces the holder's request.
     Drain(DrainArgs),
-    /// Renew the holder's live request. The drain has no gap.
+    /// Renew the holder's live request. The drain continues without a gap.
     Renew {
         /// The holder whose request is renewed [default: the shared marker].
         #[arg(long, value_parser = Holder::named)]
@@ -68,7 +68,7 @@ pub enum Command {
     },
     /// Show the gateway's status, and whether a gateway is running.
     Status {
-        /// Print nothing. Exit with 0 if this is true, and with 1 if it is false or cannot be read: for
+        /// Print nothing. Exit with 0 if this is true, and with 1 if it is false or cannot be read. For
         /// health checks and probes.
         #[arg(long, value_enum, conflicts_with = "watch")]
         check: Option<Check>,
@@ -161,7 +161,7 @@ pub struct DrainArgs {
     pub keep: bool,
 }
 
-/// Who runs this.
+/// The name of the user who runs this command.
 pub fn user() -> String {
     let name = std::env::var("USER").ok().filter(|name| !name.is_empty());
     name.unwrap_or_else(|| format!("uid:{}", rustix::process::getuid().as_raw()))

@@ -1,4 +1,4 @@
-//! Begins, renews and cancels a drain, and answers what came of it.
+//! Begins, renews and cancels a drain, and prints the result.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::arguments::DrainArgs;
 use crate::output::{Output, note};
 use crate::wait::{Ended, Interrupt, wait_until};
 
-/// The reply of the drain endpoint, and the request's own name.
+/// The reply, as the HTTP endpoint gives it, with the id and the lease of the request.
 #[derive(Serialize)]
 struct Drained<'a> {
     ok: bool,
@@ -28,18 +28,18 @@ struct Drained<'a> {
     requested_at: Option<String>,
     /// A live gateway says that its gate is closed for this request (TG-S5).
     draining: bool,
-    /// The request is in place, and no live gateway has confirmed it yet.
+    /// The request is written, and no live gateway has confirmed it yet.
     pending: bool,
     suppress_notification: bool,
     request_id: &'a str,
-    /// The boot and container of the gateway that it is for.
+    /// The boot and container of the gateway that the request is for.
     epoch: Option<String>,
-    /// Whose that is: `gateway` of one that lives, `next` of one that starts where this command runs.
+    /// Whose epoch that is: `gateway` for a running gateway, `next` for one that starts where this command runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch_of: Option<&'static str>,
-    /// When it ends unless it is renewed, by the wall clock.
+    /// When the request ends unless it is renewed, by the wall clock.
     lease_ends_at: Option<String>,
-    /// Why it is pending, where that is known.
+    /// Why the request is pending, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,13 +64,13 @@ impl Drained<'_> {
         }
     }
 
-    /// The reply for a request that nobody has confirmed, for this reason.
+    /// The reply for a request that no gateway has confirmed, for this reason.
     fn pending<'a>(request: &'a Request, by_now: &Recipient, reason: String) -> Drained<'a> {
         let epoch_of = Some(if by_now.is_running() { "gateway" } else { "next" });
         Drained { epoch_of, reason: Some(reason), ..Drained::new(request, false) }
     }
 
-    /// The reply for a drain that failed. `stands` is whether its request still exists.
+    /// The reply for a drain that failed. The flag says whether its request still exists.
     fn failed(request: &Request, stands: bool, error: String) -> Drained<'_> {
         let drained = Drained::new(request, false);
         Drained { ok: false, pending: stands, error: Some(error), ..drained }
@@ -90,7 +90,7 @@ fn written_at(request: &Request) -> Option<String> {
 
 pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure> {
     let request = home.begin_drain(&ask.request())?;
-    // An interrupt ends this waiting as it ends any program: the request is to stay.
+    // Signals are not handled here: an interrupt ends the program, and the request stays as intended.
     let (goal, interrupt) = (Goal::Draining, Interrupt::default());
     let holder = ask.holder();
     let waited = wait_until(goal, home, &holder, &request, CONFIRMATION_TIMEOUT, &interrupt);
@@ -118,18 +118,18 @@ pub fn drain(home: &Home, ask: &DrainArgs, output: Output) -> Result<(), Failure
     Err(failure)
 }
 
-/// Why no gateway has confirmed a request, for people.
+/// The reason why no gateway has confirmed a request, for people.
 fn why_pending(missed: &WaitFailed, recipient: &Recipient) -> String {
     match missed {
         WaitFailed::TimedOut(unmet_condition) => unmet_condition.clone(),
         missed if recipient.is_running() => missed.to_string(),
         missed => {
-            format!("{missed}; the request is for one that starts in this boot and container")
+            format!("{missed}; the request is for a gateway that starts in this boot and container")
         }
     }
 }
 
-/// Whether a request that nobody cancels here is still there, and how that is said.
+/// Whether a request that is not cancelled here still exists, with a text that says so.
 fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, String) {
     let id = request.request_id().unwrap_or_default();
     match home.find_request(holder, id) {
@@ -140,10 +140,10 @@ fn what_is_left(home: &Home, holder: &Holder, request: &Request) -> (bool, Strin
     }
 }
 
-/// A promise that nobody reads for so long is given up.
+/// A promise that nobody reads within this time is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a controller may act on.
+/// The answer that a controller may act on.
 #[derive(Serialize)]
 struct Waited<'a> {
     #[serde(flatten)]
@@ -152,7 +152,7 @@ struct Waited<'a> {
     /// The time since boot, in milliseconds, before which acting is safe.
     safe_until_uptime_ms: Option<u64>,
     safe_for_s: Option<f64>,
-    /// The same on the wall clock, for people.
+    /// The same time by the wall clock, for people.
     safe_until: Option<String>,
 }
 
@@ -160,12 +160,12 @@ pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(),
     if ask.lease <= ask.timeout {
         return Err(Failure::LeaseTooShort { lease: ask.lease, timeout: ask.timeout });
     }
-    // Before there is a request that an interrupt would leave behind.
+    // This precedes the request: otherwise an interrupt could leave the request behind.
     let interrupt = Interrupt::listen().map_err(Failure::Signals)?;
-    // One directory throughout, whatever its name leads to by the end.
+    // The same directory throughout, even if its path leads to another one later.
     let home = &home.keep_open()?;
     if !ask.idle_is_enough && home.status().is_ok_and(|it| it.is_foreign()) {
-        // Before there is a request that would be in vain.
+        // This precedes the request, which could never succeed.
         let (ended, request_state) =
             (WaitFailed::ForeignGateway.into(), "nothing was changed".to_owned());
         return Err(Failure::Waiting { ended, request_state });
@@ -173,7 +173,7 @@ pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(),
     let holder = ask.holder();
     let request = home.begin_drain(&ask.request()).inspect_err(|error| {
         if let (ControlError::NotDurable { request_id: Some(id), .. }, false) = (error, ask.keep) {
-            // It may be in place, and a caller that learns of a failure will not come back for it.
+            // The request may exist, and a caller that learns of a failure does not cancel it.
             let _ = home.cancel_request(&holder, id);
         }
     })?;
@@ -202,7 +202,8 @@ pub fn drain_and_wait(home: Home, ask: &DrainArgs, output: Output) -> Result<(),
     Err(failure)
 }
 
-/// Cancels one's own request, unless it is to be kept. Says whether it is still there, and how that is said.
+/// Cancels this command's own request, unless `--keep` is given. Returns whether the request still exists, with a
+/// text that says so.
 fn abandon(home: &Home, ask: &DrainArgs, request: &Request) -> (bool, String) {
     let holder = ask.holder();
     if ask.keep {
@@ -241,7 +242,7 @@ fn answer_reached(
         _ => "idle: user turns are refused while the request lives; internal work may start at any time"
             .to_owned(),
     };
-    // A promise that is read too late is none.
+    // A promise that is read after its end has no value.
     let until = Instant::now() + safe.map_or(ANSWER_TIMEOUT, |it| it.left.min(ANSWER_TIMEOUT));
     output.answer_while(&reply, &text, &|| !interrupt.is_asked() && Instant::now() < until)
 }
@@ -283,7 +284,7 @@ struct Cancelled {
 pub fn cancel(home: &Home, holder: &Holder, output: Output) -> Result<(), Failure> {
     let cancelled = home.cancel_drain(holder);
     let CancelOutcome { ok, was_draining } = CancelOutcome::of(&cancelled);
-    // Where there is no home there is no drain.
+    // Without a home there is no drain.
     let was_draining = was_draining && !matches!(cancelled, Err(ControlError::NoHome { .. }));
     let reply = Cancelled { ok, action: "cancel", was_draining, removed: None };
     match cancelled {

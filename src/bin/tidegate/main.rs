@@ -1,6 +1,7 @@
-//! The operator's hand on a home: ask for a drain, cancel it, look. Thin: every decision is the library's.
+//! The operator's program: it requests a drain of a home, cancels it, and shows the status. The library makes every
+//! decision.
 //!
-//! Its exit code says what was done, whatever becomes of what it prints (F24).
+//! The exit code says what was done, even if the output cannot be written (F24).
 
 mod arguments;
 mod drain;
@@ -38,7 +39,7 @@ enum Failure {
     Control(#[from] ControlError),
     #[error("{ended}; {request_state}")]
     Waiting { ended: Ended, request_state: String },
-    /// The answer is what a controller acts by: without it, nobody may.
+    /// The answer could not be printed. A controller acts on the answer, and without it no controller may act.
     #[error("{output}; {request_state}")]
     Unanswered { output: Box<Failure>, request_state: String },
     #[error("cannot listen for signals: {0}; nothing was changed")]
@@ -47,7 +48,7 @@ enum Failure {
     Output(#[from] io::Error),
     #[error("cannot write the manual pages to {}: {source}", path.display())]
     Pages { path: std::path::PathBuf, source: io::Error },
-    /// The answer is in the exit code.
+    /// The exit code is the answer. Nothing is printed.
     #[error("")]
     Silent,
 }
@@ -82,7 +83,7 @@ impl From<Failure> for ExitCode {
 
 fn main() -> ExitCode {
     output::show_warnings();
-    // A file that may not grow is an error of the write, not the end: what was done must still be reported.
+    // Beyond a file size limit, the write fails and the program goes on: it must still report what was done.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Cancel { holder, .. } => {
             drain::cancel(&home()?, &holder.clone().unwrap_or_default(), output)
         }
-        // One that cannot be asked is not so, either.
+        // A gateway that cannot be checked fails the check.
         Command::Status { check: Some(check), .. } => match home() {
             Ok(home) if report::is_so(&home, *check) => Ok(()),
             _ => Err(Failure::Silent),

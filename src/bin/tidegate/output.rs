@@ -1,5 +1,5 @@
-//! What is printed, and what becomes of it where nobody can read it. It never panics: a full disk or a
-//! closed pipe is no reason to forget what was done.
+//! Prints answers and notes. It never panics: after a full disk or a closed pipe, the exit code still says what was
+//! done.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tidegate::internals::text::{printable, printable_json};
 
 use crate::Failure;
 
-/// An answer that adds nothing to the exit code is not waited for longer than this.
+/// How long to try to print an answer that adds nothing to the exit code.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How answers are printed.
@@ -21,12 +21,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints the answer: one line of JSON, or the text, of which every part is printable.
+    /// Prints the answer: one line of JSON, or the text. The caller makes every part of the text printable.
     pub fn answer(self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
         self.answer_while(reply, text, &|| true)
     }
 
-    /// As [`answer`](Output::answer), while `go_on` says so.
+    /// Like [`answer`](Output::answer), as long as `go_on` returns true.
     pub fn answer_while(
         self,
         reply: &impl Serialize,
@@ -44,7 +44,7 @@ impl Output {
         Ok(format!("{}\n", printable_json(&line)))
     }
 
-    /// Prints the answer about a change that was made. The exit code says so, also where nobody can read it.
+    /// Prints the answer about a change that was made. If that fails, the exit code still reports the change.
     pub fn receipt(self, reply: &impl Serialize, text: &str) {
         let until = Instant::now() + RECEIPT_TIMEOUT;
         if let Err(error) = self.answer_while(reply, text, &|| Instant::now() < until) {
@@ -52,7 +52,7 @@ impl Output {
         }
     }
 
-    /// Prints the answer about something that failed, for programs. The failure says the rest.
+    /// Prints the answer about a failure, for programs only. People read the message of the failure.
     pub fn failed(self, reply: &impl Serialize) {
         let until = Instant::now() + RECEIPT_TIMEOUT;
         if self.json
@@ -63,34 +63,34 @@ impl Output {
     }
 }
 
-/// Prints this, whole, for as long as it takes.
+/// Prints the whole text, however long that takes.
 pub fn print(text: &str) -> Result<(), Failure> {
     print_while(text, &|| true)
 }
 
-/// Prints this while `go_on` says so. A pipe that is full and that nobody reads would hold the program up for
-/// ever, deaf to its timeout and to signals.
+/// Prints the text as long as `go_on` returns true. A plain write to a full pipe that nobody reads would block for
+/// ever: neither the timeout nor a signal would end it.
 pub fn print_while(text: &str, go_on: &dyn Fn() -> bool) -> Result<(), Failure> {
     Ok(write(&io::stdout(), text, go_on)?)
 }
 
-/// Tells people something, on one line. Nobody may be there to read it, which changes nothing.
+/// Writes one line for people to stderr. If that fails, the line is dropped.
 pub fn note(text: &str) {
     let until = Instant::now() + NOTE_TIMEOUT;
     let line = format!("tidegate: {}\n", printable(text));
     let _ = write(&io::stderr(), &line, &|| Instant::now() < until);
 }
 
-/// A note that cannot be written by then is dropped.
+/// A note that cannot be written within this time is dropped.
 const NOTE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How long it is waited for room before `go_on` is asked again.
+/// How long to wait for room before `go_on` is called again.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// A pipe that has room at all has room for this many bytes: POSIX's `PIPE_BUF`, at the least.
+/// A pipe that has any room has room for this many bytes: the least `PIPE_BUF` that POSIX allows.
 const CHUNK: usize = 512;
 
-/// Writes in pieces that do not block, and waits for room in between.
+/// Writes in pieces that do not block, and waits for room before each piece.
 fn write(file: &impl AsFd, text: &str, go_on: &dyn Fn() -> bool) -> io::Result<()> {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
@@ -112,7 +112,7 @@ fn write(file: &impl AsFd, text: &str, go_on: &dyn Fn() -> bool) -> io::Result<(
     Ok(())
 }
 
-/// Where the library's warnings go.
+/// Sends the library's warnings to stderr.
 pub fn show_warnings() {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(|| Stderr)
@@ -122,11 +122,11 @@ pub fn show_warnings() {
         .without_time()
         .log_internal_errors(false)
         .finish();
-    // There is none before.
+    // This cannot fail: no subscriber was set before.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// A stderr that swallows its errors.
+/// Stderr, whose errors are ignored.
 struct Stderr;
 
 impl Write for Stderr {

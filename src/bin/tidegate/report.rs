@@ -24,10 +24,10 @@ struct StatusReply {
     alive: bool,
     busy: bool,
     drainable: bool,
-    /// The process that started the gateway and is gone, while its lock is held.
+    /// The process that started the gateway, if it is gone while the lock is still held.
     #[serde(skip_serializing_if = "Option::is_none")]
     starter_gone: Option<u32>,
-    /// A gateway of another make wrote the status, and lives.
+    /// A foreign gateway wrote the status and is running.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     other_make: bool,
 }
@@ -35,7 +35,7 @@ struct StatusReply {
 impl StatusReply {
     fn of(reading: &Reading) -> StatusReply {
         StatusReply {
-            // What it said when it lived is not what it is now.
+            // A gateway that has ended is not ready, whatever its last status says.
             file: reading.body().clone().with_flag("ready", reading.is_ready()),
             alive: reading.is_alive(),
             busy: reading.is_busy(),
@@ -51,7 +51,7 @@ pub fn status(home: &Home, output: Output) -> Result<(), Failure> {
     output.answer(&StatusReply::of(&reading), &table(home, &reading, Now::from_system_clock()))
 }
 
-/// Shows the status again and again. An error is shown as well: it may pass.
+/// Shows the status again and again. An error is shown too, and may pass.
 pub fn watch(home: &Home, every: Duration, output: Output) -> Result<(), Failure> {
     let clear = if stdout().is_terminal() && !output.json { "\x1b[H\x1b[2J" } else { "" };
     loop {
@@ -67,7 +67,7 @@ pub fn watch(home: &Home, every: Duration, output: Output) -> Result<(), Failure
     }
 }
 
-/// Whether this is so, as far as can be seen.
+/// Whether the check succeeds. A status that cannot be read fails it.
 pub fn is_so(home: &Home, check: Check) -> bool {
     home.status().is_ok_and(|reading| match check {
         Check::Ready => reading.is_ready(),
@@ -76,7 +76,7 @@ pub fn is_so(home: &Home, check: Check) -> bool {
     })
 }
 
-/// Lines of a name and what there is to say of it.
+/// A text of lines, each with a name and a value.
 #[derive(Default)]
 struct Table(String);
 
@@ -96,7 +96,7 @@ impl Table {
     }
 }
 
-/// The status as an operator reads it.
+/// The status as a table for people.
 fn table(home: &Home, reading: &Reading, now: Now) -> String {
     let body = reading.body();
     let text = |name| body.read::<String>(name).map(|text| printable(&text).into_owned());
@@ -119,7 +119,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         let pid = body.read::<u64>("pid").map(|pid| format!(", pid {pid}")).unwrap_or_default();
         let state = text("gateway_state").unwrap_or_else(|| "not reported".to_owned());
         if reading.is_alive() {
-            let make = if reading.is_foreign() { ", of another make" } else { "" };
+            let make = if reading.is_foreign() { ", of another implementation" } else { "" };
             table.row("gateway", &format!("alive: {kind}{pid}{make}"));
             table.row("state", &state_of(reading, &state));
             table.row("in flight", &in_flight(reading));
@@ -132,7 +132,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
         }
     }
     if reading.is_alive() {
-        // What it said was so when it said it, and it says it again only where something has changed.
+        // The ages and leases were right when the status was written, and it is written only when something changes.
         let since = age(reading, now).as_secs_f64();
         table.rows("held by", reading.holders().iter().map(|it| holder(it, since)));
         let work = reading.active_work().into_iter().map(|it| it.later_by(since).to_string());
@@ -145,7 +145,7 @@ fn table(home: &Home, reading: &Reading, now: Now) -> String {
     table.0
 }
 
-/// How old the status is, by the wall clock.
+/// The age of the status, by the wall clock.
 fn age(reading: &Reading, now: Now) -> Duration {
     let age = reading.updated_at().map(|at| now.wall.signed_duration_since(at).to_std());
     age.and_then(Result::ok).unwrap_or_default()
@@ -245,7 +245,7 @@ pub fn observe(home: &Home, output: Output) -> Result<(), Failure> {
     output.answer(&observed, &text)
 }
 
-/// Why requests are not heard, for people.
+/// The reason why the requests are ignored, for people.
 fn why_unheard(verdict: Verdict, recipient: &Recipient) -> Option<String> {
     let whose = if recipient.is_running() {
         "the running gateway"
@@ -253,8 +253,13 @@ fn why_unheard(verdict: Verdict, recipient: &Recipient) -> Option<String> {
         "a gateway that starts in this boot and container"
     };
     match verdict {
-        Verdict::StaleEpoch => Some(format!("{whose} has another epoch, {}", recipient.epoch())),
-        Verdict::OtherRun => Some("the run of the gateway that it was made for is over".to_owned()),
+        Verdict::StaleEpoch => Some(format!(
+            "made in another boot or container than that of {whose}, which is {}; request the drain again",
+            recipient.epoch()
+        )),
+        Verdict::OtherRun => {
+            Some("made for a run of the gateway that is over; request the drain again".to_owned())
+        }
         _ => None,
     }
 }
@@ -322,11 +327,14 @@ degraded    one\\u{202e}
             true,
         );
         assert!(text.contains("ci, 10m ago, lease ends in 49m 59s"), "{text}");
-        assert!(text.contains("x (unknown, 601 s)"), "what is no object hides nothing: {text}");
+        assert!(
+            text.contains("x (unknown, 601 s)"),
+            "a value that is not an object hides nothing: {text}"
+        );
     }
 
     #[test]
-    fn a_promise_says_for_how_long_and_history_is_told_as_such() {
+    fn a_promise_says_for_how_long_and_a_last_status_is_shown_as_the_last() {
         let quiesced = r#"{"incarnation":"g","quiesced":true,"quiesced_until":100000}"#;
         assert!(shown(quiesced, true).contains("quiesced    yes, for 1m more"), "{quiesced}");
         let dead = shown(

@@ -1,5 +1,5 @@
-//! Waits: for a drain to be done, for a gateway to be ready or gone. What one look at a drain amounts to is
-//! the library's ([`PendingDrain`]). This paces the looks, says what is waited for, and ends at a signal.
+//! Waits until a drain is done, or until a gateway is ready or gone. The library judges each look at a drain
+//! ([`PendingDrain`]). This module paces the looks, prints what it waits for, and stops at a signal.
 
 use std::io;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::arguments::WaitGoal;
 use crate::ignored_signals::ignored_signals;
 use crate::output::{Output, note};
 
-/// How often it is said what is waited for, at most.
+/// The least time between two notes of what is waited for.
 const NOTE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waiting ended without what was waited for.
+/// The reason why a wait ended without its goal.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
     #[error(transparent)]
@@ -33,16 +33,16 @@ pub enum Ended {
     Interrupted,
 }
 
-/// The signals that end a program, other than those that say that it is broken.
+/// The signals that end a program, except those that report a fault in it.
 const ENDING: [i32; 9] =
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU, SIGVTALRM];
 
-/// Whether somebody asked this program to end. Otherwise it would be killed with its request in place.
+/// Whether a signal asked this program to end. Without this, the signal would kill it, and its request would stay.
 #[derive(Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens for the signals that end a program, except those that it was started to ignore: under
+    /// Listens for the signals that end a program. A signal that was ignored at the start stays ignored: under
     /// `nohup`, or in the background of a script.
     pub fn listen() -> io::Result<Interrupt> {
         let interrupt = Interrupt::default();
@@ -56,12 +56,12 @@ impl Interrupt {
     }
 
     pub fn is_asked(&self) -> bool {
-        // Relaxed: it says nothing of any other memory.
+        // Relaxed: the flag publishes no other memory.
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Waits until the goal is reached for this very request.
+/// Waits until the goal is reached for exactly this request.
 pub fn wait_until(
     goal: Goal,
     home: &Home,
@@ -90,14 +90,14 @@ pub fn wait_until(
     }
 }
 
-/// What was last said to be waited for.
+/// The last note of what is waited for, and its time.
 #[derive(Default)]
 struct News {
     last: Option<(Instant, String)>,
 }
 
 impl News {
-    /// Says what is waited for, where it is news.
+    /// Prints what is waited for, if it has changed.
     fn tell(&mut self, waiting_for: String) {
         let is_news = self
             .last
@@ -119,7 +119,7 @@ struct Reply {
     error: Option<String>,
 }
 
-/// Waits until a gateway is ready, or none is alive.
+/// Waits until a gateway is ready, or until none is running.
 pub fn wait_for(
     home: &Home,
     until: WaitGoal,
@@ -162,7 +162,7 @@ pub fn wait_for(
                 let state = reading.gateway_state().unwrap_or_else(|| "not reported".to_owned());
                 format!("the gateway is running, and its state is {}", printable(&state))
             }
-            // A home may be made by the gateway's own start. That one is gone is no proof of an end.
+            // A gateway's start may create the home. So a missing home does not prove that the gateway has stopped.
             (WaitGoal::Stopped, Err(error @ ControlError::NoHome { .. })) => {
                 output.failed(&reply(Some(error.to_string())));
                 return Err(error.into());
