@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Access, Clocks, Disk, FileId, FileKind, Flock, LockHolder, Owner, Stat, User};
-use crate::sync::Mutex;
+use crate::sync::{Arc, Mutex};
 
 /// One of its two directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,14 +16,17 @@ pub(crate) enum VolatileDir {
     Requests,
 }
 
-/// A file, independent of its name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VolatileFile(u64);
+/// A file, independent of its name. Who has opened it can read it even after its name is gone, as on a real disk: a
+/// look that meets a renewal sees the old request or the new one, and never none.
+#[derive(Clone, Debug)]
+pub(crate) struct VolatileFile {
+    number: u64,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    names: BTreeMap<(VolatileDir, OsString), u64>,
-    bytes: BTreeMap<u64, Vec<u8>>,
+    names: BTreeMap<(VolatileDir, OsString), VolatileFile>,
     /// Counts the added and removed names. It numbers the files and gives the directories their times.
     changes: u64,
 }
@@ -33,7 +36,7 @@ pub(crate) struct Files {
 pub(crate) struct VolatileDisk {
     /// The name of the directory of requests in the home.
     requests: &'static OsStr,
-    /// Guards the files; held for one call.
+    /// Guards the names; held for one call. The bytes of a file have a lock of their own, taken last.
     files: Mutex<Files>,
 }
 
@@ -58,9 +61,9 @@ impl Files {
         self.changes
     }
 
-    fn stat(&self, number: u64) -> Stat {
-        let size = self.bytes.get(&number).map_or(0, |bytes| bytes.len() as u64);
-        known(FileKind::File, number, size, number)
+    fn stat(file: &VolatileFile) -> Stat {
+        let size = file.bytes.lock().len() as u64;
+        known(FileKind::File, file.number, size, file.number)
     }
 
     fn stat_dir(&self, dir: VolatileDir) -> Stat {
@@ -69,8 +72,8 @@ impl Files {
         Stat { id: FileId { device: dir as u64 + 1, inode: 0 }, ..stat }
     }
 
-    fn number(&self, at: VolatileDir, name: &OsStr) -> io::Result<u64> {
-        let found = self.names.get(&(at, name.to_owned())).copied();
+    fn file(&self, at: VolatileDir, name: &OsStr) -> io::Result<VolatileFile> {
+        let found = self.names.get(&(at, name.to_owned())).cloned();
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -116,37 +119,34 @@ impl Disk for VolatileDisk {
         if (*at, name) == (VolatileDir::Home, self.requests) {
             return Ok(files.stat_dir(VolatileDir::Requests));
         }
-        files.number(*at, name).map(|number| files.stat(number))
+        files.file(*at, name).map(|file| Files::stat(&file))
     }
 
     fn open(&self, at: &VolatileDir, name: &OsStr, _: Access) -> io::Result<VolatileFile> {
-        self.files.lock().number(*at, name).map(VolatileFile)
+        self.files.lock().file(*at, name)
     }
 
     fn create(&self, at: &VolatileDir, name: &OsStr) -> io::Result<VolatileFile> {
         let mut files = self.files.lock();
-        if files.number(*at, name).is_ok() {
+        if files.file(*at, name).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let number = files.changed();
-        files.names.insert((*at, name.to_owned()), number);
-        files.bytes.insert(number, Vec::new());
-        Ok(VolatileFile(number))
+        let file = VolatileFile { number: files.changed(), bytes: Arc::default() };
+        files.names.insert((*at, name.to_owned()), file.clone());
+        Ok(file)
     }
 
     fn stat_file(&self, file: &VolatileFile) -> io::Result<Stat> {
-        Ok(self.files.lock().stat(file.0))
+        Ok(Files::stat(file))
     }
 
     fn read(&self, file: &VolatileFile, bytes_max: u64) -> io::Result<Vec<u8>> {
         let max = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_add(1);
-        let files = self.files.lock();
-        let bytes = files.bytes.get(&file.0).ok_or(io::ErrorKind::NotFound)?;
-        Ok(bytes.iter().copied().take(max).collect())
+        Ok(file.bytes.lock().iter().copied().take(max).collect())
     }
 
     fn write(&self, file: &VolatileFile, bytes: &[u8]) -> io::Result<()> {
-        self.files.lock().bytes.insert(file.0, bytes.to_vec());
+        *file.bytes.lock() = bytes.to_vec();
         Ok(())
     }
 
@@ -164,20 +164,17 @@ impl Disk for VolatileDisk {
 
     fn rename(&self, at: &VolatileDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let mut files = self.files.lock();
-        let number = files.number(*at, from)?;
+        let file = files.file(*at, from)?;
         files.names.remove(&(*at, from.to_owned()));
-        if let Some(replaced) = files.names.insert((*at, to.to_owned()), number) {
-            files.bytes.remove(&replaced);
-        }
+        files.names.insert((*at, to.to_owned()), file);
         files.changed();
         Ok(())
     }
 
     fn unlink(&self, at: &VolatileDir, name: &OsStr) -> io::Result<()> {
         let mut files = self.files.lock();
-        let number = files.number(*at, name)?;
+        files.file(*at, name)?;
         files.names.remove(&(*at, name.to_owned()));
-        files.bytes.remove(&number);
         files.changed();
         Ok(())
     }
