@@ -238,3 +238,26 @@ impl Disk for VolatileDisk {
         User { uid: 0, unmapped: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look that has opened a request, and meets its replacement, reads the request that it opened.
+    #[test]
+    fn an_open_file_outlives_its_name() {
+        let disk = VolatileDisk::with_requests(OsStr::new("requests"));
+        let (home, name, draft) = (VolatileDir::Home, OsStr::new("a"), OsStr::new("b"));
+        let old = disk.create(&home, name).expect("creates");
+        disk.write(&old, b"old").expect("writes");
+        let opened = disk.open(&home, name, Access::Read).expect("opens");
+        let new = disk.create(&home, draft).expect("creates");
+        disk.write(&new, b"new").expect("writes");
+        disk.rename(&home, draft, name).expect("renames");
+        assert_eq!(disk.read(&opened, 9).expect("reads"), b"old");
+        let opened = disk.open(&home, name, Access::Read).expect("opens");
+        assert_eq!(disk.read(&opened, 9).expect("reads"), b"new");
+        disk.unlink(&home, name).expect("removes");
+        assert_eq!(disk.read(&opened, 9).expect("reads"), b"new");
+    }
+}
