@@ -24,7 +24,8 @@ mod tests;
 use std::hash::Hash;
 
 use crate::faults::fault;
-use crate::gate::word::Word;
+use crate::gate::GateState;
+use crate::gate::word::InFlight;
 use crate::lifecycle::AnyLifecycle;
 use crate::machine::{Effect, Event, Machine, Phase, ShutdownCause, Terms};
 use crate::reconcile::{Demand, Listing, RequestTable, Sighting};
@@ -265,14 +266,21 @@ impl<W: EngineTypes> Engine<W> {
         Reaction { ordered: Some(GateOrder { effect, from, to: self.machine }), wakes_timer: true }
     }
 
-    /// The gate has done what was ordered: its word before that. `report_by` is how long the end of a shutdown is
-    /// kept from those who wait while its last status is not written. Says whether the phase has changed.
-    pub fn gate_done(&mut self, ordered: GateOrder, before: Word, report_by: W::Instant) -> bool {
+    /// The gate has done what was ordered and confirmed it, and has found these turns in flight. `report_by` is how
+    /// long the end of a shutdown is kept from those who wait while its last status is not written. Returns whether the
+    /// phase has changed.
+    // Property: TG-S5 ack_means_closed. Nothing says that the gate is closed before this.
+    pub fn gate_done(
+        &mut self,
+        ordered: GateOrder,
+        found: InFlight,
+        report_by: W::Instant,
+    ) -> bool {
         let (from, to) = (ordered.from.phase(), ordered.to.phase());
         if to == Phase::Stopped && from != to {
             let is_told_later = self.rules.has_watcher && !fault!(EndToldBeforeLastStatus);
             let report = if is_told_later { EndReport::Due(report_by) } else { EndReport::Done };
-            self.shutdown.stopped(Ended::with(before), report);
+            self.shutdown.stopped(Ended::with(found), report);
         }
         from != to
     }
@@ -305,9 +313,9 @@ impl<W: EngineTypes> Engine<W> {
 
     /// It is now, and the gate is so: ends a shutdown that has nothing left to wait for, or has waited long enough.
     // Property: TG-L4 stops.
-    pub fn on_time(&mut self, word: Word, now: W::Instant) -> Reaction {
+    pub fn on_time(&mut self, gate: GateState, now: W::Instant) -> Reaction {
         self.shutdown.on_time(now);
-        match self.shutdown.due(word, now) {
+        match self.shutdown.due(gate, now) {
             Some(event) => self.happened(event),
             None => Reaction::NONE,
         }
@@ -326,15 +334,15 @@ impl<W: EngineTypes> Engine<W> {
     // The status.
 
     /// A caller wants what is meant to be on disk: what it does next, where the gate is so.
-    pub fn publish_turn(&mut self, word: Word, labels: W::Labels) -> PublishAction<W::Labels> {
-        let meant = IntendedStatus { condition: self.condition(word), labels };
+    pub fn publish_turn(&mut self, gate: GateState, labels: W::Labels) -> PublishAction<W::Labels> {
+        let meant = IntendedStatus { condition: self.condition(gate), labels };
         self.publishing.turn(meant)
     }
 
     /// Whether what is on disk is what is meant, where the gate is so.
     #[must_use]
-    pub fn is_published(&self, word: Word, labels: W::Labels) -> bool {
-        self.publishing.is_clean(&IntendedStatus { condition: self.condition(word), labels })
+    pub fn is_published(&self, gate: GateState, labels: W::Labels) -> bool {
+        self.publishing.is_clean(&IntendedStatus { condition: self.condition(gate), labels })
     }
 
     /// The write has ended. Says whether the home's lock is to be given back now, and
@@ -497,8 +505,8 @@ impl<W: EngineTypes> Engine<W> {
 
     /// What machine and gate amount to.
     #[must_use]
-    pub fn condition(&self, word: Word) -> Condition {
-        condition(self.machine, word)
+    pub fn condition(&self, gate: GateState) -> Condition {
+        condition(self.machine, gate)
     }
 
     /// What is wanted of the gateway.
@@ -513,14 +521,14 @@ impl<W: EngineTypes> Engine<W> {
     ///
     /// [`NotQuiesced`] where it will not come.
     // Property: TG-S4 quiesced_means_idle.
-    pub fn quiesced(&self, word: Word) -> Option<Result<(), NotQuiesced>> {
+    pub fn quiesced(&self, gate: GateState) -> Option<Result<(), NotQuiesced>> {
         match self.machine.phase() {
             Phase::Running => Some(Err(NotQuiesced::NotDraining)),
             Phase::ShuttingDown | Phase::Stopped => Some(Err(NotQuiesced::ShuttingDown)),
             Phase::ExternallyDraining if !self.terms().hold_internal => {
                 Some(Err(NotQuiesced::NotHeld))
             }
-            Phase::ExternallyDraining => self.condition(word).quiesced.then_some(Ok(())),
+            Phase::ExternallyDraining => self.condition(gate).quiesced.then_some(Ok(())),
         }
     }
 

@@ -41,7 +41,7 @@ mod view;
 use std::time::Duration;
 
 use crate::error::ControlError;
-use crate::gate::word::{Arrival, InFlight};
+use crate::gate::word::InFlight;
 use crate::gate::{Origin, Refused, Turn, Wait};
 use crate::machine::{Phase, ShutdownCause};
 use crate::request::{DrainRequest, Holder};
@@ -84,6 +84,7 @@ pub(crate) use view::View;
 /// | reopens | `reopen`, by hand | when the last request is gone, and never after a shutdown |
 /// | who closes it | your code | also files, the command, HTTP; several holders at once |
 /// | work that a task needs in order to end | as any other | [`Turn::child`] passes the closed gate |
+/// | a turn costs, on any number of threads | two operations on a line that all share | two on a line of the thread's own |
 /// | "nothing runs" | a reading | a reading ([`idle`](Gateway::idle)), or a promise ([`quiesced`](Gateway::quiesced)) |
 /// | cancels tasks | with the token | never |
 ///
@@ -139,7 +140,7 @@ impl Gateway {
     /// [TG-S2](crate::guide::verification#tg-s2),
     /// [R10](crate::guide::requirements#r10)
     pub fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
-        Turn::admit(&self.handle.shared.gate, Arrival::New(origin))
+        Turn::admit(&self.handle.shared.gate, origin)
     }
 
     /// As [`admit`](Gateway::admit), and the status lists the turn with this label in `active_work` while it lives.
@@ -194,15 +195,15 @@ impl Gateway {
         })
     }
 
-    /// Turns in flight, by origin.
+    /// Turns in flight, by origin. It is exact once a drain or shutdown has let the last user turn end. Before that,
+    /// the stripes are read one after the other, and turns that come or go meanwhile may be counted or not.
     #[must_use]
     pub fn in_flight(&self) -> InFlight {
         self.handle.shared.gate.in_flight()
     }
 
-    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown. It is one
-    /// atomic load of the word that admission checks. So it is never out of date, and a load balancer may ask as
-    /// often as it likes.
+    /// Whether a new user turn would be admitted: `false` from the first instant of a drain or shutdown, and `true`
+    /// again once every stripe is open. It is one atomic load, so a load balancer may ask as often as it likes.
     ///
     /// [F12](crate::guide::requirements#f12)
     #[must_use]

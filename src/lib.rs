@@ -54,6 +54,7 @@
 //! | ground | `faults` | faults that only a checking build can switch on |
 //! | ground | `probe` | where a checking build logs what happens |
 //! | ground | `host` | clocks and numbers of the machine: the real one's, or a simulated one's |
+//! | ground | `orderings` | each atomic access of the gate: its ordering, its pair, the test that needs it |
 //! | ground | `sync` | locks, atomics, threads and wake-ups: std's, loom's, or a simulated machine's |
 // Under loom only the gate is built with loom; what is left out leaves its helpers unused.
 #![cfg_attr(tidegate_loom, allow(dead_code, unused_imports))]
@@ -98,6 +99,7 @@ mod marker;
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 mod metrics;
+mod orderings;
 pub mod pending;
 mod probe;
 mod recipient;
@@ -148,13 +150,14 @@ pub mod internals {
         pub use crate::engine::*;
     }
 
-    /// The gate's word: one atomic decision.
+    /// The gate's words, and an order's way through them.
     pub mod gate {
         #[cfg(tidegate_checking)]
         pub use crate::gate::GateEvent;
         pub use crate::gate::word::{
             Arrival, IN_FLIGHT_MAX, InFlight, Origin, RefusalReason, Word,
         };
+        pub use crate::gate::{GateState, OrderSteps, OrderTarget, PlainGate, StripeWord};
     }
 
     /// A home that is open on any disk.

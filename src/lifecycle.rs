@@ -5,7 +5,7 @@
 //! is known only at run time, as inside [`crate::Gateway`].
 //!
 //! ```
-//! use tidegate::internals::gate::Word;
+//! use tidegate::internals::gate::StripeWord;
 //! use tidegate::lifecycle::Lifecycle;
 //! use tidegate::machine::{ShutdownCause, Terms};
 //!
@@ -77,17 +77,17 @@
 //! Only a running lifecycle admits a user turn. A draining one does not (E0599):
 //!
 //! ```compile_fail,E0599
-//! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::Terms};
+//! use tidegate::{internals::gate::StripeWord, lifecycle::Lifecycle, machine::Terms};
 //! let (draining, _) = Lifecycle::running().drain(Terms::default());
-//! draining.admit_user(Word::starting());
+//! draining.admit_user(StripeWord::starting());
 //! ```
 //!
 //! A lifecycle that is shutting down does not either (E0599):
 //!
 //! ```compile_fail,E0599
-//! use tidegate::{internals::gate::Word, lifecycle::Lifecycle, machine::ShutdownCause};
+//! use tidegate::{internals::gate::StripeWord, lifecycle::Lifecycle, machine::ShutdownCause};
 //! let (going_down, _) = Lifecycle::running().shut_down(ShutdownCause::Operator);
-//! going_down.admit_user(Word::starting());
+//! going_down.admit_user(StripeWord::starting());
 //! ```
 //!
 //! A phase cannot be forged, because the fields are private (E0451):
@@ -100,7 +100,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::gate::word::{Arrival, Origin, RefusalReason, Word};
+use crate::gate::StripeWord;
+use crate::gate::word::{Arrival, Origin, RefusalReason};
 use crate::machine::{self, Effect, Event, Machine, Phase, ShutdownCause, Step, StepError, Terms};
 
 /// The gate is open.
@@ -163,7 +164,7 @@ impl Lifecycle<Running> {
         Lifecycle::after(self.machine.shut(cause))
     }
 
-    /// The gate's word after it admits a new user turn. Only a running lifecycle has this method. The models show that
+    /// A stripe's word after it admits a new user turn. Only a running lifecycle has this method. The models show that
     /// the *word* refuses the same in every interleaving.
     ///
     /// # Errors
@@ -171,7 +172,7 @@ impl Lifecycle<Running> {
     /// [`RefusalReason`] if the word is closed or full nevertheless.
     ///
     /// [TG-S2](crate::guide::verification#tg-s2)
-    pub fn admit_user(&self, word: Word) -> Result<Word, RefusalReason> {
+    pub fn admit_user(&self, word: StripeWord) -> Result<StripeWord, RefusalReason> {
         word.admit(Arrival::New(Origin::User))
     }
 }

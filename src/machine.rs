@@ -183,7 +183,7 @@ impl Event {
     }
 }
 
-/// What the gate must do for a step. [`crate::gate::word::Word::perform`] carries it out.
+/// What the gate must do for a step. The gate carries it out word by word: see `gate::order`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[must_use = "the gate changes only when the effect is performed"]
 pub enum Effect {

@@ -22,7 +22,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::epoch::{Now, millis};
-use crate::gate::word::{InFlight, Origin, Word};
+use crate::gate::GateState;
+use crate::gate::word::{InFlight, Origin};
 #[cfg(any(feature = "http", test))]
 use crate::holder::Holder;
 use crate::holder::Slot;
@@ -437,7 +438,7 @@ pub struct Status {
 /// Everything that a snapshot is made of, except the identity of the process.
 pub(crate) struct SnapshotInputs {
     pub(crate) machine: Machine,
-    pub(crate) word: Word,
+    pub(crate) gate: GateState,
     pub(crate) drain_wanted: bool,
     /// The holders of the current drain.
     pub(crate) holders: Vec<HolderStatus>,
@@ -490,8 +491,8 @@ impl Status {
 
     // Property: TG-S8 status_is_faithful. Every field is made here, from these inputs.
     pub(crate) fn snapshot(identity: &ProcessIdentity, inputs: SnapshotInputs) -> Status {
-        let SnapshotInputs { machine, word, drain_wanted, now, .. } = inputs;
-        let condition = condition(machine, word);
+        let SnapshotInputs { machine, gate, drain_wanted, now, .. } = inputs;
+        let condition = condition(machine, gate);
         let held_until = inputs.held_until.filter(|_| condition.quiesced);
         let quiesced_until = held_until.or(inputs.unseen_held_until);
         Status {
@@ -530,22 +531,26 @@ fn left_s(until: Duration, now: Now) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::PlainGate;
+    use crate::gate::word::Word;
     use crate::json::RawObject;
     use crate::machine::transitions::example_of;
     use crate::machine::{Effect, Phase, ShutdownCause};
 
-    fn words() -> impl Iterator<Item = Word> {
+    fn gates() -> impl Iterator<Item = GateState> {
         // Every combination of flags × no turn, one user turn, one internal turn.
-        (0..16u64)
-            .flat_map(|flags| [0, 1 << 4, 1 << 32].map(|turns| Word::from_bits(flags | turns)))
+        (0..16u64).flat_map(|flags| {
+            [(0, 0), (1 << 4, 1), (1 << 32, 0)]
+                .map(|(counts, user)| GateState::new(Word::from_bits(flags | counts), user))
+        })
     }
 
     #[test]
     fn a_shut_machine_is_never_ready_and_only_a_drain_quiesces() {
-        for word in words() {
+        for gate in gates() {
             for phase in Phase::ALL {
-                let condition = condition(example_of(phase), word);
-                assert!(!condition.ready || (phase == Phase::Running && !word.is_closed()));
+                let condition = condition(example_of(phase), gate);
+                assert!(!condition.ready || (phase == Phase::Running && !gate.is_closed()));
                 assert!(
                     !condition.quiesced || (condition.idle && phase == Phase::ExternallyDraining)
                 );
@@ -591,26 +596,27 @@ mod tests {
             lease_left_s: Some(5.0),
             hold_internal: true,
         };
-        let inputs = |machine, word, held_until: Option<u64>, unseen: Option<u64>| SnapshotInputs {
-            machine,
-            word,
-            drain_wanted: true,
-            holders: vec![holder.clone()],
-            held_until: held_until.map(Duration::from_secs),
-            unseen_held_until: unseen.map(Duration::from_secs),
-            active_work: vec![ActiveWork::new("x", Origin::User, Duration::from_secs(6))],
-            degraded: vec![Degraded::new("a_code", "a detail".to_owned())],
-            now: now_at(100),
-            sequence: 9,
+        let inputs = |machine, gate: PlainGate, held_until: Option<u64>, unseen: Option<u64>| {
+            SnapshotInputs {
+                machine,
+                gate: gate.state(),
+                drain_wanted: true,
+                holders: vec![holder.clone()],
+                held_until: held_until.map(Duration::from_secs),
+                unseen_held_until: unseen.map(Duration::from_secs),
+                active_work: vec![ActiveWork::new("x", Origin::User, Duration::from_secs(6))],
+                degraded: vec![Degraded::new("a_code", "a detail".to_owned())],
+                now: now_at(100),
+                sequence: 9,
+            }
         };
         let json = |status: &Status| -> serde_json::Value {
             serde_json::from_str(&status.to_json()).expect("JSON")
         };
-        let sealed = Word::starting();
-        assert!(sealed.is_closed() && sealed.is_idle());
-        let mut at_rest = sealed;
-        at_rest = at_rest.perform(Effect::CloseGate { hold_internal: true }).unwrap_or(at_rest);
-        assert!(at_rest.is_at_rest());
+        let closed = PlainGate::starting();
+        assert!(closed.state().is_closed() && closed.state().is_idle());
+        let (at_rest, _) = closed.perform(Effect::CloseGate { hold_internal: true });
+        assert!(at_rest.state().is_at_rest());
         let said = json(&Status::snapshot(&identity, inputs(machine, at_rest, Some(160), None)));
         let pid = host::pid();
         let expected = serde_json::json!({
@@ -630,7 +636,7 @@ mod tests {
         });
         assert_eq!(said, expected);
         // A busy gate, and a promise for requests unseen since the start.
-        let busy = Word::from_bits(Word::starting().bits() | 2 << 4 | 3 << 32);
+        let busy = closed.with_in_flight(InFlight::new(2, 3));
         let said = json(&Status::snapshot(&identity, inputs(machine, busy, Some(160), Some(130))));
         assert_eq!(said["in_flight"], serde_json::json!({"user": 2, "internal": 3}));
         assert_eq!((&said["active_agents"], &said["idle"]), (&5.into(), &false.into()));

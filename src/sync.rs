@@ -15,6 +15,23 @@ mod imp {
     pub(crate) use super::machine::sync::{Condvar, Mutex as Inner, MutexGuard};
     pub(crate) use std::sync::Arc;
 
+    /// A number for the calling thread. Threads are numbered in the order in which they first ask.
+    #[cfg(not(tidegate_checking))]
+    #[inline]
+    pub(crate) fn thread_number() -> usize {
+        // Relaxed: the numbers need only differ.
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        thread_local!(static NUMBER: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) });
+        NUMBER.get().unwrap_or_else(|| {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            NUMBER.set(Some(number));
+            number
+        })
+    }
+
+    #[cfg(tidegate_checking)]
+    pub(crate) use super::machine::thread::number as thread_number;
+
     /// A thread, and the token that its `park` takes.
     #[derive(Debug)]
     pub(crate) struct Parker(thread::Thread);
@@ -49,8 +66,55 @@ mod imp {
 #[cfg(tidegate_loom)]
 mod imp {
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Condvar, Mutex as Inner, MutexGuard};
+
+    /// As loom's, but for [`fetch_update`](AtomicU64::fetch_update).
+    #[derive(Debug)]
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> AtomicU64 {
+            AtomicU64(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, ordering: Ordering) -> u64 {
+            self.0.load(ordering)
+        }
+
+        pub(crate) fn store(&self, value: u64, ordering: Ordering) {
+            self.0.store(value, ordering);
+        }
+
+        pub(crate) fn fetch_sub(&self, by: u64, ordering: Ordering) -> u64 {
+            self.0.fetch_sub(by, ordering)
+        }
+
+        /// loom remembers one access of a word, the last. A load before the exchange would hide the loads of other
+        /// threads, and the exchange would never be tried before them. So where the value is only tried, it is read by
+        /// an exchange that changes nothing and orders nothing.
+        pub(crate) fn fetch_update(
+            &self,
+            set: Ordering,
+            fetch: Ordering,
+            mut next: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            let is_tried = fetch == Ordering::Relaxed;
+            let mut seen = if is_tried { self.0.fetch_add(0, fetch) } else { self.0.load(fetch) };
+            while let Some(value) = next(seen) {
+                match self.0.compare_exchange(seen, value, set, fetch) {
+                    Ok(seen) => return Ok(seen),
+                    Err(other) => seen = other,
+                }
+            }
+            Err(seen)
+        }
+    }
+
+    /// loom's tests say which stripe they mean.
+    pub(crate) fn thread_number() -> usize {
+        0
+    }
 
     /// The parker under loom. Its own `unpark` also wakes a thread from a lock or a join, and loses its token there.
     /// Its `Notify` is the same token without that flaw.
@@ -76,8 +140,9 @@ mod imp {
 use std::time::Duration;
 
 use crate::faults::fault;
+use crate::orderings::Access;
 
-pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker};
+pub(crate) use imp::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, Parker, thread_number};
 use imp::{Condvar as ImpCondvar, Inner};
 pub(crate) use machine::sync::mpsc;
 pub(crate) use machine::thread;
@@ -98,6 +163,12 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
 pub(crate) struct Mutex<T>(Inner<T>);
 
 impl<T> Mutex<T> {
+    #[cfg(not(any(tidegate_loom, tidegate_checking)))]
+    pub(crate) const fn new(value: T) -> Mutex<T> {
+        Mutex(Inner::new(value))
+    }
+
+    #[cfg(any(tidegate_loom, tidegate_checking))]
     pub(crate) fn new(value: T) -> Mutex<T> {
         Mutex(Inner::new(value))
     }
@@ -110,6 +181,78 @@ impl<T> Mutex<T> {
 impl<T: Default> Default for Mutex<T> {
     fn default() -> Mutex<T> {
         Mutex::new(T::default())
+    }
+}
+
+/// A lock whose readers never wait for each other. It ignores poisoning, as [`Mutex`] does. loom does not see it: it is
+/// written where no other thread can be.
+#[derive(Debug)]
+pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) const fn new(value: T) -> RwLock<T> {
+        RwLock(std::sync::RwLock::new(value))
+    }
+
+    /// For reading; `None` where there is a writer. Never waits.
+    pub(crate) fn try_read(&self) -> Option<std::sync::RwLockReadGuard<'_, T>> {
+        match self.0.try_read() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(crate) fn write(&self) -> std::sync::RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A value that lives for ever, and a pointer to it that costs nothing to copy. Under loom and in a simulated world it
+/// is freed with its last pointer, as those make millions. The counts of references are std's there, so that they order
+/// nothing that the models see.
+#[derive(Debug)]
+pub(crate) struct Leaked<T: 'static>(LeakedPointer<T>);
+
+#[cfg(not(any(tidegate_loom, tidegate_checking)))]
+type LeakedPointer<T> = &'static T;
+#[cfg(any(tidegate_loom, tidegate_checking))]
+type LeakedPointer<T> = std::sync::Arc<T>;
+
+impl<T> Leaked<T> {
+    pub(crate) fn new(value: T) -> Leaked<T> {
+        #[cfg(not(any(tidegate_loom, tidegate_checking)))]
+        return Leaked(Box::leak(Box::new(value)));
+        #[cfg(any(tidegate_loom, tidegate_checking))]
+        return Leaked(std::sync::Arc::new(value));
+    }
+
+    /// Whether both point to the same value.
+    #[cfg(feature = "http")]
+    pub(crate) fn is(one: &Leaked<T>, other: &Leaked<T>) -> bool {
+        std::ptr::eq(std::ptr::from_ref::<T>(one), std::ptr::from_ref::<T>(other))
+    }
+}
+
+impl<T> Clone for Leaked<T> {
+    #[inline]
+    fn clone(&self) -> Leaked<T> {
+        #[cfg(not(any(tidegate_loom, tidegate_checking)))]
+        return Leaked(self.0);
+        #[cfg(any(tidegate_loom, tidegate_checking))]
+        return Leaked(std::sync::Arc::clone(&self.0));
+    }
+}
+
+impl<T> std::ops::Deref for Leaked<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        #[cfg(not(any(tidegate_loom, tidegate_checking)))]
+        return self.0;
+        #[cfg(any(tidegate_loom, tidegate_checking))]
+        return &self.0;
     }
 }
 
@@ -155,9 +298,9 @@ impl Wakeup {
         }
         // Release pairs with the Acquire in `wait`: the listener, once awake, sees all that the caller did before
         // this. Without it the listener could wake, find the gate not yet idle, and sleep for ever. Shown by loom:
-        // `the_last_turn_out_wakes_the_waiter`.
+        // `the_last_turns_wake_the_waiter`.
         // A swap and not a store: loom does not keep a plain store in order with the listener's swaps.
-        self.woken.swap(true, Ordering::Release);
+        self.woken.swap(true, Access::Wake.ordering());
         // After the swap: the token makes the listener read `woken` once more.
         self.listener.unpark();
     }
@@ -166,7 +309,7 @@ impl Wakeup {
     pub(crate) fn wait(&self, patience: Option<Duration>) {
         let began = Instant::now();
         // Acquire pairs with the Release in `wake`.
-        while !self.woken.swap(false, Ordering::Acquire) {
+        while !self.woken.swap(false, Access::Wakes.ordering()) {
             let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
             if left == Some(Duration::ZERO) {
                 return;

@@ -27,7 +27,32 @@ pub struct Ablation {
 }
 
 /// Every guard, in a set of one or two without which a property breaks.
-pub const ABLATIONS: [Ablation; 59] = [
+pub const ABLATIONS: [Ablation; 64] = [
+    Ablation {
+        off: &[Guard::TransitionLock],
+        expected: Expected::Breaks("confirmed_close_refuses_inv"),
+        incidents: "I-48",
+    },
+    Ablation {
+        off: &[Guard::TransitionLock],
+        expected: Expected::Breaks("confirmed_gate_is_closed_inv"),
+        incidents: "I-48",
+    },
+    Ablation {
+        off: &[Guard::CountedDown],
+        expected: Expected::Breaks("waiter_is_woken_progress"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::ExchangedClaim],
+        expected: Expected::Breaks("idle_means_empty_inv"),
+        incidents: "",
+    },
+    Ablation {
+        off: &[Guard::ChildWithParent],
+        expected: Expected::Breaks("idle_means_empty_inv"),
+        incidents: "",
+    },
     Ablation {
         off: &[Guard::AtomicAdmission],
         expected: Expected::Breaks("no_new_turn_while_draining_step"),

@@ -255,7 +255,7 @@ impl Process {
     fn pack(&self) -> Bits {
         let bits = Bits::default()
             .put(self.shell.engine.number(), 20)
-            .put_word(self.shell.word)
+            .put_gate(self.shell.gate)
             .put(self.internal, 1)
             .put(self.look.is_some(), 1);
         self.look.as_ref().map_or(bits, |look| look.pack(bits))
@@ -778,7 +778,8 @@ impl Model for ChannelModel {
         vec![
             // Property: TG-S4 quiesced_means_idle
             Property::always("quiesced_means_idle_inv", |_, state: &State| {
-                !state.promised || process(state, |it| it.shell.word.is_at_rest() && !it.internal)
+                !state.promised
+                    || process(state, |it| it.shell.gate.state().is_at_rest() && !it.internal)
             }),
             Property::sometimes("quiesced_means_idle_reach", |_, state: &State| {
                 state.promised && state.made > 1 && state.renewing.is_none()

@@ -128,7 +128,7 @@ impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let bits = Bits::default()
             .put(self.shell.engine.number(), 20)
-            .put_word(self.shell.word)
+            .put_gate(self.shell.gate)
             .put(self.user, 1)
             .put(self.internal, 1)
             .put(self.acted, 1)
@@ -396,7 +396,7 @@ impl ControllersModel {
                             .all(|controller| controller.dead || !controller.asks)
                 },
                 goal: |_, state| {
-                    state.shell.phase() == Phase::Running && !state.shell.word.is_closed()
+                    state.shell.phase() == Phase::Running && !state.shell.gate.state().is_closed()
                 },
                 ended: |_| false,
                 fair: vec![
@@ -465,7 +465,8 @@ impl Model for ControllersModel {
         vec![
             // Property: TG-S15 held_by_each
             Property::always("held_by_each_inv", |_, state: &State| {
-                (state.holders() == 0 || state.shell.word.is_closed()) && !state.admitted_wrongly
+                (state.holders() == 0 || state.shell.gate.state().is_closed())
+                    && !state.admitted_wrongly
             }),
             Property::sometimes("held_by_each_reach", |_, state: &State| {
                 // Two controllers held it, one has cancelled, and a user turn is still in flight.
@@ -513,6 +514,6 @@ impl fmt::Display for State {
                 write!(f, " {holder}.{number} (age {})", age.by_boot)?;
             }
         }
-        write!(f, ", {}, gate {:?}", self.shell.phase(), self.shell.word)
+        write!(f, ", {}, gate {:?}", self.shell.phase(), self.shell.gate)
     }
 }

@@ -86,6 +86,9 @@ guards! {
     RemovalTold = "removal_told": "a removal that failed is reported as failed; off: it is reported as one that found nothing",
     ReadyByGate = "ready_by_gate": "readiness is read from the gate; off: from the status that was published last",
     SecondLook = "second_look": "a waiter checks the gate once more after it has registered; off: it sleeps at once",
+    CountedDown = "counted_down": "the last turn of each stripe takes its share from one word, and the last share wakes the waiters; off: it looks at the other stripes, and that look may come before its own end",
+    ExchangedClaim = "exchanged_claim": "an arrival is counted in the step that admits it; off: it is counted first, and counted out again at a closed gate",
+    ChildWithParent = "child_with_parent": "a child is counted on its parent's stripe; off: on another one",
     RingAfterRelease = "ring_after_release": "the last turn out wakes the waiters after it is counted out; off: before that",
 }
 
@@ -143,6 +146,9 @@ impl Design {
             Guard::FileSync,
             Guard::SecondLook,
             Guard::RingAfterRelease,
+            Guard::CountedDown,
+            Guard::ExchangedClaim,
+            Guard::ChildWithParent,
         ];
         let off = Guard::ALL.into_iter().filter(|guard| !kept.contains(guard));
         Design::tidegate().without(&off.collect::<Vec<_>>())

@@ -226,14 +226,16 @@ impl Model for DirectoryModel {
             Property::always("names_are_seen_at_once_inv", |_, state: &State| !state.missed),
             Property::sometimes("names_are_seen_at_once_reach", |_, state: &State| {
                 // The request came and was seen, after a look that had skipped the listing.
-                state.skipped && state.found.is_local && state.shell.word.is_closed()
+                state.skipped && state.found.is_local && state.shell.gate.state().is_closed()
             }),
             // Property: TG-L1 closes. Where the times do not tell, so many looks find it.
             Property::always("changes_are_seen_in_time_inv", |_, state: &State| {
                 state.looks_since <= SKIPS || state.believed() == state.found.request
             }),
             Property::sometimes("changes_are_seen_in_time_reach", |_, state: &State| {
-                state.looks_since > SKIPS && !state.found.is_local && state.shell.word.is_closed()
+                state.looks_since > SKIPS
+                    && !state.found.is_local
+                    && state.shell.gate.state().is_closed()
             }),
         ]
     }

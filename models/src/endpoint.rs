@@ -226,7 +226,7 @@ impl State {
     }
 
     fn refuses_turns(&self) -> bool {
-        self.shell.word.admit(Arrival::New(Origin::User)).is_err()
+        self.shell.gate.admit(Arrival::New(Origin::User)).is_err()
     }
 }
 
@@ -354,7 +354,7 @@ impl EndpointModel {
             }
             Action::BalancerAsks => {
                 let ready = if self.design.has(Guard::ReadyByGate) {
-                    is_ready(state.shell.word)
+                    is_ready(state.shell.gate.center)
                 } else {
                     state.published_ready
                 };
@@ -470,7 +470,7 @@ impl fmt::Display for State {
             f,
             "{}, gate {:?}, {}{}, order {:?}",
             self.shell.phase(),
-            self.shell.word,
+            self.shell.gate,
             word(self.request, "request exists, "),
             if self.published_ready { "published as ready" } else { "published as not ready" },
             self.stage,

@@ -40,7 +40,7 @@ pub use marker::{Marker, ReadOutcome};
 pub use state::{ObserverState, Process, State};
 
 use stateright::{Model, Property};
-use tidegate::internals::gate::{Arrival, Origin, Word};
+use tidegate::internals::gate::{Arrival, InFlight, Origin};
 use tidegate::machine::{Effect, Phase};
 
 use self::state::Input;
@@ -304,7 +304,7 @@ impl GatewayModel {
             let receipt = process.shell.engine.receipt(&(), is_own);
             let is_named = process.shell.engine.table().entry(&()).and_then(|it| it.request())
                 == Some(&Marker::Called);
-            let is_true = process.shell.word.is_closed()
+            let is_true = process.shell.gate.state().is_closed()
                 && process.phase() == Phase::ExternallyDraining
                 && is_named;
             state.receipt_lied |= receipt.draining && !is_true;
@@ -478,27 +478,30 @@ impl Model for GatewayModel {
             }
             Action::InternalArrives => {
                 raise(&mut state.process.as_mut()?.internals, self.others)?;
-                let word = state.process.as_ref()?.shell.word;
+                let gate = state.process.as_ref()?.shell.gate;
                 let arrival = Arrival::New(Origin::Internal);
                 if self.design.has(Guard::OneDoor) {
                     state.admit(arrival)?;
                 } else {
-                    // The side door counts the work as an open gate would.
-                    let open = word.perform(Effect::ReopenGate)?;
-                    let counted = open.admit(arrival).ok()?.bits() - open.bits();
-                    state.process.as_mut()?.shell.word = Word::from_bits(word.bits() + counted);
-                    state.admitted_wrongly |= word.is_sealed();
+                    // The side door counts the work, and asks nothing.
+                    let InFlight { user, internal, .. } = gate.state().in_flight();
+                    let counted = gate.with_in_flight(InFlight::new(user, internal + 1));
+                    state.process.as_mut()?.shell.gate = counted;
+                    state.admitted_wrongly |= gate.center.is_sealed();
                 }
                 if !self.design.has(Guard::CountedClasses) {
-                    state.process.as_mut()?.shell.word = word;
+                    state.process.as_mut()?.shell.gate = gate;
                 }
             }
             Action::UserClaims => {
                 let process = state.process.as_mut()?;
                 lower(&mut process.checked)?;
                 raise(&mut process.users, self.users)?;
-                // The turn is counted and not checked again: a closed gate admits a child.
-                process.shell.admit(Arrival::ChildOf(Origin::User))?;
+                // The turn is counted and not checked again, except that a sealed gate admits nothing.
+                let gate = process.shell.gate;
+                (!gate.center.is_sealed()).then_some(())?;
+                let InFlight { user, internal, .. } = gate.state().in_flight();
+                process.shell.gate = gate.with_in_flight(InFlight::new(user + 1, internal));
                 state.started_while_draining |= state.confirmed;
             }
             _ => self.within_process(state.process.as_mut()?, &mut state.confirmed, action)?,
@@ -580,7 +583,7 @@ impl GatewayModel {
             }
             Action::UserChecks => {
                 raise(&mut process.checked, self.users.checked_sub(process.users)?)?;
-                process.shell.word.admit(Arrival::New(Origin::User)).ok()?;
+                process.shell.gate.admit(Arrival::New(Origin::User)).ok()?;
             }
             Action::UserTurnEnds => {
                 lower(&mut process.users)?;

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Mutex;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tidegate::internals::gate::Word;
+use tidegate::internals::gate::PlainGate;
 
 /// The fields of a state as one number, each in as many bits as it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,11 +27,14 @@ impl Bits {
         Bits { bits: self.bits | u128::from(field) << self.used, used: self.used + width }
     }
 
-    /// Adds a gate with at most fifteen turns of each origin: twelve bits.
+    /// Adds a gate with at most fifteen turns of each origin: nineteen bits.
     #[inline(always)]
-    pub(crate) fn put_word(self, word: Word) -> Bits {
-        let in_flight = word.in_flight();
-        self.put(word.bits() & 0xf, 4).put(in_flight.user, 4).put(in_flight.internal, 4)
+    pub(crate) fn put_gate(self, gate: PlainGate) -> Bits {
+        let PlainGate { center, stripes: [stripe] } = gate;
+        self.put(center.bits() & 0xf, 4)
+            .put(center.shares(), 3)
+            .put(center.internal(), 4)
+            .put(stripe.bits(), 8)
     }
 
     /// Hashes the number.

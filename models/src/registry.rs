@@ -114,7 +114,15 @@ pub const fn guards_of(model: ModelName) -> &'static [Guard] {
             Guard::AckAfterClose,
             Guard::QuiescedUntil,
         ],
-        ModelName::Gate => &[Guard::CountedClasses, Guard::SecondLook, Guard::RingAfterRelease],
+        ModelName::Gate => &[
+            Guard::TransitionLock,
+            Guard::CountedClasses,
+            Guard::SecondLook,
+            Guard::RingAfterRelease,
+            Guard::CountedDown,
+            Guard::ExchangedClaim,
+            Guard::ChildWithParent,
+        ],
         ModelName::Status => &[
             Guard::PublisherLock,
             Guard::WriteRepeated,
@@ -174,7 +182,7 @@ impl Size {
             (_, ModelName::Directory) => 51_626,
             (Size::Small, ModelName::Work) => 192,
             (Size::Full, ModelName::Work) => 812,
-            (_, ModelName::Gate) => 13_175,
+            (_, ModelName::Gate) => 537_877,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The shipped engine as a model holds it: by its number, with the gate's word beside it. It carries an order to the
+//! The shipped engine as a model holds it: by its number, with the gate beside it. It carries an order to the
 //! gate as the driver does, under one lock. It decides nothing: every step is the engine's.
 //!
-//! Each step is remembered, so that the shipped code runs once for each engine, word and input. Each thread has its
+//! Each step is remembered, so that the shipped code runs once for each engine, gate and input. Each thread has its
 //! own memory. It is cleared when a fault is switched on or off.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use tidegate::internals::engine::{
     DirectoryStamp, Engine, EngineConfig, EngineTypes, IntendedStatus, ObserveAction, ObserveMode,
     PublishAction, Reaction,
 };
-use tidegate::internals::gate::{Arrival, Origin, Word};
+use tidegate::internals::gate::{Arrival, GateState, Origin, PlainGate};
 use tidegate::internals::machine::Machine;
 use tidegate::internals::reconcile::{Demand, Listing, Sighting};
 use tidegate::internals::status::Condition;
@@ -94,10 +94,10 @@ where
     fn memory() -> &'static std::thread::LocalKey<StepCache<Self>>;
 }
 
-/// An engine by its number, the word and the input.
-type Key<W> = (u32, Word, <W as SmallWorld>::Input);
+/// An engine by its number, the gate and the input.
+type Key<W> = (u32, PlainGate, <W as SmallWorld>::Input);
 
-/// The steps that were made: for each engine, word and input, the result.
+/// The steps that were made: for each engine, gate and input, the result.
 pub(crate) struct StepCache<W: SmallWorld>(RefCell<StepCacheEntries<W>>)
 where
     Engine<W>: Intern;
@@ -125,7 +125,7 @@ where
     Engine<W>: Intern,
 {
     pub(crate) engine: Interned<Engine<W>>,
-    pub(crate) word: Word,
+    pub(crate) gate: PlainGate,
 }
 
 impl<W: SmallWorld> Shell<W>
@@ -134,12 +134,11 @@ where
 {
     /// A process whose engine has just started. The gate has performed its first order.
     pub(crate) fn started((engine, effect): (Engine<W>, Effect)) -> Shell<W> {
-        let word = Word::starting();
-        Shell::new(engine, word.perform(effect).unwrap_or(word))
+        Shell::new(engine, PlainGate::starting().perform(effect).0)
     }
 
-    pub(crate) fn new(engine: Engine<W>, word: Word) -> Shell<W> {
-        Shell { engine: engine.intern(), word }
+    pub(crate) fn new(engine: Engine<W>, gate: PlainGate) -> Shell<W> {
+        Shell { engine: engine.intern(), gate }
     }
 
     /// Makes a step: `run` calls the engine, and returns its answer as a small number. The step is remembered by its
@@ -147,7 +146,7 @@ where
     pub(crate) fn step(
         &mut self,
         input: W::Input,
-        run: impl FnOnce(&mut Engine<W>, Word) -> (Reaction, u8),
+        run: impl FnOnce(&mut Engine<W>, GateState) -> (Reaction, u8),
     ) -> u8 {
         W::memory().with(|memory| {
             let mut memory = memory.0.borrow_mut();
@@ -156,20 +155,20 @@ where
                 memory.faults = faults;
                 memory.steps.clear();
             }
-            let key = (self.engine.number(), self.word, input);
+            let key = (self.engine.number(), self.gate, input);
             if let Some((after, answer)) = memory.steps.get(&key) {
                 *self = *after;
                 return *answer;
             }
             let mut engine = (*self.engine).clone();
-            let mut word = self.word;
-            let (reaction, answer) = run(&mut engine, word);
+            let mut gate = self.gate;
+            let (reaction, answer) = run(&mut engine, gate.state());
             if let Some(ordered) = reaction.ordered {
-                let before = word;
-                word = word.perform(ordered.effect).unwrap_or(word);
-                engine.gate_done(ordered, before, DUE);
+                let found;
+                (gate, found) = gate.perform(ordered.effect);
+                engine.gate_done(ordered, found, DUE);
             }
-            *self = Shell::new(engine, word);
+            *self = Shell::new(engine, gate);
             memory.steps.insert(key, (*self, answer));
             answer
         })
@@ -184,18 +183,18 @@ where
     }
 
     pub(crate) fn condition(&self) -> Condition {
-        self.engine.condition(self.word)
+        self.engine.condition(self.gate.state())
     }
 
     /// Admits a turn, if the gate does.
     pub(crate) fn admit(&mut self, arrival: Arrival) -> Option<()> {
-        self.word = self.word.admit(arrival).ok()?;
+        self.gate = self.gate.admit(arrival).ok()?;
         Some(())
     }
 
     /// Releases a turn that has ended.
     pub(crate) fn release(&mut self, origin: Origin) {
-        self.word = self.word.release(origin);
+        self.gate = self.gate.release(origin);
     }
 }
 
@@ -215,7 +214,7 @@ where
     Engine<W>: Intern,
 {
     fn eq(&self, other: &Shell<W>) -> bool {
-        (self.engine, self.word) == (other.engine, other.word)
+        (self.engine, self.gate) == (other.engine, other.gate)
     }
 }
 
@@ -227,7 +226,7 @@ where
 {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.engine.hash(hasher);
-        self.word.hash(hasher);
+        self.gate.hash(hasher);
     }
 }
 
@@ -236,7 +235,7 @@ where
     Engine<W>: Intern,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, gate {:?}", self.phase(), self.word)
+        write!(f, "{}, gate {:?}", self.phase(), self.gate)
     }
 }
 
@@ -305,20 +304,33 @@ impl Intern for Condition {
     }
 }
 
+/// The engine of a process that has just started, and the first order to its gate.
+pub(crate) fn start_one_request(there: Option<SimpleRequest>) -> (Engine<OneRequest>, Effect) {
+    let first = [((), there.map_or(Sighting::Absent, Sighting::Present))];
+    let lives = |_: &SimpleRequest, _| true;
+    Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives)
+}
+
 impl Shell<OneRequest> {
     /// A process that has just started, as in `Shared::start`.
     pub(crate) fn start(there: Option<SimpleRequest>) -> Shell<OneRequest> {
-        let first = [((), there.map_or(Sighting::Absent, Sighting::Present))];
-        let lives = |_: &SimpleRequest, _| true;
-        Shell::started(Engine::start(RULES, first, &Listing::Whole, None, None, NOW, lives))
+        Shell::started(start_one_request(there))
     }
 
     /// Gives an input to the engine, under the transition lock. `None` if that changes nothing.
     pub(crate) fn apply_input(&mut self, input: OneRequestInput) -> Option<u8> {
         let before = *self;
-        let answer = self.step(input, |engine, word| match input {
+        let answer = self.step(input, |engine, gate| input.run(engine, gate));
+        (*self != before || answer != 0).then_some(answer)
+    }
+}
+
+impl OneRequestInput {
+    /// Gives it to the engine of a gate that is so. Returns what is to be done, and the answer.
+    pub(crate) fn run(self, engine: &mut Engine<OneRequest>, gate: GateState) -> (Reaction, u8) {
+        match self {
             OneRequestInput::Sees(_) | OneRequestInput::SeesNothing => {
-                let seen = match input {
+                let seen = match self {
                     OneRequestInput::Sees(there) => {
                         there.map_or(Sighting::Absent, Sighting::Present)
                     }
@@ -334,11 +346,11 @@ impl Shell<OneRequest> {
                 (reaction, u8::from(reaction.wakes_timer))
             }
             OneRequestInput::TimePasses(now) => {
-                let reaction = engine.on_time(word, now);
+                let reaction = engine.on_time(gate, now);
                 (reaction, u8::from(reaction.wakes_timer))
             }
             OneRequestInput::WantsToPublish => {
-                let writes = matches!(engine.publish_turn(word, ()), PublishAction::Write(_));
+                let writes = matches!(engine.publish_turn(gate, ()), PublishAction::Write(_));
                 (Reaction::default(), u8::from(writes))
             }
             OneRequestInput::HasWritten(condition, succeeded) => {
@@ -349,7 +361,6 @@ impl Shell<OneRequest> {
                 engine.home_given_back();
                 (Reaction::default(), 0)
             }
-        });
-        (*self != before || answer != 0).then_some(answer)
+        }
     }
 }

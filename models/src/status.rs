@@ -168,7 +168,8 @@ impl Process {
 
     /// Whether no write is under way or due.
     fn is_quiet(&self) -> bool {
-        self.publishers == [None; PUBLISHERS] && self.shell.engine.is_published(self.shell.word, ())
+        self.publishers == [None; PUBLISHERS]
+            && self.shell.engine.is_published(self.shell.gate.state(), ())
     }
 }
 
@@ -230,7 +231,7 @@ impl Process {
         let bits = Bits::default()
             .put(self.number, 3)
             .put(self.shell.engine.number(), 20)
-            .put_word(self.shell.word)
+            .put_gate(self.shell.gate)
             .put(self.sequence, 6);
         self.publishers.iter().fold(bits, |bits, publisher| {
             let bits = bits.put(publisher.is_some(), 1);

@@ -124,7 +124,7 @@ pub enum Action {
 
 impl State {
     fn admit(&mut self, arrival: Arrival) -> Option<()> {
-        let closed = self.shell.word.is_closed();
+        let closed = self.shell.gate.state().is_closed();
         self.shell.admit(arrival)?;
         self.admitted_wrongly |= closed && arrival == Arrival::New(Origin::User);
         Some(())
@@ -132,7 +132,7 @@ impl State {
 
     /// Counts the turn out. Without two of the guards, a turn may continue uncounted; then there is nothing to do.
     fn count_out(&mut self) {
-        if self.shell.word.in_flight().user > 0 {
+        if self.shell.gate.state().in_flight().user > 0 {
             self.shell.release(Origin::User);
         }
     }
@@ -198,7 +198,7 @@ impl WorkModel {
                 if state.waits && !design.has(Guard::FollowUpsAsk) {
                     // The turn continues with the message that waited, and the gate is not asked.
                     (state.turn, state.waits) = (TurnStage::Running, false);
-                    state.admitted_wrongly |= state.shell.word.is_closed();
+                    state.admitted_wrongly |= state.shell.gate.state().is_closed();
                 } else if design.has(Guard::DeliveryCounted) {
                     state.count_out();
                 }
@@ -310,7 +310,8 @@ impl Model for WorkModel {
         let mut state = *before;
         self.step(&mut state, action)?;
         let ends = matches!(action, Action::TurnEnds | Action::ChildEnds | Action::InternalEnds);
-        let (was, is) = (before.shell.word.in_flight(), state.shell.word.in_flight());
+        let (was, is) =
+            (before.shell.gate.state().in_flight(), state.shell.gate.state().in_flight());
         state.ended_by_others |= !ends && (is.user < was.user || is.internal < was.internal);
         Some(state)
     }
@@ -334,7 +335,7 @@ impl Model for WorkModel {
             // Property: TG-S2 no_new_turn_while_draining
             Property::always("follow_ups_ask_step", |_, state: &State| !state.admitted_wrongly),
             Property::sometimes("follow_ups_ask_reach", |_, state: &State| {
-                state.waits && state.turn == TurnStage::None && state.shell.word.is_closed()
+                state.waits && state.turn == TurnStage::None && state.shell.gate.state().is_closed()
             }),
         ]
     }
@@ -368,7 +369,7 @@ impl fmt::Display for State {
             f,
             "{}, gate {:?}, turn {:?}{}{}{}",
             self.shell.phase(),
-            self.shell.word,
+            self.shell.gate,
             self.turn,
             word(self.waits, ", a message waits"),
             word(self.internal, ", internal work"),

@@ -141,18 +141,19 @@ impl<L: Clone + PartialEq> Publishing<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::word::{Arrival, Origin, Word};
+    use crate::gate::PlainGate;
+    use crate::gate::word::{Arrival, Origin};
     use crate::lifecycle::AnyLifecycle;
     use crate::machine::Effect;
     use crate::status::condition;
 
     /// A status of a running gateway with so many turns, or of one that has stopped and left them behind.
     fn meant(turns: usize, is_stopped: bool) -> IntendedStatus<u8> {
-        let open = Word::starting().perform(Effect::ReopenGate).expect("reopens");
-        let let_in = |word: Word, _| word.admit(Arrival::New(Origin::User)).expect("open");
-        let word = (0..turns).fold(open, let_in);
+        let (open, _) = PlainGate::starting().perform(Effect::ReopenGate);
+        let let_in = |gate: PlainGate, _| gate.admit(Arrival::New(Origin::User)).expect("open");
+        let gate = (0..turns).fold(open, let_in);
         let (lifecycle, _) = AnyLifecycle::start(None);
-        let mut condition = condition(lifecycle.machine(), word);
+        let mut condition = condition(lifecycle.machine(), gate.state());
         if is_stopped {
             condition.phase = Phase::Stopped;
         }

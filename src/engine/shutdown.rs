@@ -2,7 +2,8 @@
 //! clock.
 
 use crate::faults::fault;
-use crate::gate::word::Word;
+use crate::gate::GateState;
+use crate::gate::word::InFlight;
 use crate::machine::Event;
 
 /// How a shutdown ended.
@@ -22,13 +23,14 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// What the gate was like when it was sealed for good says how the shutdown ended.
+    /// The turns that were in flight when the gate was sealed for good say how the shutdown ended. Each word of the
+    /// gate is sealed in the step that counts its turns, so none is admitted after it was counted.
     // Property: TG-S14 receipt_is_true. Clean means sealed and empty (F14).
-    pub(super) fn with(word: Word) -> Ended {
-        if word.is_at_rest() || fault!(CleanWhateverIsLeft) {
+    pub(super) fn with(found: InFlight) -> Ended {
+        if found.total() == 0 || fault!(CleanWhateverIsLeft) {
             Ended::Clean
         } else {
-            Ended::TimedOut { in_flight: word.in_flight().total() }
+            Ended::TimedOut { in_flight: found.total() }
         }
     }
 }
@@ -92,11 +94,11 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
         *self = ShutdownProgress::Stopped { ended, until, report };
     }
 
-    /// The event for the machine, given this word of the gate.
+    /// The event for the machine, where the gate is so.
     // Property: TG-L4 stops.
-    pub(super) fn due(&self, word: Word, now: I) -> Option<Event> {
+    pub(super) fn due(&self, gate: GateState, now: I) -> Option<Event> {
         match self {
-            ShutdownProgress::Waiting { .. } if word.is_at_rest() && !fault!(EmptyGateIgnored) => {
+            ShutdownProgress::Waiting { .. } if gate.is_at_rest() && !fault!(EmptyGateIgnored) => {
                 Some(Event::Emptied)
             }
             ShutdownProgress::Waiting { until: Some(until) }
@@ -170,6 +172,7 @@ impl<I: Copy + Ord> ShutdownProgress<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::PlainGate;
     use crate::machine::Effect;
 
     const WAITING: ShutdownProgress<u8> = ShutdownProgress::Waiting { until: Some(5) };
@@ -222,8 +225,9 @@ mod tests {
 
     #[test]
     fn an_empty_gate_is_not_waited_for_and_a_wedged_turn_not_beyond_the_deadline() {
-        let empty = Word::starting().perform(Effect::ShutGate).expect("shuts");
-        let busy = Word::from_bits(empty.bits() & !4 | 16);
+        let shut = |turns| PlainGate::starting().with_in_flight(turns).perform(Effect::ShutGate).0;
+        let empty = shut(InFlight::default()).state();
+        let busy = shut(InFlight::new(1, 0)).state();
         assert_eq!(WAITING.due(empty, 0), Some(Event::Emptied));
         assert_eq!(WAITING.due(busy, 4), None);
         assert_eq!(WAITING.due(busy, 5), Some(Event::DeadlinePassed));

@@ -1,6 +1,7 @@
 //! Calls of the engine, one after the other, as the threads make them. The models have every order.
 
 use super::*;
+use crate::gate::PlainGate;
 use crate::gate::word::{Arrival, Origin};
 use crate::machine::ShutdownCause;
 
@@ -41,7 +42,7 @@ type Seen = Sighting<SmallRequest, &'static str>;
 /// An engine and the word of its gate.
 struct Driven {
     engine: Engine<Small>,
-    word: Word,
+    gate: PlainGate,
 }
 
 impl Driven {
@@ -49,7 +50,7 @@ impl Driven {
         let seen = [(0, seen)];
         let (engine, effect) =
             Engine::start(rules, seen, &Listing::Whole, Some(1), held_until, 0, |_, _| true);
-        Driven { engine, word: Word::starting().perform(effect).expect("not shut") }
+        Driven { engine, gate: PlainGate::starting().perform(effect).0 }
     }
 
     fn running() -> Driven {
@@ -59,9 +60,9 @@ impl Driven {
     /// Does what was ordered, and says whether the phase has changed, and whether the timer is woken.
     fn does(&mut self, reaction: Reaction) -> (bool, bool) {
         let changed = reaction.ordered.is_some_and(|ordered| {
-            let before = self.word;
-            self.word = before.perform(ordered.effect).unwrap_or(before);
-            self.engine.gate_done(ordered, before, 50)
+            let (after, found) = self.gate.perform(ordered.effect);
+            self.gate = after;
+            self.engine.gate_done(ordered, found, 50)
         });
         (changed, reaction.wakes_timer)
     }
@@ -76,11 +77,11 @@ impl Driven {
     }
 
     fn turn(&mut self) {
-        self.word = self.word.admit(Arrival::New(Origin::User)).expect("open");
+        self.gate = self.gate.admit(Arrival::New(Origin::User)).expect("open");
     }
 
     fn is_quiesced(&self) -> Option<Result<(), NotQuiesced>> {
-        self.engine.quiesced(self.word)
+        self.engine.quiesced(self.gate.state())
     }
 }
 
@@ -90,11 +91,11 @@ fn present(request: &SmallRequest) -> Seen {
 
 #[test]
 fn a_start_admits_only_where_nothing_asks() {
-    assert!(!Driven::running().word.is_closed());
-    assert!(Driven::start(WATCHED, present(&PLAIN), None).word.is_closed());
+    assert!(!Driven::running().gate.center.is_closed());
+    assert!(Driven::start(WATCHED, present(&PLAIN), None).gate.center.is_closed());
     let blind = || Sighting::Unreadable("EIO");
-    assert!(!Driven::start(WATCHED, blind(), None).word.is_sealed());
-    assert!(Driven::start(WATCHED, blind(), Some(9)).word.is_sealed(), "within a promise");
+    assert!(!Driven::start(WATCHED, blind(), None).gate.center.is_sealed());
+    assert!(Driven::start(WATCHED, blind(), Some(9)).gate.center.is_sealed(), "within a promise");
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn what_a_look_finds_wakes_the_timer_where_it_is_new() {
     assert_eq!(it.sees(1, Sighting::Unreadable("EIO")), (false, false));
     assert_eq!(it.sees(1, Sighting::Absent), (false, true));
     assert_eq!(it.sees(0, Sighting::Absent), (true, true));
-    assert!(!it.word.is_closed() && it.engine.phase() == Phase::Running);
+    assert!(!it.gate.state().is_closed() && it.engine.phase() == Phase::Running);
     assert_eq!((it.engine.desired_state(), it.engine.stamp()), ("running", Some(&1)));
 }
 
@@ -161,9 +162,9 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     assert_eq!(it.does(asked), (false, true), "a nearer deadline");
     assert_eq!((it.engine.deadline(), it.engine.grace_until()), (Some(8), Some(8)));
     assert_eq!(it.engine.timer_sleeps(), TimerSleeps::Until(8));
-    let passed = it.engine.on_time(it.word, 7);
+    let passed = it.engine.on_time(it.gate.state(), 7);
     assert_eq!(it.does(passed), (false, false));
-    let passed = it.engine.on_time(it.word, 8);
+    let passed = it.engine.on_time(it.gate.state(), 8);
     assert_eq!(it.does(passed), (true, true));
     let left = Some(Ended::TimedOut { in_flight: 1 });
     assert_eq!((it.engine.ended(), it.engine.outcome()), (left, None), "not reported yet");
@@ -173,16 +174,16 @@ fn a_shutdown_waits_for_its_turns_and_no_longer_than_its_deadline() {
     let asked = it.engine.shutdown_asked(ShutdownCause::Operator, 1);
     assert_eq!(it.does(asked), (false, false));
 
-    let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
-    assert!(!it.engine.is_published(it.word, ()));
-    assert_eq!(it.engine.publish_turn(it.word, ()), PublishAction::Write(meant.clone()));
+    let meant = IntendedStatus { condition: it.engine.condition(it.gate.state()), labels: () };
+    assert!(!it.engine.is_published(it.gate.state(), ()));
+    assert_eq!(it.engine.publish_turn(it.gate.state(), ()), PublishAction::Write(meant.clone()));
     assert!(it.engine.status_written(meant, true), "the home is given back");
     it.engine.home_given_back();
     assert_eq!(it.engine.outcome(), left);
     assert!(!it.engine.has_published_all(), "a turn may end");
-    it.word = it.word.release(Origin::User);
-    let meant = IntendedStatus { condition: it.engine.condition(it.word), labels: () };
-    assert_eq!(it.engine.publish_turn(it.word, ()), PublishAction::Correct(meant.clone()));
+    it.gate = it.gate.release(Origin::User);
+    let meant = IntendedStatus { condition: it.engine.condition(it.gate.state()), labels: () };
+    assert_eq!(it.engine.publish_turn(it.gate.state(), ()), PublishAction::Correct(meant.clone()));
     it.engine.status_corrected(meant, CorrectionOutcome::Written);
     assert!(it.engine.has_published_all());
     let call = it.engine.request_observation();
@@ -200,7 +201,7 @@ fn an_end_without_a_watcher_is_told_at_once() {
         Driven::start(EngineConfig { has_watcher: false, ..WATCHED }, Sighting::Absent, None);
     let asked = it.engine.shutdown_asked(ShutdownCause::Sigterm, 9);
     it.does(asked);
-    let passed = it.engine.on_time(it.word, 0);
+    let passed = it.engine.on_time(it.gate.state(), 0);
     assert_eq!(it.does(passed), (true, true));
     assert_eq!(it.engine.outcome(), Some(Ended::Clean));
 }
@@ -260,7 +261,7 @@ fn what_is_not_quiesced_says_why() {
     assert_eq!(it.is_quiesced(), Some(Err(NotQuiesced::NotHeld)));
     it.sees(0, present(&HOLD));
     assert_eq!(it.is_quiesced(), None, "it may still come");
-    it.word = it.word.release(Origin::User);
+    it.gate = it.gate.release(Origin::User);
     assert_eq!(it.is_quiesced(), Some(Ok(())));
     let asked = it.engine.shutdown_asked(ShutdownCause::Operator, 9);
     it.does(asked);

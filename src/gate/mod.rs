@@ -1,15 +1,20 @@
 //! The only door: every turn is admitted here, in one atomic step that checks and claims, and counted
-//! until it is dropped. It decides nothing (the rules are [`word`]'s) and never reads a file or a clock.
+//! until it is dropped. It decides nothing (the rules are those of [`word`], [`stripe`] and [`order`]) and never reads a
+//! file or a clock.
+//!
+//! User turns are counted in *stripes*. Each is a word on a cache line of its own, and a thread uses the stripe of its
+//! number. So threads that admit turns share no line of memory. Internal work is counted in the *central word*, where
+//! the gate is sealed.
 //!
 //! # Invariants
 //!
 //! * **TG-S2 no_new_turn_while_draining**: check and claim are one compare-and-swap of one word. So no close can come
 //!   between them ([I-54], [U19]).
+//! * **TG-S5 ack_means_closed**: `Gate::perform` returns when every stripe is closed, and not before.
 //! * **TG-S6 in_flight_untouched**: no order to the gate changes the count.
-//! * The gate is closed at the instant `Gate::perform` swaps the word: with one word there is no
-//!   "closing" in between to be confirmed.
+//! * The drop of a turn takes no lock, allocates nothing and never waits.
 //!
-//! [`Gateway`](crate::Gateway) says how this compares with a `TaskTracker`.
+//! [`Gateway`](crate::Gateway) says how this compares with a `TaskTracker`. [`orderings`](crate::orderings) lists every atomic access.
 //!
 //! [I-54]: crate::guide::incidents#i-54
 //! [U19]: crate::guide::incidents#u19
@@ -18,6 +23,12 @@
 mod events;
 #[cfg(all(test, tidegate_loom))]
 mod loom_tests;
+mod order;
+mod plain;
+mod pool;
+mod stripe;
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests;
 mod turn;
 mod wait;
 pub mod word;
@@ -27,16 +38,23 @@ use std::fmt;
 use crate::faults::fault;
 use crate::machine::{Effect, Phase};
 use crate::metrics::Metrics;
+use crate::orderings::Access;
 use crate::probe::probe;
-use crate::sync::{Arc, AtomicU64, Ordering, Wakeup};
+use crate::sync::{Arc, AtomicU64, Leaked, Ordering, RwLock, Wakeup, thread_number};
 use word::{Arrival, InFlight, RefusalReason, Word};
 
 #[cfg(tidegate_checking)]
 pub use events::GateEvent;
+pub use order::{OrderSteps, OrderTarget};
+pub use plain::{GateState, PlainGate};
+pub use stripe::StripeWord;
 pub use turn::Turn;
 pub use wait::Wait;
 pub(crate) use wait::WaitList;
 pub use word::Origin;
+
+/// The most stripes that a gate can have.
+pub(crate) const STRIPES_MAX: u32 = 1024;
 
 /// The answer to a turn that may not start. `Display` is what to tell the user.
 ///
@@ -52,8 +70,8 @@ pub use word::Origin;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub struct Refused {
-    /// What the gate was closed by: [`Phase::ExternallyDraining`] passes, [`Phase::ShuttingDown`] does
-    /// not. [`Phase::Running`] where the gate was merely full.
+    /// What the gate was closed by, as the word says that refused it: [`Phase::ExternallyDraining`] passes,
+    /// [`Phase::ShuttingDown`] does not. [`Phase::Running`] where the gate was merely full.
     pub phase: Phase,
     /// The close it was refused by, or a later one.
     pub generation: u64,
@@ -67,108 +85,280 @@ impl fmt::Display for Refused {
     }
 }
 
-/// The shell around one [`Word`].
+/// The shell around the words of one gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    word: AtomicU64,
-    /// The generation of the latest close. It is written under the transition lock only, before the word.
-    generation: AtomicU64,
-    /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down.
-    wakeup: Arc<Wakeup>,
-    pub(crate) metrics: Metrics,
+    words: pool::Words,
+    metrics: Arc<Metrics>,
 }
 
+/// Where the gate is sealed. Aligned so that no other data is on its lines: two of 64 bytes, as processors fetch them in
+/// pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Center {
+    word: AtomicU64,
+    /// The generation of the latest order. Written under the transition lock only, before the word.
+    generation: AtomicU64,
+    /// Rung when a closed gate becomes idle. Its listener wakes the waiters and shuts down. The lock guards the change
+    /// of the gateway: see [`pool`].
+    wakeup: RwLock<Option<Arc<Wakeup>>>,
+}
+
+/// Where some threads count their turns. Aligned as the center is, so that no two stripes share a line. It is never
+/// freed, so a turn needs no count of references: that would cost as much again as the turn.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Stripe {
+    word: AtomicU64,
+    /// The generation of the order that was here last. Written before the word.
+    generation: AtomicU64,
+    center: Leaked<Center>,
+    /// For children, which have no gateway at hand. The lock guards the change of the gateway.
+    metrics: RwLock<Option<Arc<Metrics>>>,
+    #[cfg(tidegate_checking)]
+    index: usize,
+}
+
+// What a turn costs rests on these.
+#[cfg(not(any(tidegate_loom, tidegate_checking)))]
+const _: () = {
+    assert!(size_of::<Stripe>() == 128 && align_of::<Stripe>() == 128);
+    assert!(size_of::<Center>() == 128 && align_of::<Center>() == 128);
+    assert!(size_of::<Turn>() == 2 * size_of::<usize>());
+    assert!(size_of::<Option<Turn>>() == size_of::<Turn>());
+};
+
 impl Gate {
-    /// A gate that is closed until the first order (F6).
-    pub(crate) fn new(wakeup: Arc<Wakeup>, metrics: Metrics) -> Gate {
-        let word = AtomicU64::new(Word::starting().bits());
-        Gate { word, generation: AtomicU64::new(0), wakeup, metrics }
+    /// A gate that is closed until the first order (F6). It has this many stripes, rounded up to a power of two.
+    pub(crate) fn new(stripes: u32, wakeup: Arc<Wakeup>, metrics: Metrics) -> Gate {
+        let metrics = Arc::new(metrics);
+        let words = pool::take(stripes.clamp(1, STRIPES_MAX).next_power_of_two());
+        *words.center.wakeup.write() = Some(wakeup);
+        for stripe in &words.stripes {
+            *stripe.metrics.write() = Some(Arc::clone(&metrics));
+        }
+        Gate { words, metrics }
     }
 
-    /// The gate's state now.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The central word now.
     pub(crate) fn word(&self) -> Word {
-        // Acquire pairs with the Release in `release`: who reads "idle" here sees everything that the
-        // turns did. Weaker, a controller could act on an idle gate and still race with the last
-        // turn's writes. Shown by loom: `idle_shows_what_the_turns_did`.
-        Word::from_bits(self.word.load(Ordering::Acquire))
+        self.words.center.word()
+    }
+
+    /// What the gate is like now. It is exact where it says that no turn of a user is in flight and none can start, and
+    /// else an estimate: see [`GateState::new`].
+    pub(crate) fn state(&self) -> GateState {
+        // The central word first: what it says of the stripes stays true until the gate is reopened.
+        let word = self.word();
+        probe!(GateEvent::Read(word));
+        let count = |it: &Leaked<Stripe>| {
+            StripeWord::from_bits(it.word.load(Access::StripeCount.ordering())).count()
+        };
+        let counted = if word.is_drained() {
+            0
+        } else {
+            self.words.stripes.iter().map(count).fold(0, u32::saturating_add)
+        };
+        GateState::new(word, counted)
     }
 
     pub(crate) fn in_flight(&self) -> InFlight {
-        self.word().in_flight()
+        self.state().in_flight()
     }
 
+    /// The calling thread's stripe.
+    fn stripe(&self) -> &Leaked<Stripe> {
+        self.stripe_at(thread_number())
+    }
+
+    fn stripe_at(&self, number: usize) -> &Leaked<Stripe> {
+        // A power of two of them, so a mask finds it.
+        &self.words.stripes[number & (self.words.stripes.len() - 1)]
+    }
+
+    /// Carries out what the machine demands, and returns what it found in flight. On return the order is confirmed: each
+    /// stripe is as it was ordered to be. A shut gate neither reopens nor amends: then nothing changes.
+    ///
+    /// Called under the transition lock, so that orders come one at a time and in the order of the machine's steps.
+    pub(crate) fn perform(&self, effect: Effect, generation: u64) -> InFlight {
+        self.words.perform(effect, generation)
+    }
+
+    /// Admits and counts, or refuses.
+    fn claim(&self, stripe: &Stripe, arrival: Arrival) -> Result<(), Refused> {
+        stripe.claim(arrival).inspect_err(|refused| self.metrics.refused(refused.reason))?;
+        self.metrics.admitted(arrival.origin());
+        Ok(())
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        pool::give_back(&mut self.words);
+    }
+}
+
+impl Stripe {
     /// Admits and counts, or refuses: one step.
     // Property: TG-S2 no_new_turn_while_draining.
     fn claim(&self, arrival: Arrival) -> Result<(), Refused> {
-        // Success Acquire pairs with the Release in `perform`: a turn admitted by a reopened gate sees
-        // what was done before the reopening. It need not release. Nothing is published by coming in,
-        // and a read-modify-write carries on the release sequence of every turn that left before, so
-        // `word` still sees those. Failure Acquire pairs with the same Release: a refusal reads the
-        // generation of the close that refused it. Shown by loom:
-        // `a_reopened_gate_shows_what_came_before`, `a_closed_gate_admits_no_user_turn`.
+        if arrival.origin() == Origin::Internal {
+            return self.center.claim(arrival);
+        }
+        // Refusing is a load. The word changes only when the turn is admitted, so no count is ever undone.
         self.word
-            .fetch_update(Ordering::Acquire, Ordering::Acquire, |bits| {
-                Word::from_bits(bits).admit(arrival).ok().map(Word::bits)
+            .fetch_update(Access::Admit.ordering(), Access::Refuse.ordering(), |bits| {
+                StripeWord::from_bits(bits).admit(arrival).ok().map(StripeWord::bits)
             })
             .map(|before| {
-                probe!(GateEvent::Admitted(arrival, Word::from_bits(before)); before);
-                self.metrics.admitted(arrival.origin());
+                probe!(GateEvent::UserAdmitted(arrival, self.index, StripeWord::from_bits(before)); before);
             })
-            .map_err(|bits| {
-                probe!(GateEvent::Refused(arrival, Word::from_bits(bits)));
-                self.refusal(Word::from_bits(bits), arrival)
-            })
+            .map_err(|bits| self.refusal(StripeWord::from_bits(bits), arrival))
     }
 
     #[cold]
-    fn refusal(&self, word: Word, arrival: Arrival) -> Refused {
-        // The word was refused, so the rule names one; `Full` is the reading that promises least.
+    fn refusal(&self, word: StripeWord, arrival: Arrival) -> Refused {
+        probe!(GateEvent::Refused(arrival));
+        // The word was refused, so the rule names a reason; `Full` is the reading that promises least.
         let reason = word.admit(arrival).err().unwrap_or(RefusalReason::Full);
-        let phase = match reason {
-            RefusalReason::Draining | RefusalReason::Quiesced => Phase::ExternallyDraining,
-            RefusalReason::ShuttingDown => Phase::ShuttingDown,
-            RefusalReason::Full => Phase::Running,
+        let generation = self.generation.load(Access::Generation.ordering());
+        let reason = match reason {
+            RefusalReason::Draining if self.center.is_sealed_by(generation) => {
+                RefusalReason::Quiesced
+            }
+            reason => reason,
         };
-        self.metrics.refused(reason);
-        // Relaxed: ordered by the Acquire that read the word.
-        Refused { phase, generation: self.generation.load(Ordering::Relaxed), reason }
+        Refused::new(reason, generation)
+    }
+
+    /// Admits a child and counts it, or refuses it.
+    fn claim_child(&self, origin: Origin) -> Result<(), Refused> {
+        let arrival = Arrival::ChildOf(origin);
+        let claimed = self.claim(arrival);
+        if cfg!(feature = "metrics")
+            && let Some(metrics) = self.metrics.try_read().as_deref().and_then(Option::as_ref)
+        {
+            match &claimed {
+                Ok(()) => metrics.admitted(origin),
+                Err(refused) => metrics.refused(refused.reason),
+            }
+        }
+        claimed
     }
 
     /// Counts a turn out. Never blocks: at most it wakes the timer thread.
     // Property: TG-L2 drains.
     fn release(&self, origin: Origin) {
-        let rings_early = fault!(RingsBeforeLeaving) && self.word().release(origin).is_idle();
-        if rings_early {
-            self.wakeup.wake();
+        if origin == Origin::Internal {
+            return self.center.release();
         }
-        // Release pairs with the Acquire in `word`: see there. Not Acquire: the turn that leaves reads
-        // nothing of the others. The closure always gives a word, so the update always happens.
-        let update = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, |bits| {
-            Some(Word::from_bits(bits).release(origin).bits())
-        });
-        probe!(GateEvent::Released(origin, Word::from_bits(update.unwrap_or_default())));
-        let is_idle = update.is_ok_and(|before| Word::from_bits(before).release(origin).is_idle());
-        if is_idle && !rings_early {
-            self.wakeup.wake();
+        let before = self.word.fetch_sub(StripeWord::ONE, Access::Leave.ordering());
+        let left = StripeWord::from_bits(before).release();
+        probe!(GateEvent::UserReleased(self.index, StripeWord::from_bits(before)));
+        if left.gives_share_back() {
+            self.last_has_left();
         }
     }
 
-    /// Performs the machine's effect and returns the word before and after. A shut gate neither reopens nor
-    /// amends: then both are the current word.
-    ///
-    /// Called under the transition lock, so that orders come in the order of the steps.
-    pub(crate) fn perform(&self, effect: Effect, generation: u64) -> (Word, Word) {
-        // Relaxed: published by the Release below, read by refusals that acquired the word.
-        self.generation.store(generation, Ordering::Relaxed);
-        // Success Release pairs with the Acquire in `claim`. Success Acquire pairs with the Release in
-        // `release`. An order that seals an idle gate reports it idle, so it must see what the turns
-        // did. Shown by loom: `a_closed_gate_admits_no_user_turn`, `idle_shows_what_the_turns_did`.
-        let update = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
-            Word::from_bits(bits).perform(effect).map(Word::bits)
-        });
-        let before = Word::from_bits(update.unwrap_or_else(|refused| refused));
-        let after = before.perform(effect).unwrap_or(before);
-        probe!(GateEvent::Ordered(effect, before, after));
-        (before, after)
+    /// The last turn of a closed stripe has ended, and gives its share back. That happens once per close, so no two
+    /// threads need to agree who was last.
+    #[cold]
+    fn last_has_left(&self) {
+        self.word.load(Access::LastLeaves.ordering());
+        self.center.give_back_share();
+    }
+}
+
+impl Center {
+    fn word(&self) -> Word {
+        Word::from_bits(self.word.load(Access::State.ordering()))
+    }
+
+    /// Whether the drain of this generation has sealed the gate. Phase and generation of a refusal are the stripe's; this
+    /// only says how far the same drain has come.
+    fn is_sealed_by(&self, generation: u64) -> bool {
+        // The word first: the generation is written before it.
+        let word = self.word();
+        let is_same = self.generation.load(Access::Generation.ordering()) == generation;
+        word.is_sealed() && !word.is_shut() && is_same
+    }
+
+    fn claim(&self, arrival: Arrival) -> Result<(), Refused> {
+        self.word
+            .fetch_update(
+                Access::AdmitInternal.ordering(),
+                Access::RefuseInternal.ordering(),
+                |bits| Word::from_bits(bits).admit().ok().map(Word::bits),
+            )
+            .map(|before| {
+                probe!(GateEvent::InternalAdmitted(arrival, Word::from_bits(before)); before);
+            })
+            .map_err(|bits| self.refusal(Word::from_bits(bits), arrival))
+    }
+
+    #[cold]
+    fn refusal(&self, word: Word, arrival: Arrival) -> Refused {
+        probe!(GateEvent::Refused(arrival); arrival);
+        let reason = word.admit().err().unwrap_or(RefusalReason::Full);
+        Refused::new(reason, self.generation.load(Access::Generation.ordering()))
+    }
+
+    /// Internal work has ended.
+    fn release(&self) {
+        let rings_early = fault!(RingsBeforeLeaving) && self.word().release().is_idle();
+        if rings_early {
+            self.wake();
+        }
+        let (before, after) = self.change(Access::LeaveInternal, Word::release);
+        probe!(GateEvent::InternalReleased(before); before);
+        if after.is_idle() && !rings_early {
+            self.wake();
+        }
+    }
+
+    fn give_back_share(&self) {
+        let given_back = |word: Word| word.without_shares(1);
+        let rings_early = fault!(RingsBeforeLeaving) && given_back(self.word()).is_idle();
+        if rings_early {
+            self.wake();
+        }
+        let (_, after) = self.change(Access::GiveShareBack, given_back);
+        probe!(GateEvent::ShareGivenBack);
+        if after.is_idle() && !rings_early {
+            self.wake();
+        }
+    }
+
+    /// Wakes the gateway's timer thread. Never waits: the lock is only written when the gateway changes, and then the
+    /// work that ends was the former one's.
+    fn wake(&self) {
+        if let Some(wakeup) = self.wakeup.try_read().as_deref().and_then(Option::as_ref) {
+            wakeup.wake();
+        }
+    }
+
+    /// Changes the word. The word before and after.
+    fn change(&self, access: Access, change: impl Fn(Word) -> Word) -> (Word, Word) {
+        let changed = |bits| Some(change(Word::from_bits(bits)).bits());
+        // Relaxed: what was read is only tried, and the change is made by the exchange. It never refuses.
+        let update = self.word.fetch_update(access.ordering(), Ordering::Relaxed, changed);
+        let before = Word::from_bits(update.unwrap_or_else(|bits| bits));
+        (before, change(before))
+    }
+}
+
+impl Refused {
+    fn new(reason: RefusalReason, generation: u64) -> Refused {
+        let phase = match reason {
+            RefusalReason::Draining | RefusalReason::Quiesced => Phase::ExternallyDraining,
+            RefusalReason::ShuttingDown => Phase::ShuttingDown,
+            RefusalReason::Full => Phase::Running,
+        };
+        Refused { phase, generation, reason }
     }
 }

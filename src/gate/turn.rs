@@ -4,8 +4,8 @@
 use std::fmt;
 
 use super::word::{Arrival, Origin};
-use super::{Gate, Refused};
-use crate::sync::Arc;
+use super::{Gate, Refused, Stripe};
+use crate::sync::Leaked;
 
 /// A witness that a turn was admitted, and its place in the count. Drop it when the reply has been
 /// *delivered*, not when it has been computed: the gateway is idle from then on.
@@ -17,7 +17,7 @@ use crate::sync::Arc;
 /// It cannot be forged (E0451):
 ///
 /// ```compile_fail,E0451
-/// let forged = tidegate::Turn { gate: todo!(), origin: tidegate::Origin::User };
+/// let forged = tidegate::Turn { stripe: todo!(), origin: tidegate::Origin::User };
 /// ```
 ///
 /// nor doubled; what a turn needs in order to end is its [`child`](Turn::child) (E0599):
@@ -32,14 +32,25 @@ use crate::sync::Arc;
 /// [I-14](crate::guide::incidents#i-14)
 #[must_use = "a turn ends when it is dropped; keep it until its work is done"]
 pub struct Turn {
-    gate: Arc<Gate>,
+    /// The stripe of the thread that admitted it, whatever thread drops it.
+    stripe: Leaked<Stripe>,
     origin: Origin,
 }
 
 impl Turn {
-    pub(crate) fn admit(gate: &Arc<Gate>, arrival: Arrival) -> Result<Turn, Refused> {
-        gate.claim(arrival)?;
-        Ok(Turn { gate: Arc::clone(gate), origin: arrival.origin() })
+    #[inline]
+    pub(crate) fn admit(gate: &Gate, origin: Origin) -> Result<Turn, Refused> {
+        Turn::admit_at(gate, gate.stripe(), origin)
+    }
+
+    #[inline]
+    pub(super) fn admit_at(
+        gate: &Gate,
+        stripe: &Leaked<Stripe>,
+        origin: Origin,
+    ) -> Result<Turn, Refused> {
+        gate.claim(stripe, Arrival::New(origin))?;
+        Ok(Turn { stripe: stripe.clone(), origin })
     }
 
     /// Work that this turn needs in order to end: a tool call, a sub-agent, the delivery of its reply.
@@ -64,13 +75,14 @@ impl Turn {
     /// [TG-L5](crate::guide::verification#tg-l5),
     /// [TG-S3](crate::guide::verification#tg-s3)
     pub fn child(&self) -> Result<Turn, Refused> {
-        Turn::admit(&self.gate, Arrival::ChildOf(self.origin))
+        self.stripe.claim_child(self.origin)?;
+        Ok(Turn { stripe: self.stripe.clone(), origin: self.origin })
     }
 
     /// Whether this gate admitted it.
     #[cfg(feature = "http")]
-    pub(crate) fn is_of(&self, gate: &Arc<Gate>) -> bool {
-        Arc::ptr_eq(&self.gate, gate)
+    pub(crate) fn is_of(&self, gate: &Gate) -> bool {
+        Leaked::is(&self.stripe.center, &gate.words.center)
     }
 
     /// Who it is for.
@@ -82,7 +94,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.gate.release(self.origin);
+        self.stripe.release(self.origin);
     }
 }
 

@@ -81,8 +81,8 @@ impl Shared {
     /// Ends a shutdown that has nothing left to wait for, or has waited long enough.
     // Property: TG-L4 stops.
     pub(super) fn on_time(&self, state: &mut State) {
-        let (word, now) = (self.gate.word(), self.settings.clock.now().uptime);
-        let reaction = state.engine.on_time(word, now);
+        let (gate, now) = (self.gate.state(), self.settings.clock.now().uptime);
+        let reaction = state.engine.on_time(gate, now);
         self.carry_out(state, reaction);
     }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::engine::{CorrectionOutcome, IntendedStatus, PublishAction};
 use crate::faults::fault;
-use crate::gate::word::Word;
+use crate::gate::GateState;
 use crate::home::{HomeCheck, Name, OpenHome};
 use crate::marker::{self, Durability};
 use crate::probe::probe;
@@ -23,26 +23,26 @@ impl Shared {
     // Property: TG-S8 status_is_faithful.
     pub(super) fn publish(&self) {
         let announcements = self.publish_status();
-        announcements.measure(&self.gate.metrics);
+        announcements.measure(self.gate.metrics());
         #[cfg(feature = "metrics")]
         self.measure();
         announcements.log();
     }
 
     fn publish_status(&self) -> Announcements {
-        let stale = fault!(StaleWord).then(|| self.gate.word());
+        let stale = fault!(StaleWord).then(|| self.gate.state());
         let mut state = self.state.lock();
         loop {
             let labels = self.registry.lock().revision;
-            if state.engine.is_published(self.gate.word(), labels) {
+            if state.engine.is_published(self.gate.state(), labels) {
                 return Announcements::default();
             }
             // Listed before it is counted: whatever is in the list is in the count.
             let listed = self.registry.lock().listed();
             // Read once: what is remembered as written must be what is written, or a count that comes
             // back to what it was would go unpublished.
-            let word = stale.unwrap_or_else(|| self.gate.word());
-            match state.engine.publish_turn(word, labels) {
+            let gate = stale.unwrap_or_else(|| self.gate.state());
+            match state.engine.publish_turn(gate, labels) {
                 PublishAction::Clean => {
                     drop(state);
                     return Announcements::default();
@@ -51,9 +51,9 @@ impl Shared {
                     drop(listed);
                     state = self.turns.wait(state);
                 }
-                PublishAction::Write(meant) => return self.write(state, word, listed, meant),
+                PublishAction::Write(meant) => return self.write(state, gate, listed, meant),
                 PublishAction::Correct(meant) => {
-                    self.correct(state, word, meant);
+                    self.correct(state, gate, meant);
                     return Announcements::default();
                 }
             }
@@ -64,12 +64,12 @@ impl Shared {
     fn write(
         &self,
         state: MutexGuard<'_, State>,
-        word: Word,
+        gate: GateState,
         listed: LabelledWork,
         meant: IntendedStatus<u64>,
     ) -> Announcements {
         let (complaints, taken_at) = (self.complaints(&state), self.settings.clock.now().uptime);
-        let status = self.snapshot(&state, word, &listed, &complaints, state.sequence + 1);
+        let status = self.snapshot(&state, gate, &listed, &complaints, state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         // The status file is the other one's then.
         let is_taken = matches!(state.home_check, HomeCheck::Taken(_));
@@ -110,8 +110,8 @@ impl Shared {
     /// After a shutdown that timed out the last status counts turns that end later. Counts them anew, where no
     /// other gateway has come to the home since: its locks are free, and the status is still this one's.
     // Property: TG-S8 status_is_faithful.
-    fn correct(&self, state: MutexGuard<'_, State>, word: Word, meant: IntendedStatus<u64>) {
-        let status = self.snapshot(&state, word, &LabelledWork::default(), &[], state.sequence + 1);
+    fn correct(&self, state: MutexGuard<'_, State>, gate: GateState, meant: IntendedStatus<u64>) {
+        let status = self.snapshot(&state, gate, &LabelledWork::default(), &[], state.sequence + 1);
         probe!(super::shared::GatewayEvent::StatusDerived(state.sequence + 1));
         drop(state);
         let corrected = self.store.home().map_or(CorrectionOutcome::Written, |home| {
@@ -139,9 +139,9 @@ impl Shared {
             let state = self.state.lock();
             let judge = self.settings.judge(self.settings.clock.now());
             let left = crate::status::lease_left(state.engine.table(), &judge);
-            (state.engine.condition(self.gate.word()), left)
+            (state.engine.condition(self.gate.state()), left)
         };
-        self.gate.metrics.round(condition.phase, condition.in_flight, lease_left);
+        self.gate.metrics().round(condition.phase, condition.in_flight, lease_left);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::engine::{Ended, NotQuiesced};
-use crate::gate::word::Word;
+use crate::gate::GateState;
 #[cfg(feature = "http")]
 use crate::holder::Holder;
 use crate::home::HomeCheck;
@@ -40,8 +40,8 @@ impl Shared {
         // Listed before it is counted: whatever is in the list is in the count.
         let listed = self.registry.lock().listed();
         let complaints = self.complaints(&state);
-        let word = self.gate.word();
-        let mut status = self.snapshot(&state, word, &listed, &complaints, state.sequence);
+        let gate = self.gate.state();
+        let mut status = self.snapshot(&state, gate, &listed, &complaints, state.sequence);
         status.degraded.extend(state.unwritten.clone());
         drop(state);
         drop(listed);
@@ -78,7 +78,7 @@ impl Shared {
     pub(super) fn snapshot(
         &self,
         state: &State,
-        word: Word,
+        gate: GateState,
         listed: &LabelledWork,
         complaints: &[Issue],
         sequence: u64,
@@ -87,7 +87,7 @@ impl Shared {
         let (judge, engine) = (self.settings.judge(now), &state.engine);
         let inputs = SnapshotInputs {
             machine: engine.machine(),
-            word,
+            gate,
             drain_wanted: engine.table().wanted().is_some(),
             holders: status::holders(engine.table(), &judge),
             held_until: status::held_until(engine.table(), &judge),
@@ -104,7 +104,7 @@ impl Shared {
     #[cfg(feature = "http")]
     pub(super) fn seen(&self) -> (Condition, u64) {
         let state = self.state.lock();
-        (state.engine.condition(self.gate.word()), state.revision)
+        (state.engine.condition(self.gate.state()), state.revision)
     }
 
     /// What one look under the transition lock shows.
@@ -114,7 +114,7 @@ impl Shared {
         let (engine, now) = (&state.engine, self.settings.clock.now());
         let holders = status::holders(engine.table(), &self.settings.judge(now));
         StateSnapshot {
-            condition: engine.condition(self.gate.word()),
+            condition: engine.condition(self.gate.state()),
             cause: engine.machine().cause(),
             holders: holders.into_iter().map(|it| it.holder).collect(),
             grace_left: engine.deadline().map(|deadline| deadline.saturating_sub(now.uptime)),
@@ -131,7 +131,7 @@ impl Shared {
 
     pub(super) fn check_quiesced(&self) -> Option<Result<Quiesced, NotQuiesced>> {
         let state = self.state.lock();
-        let quiesced = state.engine.quiesced(self.gate.word())?;
+        let quiesced = state.engine.quiesced(self.gate.state())?;
         Some(quiesced.map(|()| {
             let (table, now) = (state.engine.table(), self.settings.clock.now());
             Quiesced {

@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) epoch: Epoch,
     pub(super) clock: Clock,
     pub(super) interval: Duration,
+    /// How many stripes the gate has.
+    pub(super) stripes: u32,
     pub(super) unleased_max_age: Option<Duration>,
     /// How often the status is written where nothing in it has changed.
     pub(super) heartbeat: Duration,
@@ -93,7 +95,7 @@ pub(super) struct ThreadWakeups {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Gate,
     pub(super) waiters: Arc<WaitList>,
     /// The transition lock. Guards the engine and all that is derived from it, and is held across a step and its
     /// effect on the gate.
@@ -137,7 +139,7 @@ impl Shared {
         threads: ThreadWakeups,
     ) -> Shared {
         let metrics = Metrics::of(&identity.kind);
-        let gate = Arc::new(Gate::new(Arc::clone(&threads.timer), metrics));
+        let gate = Gate::new(settings.stripes, Arc::clone(&threads.timer), metrics);
         let rules =
             crate::engine::EngineConfig { has_watcher: threads.watcher.is_some(), skips: SKIPS };
         // Property: TG-S10 fail_safe. One look before the first admission; one that fails closes.
@@ -154,7 +156,7 @@ impl Shared {
         let drains = engine.phase() == Phase::ExternallyDraining;
         gate.perform(effect, engine.machine().generation());
         if drains {
-            gate.metrics.drain_began();
+            gate.metrics().drain_began();
         }
         let state = State {
             engine,
@@ -205,10 +207,11 @@ impl Shared {
     // Property: TG-S1 shutdown_wins, TG-S2 no_new_turn_while_draining.
     pub(super) fn carry_out(&self, state: &mut State, reaction: Reaction) {
         if let Some(ordered) = reaction.ordered {
-            let (before, _) = self.gate.perform(ordered.effect, ordered.to.generation());
+            // On return each stripe is as ordered. Only then the engine learns that it is done.
+            let found = self.gate.perform(ordered.effect, ordered.to.generation());
             let now = self.settings.clock.now();
             let report_by = now.uptime.saturating_add(LAST_STATUS_TIMEOUT);
-            if state.engine.gate_done(ordered, before, report_by) {
+            if state.engine.gate_done(ordered, found, report_by) {
                 let holders = status::holders(state.engine.table(), &self.settings.judge(now));
                 let change = Change::between(ordered.from, ordered.to, holders, now.uptime);
                 state.changes.push(change);

@@ -1,6 +1,7 @@
 //! The condition of a gateway, derived from machine and gate. It is pure, and knows neither requests nor files.
 
 use crate::faults::fault;
+use crate::gate::GateState;
 use crate::gate::word::{InFlight, Word};
 use crate::machine::{Machine, Phase, ShutdownCause};
 
@@ -27,20 +28,22 @@ pub struct Condition {
 /// Derives the condition. Total and pure: the models call it too.
 #[must_use]
 // Property: TG-S1 shutdown_wins.
-pub fn condition(machine: Machine, word: Word) -> Condition {
+pub fn condition(machine: Machine, gate: GateState) -> Condition {
     let phase = machine.phase();
     Condition {
         phase,
-        idle: word.is_idle(),
+        idle: gate.is_idle(),
         quiesced: matches!(phase, Phase::ExternallyDraining)
-            && (word.is_at_rest() || (fault!(QuiescedIsIdle) && word.is_idle())),
-        ready: (matches!(phase, Phase::Running) && is_ready(word)) || fault!(ReadyWhileShutting),
-        in_flight: word.in_flight(),
+            && (gate.is_at_rest() || (fault!(QuiescedIsIdle) && gate.is_idle())),
+        ready: (matches!(phase, Phase::Running) && is_ready(gate.word()))
+            || fault!(ReadyWhileShutting),
+        in_flight: gate.in_flight(),
         generation: machine.generation(),
     }
 }
 
-/// Whether a gate in this state admits a new user turn.
+/// Whether a gate with this central word admits new user turns. Between the first and the last step of an order, some
+/// stripes may still answer as they did before.
 ///
 /// [F12](crate::guide::requirements#f12)
 #[must_use]

@@ -43,7 +43,7 @@ impl fmt::Display for State {
         match &self.process {
             None => f.write_str(", no process"),
             Some(process) => {
-                write!(f, ", {}, gate {:?}", process.shell.phase(), process.shell.word)?;
+                write!(f, ", {}, gate {:?}", process.shell.phase(), process.shell.gate)?;
                 f.write_str(match process.look.as_ref().map(|look| look.stage) {
                     Some(LookStage::Listing { .. }) => ", watcher lists",
                     Some(LookStage::Sighting(_)) => ", watcher reads",

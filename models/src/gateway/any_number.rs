@@ -22,7 +22,7 @@ use std::hash::{Hash, Hasher};
 
 use stateright::{Model, Property};
 use tidegate::internals::engine::ObserveAction;
-use tidegate::internals::gate::{Arrival, Origin, Word};
+use tidegate::internals::gate::InFlight;
 use tidegate::machine::{Effect, Phase};
 
 use super::marker::{Marker, ReadOutcome};
@@ -117,18 +117,9 @@ const EFFECTS: [Effect; 5] = [
 const MARKERS: [Marker; 5] =
     [Marker::Absent, Marker::Live, Marker::LiveHold, Marker::Corrupt, Marker::Stale];
 
-/// A gate with the flags of this word and these numbers of turns.
-fn with_turns(word: Word, user: u32, internal: u32) -> Word {
-    const FLAGS: u64 = 0xf;
-    let open = Word::from_bits(0);
-    let one = |origin| open.admit(Arrival::New(origin)).map_or(0, Word::bits);
-    let turns = u64::from(user) * one(Origin::User) + u64::from(internal) * one(Origin::Internal);
-    Word::from_bits((word.bits() & FLAGS) + turns)
-}
-
 impl Process {
     fn set_turns(&mut self, turns: Turns) {
-        let (counted, live) = (self.shell.word.in_flight(), self.live());
+        let (counted, live) = (self.shell.gate.state().in_flight(), self.live());
         (self.users, self.children, self.internals) =
             (turns.users, turns.children, turns.internals);
         // Turns that are counted and not live, or live and not counted, stay so: none, one or many.
@@ -140,7 +131,7 @@ impl Process {
         };
         let user = again(new.user, counted.user, live.user);
         let internal = again(new.internal, counted.internal, live.internal);
-        self.shell.word = with_turns(self.shell.word, user, internal);
+        self.shell.gate = self.shell.gate.with_in_flight(InFlight::new(user, internal));
     }
 
     /// Removes what has an identity: all observers rest, and the generation is forgotten.
@@ -345,7 +336,7 @@ impl Model for AnyNumberModel {
         vec![
             // Property: TG-S1 shutdown_wins
             Property::always("any_shutdown_wins_inv", |_, state: &State| {
-                !process(state, |it| it.shut && !it.shell.word.is_closed())
+                !process(state, |it| it.shut && !it.shell.gate.state().is_closed())
             }),
             Property::sometimes("any_shutdown_wins_reach", |_, state: &State| {
                 state.fresh & 1 << Marker::Absent as u8 != 0
@@ -365,7 +356,7 @@ impl Model for AnyNumberModel {
                         .gateway
                         .process
                         .as_ref()
-                        .is_none_or(|it| it.shell.word.in_flight() == it.live())
+                        .is_none_or(|it| it.shell.gate.state().in_flight() == it.live())
             }),
             Property::sometimes("any_bypass_is_bounded_reach", |_, state: &State| {
                 state.gateway.confirmed
@@ -375,7 +366,7 @@ impl Model for AnyNumberModel {
             Property::always("any_fail_safe_inv", |_, state: &State| !state.gateway.opened_wrongly),
             Property::sometimes("any_fail_safe_reach", |_, state: &State| {
                 state.gateway.marker == Marker::Corrupt
-                    && process(state, |it| it.shell.word.is_closed())
+                    && process(state, |it| it.shell.gate.state().is_closed())
             }),
         ]
     }

@@ -73,7 +73,7 @@ impl fmt::Display for State {
         write!(f, "marker {:?}, ", self.marker)?;
         match &self.process {
             None => f.write_str("no process"),
-            Some(process) => write!(f, "{}, gate {:?}", process.phase(), process.shell.word),
+            Some(process) => write!(f, "{}, gate {:?}", process.phase(), process.shell.gate),
         }?;
         match self.process.as_ref().and_then(|process| process.published) {
             Some((phase, ready)) => {

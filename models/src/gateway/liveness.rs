@@ -56,7 +56,7 @@ pub fn liveness_properties() -> Vec<LivenessProperty<GatewayModel>> {
             },
             goal: |_, state| {
                 lives(state, |it| {
-                    it.phase() == Phase::ExternallyDraining && it.shell.word.is_closed()
+                    it.phase() == Phase::ExternallyDraining && it.shell.gate.state().is_closed()
                 })
             },
             ended: rounds_panic,
@@ -86,7 +86,7 @@ pub fn liveness_properties() -> Vec<LivenessProperty<GatewayModel>> {
             },
             goal: |_, state| {
                 lives(state, |it| {
-                    let admits = it.shell.word.admit(Arrival::New(Origin::User)).is_ok();
+                    let admits = it.shell.gate.admit(Arrival::New(Origin::User)).is_ok();
                     it.phase() == Phase::Running && admits
                 })
             },

@@ -29,7 +29,9 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
         // Property: TG-S1 shutdown_wins
         Property::always("shutdown_wins_inv", |_, state: &State| {
             !process(state, |it| {
-                it.shut && (!it.shell.word.is_closed() || it.published.is_some_and(says_running))
+                it.shut
+                    && (!it.shell.gate.state().is_closed()
+                        || it.published.is_some_and(says_running))
             })
         }),
         Property::sometimes("shutdown_wins_reach", |_, state: &State| {
@@ -55,7 +57,7 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
             !state.started_while_draining
         }),
         Property::sometimes("no_new_turn_while_draining_reach", |_, state: &State| {
-            let refused = |it: &Process| it.shell.word.admit(Arrival::New(Origin::User)).is_err();
+            let refused = |it: &Process| it.shell.gate.admit(Arrival::New(Origin::User)).is_err();
             state.confirmed && process(state, |it| refused(it) && it.users > 0 && !it.shut)
         }),
         Property::sometimes("drain_is_undone_reach", |_, state: &State| {
@@ -71,15 +73,18 @@ fn of_the_gate() -> Vec<Property<GatewayModel>> {
             state
                 .process
                 .as_ref()
-                .is_none_or(|it| it.phase() == Phase::Running || it.shell.word.is_closed())
+                .is_none_or(|it| it.phase() == Phase::Running || it.shell.gate.state().is_closed())
         }),
         Property::sometimes("ack_means_closed_reach", |_, state: &State| {
-            state.confirmed && process(state, |it| it.shell.word.is_closed())
+            state.confirmed && process(state, |it| it.shell.gate.state().is_closed())
         }),
         // Property: TG-S3 bypass_is_bounded
         Property::always("bypass_is_bounded_inv", |_, state: &State| {
             !state.admitted_wrongly
-                && state.process.as_ref().is_none_or(|it| it.shell.word.in_flight() == it.live())
+                && state
+                    .process
+                    .as_ref()
+                    .is_none_or(|it| it.shell.gate.state().in_flight() == it.live())
         }),
         Property::sometimes("bypass_is_bounded_reach", |_, state: &State| {
             state.confirmed && process(state, |it| it.internals > 0 && it.children > 0)

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use tidegate::internals::engine::{Engine, ObserveAction, ObserveCall, Reaction};
-use tidegate::internals::gate::{Arrival, InFlight, Origin, Word};
+use tidegate::internals::gate::{Arrival, GateState, InFlight, Origin};
 use tidegate::internals::reconcile::{Listing, Sighting};
 use tidegate::internals::status::Condition;
 use tidegate::machine::{Effect, Phase, ShutdownCause};
@@ -134,13 +134,13 @@ impl Process {
     }
 
     pub(super) fn perform(&mut self, effect: Effect) {
-        self.shell.word = self.shell.word.perform(effect).unwrap_or(self.shell.word);
+        self.shell.gate = self.shell.gate.perform(effect).0;
     }
 
     /// Gives an input to the engine, under the transition lock. `None` if that changes nothing.
     pub(super) fn apply_input(&mut self, input: Input) -> Option<u8> {
         let before = self.shell;
-        let answer = self.shell.step(input, |engine, word| run(engine, word, input));
+        let answer = self.shell.step(input, |engine, gate| run(engine, gate, input));
         if self.phase().is_shut() && !self.shut {
             self.shut = true;
             self.published = None;
@@ -151,7 +151,7 @@ impl Process {
     /// Without the transition lock: the engine steps, and the gate has yet to do what it orders.
     pub(super) fn step_only(&mut self, input: Input) -> Option<Effect> {
         let mut engine = (*self.shell.engine).clone();
-        let (reaction, _) = run(&mut engine, self.shell.word, input);
+        let (reaction, _) = run(&mut engine, self.shell.gate.state(), input);
         self.shell.engine = engine.intern();
         reaction.ordered.map(|ordered| ordered.effect)
     }
@@ -188,7 +188,7 @@ impl Process {
 const TURN_LOOK: u8 = 1;
 const TURN_DONE: u8 = 2;
 
-fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction, u8) {
+fn run(engine: &mut Engine<GatewayWorld>, gate: GateState, input: Input) -> (Reaction, u8) {
     let nothing = Reaction::default();
     match input {
         Input::Asks => {
@@ -213,7 +213,7 @@ fn run(engine: &mut Engine<GatewayWorld>, word: Word, input: Input) -> (Reaction
             (nothing, 0)
         }
         Input::ShutdownAsked => (engine.shutdown_asked(ShutdownCause::Sigterm, DUE), 0),
-        Input::TimePasses(now) => (engine.on_time(word, now), 0),
+        Input::TimePasses(now) => (engine.on_time(gate, now), 0),
         Input::LoopEnds => (engine.loop_ended(), 0),
     }
 }
@@ -247,14 +247,14 @@ impl State {
     /// The number of user turns that are counted and not live.
     pub(super) fn leaked(&self) -> Option<u8> {
         let process = self.process.as_ref()?;
-        let counted = process.shell.word.in_flight().user;
+        let counted = process.shell.gate.state().in_flight().user;
         u8::try_from(counted.saturating_sub(process.live().user)).ok()
     }
 
     /// Admits a turn, if the gate does.
     pub(super) fn admit(&mut self, arrival: Arrival) -> Option<()> {
         let process = self.process.as_mut()?;
-        let before = process.shell.word;
+        let before = process.shell.gate.state();
         process.shell.admit(arrival)?;
         let is_new_user = arrival == Arrival::New(Origin::User);
         self.promise_broken |= self.promised;
@@ -310,7 +310,7 @@ impl Process {
             .map_or(0, |(phase, ready)| 0b1000 | (phase as u8) << 1 | u8::from(ready));
         let bits = bits
             .put(self.shell.engine.number(), 20)
-            .put_word(self.shell.word)
+            .put_gate(self.shell.gate)
             .put(self.answered, 1)
             .put(self.checked, 3)
             .put(self.users, 3)

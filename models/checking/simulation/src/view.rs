@@ -9,8 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::GatewayEvent;
 use tidegate::epoch::{Epoch, Now};
-use tidegate::internals::gate::GateEvent;
-use tidegate::internals::gate::Origin;
+use tidegate::internals::gate::{GateEvent, Origin, Word};
 use tidegate::judge::{Judge, Validity};
 use tidegate::machine::Effect;
 use tidegate::request::{Request, Slot};
@@ -21,6 +20,9 @@ use tidegate_world::process::ProcessId;
 use crate::script::PersonAction;
 use crate::world::{Answer, Call, MARKER, REQUESTS, STATUS, ScriptEvent};
 
+/// How many stripes a simulated gate has.
+pub const STRIPES: usize = 2;
+
 /// The state of a gate, computed from its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateView {
@@ -28,14 +30,28 @@ pub struct GateView {
     pub is_held: bool,
     pub is_sealed: bool,
     pub is_shut: bool,
+    /// It is being sealed for good.
+    pub is_stopping: bool,
     pub is_stopped: bool,
-    pub user: u32,
+    /// The turns of users, by stripe.
+    pub users: [u32; STRIPES],
     pub internal: u32,
+    /// How many stripes are closed and empty, but their last turn has not yet told the center.
+    owed: u32,
 }
 
 impl GateView {
     pub fn in_flight(&self) -> u32 {
-        self.user + self.internal
+        self.user() + self.internal
+    }
+
+    pub fn user(&self) -> u32 {
+        self.users.iter().sum()
+    }
+
+    /// Closed, with nothing in flight, and the gate can know it.
+    pub fn is_idle(&self) -> bool {
+        self.is_closed && self.in_flight() == 0 && self.owed == 0
     }
 
     pub fn lifecycle(&self) -> &'static str {
@@ -48,7 +64,7 @@ impl GateView {
     }
 
     fn seals(&mut self) {
-        self.is_sealed |= self.is_closed && self.is_held && self.in_flight() == 0;
+        self.is_sealed |= self.is_held && self.is_idle();
     }
 
     fn performs(&mut self, effect: Effect) {
@@ -57,19 +73,61 @@ impl GateView {
                 (self.is_closed, self.is_held) = (true, hold_internal);
                 self.is_sealed &= hold_internal;
             }
-            Effect::ReopenGate if self.is_shut => {}
-            Effect::ReopenGate => {
-                (self.is_closed, self.is_held, self.is_sealed) = (false, false, false);
-            }
+            // It is open from the beginning of the order: while the stripes open, either answer is right.
+            Effect::ReopenGate => {}
             Effect::ShutGate => (self.is_closed, self.is_shut, self.is_held) = (true, true, true),
             Effect::SealGate => (self.is_sealed, self.is_stopped) = (true, true),
         }
         self.seals();
     }
 
-    /// The count of turns of this origin.
-    pub fn count(&mut self, origin: Origin) -> &mut u32 {
-        if origin == Origin::User { &mut self.user } else { &mut self.internal }
+    fn begins(&mut self, effect: Effect) {
+        match effect {
+            Effect::ReopenGate if !self.is_shut => {
+                (self.is_closed, self.is_held, self.is_sealed) = (false, false, false);
+            }
+            Effect::SealGate => self.is_stopping = true,
+            _ => {}
+        }
+    }
+
+    /// Whether a turn of this origin is in flight.
+    pub fn has(&self, origin: Origin) -> bool {
+        if origin == Origin::User { self.user() > 0 } else { self.internal > 0 }
+    }
+}
+
+/// The bounds of what a thread can have counted that goes from word to word while turns come and go.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// The central word that it has read.
+    pub word: Option<Word>,
+    low: GateView,
+    high: GateView,
+}
+
+impl Counted {
+    fn from(word: Option<Word>, gate: GateView) -> Counted {
+        Counted { word, low: gate, high: gate }
+    }
+
+    fn changes(&mut self, gate: &GateView) {
+        for (index, now) in gate.users.into_iter().enumerate() {
+            self.low.users[index] = self.low.users[index].min(now);
+            self.high.users[index] = self.high.users[index].max(now);
+        }
+        self.low.internal = self.low.internal.min(gate.internal);
+        self.high.internal = self.high.internal.max(gate.internal);
+    }
+
+    /// Whether it can have counted so many user turns.
+    pub fn allows_user(&self, user: u64) -> bool {
+        (u64::from(self.low.user())..=u64::from(self.high.user())).contains(&user)
+    }
+
+    /// Whether it can have counted so many turns.
+    pub fn allows(&self, total: u64) -> bool {
+        (u64::from(self.low.in_flight())..=u64::from(self.high.in_flight())).contains(&total)
     }
 }
 
@@ -89,13 +147,15 @@ pub struct GatewayView {
     /// The event at which the last applied observation began.
     pub last_look: Option<usize>,
     /// The state of the gate when a status was derived, by the status's sequence number.
-    pub derived: BTreeMap<u64, GateView>,
+    pub derived: BTreeMap<u64, (GateView, Option<Counted>)>,
+    /// What each thread can have counted since it last read the central word, or began an order.
+    counted: BTreeMap<usize, Counted>,
     /// The last event at which it was draining.
     pub draining_last: Option<usize>,
     /// The time since boot at which it stopped.
     pub stopped: Option<Duration>,
     /// The number of turns in flight when it stopped.
-    pub left_at_stop: Option<u32>,
+    pub left_at_stop: Option<Counted>,
     pub is_over: bool,
 }
 
@@ -287,21 +347,39 @@ impl View {
         if let Some(event) = entry.what.program_event::<GateEvent>() {
             let gate = &mut gateway.gate;
             match *event {
-                GateEvent::Admitted(arrival, _) => *gate.count(arrival.origin()) += 1,
-                GateEvent::Refused(..) => {}
-                GateEvent::Released(origin, _) => {
-                    let count = gate.count(origin);
-                    *count = count.saturating_sub(1);
+                GateEvent::UserAdmitted(_, stripe, _) => gate.users[stripe] += 1,
+                GateEvent::InternalAdmitted(..) => gate.internal += 1,
+                GateEvent::Refused(..)
+                | GateEvent::OrderedCenter(..)
+                | GateEvent::OrderedStripe(..) => {}
+                GateEvent::UserReleased(stripe, before) => {
+                    gate.users[stripe] = gate.users[stripe].saturating_sub(1);
+                    gate.owed += u32::from(before.is_closed() && gate.users[stripe] == 0);
+                }
+                GateEvent::ShareGivenBack => {
+                    gate.owed = gate.owed.saturating_sub(1);
                     gate.seals();
                 }
-                GateEvent::Ordered(effect, ..) => {
+                GateEvent::InternalReleased(_) => {
+                    gate.internal = gate.internal.saturating_sub(1);
+                    gate.seals();
+                }
+                GateEvent::OrderBegan(effect) => {
+                    gate.begins(effect);
+                    gateway.counted.insert(entry.task, Counted::from(None, *gate));
+                }
+                GateEvent::OrderDone(effect) => {
                     gateway.started.get_or_insert(at);
                     gate.performs(effect);
-                    if gate.is_stopped {
-                        gateway.left_at_stop.get_or_insert(gate.user + gate.internal);
+                    if gate.is_stopped && gateway.left_at_stop.is_none() {
+                        gateway.left_at_stop = gateway.counted.get(&entry.task).copied();
                     }
                 }
+                GateEvent::Read(word) => {
+                    gateway.counted.insert(entry.task, Counted::from(Some(word), *gate));
+                }
             }
+            gateway.counted.values_mut().for_each(|it| it.changes(&gateway.gate));
             if gateway.gate.is_closed && !gateway.gate.is_shut {
                 gateway.draining_last = Some(at);
             }
@@ -315,7 +393,8 @@ impl View {
                 GatewayEvent::LookApplied => gateway.last_look = gateway.look.take(),
                 GatewayEvent::LookAbandoned => gateway.look = None,
                 GatewayEvent::StatusDerived(sequence) => {
-                    gateway.derived.insert(*sequence, gateway.gate);
+                    let counted = gateway.counted.get(&entry.task).copied();
+                    gateway.derived.insert(*sequence, (gateway.gate, counted));
                 }
             }
         }

@@ -17,6 +17,7 @@ use tidegate_world::sync::mpsc::{self, Sender};
 use tidegate_world::{host, thread};
 
 use crate::script::{PersonAction, RequestSpec, RequestedBy, Script, ScriptAction, Step, Until};
+use crate::view::STRIPES;
 
 /// What somebody does or learns in a world.
 #[derive(Clone, Debug)]
@@ -201,7 +202,9 @@ fn cancelled(result: &Result<bool, ControlError>) -> Answer {
 /// The process of a gateway.
 fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
     let heartbeat = Duration::from_secs(4);
-    let start = || Gateway::builder(HOME).interval(interval).heartbeat(heartbeat).start();
+    let stripes = u32::try_from(STRIPES).expect("few");
+    let builder = || Gateway::builder(HOME).interval(interval).heartbeat(heartbeat);
+    let start = || builder().stripes(stripes).start();
     let started = call(Call::Start, start, done::<Gateway, StartError>);
     let Ok(gateway) = started else { return };
     while let Ok(message) = orders.recv() {

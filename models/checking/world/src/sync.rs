@@ -190,6 +190,12 @@ pub mod atomic {
             kernel::switch();
             self.0.fetch_add(by, Ordering::SeqCst)
         }
+
+        /// As in std.
+        pub fn fetch_sub(&self, by: u64, _: Ordering) -> u64 {
+            kernel::switch();
+            self.0.fetch_sub(by, Ordering::SeqCst)
+        }
     }
 }
 

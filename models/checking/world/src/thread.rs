@@ -49,6 +49,12 @@ pub fn current() -> Thread {
     Thread { task, name }
 }
 
+/// The number of the calling thread: the same in each run of the same schedule.
+#[must_use]
+pub fn number() -> usize {
+    kernel::with(|it| it.current()).unwrap_or_default()
+}
+
 /// Waits for the token.
 pub fn park() {
     park_until(None);
