@@ -1,0 +1,46 @@
+//! A close and a reopen, by how many turns are in flight.
+
+use std::time::Instant;
+
+use tidegate::request::{DrainRequest, Holder};
+use tidegate::{Gateway, Origin};
+
+use crate::samples::{Samples, nanoseconds};
+
+/// How many turns are in flight when the gate is closed and reopened, and how often that is timed.
+const IN_FLIGHT: [usize; 3] = [0, 100, 10_000];
+const CLOSES: usize = 2000;
+
+pub fn print() {
+    let gateways = IN_FLIGHT.map(|in_flight| {
+        let gateway = Gateway::in_memory().manual().start().expect("starts");
+        let admit = |_| gateway.admit(Origin::User).expect("open");
+        let turns: Vec<_> = (0..in_flight).map(admit).collect();
+        assert_eq!(gateway.in_flight().user, u32::try_from(in_flight).expect("few"));
+        (gateway, turns)
+    });
+    let mut times = IN_FLIGHT.map(|_| [const { Vec::new() }; 3]);
+    for _ in 0..CLOSES {
+        for ((gateway, _), [closes, reopens, both]) in gateways.iter().zip(&mut times) {
+            let request = DrainRequest::default();
+            let began = Instant::now();
+            let receipt = gateway.begin_drain(&request).expect("in memory");
+            let closed = Instant::now();
+            let was_asked = gateway.cancel_drain(&Holder::Shared).expect("in memory");
+            let reopened = Instant::now();
+            assert!(receipt.draining && was_asked && gateway.is_ready());
+            closes.push(nanoseconds(closed - began));
+            reopens.push(nanoseconds(reopened - closed));
+            both.push(nanoseconds(reopened - began));
+        }
+    }
+    println!("\nclose and reopen, {CLOSES} times each, ns");
+    println!("  {:<42} {:>9} {:>20}", "", "median", "quartiles");
+    for (in_flight, times) in IN_FLIGHT.iter().zip(times) {
+        for (what, times) in ["begin_drain", "cancel_drain", "both"].iter().zip(times) {
+            let (name, times) =
+                (format!("{what}, {in_flight} turns in flight"), Samples::new(times));
+            println!("  {name:<42} {:>9.0} {:>20}", times.median(), times.quartiles());
+        }
+    }
+}
