@@ -5,12 +5,12 @@
 //!
 //! One lock, the *transition lock*, spans an event's step, its effect on the gate and its change of the status. So
 //! effects come in the order of the steps. Admission never takes it. No file is touched, no waker called and nothing
-//! logged while it is held. The publisher has a lock of its own, taken *before* the transition lock and held while
-//! the status is written. The thread that holds it writes the newest state, so a status never goes back.
+//! logged while it is held. One thread writes the status at a time. The engine decides which, and others wait for their
+//! turn. A status is made from what the lock guards when its write begins, so a status never goes back.
 //!
 //! # Invariants
 //!
-//! * **TG-S1 shutdown_wins**, twice: the machine has no such edge, and the gate's word refuses the order.
+//! * **TG-S1 shutdown_wins**, twice: the machine has no such edge, and each word of the gate refuses the order.
 //! * **TG-S5 ack_means_closed**: [`Receipt::draining`] is read under the transition lock after the
 //!   request's own observation was applied.
 //! * **TG-S8 status_is_faithful**: one writer, whole snapshots, repeated until written.
@@ -140,7 +140,7 @@ impl Gateway {
     /// [TG-S2](crate::guide::verification#tg-s2),
     /// [R10](crate::guide::requirements#r10)
     pub fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
-        Turn::admit(&self.handle.shared.gate, origin)
+        self.handle.shared.gate.admit(origin)
     }
 
     /// As [`admit`](Gateway::admit), and the status lists the turn with this label in `active_work` while it lives.

@@ -65,7 +65,7 @@ mod imp {
             }
         }
 
-        pub(crate) fn admitted(&self, origin: Origin) {
+        fn admitted(&self, origin: Origin) {
             let [user, internal] = &self.admitted;
             match origin {
                 Origin::User => user.increment(1),
@@ -73,7 +73,15 @@ mod imp {
             }
         }
 
-        pub(crate) fn refused(&self, reason: RefusalReason) {
+        /// An arrival was admitted, or refused for this reason.
+        pub(crate) fn answered(&self, origin: Origin, refused: Option<RefusalReason>) {
+            match refused {
+                None => self.admitted(origin),
+                Some(reason) => self.refused(reason),
+            }
+        }
+
+        fn refused(&self, reason: RefusalReason) {
             if let Some((_, counter)) = self.refused.iter().find(|(it, _)| *it == reason) {
                 counter.increment(1);
             }
@@ -157,8 +165,7 @@ mod imp {
         pub(crate) const fn of(_: &str) -> Metrics {
             Metrics
         }
-        pub(crate) const fn admitted(&self, _: Origin) {}
-        pub(crate) const fn refused(&self, _: RefusalReason) {}
+        pub(crate) const fn answered(&self, _: Origin, _: Option<RefusalReason>) {}
         pub(crate) const fn drain_began(&self) {}
         pub(crate) const fn drain_ended(&self, _: Duration) {}
         pub(crate) const fn watcher_error(&self) {}

@@ -212,7 +212,7 @@ impl<T> RwLock<T> {
 /// is freed with its last pointer, as those make millions. The counts of references are std's there, so that they order
 /// nothing that the models see.
 #[derive(Debug)]
-pub(crate) struct Leaked<T: 'static>(LeakedPointer<T>);
+pub(crate) struct Leaked<T: ?Sized + 'static>(LeakedPointer<T>);
 
 #[cfg(not(any(tidegate_loom, tidegate_checking)))]
 type LeakedPointer<T> = &'static T;
@@ -234,7 +234,16 @@ impl<T> Leaked<T> {
     }
 }
 
-impl<T> Clone for Leaked<T> {
+impl<T> FromIterator<T> for Leaked<[T]> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Leaked<[T]> {
+        #[cfg(not(any(tidegate_loom, tidegate_checking)))]
+        return Leaked(Box::leak(values.into_iter().collect()));
+        #[cfg(any(tidegate_loom, tidegate_checking))]
+        return Leaked(values.into_iter().collect());
+    }
+}
+
+impl<T: ?Sized> Clone for Leaked<T> {
     #[inline]
     fn clone(&self) -> Leaked<T> {
         #[cfg(not(any(tidegate_loom, tidegate_checking)))]
@@ -244,7 +253,7 @@ impl<T> Clone for Leaked<T> {
     }
 }
 
-impl<T> std::ops::Deref for Leaked<T> {
+impl<T: ?Sized> std::ops::Deref for Leaked<T> {
     type Target = T;
 
     #[inline]

@@ -1,4 +1,4 @@
-//! A close and a reopen, by how many turns are in flight.
+//! A close and a reopen, by how many turns are in flight and how many stripes the gate has.
 
 use std::time::Instant;
 
@@ -7,19 +7,22 @@ use tidegate::{Gateway, Origin};
 
 use crate::samples::{Samples, nanoseconds};
 
-/// How many turns are in flight when the gate is closed and reopened, and how often that is timed.
-const IN_FLIGHT: [usize; 3] = [0, 100, 10_000];
+/// How many stripes the gate has, and how many turns are in flight when it is closed and reopened.
+const CASES: [(u32, usize); 7] =
+    [(2, 0), (2, 100), (2, 10_000), (1, 0), (16, 0), (128, 0), (1024, 0)];
+
+/// How often each case is timed.
 const CLOSES: usize = 2000;
 
 pub fn print() {
-    let gateways = IN_FLIGHT.map(|in_flight| {
-        let gateway = Gateway::in_memory().manual().start().expect("starts");
+    let gateways = CASES.map(|(stripes, in_flight)| {
+        let gateway = Gateway::in_memory().manual().stripes(stripes).start().expect("starts");
         let admit = |_| gateway.admit(Origin::User).expect("open");
         let turns: Vec<_> = (0..in_flight).map(admit).collect();
         assert_eq!(gateway.in_flight().user, u32::try_from(in_flight).expect("few"));
         (gateway, turns)
     });
-    let mut times = IN_FLIGHT.map(|_| [const { Vec::new() }; 3]);
+    let mut times = CASES.map(|_| [const { Vec::new() }; 3]);
     for _ in 0..CLOSES {
         for ((gateway, _), [closes, reopens, both]) in gateways.iter().zip(&mut times) {
             let request = DrainRequest::default();
@@ -35,12 +38,12 @@ pub fn print() {
         }
     }
     println!("\nclose and reopen, {CLOSES} times each, ns");
-    println!("  {:<42} {:>9} {:>20}", "", "median", "quartiles");
-    for (in_flight, times) in IN_FLIGHT.iter().zip(times) {
+    println!("  {:<50} {:>9} {:>20}", "", "median", "quartiles");
+    for ((stripes, in_flight), times) in CASES.iter().zip(times) {
         for (what, times) in ["begin_drain", "cancel_drain", "both"].iter().zip(times) {
-            let (name, times) =
-                (format!("{what}, {in_flight} turns in flight"), Samples::new(times));
-            println!("  {name:<42} {:>9.0} {:>20}", times.median(), times.quartiles());
+            let name = format!("{what}, {stripes} stripes, {in_flight} turns in flight");
+            let times = Samples::new(times);
+            println!("  {name:<50} {:>9.0} {:>20}", times.median(), times.quartiles());
         }
     }
 }

@@ -31,7 +31,7 @@ fn open_gate(stripes: u32) -> (Arc<Gate>, Arc<Wakeup>) {
 }
 
 fn admit(gate: &Gate, stripe: usize, origin: Origin) -> Result<Turn, super::Refused> {
-    Turn::admit_at(gate, gate.stripe_at(stripe), origin)
+    Turn::admit(gate.words.stripes.at(stripe), origin)
 }
 
 /// What somebody does that others must see. Its own accesses order nothing.

@@ -109,7 +109,7 @@ struct Center {
 /// freed, so a turn needs no count of references: that would cost as much again as the turn.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Stripe {
+struct Stripe {
     word: AtomicU64,
     /// The generation of the order that was here last. Written before the word.
     generation: AtomicU64,
@@ -119,6 +119,10 @@ pub(crate) struct Stripe {
     #[cfg(tidegate_checking)]
     index: usize,
 }
+
+/// The stripes of a gate: a power of two of them.
+#[derive(Clone, Debug)]
+struct Stripes(Leaked<[Leaked<Stripe>]>);
 
 // What a turn costs rests on these.
 #[cfg(not(any(tidegate_loom, tidegate_checking)))]
@@ -135,7 +139,7 @@ impl Gate {
         let metrics = Arc::new(metrics);
         let words = pool::take(stripes.clamp(1, STRIPES_MAX).next_power_of_two());
         *words.center.wakeup.write() = Some(wakeup);
-        for stripe in &words.stripes {
+        for stripe in words.stripes.iter() {
             *stripe.metrics.write() = Some(Arc::clone(&metrics));
         }
         Gate { words, metrics }
@@ -171,14 +175,16 @@ impl Gate {
         self.state().in_flight()
     }
 
-    /// The calling thread's stripe.
-    fn stripe(&self) -> &Leaked<Stripe> {
-        self.stripe_at(thread_number())
-    }
-
-    fn stripe_at(&self, number: usize) -> &Leaked<Stripe> {
-        // A power of two of them, so a mask finds it.
-        &self.words.stripes[number & (self.words.stripes.len() - 1)]
+    /// Admits a turn to the calling thread's stripe and counts it, or refuses it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    #[inline]
+    pub(crate) fn admit(&self, origin: Origin) -> Result<Turn, Refused> {
+        let answer = Turn::admit(self.words.stripes.at(thread_number()), origin);
+        self.metrics.answered(origin, answer.as_ref().err().map(|refused| refused.reason));
+        answer
     }
 
     /// Carries out what the machine demands, and returns what it found in flight. On return the order is confirmed: each
@@ -188,18 +194,28 @@ impl Gate {
     pub(crate) fn perform(&self, effect: Effect, generation: u64) -> InFlight {
         self.words.perform(effect, generation)
     }
-
-    /// Admits and counts, or refuses.
-    fn claim(&self, stripe: &Stripe, arrival: Arrival) -> Result<(), Refused> {
-        stripe.claim(arrival).inspect_err(|refused| self.metrics.refused(refused.reason))?;
-        self.metrics.admitted(arrival.origin());
-        Ok(())
-    }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        pool::give_back(&mut self.words);
+        pool::give_back(&self.words);
+    }
+}
+
+impl Stripes {
+    fn iter(&self) -> impl Iterator<Item = &Leaked<Stripe>> {
+        self.0.iter()
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(STRIPES_MAX)
+    }
+
+    /// The stripe of the thread with this number.
+    #[inline]
+    fn at(&self, number: usize) -> &Leaked<Stripe> {
+        // A power of two of them, so a mask finds it.
+        &self.0[number & (self.0.len() - 1)]
     }
 }
 
@@ -243,10 +259,7 @@ impl Stripe {
         if cfg!(feature = "metrics")
             && let Some(metrics) = self.metrics.try_read().as_deref().and_then(Option::as_ref)
         {
-            match &claimed {
-                Ok(()) => metrics.admitted(origin),
-                Err(refused) => metrics.refused(refused.reason),
-            }
+            metrics.answered(origin, claimed.err().map(|refused| refused.reason));
         }
         claimed
     }

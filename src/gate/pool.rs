@@ -9,7 +9,7 @@
 //! Under loom and in a simulated world words are freed with their last turn, and this pool is empty.
 
 use super::order::{OrderSteps, OrderTarget};
-use super::{Center, Stripe, StripeWord, Word};
+use super::{Center, Stripe, StripeWord, Stripes, Word};
 use crate::machine::Effect;
 use crate::orderings::Access;
 use crate::probe::probe;
@@ -20,11 +20,10 @@ use super::GateEvent;
 use super::word::InFlight;
 
 /// The words of one gate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Words {
     pub(super) center: Leaked<Center>,
-    /// A power of two of them.
-    pub(super) stripes: Box<[Leaked<Stripe>]>,
+    pub(super) stripes: Stripes,
 }
 
 impl Words {
@@ -48,13 +47,12 @@ impl Words {
                 index: index as usize,
             })
         };
-        Words { stripes: (0..stripes).map(stripe).collect(), center }
+        Words { stripes: Stripes((0..stripes).map(stripe).collect()), center }
     }
 
     /// See [`Gate::perform`](super::Gate::perform).
     pub(super) fn perform(&self, effect: Effect, generation: u64) -> InFlight {
-        let stripes = u32::try_from(self.stripes.len()).unwrap_or(super::STRIPES_MAX);
-        let mut order = OrderSteps::new(effect, stripes);
+        let mut order = OrderSteps::new(effect, self.stripes.len());
         probe!(GateEvent::OrderBegan(effect));
         // Published by the Release below, and read by refusals that acquired the word.
         self.center.generation.store(generation, Access::Generation.ordering());
@@ -74,7 +72,7 @@ impl Words {
                     order.after_center(before)
                 }
                 OrderTarget::Stripe(index) => {
-                    let stripe = &self.stripes[index];
+                    let stripe = self.stripes.at(index);
                     stripe.generation.store(generation, Access::Generation.ordering());
                     let update = stripe.word.fetch_update(
                         Access::OrderStripe.ordering(),
@@ -106,29 +104,27 @@ mod imp {
 
     /// Words for a new gate with so many stripes: closed and empty.
     pub(in crate::gate) fn take(stripes: u32) -> Words {
-        let is_free =
-            |it: &Words| it.stripes.len() == stripes as usize && it.center.word().is_at_rest();
+        let is_free = |it: &Words| it.stripes.len() == stripes && it.center.word().is_at_rest();
         let mut pool = POOL.lock();
         let Some(found) = pool.iter().position(is_free) else { return Words::new(stripes) };
         let words = pool.swap_remove(found);
         drop(pool);
         // Relaxed: nobody else has them. What is stored here reaches other threads with the gateway.
         words.center.word.store(Word::starting().bits(), Ordering::Relaxed);
-        for stripe in &words.stripes {
+        for stripe in words.stripes.iter() {
             stripe.word.store(StripeWord::starting().bits(), Ordering::Relaxed);
         }
         words
     }
 
     /// The gate is gone. Turns may outlast it; none starts any more.
-    pub(in crate::gate) fn give_back(words: &mut Words) {
+    pub(in crate::gate) fn give_back(words: &Words) {
         words.perform(Effect::SealGate, 0);
         *words.center.wakeup.write() = None;
-        for stripe in &words.stripes {
+        for stripe in words.stripes.iter() {
             *stripe.metrics.write() = None;
         }
-        let none = Words { center: words.center.clone(), stripes: Box::new([]) };
-        POOL.lock().push(std::mem::replace(words, none));
+        POOL.lock().push(words.clone());
     }
 }
 
@@ -140,7 +136,7 @@ mod imp {
         Words::new(stripes)
     }
 
-    pub(in crate::gate) fn give_back(_: &mut Words) {}
+    pub(in crate::gate) fn give_back(_: &Words) {}
 }
 
 pub(super) use imp::{give_back, take};

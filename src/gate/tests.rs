@@ -185,7 +185,7 @@ fn gate(stripes: u32) -> Gate {
 
 #[test]
 fn the_number_of_stripes_is_a_power_of_two_and_bounded() {
-    for (asked, made) in [(0, 1), (1, 1), (3, 4), (4, 4), (u32::MAX, STRIPES_MAX as usize)] {
+    for (asked, made) in [(0, 1), (1, 1), (3, 4), (4, 4), (u32::MAX, STRIPES_MAX)] {
         assert_eq!(gate(asked).words.stripes.len(), made);
     }
 }
@@ -196,13 +196,13 @@ fn a_turn_leaves_its_own_stripe() {
     let gate = gate(2);
     gate.perform(Effect::ReopenGate, 0);
     let turns = [0, 1, 2]
-        .map(|number| Turn::admit_at(&gate, gate.stripe_at(number), Origin::User).expect("open"));
+        .map(|number| Turn::admit(gate.words.stripes.at(number), Origin::User).expect("open"));
     let child = turns[1].child().expect("open");
     assert_eq!(gate.in_flight(), InFlight::new(4, 0));
     gate.perform(Effect::CloseGate { hold_internal: true }, 1);
     std::thread::scope(|scope| scope.spawn(move || drop(turns)).join()).expect("ends");
     assert_eq!(gate.in_flight(), InFlight::new(1, 0));
-    let refused = Turn::admit(&gate, Origin::User).expect_err("closed");
+    let refused = gate.admit(Origin::User).expect_err("closed");
     assert_eq!((refused.reason, refused.generation), (RefusalReason::Draining, 1));
     drop(child);
     assert!(gate.state().is_at_rest());
@@ -217,7 +217,7 @@ fn words_serve_the_next_gateway_when_their_last_turn_has_ended() {
     let first = gate(RARE);
     let words = center(&first);
     first.perform(Effect::ReopenGate, 0);
-    let turn = Turn::admit(&first, Origin::User).expect("open");
+    let turn = first.admit(Origin::User).expect("open");
     drop(first);
     assert!(turn.child().is_err(), "the gateway is gone");
 
@@ -227,10 +227,10 @@ fn words_serve_the_next_gateway_when_their_last_turn_has_ended() {
     let third = gate(RARE);
     assert_eq!(center(&third), words);
     assert!(third.word() == Word::starting() && third.state().is_idle());
-    assert!(Turn::admit(&third, Origin::User).is_err(), "closed until the first order");
+    assert!(third.admit(Origin::User).is_err(), "closed until the first order");
     third.perform(Effect::ReopenGate, 0);
-    drop(Turn::admit(&third, Origin::User).expect("open"));
-    assert!(Turn::admit(&second, Origin::User).is_err(), "another gate");
+    drop(third.admit(Origin::User).expect("open"));
+    assert!(second.admit(Origin::User).is_err(), "another gate");
 }
 
 /// A turn of a gateway that is gone wakes nobody, and does not count at the gateway that has its words next.
@@ -239,7 +239,7 @@ fn a_turn_that_outlasts_its_gateway_ends_in_silence() {
     let wakeup = Arc::new(Wakeup::for_listener(crate::sync::Parker::of(std::thread::current())));
     let gate = Gate::new(2 * RARE, Arc::clone(&wakeup), Metrics::of("test"));
     gate.perform(Effect::ReopenGate, 0);
-    let turn = Turn::admit(&gate, Origin::Internal).expect("open");
+    let turn = gate.admit(Origin::Internal).expect("open");
     drop(gate);
     assert_eq!(Arc::strong_count(&wakeup), 1, "the gateway's wakeup is not kept");
     drop(turn);

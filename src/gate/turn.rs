@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::word::{Arrival, Origin};
-use super::{Gate, Refused, Stripe};
+use super::{Refused, Stripe};
 use crate::sync::Leaked;
 
 /// A witness that a turn was admitted, and its place in the count. Drop it when the reply has been
@@ -39,17 +39,8 @@ pub struct Turn {
 
 impl Turn {
     #[inline]
-    pub(crate) fn admit(gate: &Gate, origin: Origin) -> Result<Turn, Refused> {
-        Turn::admit_at(gate, gate.stripe(), origin)
-    }
-
-    #[inline]
-    pub(super) fn admit_at(
-        gate: &Gate,
-        stripe: &Leaked<Stripe>,
-        origin: Origin,
-    ) -> Result<Turn, Refused> {
-        gate.claim(stripe, Arrival::New(origin))?;
+    pub(super) fn admit(stripe: &Leaked<Stripe>, origin: Origin) -> Result<Turn, Refused> {
+        stripe.claim(Arrival::New(origin))?;
         Ok(Turn { stripe: stripe.clone(), origin })
     }
 
@@ -81,7 +72,7 @@ impl Turn {
 
     /// Whether this gate admitted it.
     #[cfg(feature = "http")]
-    pub(crate) fn is_of(&self, gate: &Gate) -> bool {
+    pub(crate) fn is_of(&self, gate: &super::Gate) -> bool {
         Leaked::is(&self.stripe.center, &gate.words.center)
     }
 

@@ -86,9 +86,10 @@ impl Builder {
     }
 
     /// How many parts the count of user turns has. Each part is a cache line of its own, and each thread uses one, so
-    /// threads that use different parts do not slow each other down. By default there are as many as the process has
-    /// processors. The number is rounded up to a power of two, 1024 at most. Each takes 128 bytes, and makes each close
-    /// and reopening some ten nanoseconds longer.
+    /// threads that use different parts do not slow each other down. The number is rounded up to a power of two, 1024 at
+    /// most. Each part takes 128 bytes, and makes each close and reopening some ten nanoseconds longer. By default there
+    /// are four for each processor that the process may use. Threads take the parts in turn, so a pool of threads meets
+    /// in none, and threads that come and go rarely do.
     ///
     /// The architecture page says [what a turn costs](crate::guide::architecture#what-a-turn-costs).
     ///
@@ -215,10 +216,10 @@ impl Builder {
     }
 }
 
-/// As many as threads can run at once.
+/// Four for each thread that can run at once: with one, two threads of many would often have the same.
 fn default_stripes() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(processors).unwrap_or(u32::MAX)
+    u32::try_from(processors).unwrap_or(u32::MAX).saturating_mul(4)
 }
 
 fn identity(kind: String, epoch: &Epoch) -> ProcessIdentity {

@@ -20,7 +20,8 @@ use crate::monitors::names;
 use crate::script::{PersonAction, RequestedBy};
 use crate::setting::Setting;
 use crate::world::{
-    AWAY, Answer, Call, HOME, MARKER, STATUS, ScriptEvent, Waiting, call, home_is_made, shell,
+    AWAY, Answer, Call, HOME, MARKER, STATUS, ScriptEvent, Waiting, builder, call, home_is_made,
+    shell, stripes,
 };
 
 /// A scenario: a small program whose schedules are tried.
@@ -36,7 +37,13 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 25] = [
+pub const ALL: [Scenario; 26] = [
+    Scenario {
+        name: "two last turns end on two stripes while a thread waits for quiesced",
+        preemptions: 3,
+        has_files: false,
+        run: last_turns,
+    },
     Scenario {
         name: "the last turn ends while a thread waits for quiesced",
         preemptions: 3,
@@ -217,7 +224,7 @@ fn a_gateway() -> ProcessSpec {
 /// A gateway that lives until it is killed, in this container.
 fn living(container: u64) -> ProcessId {
     process::spawn(ProcessSpec { container, ..a_gateway() }, || {
-        let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
+        let Ok(_gateway) = builder().start() else { return };
         thread::sleep(Duration::from_secs(3600));
     })
 }
@@ -252,7 +259,7 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 
 /// A gateway without files that is driven by hand: no thread of its own helps.
 fn by_hand() -> Option<Gateway> {
-    Gateway::in_memory().manual().start().ok()
+    Gateway::in_memory().stripes(stripes()).manual().start().ok()
 }
 
 fn begin(gateway: &Gateway, hold: bool) {
@@ -267,6 +274,21 @@ fn last_turn() {
     let waiter = spawn(move || drop(waits.quiesced().wait()));
     let worker = spawn(move || drop(turn));
     join([waiter, worker]);
+}
+
+fn last_turns() {
+    let Some(gateway) = by_hand() else { return };
+    let first = gateway.admit(Origin::User);
+    // Another thread has another stripe.
+    let (send, receive) = mpsc::channel();
+    let admits = gateway.clone();
+    join([spawn(move || drop(send.send(admits.admit(Origin::User))))]);
+    let second = receive.recv();
+    begin(&gateway, true);
+    let waits = gateway.clone();
+    let waiter = spawn(move || drop(waits.quiesced().wait()));
+    let workers = [spawn(move || drop(first)), spawn(move || drop(second))];
+    join(workers.into_iter().chain([waiter]));
 }
 
 fn two_callers() {
@@ -376,7 +398,7 @@ fn wedged() {
 }
 
 fn publishers() {
-    let started = Gateway::builder(HOME).manual().start();
+    let started = builder().manual().start();
     let Ok(gateway) = started else { return };
     let turn = gateway.admit(Origin::User);
     let home = Home::at(HOME);
@@ -391,7 +413,7 @@ fn publishers() {
 }
 
 fn last_handle() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let turn = gateway.admit(Origin::User);
     let worker = spawn(move || drop(turn));
     call(Call::Drop, || drop(gateway), |()| Answer::Done);
@@ -406,7 +428,7 @@ fn last_handle() {
 }
 
 fn restart() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let shuts = gateway.clone();
     let ended = shuts.shut_down(ShutdownCause::Operator, Duration::ZERO).wait();
     must(
@@ -416,7 +438,7 @@ fn restart() {
     );
     drop((shuts, gateway));
     let again = process::spawn(a_gateway(), || {
-        let again = Gateway::builder(HOME).manual().start();
+        let again = builder().manual().start();
         must(again.is_ok(), names::STOPS, "the next gateway cannot start on the home");
     });
     process::wait_for(again, Duration::from_secs(600));
@@ -438,7 +460,7 @@ fn times_do_not_tell() {
 }
 
 fn sees_in_two_ticks(first: impl FnOnce()) {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     thread::sleep(Duration::from_secs(5));
     first();
     let holder = RequestedBy::Named(0).holder();
@@ -454,7 +476,7 @@ fn sees_in_two_ticks(first: impl FnOnce()) {
 /// A promise to a controller also holds if the next gateway cannot read the request.
 fn blind_start() {
     let first = process::spawn(a_gateway(), || {
-        let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+        let Ok(gateway) = builder().start() else { return };
         begin(&gateway, true);
         thread::sleep(Duration::from_secs(3600));
     });
@@ -463,14 +485,14 @@ fn blind_start() {
     process::wait_for(first, Duration::from_secs(1));
     shell(PersonAction::RemovesMarker);
     shell(PersonAction::LaysFifo);
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let is_let_in = gateway.admit(Origin::Internal).is_ok();
     must(!is_let_in, names::QUIESCED_MEANS_IDLE, "internal work is admitted within a promise");
 }
 
 /// The last status counts the turns still in flight. As they end, it is corrected.
 fn late_turns() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let turns = [gateway.admit(Origin::User), gateway.admit(Origin::Internal)];
     let ended = gateway.shut_down(ShutdownCause::Operator, Duration::from_secs(1)).wait();
     must(
@@ -494,7 +516,7 @@ fn late_turns() {
 
 /// A wait that times out can be continued, and the cancel of another request does not cancel this one.
 fn timeouts_and_ids() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let turn = gateway.admit(Origin::User);
     let holder = RequestedBy::Named(0).holder();
     let begun = gateway.begin_drain(&DrainRequest::default().with_holder(holder.clone()));
@@ -545,7 +567,7 @@ fn look(drain: &mut PendingDrain<'_>, goal: Goal) -> Result<bool, WaitFailed> {
 
 /// The gateway stays alive and keeps others out. A waiter goes on waiting.
 fn lock_removed() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let turn = gateway.admit(Origin::User);
     let (home, holder) = (Home::at(HOME), RequestedBy::Named(0).holder());
     let ask = DrainRequest::default().with_holder(holder.clone()).with_hold_internal(true);
@@ -554,7 +576,7 @@ fn lock_removed() {
     for after in 0..150 {
         if after == 70 {
             shell(PersonAction::RemovesLock);
-            let other = Gateway::builder(HOME).start();
+            let other = builder().start();
             must(
                 other.is_err(),
                 names::FAITHFUL,
@@ -581,7 +603,7 @@ fn lock_removed() {
 
 /// A gateway that has lost its lock is closed, and holds internal work, until it has the lock again.
 fn lock_taken() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     let before = disk::bytes_at(Path::new(HOME), STATUS);
     process::actor("person", || shell(PersonAction::TakesLock(Duration::from_secs(4))));
     thread::sleep(Duration::from_secs(3));
@@ -603,7 +625,7 @@ fn lock_taken() {
 
 /// The home is the directory that was locked. Nothing elsewhere is read or written, and no request counts as gone.
 fn name_leads_elsewhere() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     begin(&gateway, false);
     let (home, away) = (Path::new(HOME), Path::new(AWAY));
     disk::move_home(home, away);
@@ -677,7 +699,7 @@ fn successor() {
 
 /// A request is for the living gateway, whatever container it is written in.
 fn another_container() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(3, || {
         let (home, holder) = (Home::at(HOME), RequestedBy::Named(0).holder());
@@ -708,7 +730,7 @@ fn another_container() {
 
 /// A time of another boot clock does not count. The wall clock is read once instead.
 fn another_clock() {
-    let Ok(gateway) = Gateway::builder(HOME).start() else { return };
+    let Ok(gateway) = builder().start() else { return };
     thread::sleep(Duration::from_secs(3));
     in_container(host::OWN_CLOCK, || {
         let ask = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
@@ -767,7 +789,7 @@ fn neighbour() {
     };
     let Some(other) = held() else { return };
     in_container(1, || {
-        let is_refused = Gateway::builder(HOME).start().is_err();
+        let is_refused = builder().start().is_err();
         must(is_refused, names::FAITHFUL, "a gateway starts while a foreign gateway is alive");
         let named = DrainRequest::default().with_holder(RequestedBy::Named(0).holder());
         let is_refused = Home::at(HOME).begin_drain(&named).is_err();
@@ -780,7 +802,7 @@ fn neighbour() {
     drop(other);
     in_container(1, || {
         must(
-            Gateway::builder(HOME).start().is_ok(),
+            builder().start().is_ok(),
             names::STOPS,
             "the home is free again, but no gateway starts",
         );
@@ -803,7 +825,7 @@ fn replaced() {
     let (starts, started) = mpsc::channel();
     // No time passes while the controller could go on, so nothing here waits for time.
     let second = process::spawn(ProcessSpec { container: 2, ..a_gateway() }, move || {
-        let Ok(_gateway) = Gateway::builder(HOME).start() else { return };
+        let Ok(_gateway) = builder().start() else { return };
         let _ = starts.send(());
         thread::sleep(Duration::from_secs(3600));
     });

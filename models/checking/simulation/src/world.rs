@@ -9,7 +9,7 @@ use tidegate::home::Home;
 use tidegate::machine::{Phase, ShutdownCause};
 use tidegate::pending::{Goal, PAUSE, PendingDrain, Reached, WaitFailed};
 use tidegate::request::{DrainRequest, Holder};
-use tidegate::{ControlError, Ended, Gateway, Origin, StartError};
+use tidegate::{Builder, ControlError, Ended, Gateway, Origin, StartError};
 use tidegate_world::disk::{self, Faults};
 use tidegate_world::log::tell;
 use tidegate_world::process::{self, ProcessId, ProcessSpec};
@@ -199,12 +199,20 @@ fn cancelled(result: &Result<bool, ControlError>) -> Answer {
     result.as_ref().map_or_else(failed, |was| Answer::Cancelled(*was))
 }
 
+/// How many stripes the gates have, whatever the real machine has.
+pub(crate) fn stripes() -> u32 {
+    u32::try_from(STRIPES).expect("few")
+}
+
+/// A gateway on the home.
+pub(crate) fn builder() -> Builder {
+    Gateway::builder(HOME).stripes(stripes())
+}
+
 /// The process of a gateway.
 fn gateway(interval: Duration, orders: &mpsc::Receiver<Message>) {
     let heartbeat = Duration::from_secs(4);
-    let stripes = u32::try_from(STRIPES).expect("few");
-    let builder = || Gateway::builder(HOME).interval(interval).heartbeat(heartbeat);
-    let start = || builder().stripes(stripes).start();
+    let start = || builder().interval(interval).heartbeat(heartbeat).start();
     let started = call(Call::Start, start, done::<Gateway, StartError>);
     let Ok(gateway) = started else { return };
     while let Ok(message) = orders.recv() {
