@@ -4,14 +4,14 @@
 //!
 //! | access | operation | ordering | pairs with | without it | loom test |
 //! |---|---|---|---|---|---|
-//! | `Admit` | compare-and-swap on a stripe | Acquire | `OrderStripe` | a turn that a reopened gate admits misses what was done before | `a_reopened_gate_shows_what_came_before` |
+//! | `Admit` | compare-and-swap on a stripe | Acquire | `OrderStripe` | a turn that a reopened gate admits misses what was done before | `a_user_turn_after_a_migration_sees_it` |
 //! | `Refuse` | load of a stripe | Acquire | `OrderStripe` | a refusal states an older generation | `a_refusal_states_its_close` |
 //! | `Leave` | subtraction on a stripe | Release | `LastLeaves`, `OrderStripe` | idle is read before a turn's work is seen | `idle_shows_what_all_turns_did` |
 //! | `LastLeaves` | load of the stripe by its last turn | Acquire | `Leave` | the same, for the work of a turn that left the stripe earlier | `idle_shows_what_all_turns_did` |
 //! | `GiveShareBack` | exchange on the center | Release | `State`, `OrderCenter` | the same, for the last turn of a stripe | `idle_shows_what_all_turns_did` |
 //! | `State` | load of the center | Acquire | `GiveShareBack`, `LeaveInternal`, `OrderCenter` | the same, for its reader | `idle_shows_what_all_turns_did` |
-//! | `StripeCount` | load of a stripe | Relaxed | | nothing: the sum is an estimate | |
-//! | `AdmitInternal` | compare-and-swap on the center | Acquire | `OrderCenter` | internal work that an unsealed gate admits misses what was done before | `an_unsealed_gate_shows_what_came_before` |
+//! | `StripeCount` | load of a stripe | Acquire | `Leave` | a gate that is sealed for good is read as idle before its turns' work is seen | `a_stopped_gate_shows_what_its_turns_did` |
+//! | `AdmitInternal` | compare-and-swap on the center | Acquire | `OrderCenter` | internal work that an unsealed gate admits misses what was done before | `internal_work_after_a_migration_sees_it` |
 //! | `RefuseInternal` | load of the center | Acquire | `OrderCenter` | a refusal states an older generation | `a_refusal_of_internal_work_states_its_close` |
 //! | `LeaveInternal` | exchange on the center | Release | `State`, `OrderCenter` | idle is read before the work is seen | `idle_shows_what_internal_work_did` |
 //! | `OrderCenter` | exchange on the center | Acquire | `LeaveInternal` | a clean end is reported before the work is seen | `a_clean_end_shows_what_internal_work_did` |
@@ -24,8 +24,8 @@
 //! | `Wake` | swap in `Wakeup::wake` | Release | `Wakes` | the listener wakes, finds the gate not yet idle, and sleeps for good | `the_last_turns_wake_the_waiter` |
 //! | `Wakes` | swap in `Wakeup::wait` | Acquire | `Wake` | the same | `the_last_turns_wake_the_waiter` |
 //!
-//! No access is sequentially consistent: no thread decides by two words at once. Who was last is decided by one word,
-//! the center, from which each share is given back once.
+//! No access is sequentially consistent: who was last is decided by one word, the center, to which each share is given
+//! back once. A refusal that reads a second word only adds how far the same drain has come.
 //!
 //! loom explores the C11 model as far as it implements it: no reordering of a load before an earlier store of the same
 //! thread to another word is missed here, since each decision is one read-modify-write. It does not see time, the
@@ -59,7 +59,7 @@ accesses! {
     LastLeaves: Acquire,
     GiveShareBack: Release,
     State: Acquire,
-    StripeCount: Relaxed,
+    StripeCount: Acquire,
     AdmitInternal: Acquire,
     RefuseInternal: Acquire,
     LeaveInternal: Release,

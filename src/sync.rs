@@ -184,8 +184,8 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
-/// A lock whose readers never wait for each other. It ignores poisoning, as [`Mutex`] does. loom does not see it: it is
-/// written where no other thread can be.
+/// A lock whose readers never wait, not even for a writer. It ignores poisoning, as [`Mutex`] does. loom does not see it:
+/// under loom it is written before any other thread has it.
 #[derive(Debug)]
 pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
 

@@ -325,6 +325,10 @@ pub const CATALOGUE: [Entry; 20] = [
         not_shown: "what a command prints, and which status code an answer has (tests show both). That an order which the wire cuts to nothing differs from one that was sent empty. That a cancel which reports a removal did remove something. What a renewal reports while another process of the same holder works. A cancel of one request, or by force. Anything about the shared slot, in which the last writer wins",
         assumes: "",
         checked_as: &[
+            Check { model: ModelName::Gate, property: "ready_gate_admits_inv" },
+            Check { model: ModelName::Gate, property: "ready_gate_admits_reach" },
+            Check { model: ModelName::Gate, property: "clean_means_none_left_inv" },
+            Check { model: ModelName::Gate, property: "clean_means_none_left_reach" },
             Check { model: ModelName::Marker, property: "receipt_is_true_inv" },
             Check { model: ModelName::Marker, property: "receipt_is_true_reach" },
             Check { model: ModelName::Marker, property: "stays_in_force_inv" },

@@ -9,7 +9,7 @@
 //! | `LookBegins` | `Engine::request_observation`, `Engine::next_observe_action`, in `Shared::observe`; `Scan::begin` |
 //! | `LookGoesOn` | one name of a `readdir`, or the reading of each request, in `marker/scan.rs`; `Scan::listed` says what comes next |
 //! | `LookFails` | an error of either one |
-//! | `LookIsApplied` | the rest of `Shared::look`: `Engine::observed`, `Word::perform` |
+//! | `LookIsApplied` | the rest of `Shared::look`: `Engine::observed`, `Gate::perform` |
 //! | `InternalArrives`, `InternalEnds` | `Word::admit`, `Word::release` |
 //! | `QuiescedIsRead` | `Engine::condition`, and whether the first holder's latest request is named, as in `Reading::is_quiesced_for` |
 //! | `ProcessDies`, `ProcessStarts` | `Shared::start`: `Engine::start` |

@@ -6,7 +6,7 @@
 //! | step here | shipped code it represents |
 //! |---|---|
 //! | `Begins`, `Renews`, `Cancels` | `Home::begin_drain`, `Home::renew_drain`, `Home::cancel_drain`, of a named holder |
-//! | `GatewayLooks` | a look, as in `Shared::observe`: `Engine::observed`, with `Judge::validity`, and `Word::perform` |
+//! | `GatewayLooks` | a look, as in `Shared::observe`: `Engine::observed`, with `Judge::validity`, and `Gate::perform` |
 //! | `Reads` | one reading of `drain --wait`: `Engine::condition`, `RequestTable::held_until`, and whether the controller's latest request is named, as in `Reading::is_quiesced_for` |
 //! | `Acts` | what a control plane does then, in less than a tick: the process is gone |
 //! | `Ticks` | the boot clock, and the wall clock with it |

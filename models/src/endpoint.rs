@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `DrainIsOrdered`, `CancelIsOrdered`, `WireCutsShort` | the body of an HTTP request, on its way |
 //! | `OrderIsRead` | `ControlOrder::parse`, in `http::control` |
-//! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Word::perform` |
+//! | `RequestIsWritten`, `GatewayReconciles` | `Gateway::begin_drain`: the file, and then the look: `Engine::may_begin`, `Engine::observed`, `Gate::perform` |
 //! | `DrainIsAnswered` | `PendingDrain::evaluate` of one reading of the gateway |
 //! | `RequestIsRemoved`, `GatewayReconciles` | `Shared::cancel`: `Engine::cancel_begins`, the removal, which may fail, and the look after it |
 //! | `CancelIsAnswered` | `Engine::is_unreleased`, and `CancelOutcome::of` |

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, under the transition lock |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
+//! | `DeadlinePasses` | `Engine::on_time`, in the timer thread's round |
 //! | `OrderGoesOn` | the next atomic operation of `Gate::perform`: `OrderSteps`; after the last one `Engine::gate_done`, `Wakeup::wake` if the engine says so, and the end of the lock |
 //! | `LastStatusIsWritten` | `Engine::publish_turn`, `Engine::status_written` and `Engine::home_given_back`, for the last status; then `Wakeup::wake` |
 //! | `UserStarts`, `ChildStarts`, `InternalStarts` | the compare-and-swap in `Stripe::claim` or `Center::claim`: `StripeWord::admit`, `Word::admit` |
@@ -21,11 +22,12 @@
 use std::fmt;
 
 use stateright::{Model, Property};
+use tidegate::Ended;
 use tidegate::internals::engine::{Engine, GateOrder};
 use tidegate::internals::gate::{
     Arrival, GateState, OrderSteps, Origin, PlainGate, RefusalReason, Word,
 };
-use tidegate::machine::{Phase, ShutdownCause};
+use tidegate::machine::{Effect, Phase, ShutdownCause};
 
 use crate::design::{Design, Guard};
 use crate::liveness::{FairnessConstraint, LivenessProperty};
@@ -140,7 +142,9 @@ pub struct State {
     woken: bool,
     /// Ghost: something was admitted by a sealed word.
     admitted_wrongly: bool,
-    /// Ghost: a user turn was admitted after a close was confirmed, and before a reopening began.
+    /// Ghost: a close was confirmed, and no reopening has begun since.
+    confirmed: bool,
+    /// Ghost: a user turn was admitted then.
     admitted_after_confirm: bool,
 }
 
@@ -156,6 +160,8 @@ pub enum Action {
     DrainIsCancelled,
     /// SIGTERM.
     SignalArrives,
+    /// The deadline of a shutdown passes.
+    DeadlinePasses,
     /// The order in this place makes its next step.
     OrderGoesOn(usize),
     /// The last status is written, and the home is given back.
@@ -197,9 +203,13 @@ impl State {
         self.orders != [None; 2]
     }
 
-    /// A close is confirmed, and no reopening has begun.
+    /// A close is confirmed, and no other order is on its way.
     fn is_confirmed(&self) -> bool {
         self.phase() != Phase::Running && !self.is_under_way()
+    }
+
+    fn has_open_stripe(&self) -> bool {
+        self.gate.stripes.iter().any(|it| !it.is_closed())
     }
 
     fn has_leavers(&self) -> bool {
@@ -271,6 +281,7 @@ impl GateModel {
             let place = state.orders.iter_mut().find(|it| it.is_none())?;
             let steps = state.gate.order(ordered.effect);
             *place = Some(Order { ordered, steps, wakes_timer: reaction.wakes_timer });
+            state.confirmed &= ordered.effect != Effect::ReopenGate;
         } else {
             state.rung |= reaction.wakes_timer;
         }
@@ -289,6 +300,7 @@ impl GateModel {
             state.engine = engine.intern();
             state.rung |= order.wakes_timer;
             state.orders[place] = None;
+            state.confirmed |= order.ordered.effect != Effect::ReopenGate;
         }
         Some(())
     }
@@ -297,8 +309,9 @@ impl GateModel {
     fn admit(state: &mut State, stripe: usize, arrival: Arrival) -> Option<()> {
         state.gate = state.gate.admit_at(stripe, arrival).ok()?;
         state.users[stripe] += 1;
-        state.admitted_after_confirm |=
-            arrival == Arrival::New(Origin::User) && state.is_confirmed();
+        state.admitted_after_confirm |= arrival == Arrival::New(Origin::User) && state.confirmed;
+        // After Stopped, children neither.
+        state.admitted_wrongly |= state.phase() == Phase::Stopped && state.is_confirmed();
         Some(())
     }
 
@@ -440,6 +453,10 @@ impl GateModel {
                 (!state.phase().is_shut()).then_some(())?;
                 self.apply_input(state, OneRequestInput::ShutdownAsked(ShutdownCause::Sigterm))?;
             }
+            Action::DeadlinePasses => {
+                (state.phase() == Phase::ShuttingDown).then_some(())?;
+                self.apply_input(state, OneRequestInput::TimePasses(DUE))?;
+            }
             Action::OrderGoesOn(place) => Self::order_goes_on(state, place)?,
             Action::LastStatusIsWritten => {
                 (state.phase() == Phase::Stopped && !state.is_under_way()).then_some(())?;
@@ -573,6 +590,7 @@ impl Model for GateModel {
                 waiter: Waiter::Asks,
                 woken: false,
                 admitted_wrongly: false,
+                confirmed: there.is_some(),
                 admitted_after_confirm: false,
             }
         })
@@ -586,6 +604,7 @@ impl Model for GateModel {
             A::DrainBegins { hold: true },
             A::DrainIsCancelled,
             A::SignalArrives,
+            A::DeadlinePasses,
             A::OrderGoesOn(0),
             A::OrderGoesOn(1),
             A::LastStatusIsWritten,
@@ -629,7 +648,9 @@ impl Model for GateModel {
             Property::always("sealed_admits_nothing_inv", |_, state: &State| {
                 let center = state.gate.center;
                 let counted = u32::from(state.internals) == center.internal();
-                !state.admitted_wrongly && counted && (!center.is_sealed() || state.live() == 0)
+                let is_stopping = state.phase() == Phase::Stopped;
+                let is_empty = state.live() == 0 || !center.is_sealed() || is_stopping;
+                !state.admitted_wrongly && counted && is_empty
             }),
             Property::sometimes("sealed_admits_nothing_reach", |_, state: &State| {
                 state.gate.center.is_sealed()
@@ -638,8 +659,7 @@ impl Model for GateModel {
             }),
             // Property: TG-S4 quiesced_means_idle
             Property::always("idle_means_empty_inv", |model: &GateModel, state: &State| {
-                let is_open = state.gate.stripes.iter().any(|it| !it.is_closed());
-                !model.seen(state).is_idle() || (state.live() == 0 && !is_open)
+                !model.seen(state).is_idle() || (state.live() == 0 && !state.has_open_stripe())
             }),
             Property::sometimes("idle_means_empty_reach", |model: &GateModel, state: &State| {
                 model.seen(state).is_idle() && state.phase() == Phase::ExternallyDraining
@@ -653,8 +673,8 @@ impl Model for GateModel {
             }),
             // Property: TG-S5 ack_means_closed
             Property::always("confirmed_gate_is_closed_inv", |_, state: &State| {
-                let is_open = state.gate.stripes.iter().any(|it| !it.is_closed());
-                !state.is_confirmed() || (state.gate.center.is_closed() && !is_open)
+                let is_closed = state.gate.center.is_closed() && !state.has_open_stripe();
+                !state.is_confirmed() || is_closed
             }),
             Property::sometimes("confirmed_gate_is_closed_reach", |_, state: &State| {
                 // Closing: one stripe refuses, and the other still admits.
@@ -662,6 +682,24 @@ impl Model for GateModel {
                 state.phase() == Phase::ExternallyDraining
                     && first.is_closed()
                     && !second.is_closed()
+            }),
+            // Property: TG-S14 receipt_is_true. Readiness is read from the central word.
+            Property::always("ready_gate_admits_inv", |_, state: &State| {
+                state.gate.center.is_closed() || state.gate.stripes.iter().all(|it| !it.is_closed())
+            }),
+            Property::sometimes("ready_gate_admits_reach", |_, state: &State| {
+                // Opening: a stripe admits, and readiness does not say so yet.
+                state.phase() == Phase::Running
+                    && state.gate.center.is_closed()
+                    && state.has_open_stripe()
+            }),
+            Property::always("clean_means_none_left_inv", |_, state: &State| {
+                let is_clean = state.engine.ended() == Some(Ended::Clean);
+                !is_clean || state.live() == 0
+            }),
+            Property::sometimes("clean_means_none_left_reach", |_, state: &State| {
+                // A turn has ended while the gate was being sealed at the deadline.
+                state.engine.ended() == Some(Ended::Clean) && state.has_leavers()
             }),
             // Property: TG-L2 drains
             Property::always("drained_is_seen_inv", |model: &GateModel, state: &State| {
@@ -686,6 +724,7 @@ impl fmt::Display for Action {
             }
             Action::DrainIsCancelled => f.write_str("the drain is cancelled"),
             Action::SignalArrives => f.write_str("SIGTERM arrives"),
+            Action::DeadlinePasses => f.write_str("the deadline of the shutdown passes"),
             Action::OrderGoesOn(0) => f.write_str("the order takes its next step"),
             Action::OrderGoesOn(_) => f.write_str("the second order takes its next step"),
             Action::LastStatusIsWritten => f.write_str("the last status is written"),

@@ -7,17 +7,17 @@
 //! | `ControllerBegins`, `ControllerCancels` | the rename, or the unlink, in `marker::begin` and `marker::cancel` |
 //! | `CallerBegins` | the same, in `Shared::begin_drain`, and the call of `Engine::request_observation` after it |
 //! | `WatcherWaits`, `WatcherLooks` | `Engine::request_observation` and `Engine::next_observe_action`, in `Shared::observe`; and the reading of the disk |
-//! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Word::perform`, `Engine::gate_done` |
+//! | `WatcherApplies` | the rest of `Shared::look`, under the transition lock: `Engine::observed`, `Gate::perform`, `Engine::gate_done` |
 //! | `WatcherFails` | `Engine::on_observation_abandoned`, when a round panics |
 //! | `QuiescedIsRead` | `Engine::condition`, in a status; it may be read late, and over a respawn |
 //! | `CallerReturns` | `Engine::next_observe_action` for a caller that waited, and `Engine::receipt` |
-//! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildStartsChild` | the compare-and-swap in `Gate::claim`: `Word::admit` |
-//! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
+//! | `UserArrives`, `InternalArrives`, `ChildArrives`, `ChildStartsChild` | the compare-and-swap in `Stripe::claim`: `Word::admit` |
+//! | `UserTurnEnds`, `InternalTurnEnds`, `ChildEnds` | the compare-and-swap in `Stripe::release`: `Word::release` |
 //! | `SignalArrives` | `Engine::shutdown_asked`, in `Shared::shut_down` |
 //! | `TimerRounds` | `Engine::on_time`, in the timer's round, before every deadline or after it |
 //! | `LoopEnds` | the drop of the last handle, in `Shared::abandon`: `Engine::loop_ended` until it has stopped |
 //! | `StatusIsPublished` | `Engine::condition`, in `Shared::publish` |
-//! | `ProcessStarts` | `Shared::start`: `Engine::start`, `Word::perform` |
+//! | `ProcessStarts` | `Shared::start`: `Engine::start`, `Gate::perform` |
 //!
 //! The engine is the one that ships. The `channel` model has requests of several holders, their renewal, and their
 //! listing.

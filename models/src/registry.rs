@@ -182,7 +182,7 @@ impl Size {
             (_, ModelName::Directory) => 51_626,
             (Size::Small, ModelName::Work) => 192,
             (Size::Full, ModelName::Work) => 812,
-            (_, ModelName::Gate) => 537_877,
+            (_, ModelName::Gate) => 936_998,
         }
     }
 }

@@ -5,9 +5,9 @@
 //!
 //! | step here | shipped code it represents |
 //! |---|---|
-//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Word::perform` |
-//! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Gate::claim`: `Word::admit` |
-//! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Gate::release`: `Word::release` |
+//! | `DrainBegins`, `DrainIsCancelled` | a look, as in `Shared::observe`: `Engine::observed`, `Gate::perform` |
+//! | `UserArrives`, `InternalArrives`, `ChildStarts` | the compare-and-swap in `Stripe::claim`: `Word::admit` |
+//! | `TurnEnds`, `ChildEnds`, `InternalEnds` | the compare-and-swap in `Stripe::release`: `Word::release` |
 //! | `FollowUpStarts` | `Gateway::admit`, called again for a message that waited |
 //! | `ControllerReads` | `Engine::condition`, as published |
 //! | `ControllerActs` | what a control plane does then: the process is gone |

@@ -181,6 +181,27 @@ fn a_clean_end_shows_what_internal_work_did() {
     thread.join().unwrap();
 }
 
+/// A gate that is sealed at the deadline is idle once its stripes are empty, and its reader sees what the turns did. An
+/// order that found none in flight has seen it too.
+fn a_stopped_gate_shows_what_its_turns_did() {
+    let (gate, _wakeup) = open_gate(2);
+    let work = [0; 2].map(|_| Work::new());
+    let turns = [0, 1].map(|stripe| admit(&gate, stripe, Origin::User).expect("open"));
+    gate.perform(Effect::ShutGate, 1);
+    let mut threads = Vec::new();
+    for (turn, work) in turns.into_iter().zip(&work) {
+        threads.push(works(turn, work));
+    }
+    let found = gate.perform(Effect::SealGate, 1);
+    if found.total() == 0 || gate.state().is_idle() {
+        assert!(work.iter().all(Work::is_done));
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(gate.word().is_at_rest());
+}
+
 /// TG-L2: two last turns on two stripes, and a waiter that came at any moment is woken. A lost wake-up is a deadlock
 /// here.
 fn the_last_turns_wake_the_waiter() {
@@ -458,6 +479,7 @@ scenarios! {
     idle_shows_what_earlier_turns_did,
     idle_shows_what_internal_work_did,
     a_clean_end_shows_what_internal_work_did,
+    a_stopped_gate_shows_what_its_turns_did,
     the_last_turns_wake_the_waiter,
     a_second_close_is_not_confused_by_the_first,
     a_waiter_outlasts_a_release at most 3,
@@ -471,25 +493,54 @@ scenarios! {
     internal_work_after_a_migration_sees_it,
 }
 
-/// Each ordering is needed: with a weaker one, this scenario fails.
-const WEAKENINGS: [(Access, Ordering, fn()); 16] = [
-    (Access::Admit, Relaxed, a_user_turn_after_a_migration_sees_it),
-    (Access::Refuse, Relaxed, a_refusal_states_its_close),
-    (Access::Leave, Relaxed, idle_shows_what_all_turns_did),
-    (Access::LastLeaves, Relaxed, idle_shows_what_all_turns_did),
-    (Access::GiveShareBack, Relaxed, idle_shows_what_all_turns_did),
-    (Access::State, Relaxed, idle_shows_what_all_turns_did),
-    (Access::AdmitInternal, Relaxed, internal_work_after_a_migration_sees_it),
-    (Access::RefuseInternal, Relaxed, a_refusal_of_internal_work_states_its_close),
-    (Access::LeaveInternal, Relaxed, idle_shows_what_internal_work_did),
-    (Access::OrderCenter, Release, a_clean_end_shows_what_internal_work_did),
-    (Access::OrderCenter, Acquire, an_unsealed_gate_shows_what_came_before),
-    (Access::OrderStripe, Release, idle_shows_what_earlier_turns_did),
-    (Access::OrderStripe, Acquire, a_reopened_gate_shows_what_came_before),
-    (Access::OrderCenter, Acquire, idle_shows_what_earlier_turns_did),
-    (Access::Wake, Relaxed, the_last_turns_wake_the_waiter),
-    (Access::Wakes, Relaxed, the_last_turns_wake_the_waiter),
-];
+/// An access, a weaker ordering of it, and the scenario that fails then, with its name.
+type Weakening = (Access, Ordering, fn(), &'static str);
+
+macro_rules! weakenings {
+    ($($access:ident to $weaker:ident: $scenario:ident,)*) => {
+        const WEAKENINGS: &[Weakening] =
+            &[$((Access::$access, $weaker, $scenario as fn(), stringify!($scenario)),)*];
+    };
+}
+
+// Each ordering is needed: with a weaker one, this scenario fails.
+weakenings! {
+    Admit to Relaxed: a_user_turn_after_a_migration_sees_it,
+    Refuse to Relaxed: a_refusal_states_its_close,
+    Leave to Relaxed: idle_shows_what_all_turns_did,
+    LastLeaves to Relaxed: idle_shows_what_all_turns_did,
+    GiveShareBack to Relaxed: idle_shows_what_all_turns_did,
+    State to Relaxed: idle_shows_what_all_turns_did,
+    AdmitInternal to Relaxed: internal_work_after_a_migration_sees_it,
+    RefuseInternal to Relaxed: a_refusal_of_internal_work_states_its_close,
+    LeaveInternal to Relaxed: idle_shows_what_internal_work_did,
+    OrderCenter to Release: a_clean_end_shows_what_internal_work_did,
+    OrderCenter to Acquire: an_unsealed_gate_shows_what_came_before,
+    OrderStripe to Release: idle_shows_what_earlier_turns_did,
+    OrderStripe to Acquire: a_reopened_gate_shows_what_came_before,
+    OrderCenter to Acquire: idle_shows_what_earlier_turns_did,
+    Wake to Relaxed: the_last_turns_wake_the_waiter,
+    Wakes to Relaxed: the_last_turns_wake_the_waiter,
+    StripeCount to Relaxed: a_stopped_gate_shows_what_its_turns_did,
+}
+
+/// The table of orderings names a scenario that fails.
+#[test]
+fn the_table_names_what_fails() {
+    let table = include_str!("../orderings.rs");
+    let rows = table.lines().filter(|line| line.starts_with("//! | `"));
+    for row in rows {
+        let cells: Vec<&str> =
+            row.split(" | ").map(|it| it.trim_matches([' ', '|', '/', '!'])).collect();
+        let [access, .., scenario] = cells[..] else { panic!("{row}") };
+        let access = access.trim_matches('`');
+        let is_needed = WEAKENINGS.iter().any(|it| format!("{:?}", it.0) == access);
+        let is_named = WEAKENINGS
+            .iter()
+            .any(|it| format!("{:?}", it.0) == access && scenario.trim_matches('`') == it.3);
+        assert_eq!(is_needed, is_named, "{row}");
+    }
+}
 
 /// What the test below runs, by its number in the environment.
 const NUMBER: &str = "TIDEGATE_LOOM_WEAKENING";
@@ -500,7 +551,7 @@ const NUMBER: &str = "TIDEGATE_LOOM_WEAKENING";
 fn weakened() {
     let Ok(number) = std::env::var(NUMBER) else { return };
     let number: usize = number.parse().expect("a number");
-    let Some((access, weaker, scenario)) = WEAKENINGS.get(number).copied() else {
+    let Some((access, weaker, scenario, _)) = WEAKENINGS.get(number).copied() else {
         return loom::model(two_last_turns_that_look_at_each_other);
     };
     WEAKENED.set(Some((access, weaker)));

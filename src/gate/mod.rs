@@ -12,7 +12,7 @@
 //!   between them ([I-54], [U19]).
 //! * **TG-S5 ack_means_closed**: `Gate::perform` returns when every stripe is closed, and not before.
 //! * **TG-S6 in_flight_untouched**: no order to the gate changes the count.
-//! * The drop of a turn takes no lock, allocates nothing and never waits.
+//! * The drop of a turn allocates nothing and never waits, for a lock neither.
 //!
 //! [`Gateway`](crate::Gateway) says how this compares with a `TaskTracker`. [`orderings`](crate::orderings) lists every atomic access.
 //!
@@ -163,12 +163,9 @@ impl Gate {
         let count = |it: &Leaked<Stripe>| {
             StripeWord::from_bits(it.word.load(Access::StripeCount.ordering())).count()
         };
-        let counted = if word.is_drained() {
-            0
-        } else {
-            self.words.stripes.iter().map(count).fold(0, u32::saturating_add)
-        };
-        GateState::new(word, counted)
+        // No stripe need be read of a gate that is drained, nor would it count.
+        let stripes = self.words.stripes.iter().filter(|_| !word.is_drained());
+        GateState::new(word, stripes.map(count).fold(0, u32::saturating_add))
     }
 
     pub(crate) fn in_flight(&self) -> InFlight {
@@ -243,25 +240,21 @@ impl Stripe {
         // The word was refused, so the rule names a reason; `Full` is the reading that promises least.
         let reason = word.admit(arrival).err().unwrap_or(RefusalReason::Full);
         let generation = self.generation.load(Access::Generation.ordering());
-        let reason = match reason {
-            RefusalReason::Draining if self.center.is_sealed_by(generation) => {
-                RefusalReason::Quiesced
-            }
-            reason => reason,
-        };
-        Refused::new(reason, generation)
+        // The word first: the generation is written before it.
+        let center = self.center.word();
+        let of_center = self.center.generation.load(Access::Generation.ordering());
+        Refused::new(reason.told(center, of_center == generation), generation)
     }
 
-    /// Admits a child and counts it, or refuses it.
-    fn claim_child(&self, origin: Origin) -> Result<(), Refused> {
-        let arrival = Arrival::ChildOf(origin);
-        let claimed = self.claim(arrival);
-        if cfg!(feature = "metrics")
-            && let Some(metrics) = self.metrics.try_read().as_deref().and_then(Option::as_ref)
-        {
-            metrics.answered(origin, claimed.err().map(|refused| refused.reason));
+    /// Counts the answer to a child, where the gateway still exists.
+    fn measure_child(&self, origin: Origin, refused: Option<RefusalReason>) {
+        if cfg!(feature = "metrics") {
+            // The recorder is a stranger's code, so it is called without the lock.
+            let metrics = self.metrics.try_read().as_deref().and_then(Clone::clone);
+            if let Some(metrics) = metrics {
+                metrics.answered(origin, refused);
+            }
         }
-        claimed
     }
 
     /// Counts a turn out. Never blocks: at most it wakes the timer thread.
@@ -290,15 +283,6 @@ impl Stripe {
 impl Center {
     fn word(&self) -> Word {
         Word::from_bits(self.word.load(Access::State.ordering()))
-    }
-
-    /// Whether the drain of this generation has sealed the gate. Phase and generation of a refusal are the stripe's; this
-    /// only says how far the same drain has come.
-    fn is_sealed_by(&self, generation: u64) -> bool {
-        // The word first: the generation is written before it.
-        let word = self.word();
-        let is_same = self.generation.load(Access::Generation.ordering()) == generation;
-        word.is_sealed() && !word.is_shut() && is_same
     }
 
     fn claim(&self, arrival: Arrival) -> Result<(), Refused> {
@@ -340,7 +324,8 @@ impl Center {
         if rings_early {
             self.wake();
         }
-        let (_, after) = self.change(Access::GiveShareBack, given_back);
+        let (before, after) = self.change(Access::GiveShareBack, given_back);
+        debug_assert!(before.shares() > 0, "a share is given back twice");
         probe!(GateEvent::ShareGivenBack);
         if after.is_idle() && !rings_early {
             self.wake();

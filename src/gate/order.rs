@@ -94,6 +94,9 @@ impl OrderSteps {
             Effect::AmendDrain { .. } | Effect::ReopenGate if word.is_shut() => None,
             Effect::AmendDrain { .. } if !word.is_closed() => None,
             Effect::AmendDrain { hold_internal } => Some(word.amended(hold_internal)),
+            Effect::ReopenGate if fault!(CenterOpensFirst) => {
+                Some(word.unsealed().with_shares(taken).opened())
+            }
             Effect::ReopenGate => Some(word.unsealed().with_shares(taken)),
             Effect::CloseGate { hold_internal } => {
                 Some(word.closed(hold_internal).with_shares(taken))
@@ -111,6 +114,9 @@ impl OrderSteps {
             Effect::CloseGate { .. } => Some(word.closed()),
             Effect::ShutGate => Some(word.shut()),
             Effect::SealGate => Some(word.sealed_for_good()),
+            Effect::ReopenGate if fault!(ReopeningSkipsAStripe) && self.is_last_of_several() => {
+                None
+            }
             Effect::ReopenGate => word.opened(),
             Effect::AmendDrain { .. } => None,
         }
@@ -148,13 +154,18 @@ impl OrderSteps {
             }
             Effect::AmendDrain { .. } => 0,
         };
-        let user = self.found.user.saturating_add(before.count());
+        let count = if fault!(FoundLeavesOutUsers) { 0 } else { before.count() };
+        let user = self.found.user.saturating_add(count);
         OrderSteps {
             next: self.stripe_or_end(index + 1),
             spare: self.spare + spare,
             found: InFlight::new(user, self.found.internal),
             ..self
         }
+    }
+
+    fn is_last_of_several(&self) -> bool {
+        self.stripes > 1 && self.next == OrderStage::Stripe(self.stripes - 1)
     }
 
     const fn stripe_or_end(&self, index: u32) -> OrderStage {

@@ -48,16 +48,18 @@ impl GateState {
         self.word.is_shut()
     }
 
-    /// See [`Word::is_idle`].
+    /// Closed, with nothing in flight: see [`Word::is_idle`]. At a gate that is sealed for good the stripes tell as well,
+    /// as no turn can start on any: its last turn may not have told the center yet.
     #[must_use]
     pub const fn is_idle(self) -> bool {
-        self.word.is_idle()
+        let is_empty = self.user == 0 && self.word.internal() == 0;
+        self.word.is_idle() || (self.word.is_sealed() && self.word.is_shut() && is_empty)
     }
 
     /// See [`Word::is_at_rest`].
     #[must_use]
     pub const fn is_at_rest(self) -> bool {
-        self.word.is_at_rest()
+        self.is_sealed() && self.is_idle()
     }
 
     /// The turns in flight, by origin.
@@ -134,7 +136,11 @@ impl<const STRIPES: usize> PlainGate<STRIPES> {
         arrival: Arrival,
     ) -> Result<PlainGate<STRIPES>, RefusalReason> {
         match arrival.origin() {
-            Origin::User => self.stripes[stripe] = self.stripes[stripe].admit(arrival)?,
+            Origin::User => {
+                let admitted = self.stripes[stripe].admit(arrival);
+                let told = |reason: RefusalReason| reason.told(self.center, true);
+                self.stripes[stripe] = admitted.map_err(told)?;
+            }
             Origin::Internal => self.center = self.center.admit()?,
         }
         Ok(self)

@@ -1,6 +1,7 @@
 //! The words of gates, and who has them. A turn points to a stripe without counting references, so stripes are never
 //! freed. When a gateway is gone, its words wait here until its last turn has ended, and then serve the next gateway.
-//! So a process keeps as many sets of words as it has had gateways at once. It admits nothing and counts nothing.
+//! So a process keeps as many sets of words of one size as it has had gateways at once, and those of turns that it has
+//! forgotten. It admits nothing and counts nothing.
 //!
 //! Only words that are sealed for good and at rest are used again. Then no turn points to them, and no share is out. The
 //! thread that gave the last share back may still be about to wake the timer thread. It finds no wakeup or the next
@@ -119,7 +120,9 @@ mod imp {
 
     /// The gate is gone. Turns may outlast it; none starts any more.
     pub(in crate::gate) fn give_back(words: &Words) {
-        words.perform(Effect::SealGate, 0);
+        // Relaxed: only orders write it, and this is the last.
+        let generation = words.center.generation.load(Ordering::Relaxed);
+        words.perform(Effect::SealGate, generation);
         *words.center.wakeup.write() = None;
         for stripe in words.stripes.iter() {
             *stripe.metrics.write() = None;

@@ -93,7 +93,8 @@ impl StripeWord {
         let is_refused = match arrival {
             Arrival::New(_) => self.is_closed() && !fault!(CloseAdmitsUsers),
             Arrival::ChildOf(_) => {
-                self.0 & SEALED != 0 || (self.is_closed() && fault!(ChildrenRefused))
+                (self.0 & SEALED != 0 && !fault!(SealedStripeAdmitsChildren))
+                    || (self.is_closed() && fault!(ChildrenRefused))
             }
         };
         if is_refused {

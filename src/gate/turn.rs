@@ -66,8 +66,11 @@ impl Turn {
     /// [TG-L5](crate::guide::verification#tg-l5),
     /// [TG-S3](crate::guide::verification#tg-s3)
     pub fn child(&self) -> Result<Turn, Refused> {
-        self.stripe.claim_child(self.origin)?;
-        Ok(Turn { stripe: self.stripe.clone(), origin: self.origin })
+        let claimed = self.stripe.claim(Arrival::ChildOf(self.origin));
+        let child = claimed.map(|()| Turn { stripe: self.stripe.clone(), origin: self.origin });
+        let refused = child.as_ref().err().map(|refused| refused.reason);
+        self.stripe.measure_child(self.origin, refused);
+        child
     }
 
     /// Whether this gate admitted it.

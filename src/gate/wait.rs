@@ -3,7 +3,7 @@
 //!
 //! No wake-up is lost: a thread that changes something wakes the list *after* the change, and a waiter looks
 //! once more *after* it has registered. So either the wake-up finds it registered, or its second look
-//! finds the change (TG-L2; shown by loom: `the_last_turn_out_wakes_the_waiter`).
+//! finds the change (TG-L2; shown by loom: `the_last_turns_wake_the_waiter`).
 
 use std::collections::BTreeMap;
 use std::fmt;

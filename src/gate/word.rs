@@ -126,6 +126,16 @@ impl fmt::Display for RefusalReason {
 }
 
 impl RefusalReason {
+    /// What is told of a refusal by a stripe, where the central word is so and of the same close, or not. A stripe does
+    /// not know that the drain that closed it has sealed the gate.
+    pub(super) const fn told(self, center: Word, is_same_close: bool) -> RefusalReason {
+        let is_quiesced = is_same_close && center.is_sealed() && !center.is_shut();
+        match self {
+            RefusalReason::Draining if is_quiesced => RefusalReason::Quiesced,
+            reason => reason,
+        }
+    }
+
     /// All of them.
     pub const ALL: [RefusalReason; 4] = [
         RefusalReason::Draining,

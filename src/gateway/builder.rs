@@ -88,8 +88,8 @@ impl Builder {
     /// How many parts the count of user turns has. Each part is a cache line of its own, and each thread uses one, so
     /// threads that use different parts do not slow each other down. The number is rounded up to a power of two, 1024 at
     /// most. Each part takes 128 bytes, and makes each close and reopening some ten nanoseconds longer. By default there
-    /// are four for each processor that the process may use. Threads take the parts in turn, so a pool of threads meets
-    /// in none, and threads that come and go rarely do.
+    /// are four for each processor that the process may use. Threads take the parts in turn, so those of a pool mostly
+    /// have different ones, and those that come and go rarely meet.
     ///
     /// The architecture page says [what a turn costs](crate::guide::architecture#what-a-turn-costs).
     ///

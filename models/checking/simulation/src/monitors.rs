@@ -128,6 +128,14 @@ use names::{
     RECEIPT_IS_TRUE, REOPENS, SHUTDOWN_WINS, STALE_NEVER_CLOSES, STOPS, UNTOUCHED,
 };
 
+/// Whether a child that is admitted has a parent on its own stripe, or among the internal work.
+fn has_parent_there(event: GateEvent, gate: &GateView) -> bool {
+    match event {
+        GateEvent::UserAdmitted(_, stripe, _) => gate.users[stripe] > 0,
+        _ => gate.internal > 0,
+    }
+}
+
 /// Judges a log.
 #[must_use]
 pub fn judge(log: &[Entry], setting: Setting) -> Vec<Finding> {
@@ -220,7 +228,7 @@ impl Monitors {
                             "internal work is admitted at a sealed gate",
                         );
                     }
-                    Arrival::ChildOf(origin) if gate.is_stopped || !gate.has(origin) => {
+                    Arrival::ChildOf(_) if gate.is_stopped || !has_parent_there(event, &gate) => {
                         self.breaks(
                             BYPASS_IS_BOUNDED,
                             at,
@@ -244,6 +252,10 @@ impl Monitors {
                 }
             }
             GateEvent::Refused(arrival) => {
+                let is_open = !gate.is_closed && !gate.is_ordering;
+                if arrival == Arrival::New(Origin::User) && is_open {
+                    self.breaks(REOPENS, at, "a user turn is refused at an open gate");
+                }
                 let has_parent = gate.has(arrival.origin());
                 if matches!(arrival, Arrival::ChildOf(_)) && has_parent && !gate.is_stopping {
                     self.breaks(BYPASS_PROGRESS, at, "a child of a turn in flight is refused");
@@ -263,6 +275,11 @@ impl Monitors {
                 if word.is_idle() && !gate.is_idle() {
                     let saw = format!("the gate is read as idle, but it is {gate:?}");
                     self.breaks(QUIESCED_MEANS_IDLE, at, saw);
+                }
+                let is_missed = gate.is_idle() && !word.is_idle();
+                if is_missed || word.internal() != gate.internal {
+                    let saw = format!("the gate is read as {word:?}, but it is {gate:?}");
+                    self.breaks(DRAINS, at, saw);
                 }
             }
             GateEvent::OrderBegan(effect) => {
@@ -426,9 +443,13 @@ impl Monitors {
             let id = holder["request_id"].as_str().map(str::to_owned);
             self.known.insert((entry.process, id));
         }
-        // The center was read first, and the end of work may have come before the last stripe was.
-        let is_idle = counted.and_then(|it| it.word).is_some_and(Word::is_idle);
-        let is_at_rest = counted.and_then(|it| it.word).is_some_and(Word::is_at_rest);
+        // The center was read first, and the end of work may have come before the last stripe was. At a gate that is
+        // sealed for good the counts tell as well.
+        let word = counted.and_then(|it| it.word);
+        let counts_none = said["in_flight"]["user"] == 0 && said["in_flight"]["internal"] == 0;
+        let is_sealed_for_good = word.is_some_and(|it| it.is_sealed() && it.is_shut());
+        let is_idle = word.is_some_and(Word::is_idle) || (is_sealed_for_good && counts_none);
+        let is_at_rest = word.is_some_and(Word::is_at_rest);
         let is_draining = gate.is_closed && !gate.is_shut;
         let (idle, quiesced) = (said["idle"] == true, said["quiesced"] == true);
         if quiesced && !(is_draining && gate.is_sealed && gate.is_idle()) {
@@ -781,6 +802,9 @@ impl Monitors {
                 at,
                 format!("the gate is {gate:?}, but the status says {}", said["lifecycle"]),
             );
+        }
+        if self.is_own_status && gate.is_closed && gate.in_flight() == 0 && said["idle"] != true {
+            self.breaks(DRAINS, at, "nothing is in flight, but the status does not say idle");
         }
         let holds = |it: &&RequestVersion| is_live(it) && it.request.terms().hold_internal;
         if self.view.present().any(|it| holds(&it)) && gate.is_closed && !gate.is_held {

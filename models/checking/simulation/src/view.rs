@@ -30,6 +30,8 @@ pub struct GateView {
     pub is_held: bool,
     pub is_sealed: bool,
     pub is_shut: bool,
+    /// An order is on its way.
+    pub is_ordering: bool,
     /// It is being sealed for good.
     pub is_stopping: bool,
     pub is_stopped: bool,
@@ -51,7 +53,7 @@ impl GateView {
 
     /// Closed, with nothing in flight, and the gate can know it.
     pub fn is_idle(&self) -> bool {
-        self.is_closed && self.in_flight() == 0 && self.owed == 0
+        self.is_closed && !self.is_ordering && self.in_flight() == 0 && self.owed == 0
     }
 
     pub fn lifecycle(&self) -> &'static str {
@@ -68,6 +70,7 @@ impl GateView {
     }
 
     fn performs(&mut self, effect: Effect) {
+        self.is_ordering = false;
         match effect {
             Effect::CloseGate { hold_internal } | Effect::AmendDrain { hold_internal } => {
                 (self.is_closed, self.is_held) = (true, hold_internal);
@@ -82,6 +85,7 @@ impl GateView {
     }
 
     fn begins(&mut self, effect: Effect) {
+        self.is_ordering = true;
         match effect {
             Effect::ReopenGate if !self.is_shut => {
                 (self.is_closed, self.is_held, self.is_sealed) = (false, false, false);
