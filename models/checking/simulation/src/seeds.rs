@@ -16,7 +16,7 @@ pub struct RegressionSeed {
 /// All regression seeds.
 pub const REGRESSION_SEEDS: &[RegressionSeed] = &[
     RegressionSeed { seed: 4_704, found: Fault::SetClockBelieved },
-    RegressionSeed { seed: 6_909, found: Fault::SetClockBelieved },
+    RegressionSeed { seed: 52_503, found: Fault::SetClockBelieved },
     RegressionSeed { seed: 164, found: Fault::TimesNeverDoubted },
     RegressionSeed { seed: 230, found: Fault::TimesNeverDoubted },
 ];
