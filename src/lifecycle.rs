@@ -5,7 +5,7 @@
 //! is known only at run time, as inside [`crate::Gateway`].
 //!
 //! ```
-//! use tidegate::internals::gate::StripeWord;
+//! use tidegate::internals::gate::PlainGate;
 //! use tidegate::lifecycle::Lifecycle;
 //! use tidegate::machine::{ShutdownCause, Terms};
 //!
@@ -14,8 +14,8 @@
 //! let (going_down, shut) = running.shut_down(ShutdownCause::Operator);
 //! let (stopped, _seal) = going_down.finish();
 //! assert_eq!(stopped.machine().generation(), 2);
-//! # let word = Word::starting();
-//! # assert!(word.perform(close).and_then(|w| w.perform(reopen)).and_then(|w| w.perform(shut)).is_some());
+//! # let gate = [close, reopen, shut].into_iter().fold(<PlainGate>::starting(), |it, effect| it.perform(effect).0);
+//! # assert!(gate.center.is_shut() && gate.center.is_at_rest());
 //! ```
 //!
 //! # What does not compile
