@@ -128,7 +128,7 @@ mod switches {
         SweepsLive = "sweeps_live" in "Shared::sweep_dead": "the sweep also removes live requests",
         UnparksBeforeRinging = "unparks_before_ringing" in "Wakeup::wake": "the thread is woken before the wakeup is set",
         NoSecondLook = "no_second_look" in "Wait::poll": "a waiter does not check again after it has registered",
-        RingsBeforeLeaving = "rings_before_leaving" in "Center::give_back_share, Center::release": "the last turn wakes the timer before its end is counted",
+        RingsBeforeLeaving = "rings_before_leaving" in "Center::end": "the last turn wakes the timer before its end is counted",
         SuccessorIsALoss = "successor_is_a_loss" in "PendingDrain::evaluate": "a drain counts as lost if the gateway's successor has not seen it yet",
         ElsewhereBelieved = "elsewhere_believed" in "Observer::look": "a home whose path leads to another directory is used as before",
         LostLockStays = "lost_lock_stays" in "OpenHome::check_lock": "a lock file that was removed is not made again",

@@ -243,7 +243,7 @@ impl Stripe {
         // The word first: the generation is written before it.
         let center = self.center.word();
         let of_center = self.center.generation.load(Access::Generation.ordering());
-        Refused::new(reason.told(center, of_center == generation), generation)
+        Refused::new(reason.refined_by(center, of_center == generation), generation)
     }
 
     /// Counts the answer to a child, where the gateway still exists.
@@ -307,25 +307,29 @@ impl Center {
 
     /// Internal work has ended.
     fn release(&self) {
-        let rings_early = fault!(RingsBeforeLeaving) && self.word().release().is_idle();
-        if rings_early {
-            self.wake();
-        }
-        let (before, after) = self.change(Access::LeaveInternal, Word::release);
-        probe!(GateEvent::InternalReleased(before); before);
-        if after.is_idle() && !rings_early {
-            self.wake();
-        }
+        self.end(Access::LeaveInternal, Word::release, |before| {
+            probe!(GateEvent::InternalReleased(before); before);
+        });
     }
 
     fn give_back_share(&self) {
-        let given_back = |word: Word| word.without_shares(1);
-        let rings_early = fault!(RingsBeforeLeaving) && given_back(self.word()).is_idle();
+        self.end(
+            Access::GiveShareBack,
+            |word| word.without_shares(1),
+            |_| {
+                probe!(GateEvent::ShareGivenBack);
+            },
+        );
+    }
+
+    /// Some work has ended: changes the word, logs that, and wakes the timer thread if the gate is idle now.
+    fn end(&self, access: Access, change: impl Fn(Word) -> Word, log: impl FnOnce(Word)) {
+        let rings_early = fault!(RingsBeforeLeaving) && change(self.word()).is_idle();
         if rings_early {
             self.wake();
         }
-        let (_, after) = self.change(Access::GiveShareBack, given_back);
-        probe!(GateEvent::ShareGivenBack);
+        let (before, after) = self.change(access, change);
+        log(before);
         if after.is_idle() && !rings_early {
             self.wake();
         }

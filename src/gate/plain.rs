@@ -49,7 +49,7 @@ impl GateState {
     }
 
     /// Closed, with nothing in flight: see [`Word::is_idle`]. At a gate that is sealed for good the stripes tell as well,
-    /// as no turn can start on any: its last turn may not have told the center yet.
+    /// as no turn can start on any: its last turn may not have given its share back yet.
     #[must_use]
     pub const fn is_idle(self) -> bool {
         let is_empty = self.user == 0 && self.word.internal() == 0;
@@ -138,8 +138,8 @@ impl<const STRIPES: usize> PlainGate<STRIPES> {
         match arrival.origin() {
             Origin::User => {
                 let admitted = self.stripes[stripe].admit(arrival);
-                let told = |reason: RefusalReason| reason.told(self.center, true);
-                self.stripes[stripe] = admitted.map_err(told)?;
+                let refined = |reason: RefusalReason| reason.refined_by(self.center, true);
+                self.stripes[stripe] = admitted.map_err(refined)?;
             }
             Origin::Internal => self.center = self.center.admit()?,
         }

@@ -126,9 +126,9 @@ impl fmt::Display for RefusalReason {
 }
 
 impl RefusalReason {
-    /// What is told of a refusal by a stripe, where the central word is so and of the same close, or not. A stripe does
-    /// not know that the drain that closed it has sealed the gate.
-    pub(super) const fn told(self, center: Word, is_same_close: bool) -> RefusalReason {
+    /// A stripe's reason, made exact by the central word if that is of the same close. A stripe does not know that the
+    /// drain that closed it has sealed the gate.
+    pub(super) const fn refined_by(self, center: Word, is_same_close: bool) -> RefusalReason {
         let is_quiesced = is_same_close && center.is_sealed() && !center.is_shut();
         match self {
             RefusalReason::Draining if is_quiesced => RefusalReason::Quiesced,

@@ -38,7 +38,7 @@ pub struct GateView {
     /// The turns of users, by stripe.
     pub users: [u32; STRIPES],
     pub internal: u32,
-    /// How many stripes are closed and empty, but their last turn has not yet told the center.
+    /// How many stripes are closed and empty, but their last turn has not yet given the share back.
     owed: u32,
 }
 
